@@ -1,0 +1,85 @@
+"""The Enclave Page Cache and its map: EPC pages, each with its EPCM entry.  SDM 3D sections 35.4 and 35.19."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from enclu.sgx.secs import Secs
+
+PAGE_SIZE = 4096
+
+
+class PageType(enum.IntEnum):
+    """EPCM.PT and SECINFO.FLAGS.PAGE_TYPE (SDM 3D table 35-13)."""
+
+    SECS = 0
+    TCS = 1
+    REG = 2
+    VA = 3
+    TRIM = 4
+    SS_FIRST = 5
+    SS_REST = 6
+
+
+class EPCPage:
+    """One 4 KiB page of the EPC together with its EPCM entry (SDM 3D table 35-30).
+
+    Attributes spelled as the EPCM's fields, in lower case.  `rwx` holds R|W|X as SECINFO.FLAGS does
+    (R=1, W=2, X=4).  `data` is the page's content, writable, 4096 bytes; whoever adds the page to an enclave
+    binds it to the memory where the processor sees the page.
+    """
+
+    __slots__ = (
+        "blocked", "data", "enclaveaddress", "epoch", "modified", "pending", "pr", "pt", "rwx", "secs", "valid",
+    )
+
+    def __init__(self) -> None:
+        self.valid = False
+        self.pt = PageType.REG
+        self.rwx = 0
+        self.secs: Secs | None = None
+        self.enclaveaddress = 0
+        self.blocked = False
+        self.pending = False
+        self.modified = False
+        self.pr = False
+        self.epoch = 0
+        self.data: memoryview = _NOTHING
+
+    @property
+    def accessible(self) -> bool:
+        """An enclave may touch it as its R, W, X allow: PT_REG, valid, neither blocked, pending nor modified."""
+        return (self.valid and self.pt == PageType.REG and not (self.blocked or self.pending or self.modified))
+
+
+_NOTHING = memoryview(bytearray(0))
+
+
+class EPC:
+    """A pool of `size` bytes of EPC: a count of free pages, and the pages in use."""
+
+    def __init__(self, size: int) -> None:
+        self.pages = size // PAGE_SIZE
+        self.used = 0
+        self.peak = 0
+
+    @property
+    def free(self) -> int:
+        return self.pages - self.used
+
+    def allocate(self) -> EPCPage | None:
+        """A free EPC page, or None when the EPC is full."""
+        if self.used >= self.pages:
+            return None
+        self.used += 1
+        if self.used > self.peak:
+            self.peak = self.used
+        return EPCPage()
+
+    def release(self, page: EPCPage) -> None:
+        """Give back a page whose EPCM entry is no longer valid."""
+        assert not page.valid, "EREMOVE or EWB the page first"
+        self.used -= 1
+        page.data = _NOTHING
