@@ -1,0 +1,127 @@
+"""The memory of a traced process, as user memory and as page tables.
+
+Implements `linux.interfaces.UserMemory` and `PageTables`: native protections are changed by mprotect and mmap
+calls made in a stopped thread of the process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from enclu.linux.mm import MM
+from enclu.native import ptrace
+from enclu.native.syscalls import NR
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from enclu.linux.encl import Encl
+    from enclu.linux.kernel import Kernel
+    from enclu.native.thread import Thread
+
+VDSO_BASE = 0x7E90_0000_0000
+"""Where every traced process has its vDSO: fixed, because the seccomp filter, older than the process's image,
+must know it; in a part of the address space that neither mmap nor the sanitizers use."""
+VDSO_AREA = 0x1_0000
+"""Bytes set aside for the image."""
+SCRATCH = VDSO_BASE + VDSO_AREA
+SCRATCH_SIZE = 0x1_0000
+MAP_SHARED, MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS = 1, 2, 0x10, 0x20
+
+
+class AddressSpace:
+    """One mm.  `inject` is how to have a system call made in it by whichever of its threads is stopped."""
+
+    def __init__(self, kernel: Kernel, pid: int, syscall_stub: int, inject: Callable[..., int]) -> None:
+        self.kernel = kernel
+        self.pid = pid
+        self.syscall_stub = syscall_stub
+        self._inject = inject
+        self.mm = MM(kernel, self)
+        self.memory = -1
+        self.cpuid_sites: set[int] = set()
+        """Addresses at which UD2 stands for CPUID."""
+        self.device_fd = -1
+        """The program's descriptor of the enclave that the ioctl at hand is about."""
+
+    def open_memory(self, pid: int) -> None:
+        """(Re)open /proc/PID/mem: after exec the old descriptor means the old memory."""
+        self.close_memory()
+        self.pid = pid
+        self.memory = os.open(f"/proc/{pid}/mem", os.O_RDWR | os.O_CLOEXEC)
+
+    def close_memory(self) -> None:
+        if self.memory >= 0:
+            os.close(self.memory)
+            self.memory = -1
+
+    # UserMemory.
+
+    def read(self, address: int, size: int) -> bytes:
+        """Bytes at `address` as the program itself may read them.  Raises OSError EFAULT."""
+        buffer = ctypes.create_string_buffer(size)
+        if ptrace.vm_read(self.pid, address, ctypes.addressof(buffer), size) != size:
+            raise OSError(errno.EFAULT, f"cannot read {size} bytes at {address:#x}")
+        return buffer.raw
+
+    def read_into(self, address: int, view: memoryview) -> None:
+        """Fill `view` from `address`.  Raises OSError EFAULT."""
+        target = (ctypes.c_char * len(view)).from_buffer(view)
+        if ptrace.vm_read(self.pid, address, ctypes.addressof(target), len(view)) != len(view):
+            raise OSError(errno.EFAULT, f"cannot read {len(view)} bytes at {address:#x}")
+
+    def write(self, address: int, data: bytes) -> None:
+        """Store bytes where the program itself may write.  Raises OSError EFAULT."""
+        buffer = ctypes.create_string_buffer(bytes(data), len(data))
+        if ptrace.vm_write(self.pid, address, ctypes.addressof(buffer), len(data)) != len(data):
+            raise OSError(errno.EFAULT, f"cannot write {len(data)} bytes at {address:#x}")
+
+    def string(self, address: int, limit: int = 4096) -> bytes:
+        """A NUL-terminated string.  Raises OSError EFAULT."""
+        out = b""
+        while len(out) < limit:
+            size = min(256, 4096 - (address + len(out)) % 4096)
+            chunk = self.read(address + len(out), size)
+            end = chunk.find(b"\0")
+            if end >= 0:
+                return out + chunk[:end]
+            out += chunk
+        raise OSError(errno.ENAMETOOLONG, "string too long")
+
+    # Supervisor's own access: any page, whatever its protection.
+
+    def peek(self, address: int, size: int) -> bytes:
+        """Bytes at `address`, fewer or none where nothing is mapped."""
+        try:
+            return os.pread(self.memory, size, address)
+        except OSError:
+            return b""
+
+    def poke(self, address: int, data: bytes) -> None:
+        """Write through any protection (private pages are copied first).  Raises OSError."""
+        os.pwrite(self.memory, data, address)
+
+    # PageTables.
+
+    def protect(self, start: int, end: int, prot: int) -> None:
+        """mprotect [start, end)."""
+        result = self._inject(self, NR["mprotect"], start, end - start, prot)
+        if result < 0 and result != -errno.ENOMEM:  # ENOMEM: another thread has just unmapped it
+            raise OSError(-result, f"mprotect({start:#x}, {end - start:#x}, {prot}): {os.strerror(-result)}")
+
+    def remap(self, start: int, end: int, encl: Encl) -> None:
+        """Map [start, end) on the enclave's memory, or on nothing where it lies outside ELRANGE; no access yet."""
+        base, size = encl.base, encl.size
+        offset = start - base if base <= start < base + size else 0
+        flags = MAP_SHARED | MAP_FIXED
+        result = self._inject(self, NR["mmap"], start, end - start, 0, flags, self.device_fd, offset)
+        if result < 0:
+            raise OSError(-result, os.strerror(-result))
+
+
+def thread_scratch(thread: Thread) -> int:
+    """64 bytes of scratch memory that only this thread uses."""
+    return SCRATCH + SCRATCH_SIZE // 2 + thread.tid % 512 * 64

@@ -1,0 +1,44 @@
+"""The memory of one enclave: a memfd that the program maps and the supervisor maps too."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+
+_FALLOC_KEEP_SIZE, _FALLOC_PUNCH_HOLE = 1, 2
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class MemfdMemory:
+    """Implements `linux.interfaces.EnclaveMemory` on the memfd that stands for one open of the device."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._map: mmap.mmap | None = None
+        self.view = memoryview(b"")
+
+    def resize(self, size: int) -> memoryview:
+        """Make it `size` bytes, all zero; the supervisor's view of them."""
+        os.ftruncate(self.fd, size)
+        self._map = mmap.mmap(self.fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        self.view = memoryview(self._map)
+        return self.view
+
+    def discard(self, offset: int, size: int) -> None:
+        """Give the bytes back to the system; they read as zero afterwards."""
+        flags = _FALLOC_PUNCH_HOLE | _FALLOC_KEEP_SIZE
+        if _libc.fallocate(self.fd, flags, ctypes.c_long(offset), ctypes.c_long(size)):
+            error = ctypes.get_errno()
+            raise OSError(error, os.strerror(error))
+
+    def close(self) -> None:
+        """Free the memory.  The program's own mappings of it, if any are left, read as zero."""
+        if self.fd < 0:
+            return
+        if self._map is not None:  # never truncate: a late touch of our own mapping would be a SIGBUS
+            self.discard(0, len(self.view))
+        self.view = memoryview(b"")
+        self._map = None  # EPC pages may still hold slices; the map goes with the last of them
+        os.close(self.fd)
+        self.fd = -1

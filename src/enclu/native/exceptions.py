@@ -1,0 +1,126 @@
+"""The path of an exception, from the stop of a thread to the handler that the chosen design gives it to."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+from enclu.linux import fault as vm_fault
+from enclu.linux.fault import Resolution
+from enclu.linux.traps import signal_of
+from enclu.native import ptrace, signals
+from enclu.native.native_fault import error_code, exception_of
+from enclu.sgx.aex import aex
+from enclu.sgx.exceptions import PFEC, Fault, Vector
+from enclu.sgx.processor import Access
+
+if TYPE_CHECKING:
+    from enclu.native.supervisor import Supervisor
+    from enclu.native.thread import Thread
+
+NEVER_FIXED_UP = (Vector.DB, Vector.BP)
+"""They stay signals, for debuggers."""
+
+
+def take(sup: Supervisor, thread: Thread, fault: Fault, native: ptrace.SigInfo | None) -> None:
+    """Handle an exception of an enclave or of ENCLU: AEX, kernel, delivery design, signal; then resume.
+
+    `native` is the siginfo if the host processor itself raised the exception.
+    """
+    in_enclave = thread.mode.enclave
+    if in_enclave:
+        if native is not None and fault.vector == Vector.PF:
+            fault.error_code = _presumed_code(thread, fault.address)
+        sup.stats.count_aex(fault.vector)
+        aex(thread, fault)
+        thread.store()  # injected calls must find the outside's registers, never the enclave's
+    resolution = None
+    if fault.vector == Vector.PF:
+        if native is not None and in_enclave and not vm_fault.handle_address(thread.space.mm, fault.address):
+            fault.error_code = error_code(thread)
+            _correct_exinfo(thread, fault)
+            resolution = vm_fault.handle(thread.space.mm, fault, in_enclave)
+        elif native is None:
+            resolution = vm_fault.handle(thread.space.mm, fault, in_enclave)
+        else:
+            resolution = Resolution.RESOLVED
+        if resolution is Resolution.RESOLVED:
+            thread.store()
+            thread.resume()
+            return
+    regs = thread.regs
+    if fault.vector not in NEVER_FIXED_UP and sup.delivery.fixup(
+        thread.space.mm, thread.process, thread, regs, fault.vector, fault.error_code, fault.address
+    ):
+        sup.stats.fixups += 1
+        regs.orig_rax = ptrace.NO_SYSCALL
+        thread.store()
+        thread.resume()
+        return
+    sup.stats.signals += 1
+    what = signal_of(fault, resolution, regs.rip, native.code if native else None)
+    info = ptrace.SigInfo.fault(what.signo, what.code, what.address)
+    regs.orig_rax = ptrace.NO_SYSCALL
+    thread.store()
+    signals.deliver_fault(thread, info, (fault.vector, fault.error_code, fault.address))
+
+
+def _presumed_code(thread: Thread, address: int) -> int:
+    """What the code of a page fault is if the kernel resolves it: the page was not present."""
+    fetch = PFEC.I if address & ~0xFFF == thread.regs.rip & ~0xFFF else 0
+    return int(PFEC.U | fetch)
+
+
+def _correct_exinfo(thread: Thread, fault: Fault) -> None:
+    """Add the SGX bit where the EPCM refused, and put the exact code into EXINFO of the frame just filled."""
+    mm = thread.space.mm
+    access = (
+        Access.WRITE if fault.error_code & PFEC.W else Access.FETCH if fault.error_code & PFEC.I else Access.READ
+    )
+    fault.error_code = mm.hardware_code(fault.address, access, fault.error_code)
+    gprsgx = thread.mode.gprsgx
+    page = mm.resident(gprsgx)
+    if page is not None and page.secs is not None and page.secs.miscselect & 1:
+        offset = (gprsgx & 0xFFF) - 16 + 8
+        page.data[offset : offset + 4] = fault.error_code.to_bytes(4, "little")
+
+
+def signal_stop(sup: Supervisor, thread: Thread, signo: int) -> None:
+    """A signal is about to be delivered to the thread: an exception's, or one that somebody sent."""
+    info = ptrace.SigInfo()
+    info.get(thread.tid)
+    fault = None
+    if signo in signals.SYNCHRONOUS_SIGNALS:
+        fault = exception_of(thread, signo, info)
+    if fault is not None:
+        if thread.mode.enclave:
+            base, size = thread.mode.elrange
+            if not base <= thread.regs.rip < base + size and fault.vector not in NEVER_FIXED_UP:
+                fault = Fault(Vector.GP, why="instruction fetch outside ELRANGE in enclave mode")
+            take(sup, thread, fault, info)
+            return
+        if fault.vector == Vector.PF and vm_fault.handle_address(thread.space.mm, fault.address):
+            thread.resume()
+            return
+        if fault.vector == Vector.UD and sup.emulate_cpuid(thread):
+            return
+        signals.deliver_native(thread, signo)
+        return
+    if thread.mode.enclave:
+        interrupt(sup, thread)
+        thread.store()
+    if signo != signal.SIGSTOP:
+        sup.stats.async_signals += 1
+    signals.deliver_sent(thread, signo)
+
+
+def interrupt(sup: Supervisor, thread: Thread) -> None:
+    """AEX for an interrupt: nothing that the enclave did."""
+    sup.stats.count_aex(None)
+    aex(thread, None)
+    thread.store()
+
+
+def abandon(thread: Thread) -> None:
+    """A thread died or called exec while in enclave mode: its processor leaves without a trace in the SSA."""
+    thread.mode.leave()

@@ -1,0 +1,77 @@
+"""Giving a fresh process image our vDSO: mapping it, and pointing AT_SYSINFO_EHDR to it."""
+
+from __future__ import annotations
+
+import functools
+import io
+import struct
+from typing import TYPE_CHECKING
+
+from elftools.elf.elffile import ELFFile
+
+from enclu.native.address_space import SCRATCH, SCRATCH_SIZE
+from enclu.native.inject import inject
+from enclu.native.syscalls import NR
+
+if TYPE_CHECKING:
+    from enclu.linux.vdso.image import VdsoImage
+    from enclu.native.thread import Thread
+
+AT_NULL, AT_SYSINFO_EHDR = 0, 33
+_FIXED_NOREPLACE_ANON_PRIVATE = 0x100000 | 0x20 | 0x02
+_SYSCALL_INT3 = b"\x0f\x05\xcc"
+
+
+class NoVdso(Exception):
+    """The host kernel gave the program no vDSO (booted with vdso=0), so there is nothing to replace."""
+
+
+@functools.cache
+def _functions(vdso: bytes) -> dict[str, int]:
+    """Names and offsets of the functions in the host kernel's own vDSO."""
+    table = ELFFile(io.BytesIO(vdso)).get_section_by_name(".dynsym")
+    return {s.name: s["st_value"] for s in table.iter_symbols() if s["st_shndx"] != "SHN_UNDEF" and s["st_value"]}
+
+
+def _find_auxv(thread: Thread) -> tuple[int, int]:
+    """Address of the value of AT_SYSINFO_EHDR on the new stack, and the value."""
+    space, rsp = thread.space, thread.regs.rsp
+    (argc,) = struct.unpack("<Q", space.peek(rsp, 8))
+    at = rsp + 8 * (argc + 2)
+    while True:  # the environment
+        block = space.peek(at, 4096)
+        if not block:
+            raise NoVdso("no auxiliary vector on the stack")
+        words = struct.unpack(f"<{len(block) // 8}Q", block[: len(block) // 8 * 8])
+        if 0 in words:
+            at += 8 * (words.index(0) + 1)
+            break
+        at += 8 * len(words)
+    block = space.peek(at, 1024)
+    for offset in range(0, len(block) // 16 * 16, 16):
+        key, value = struct.unpack_from("<QQ", block, offset)
+        if key == AT_SYSINFO_EHDR:
+            return at + offset + 8, value
+        if key == AT_NULL:
+            break
+    raise NoVdso("the host kernel gave the program no vDSO; boot it with vdso=1")
+
+
+def install(thread: Thread, image: VdsoImage, base: int, area: int) -> None:
+    """Map `image` at `base` with scratch memory behind its `area` bytes.  The thread is at its first instruction.
+
+    Raises NoVdso, or OSError when the fixed range is taken.
+    """
+    space, rip = thread.space, thread.regs.rip
+    slot, real = _find_auxv(thread)
+    original = space.peek(rip, 3)
+    space.poke(rip, _SYSCALL_INT3)
+    text = inject(thread, NR["mmap"], base, area, 5, _FIXED_NOREPLACE_ANON_PRIVATE, -1, 0, stub=rip)
+    data = inject(thread, NR["mmap"], SCRATCH, SCRATCH_SIZE, 3, _FIXED_NOREPLACE_ANON_PRIVATE, -1, 0, stub=rip)
+    space.poke(rip, original)
+    if text != base or data != SCRATCH:
+        raise OSError(-min(text, data), f"cannot map the vDSO image at {base:#x}")
+    size = 0x4000
+    functions = _functions(space.peek(real, size))
+    space.poke(base, image.build(base, real, functions))
+    space.poke(slot, struct.pack("<Q", base))

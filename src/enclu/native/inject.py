@@ -1,0 +1,82 @@
+"""System calls made by a stopped thread on the supervisor's behalf."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from enclu.native import ptrace
+
+if TYPE_CHECKING:
+    from enclu.native.thread import Thread
+
+SYNCHRONOUS = sum(1 << (s - 1) for s in (signal.SIGILL, signal.SIGTRAP, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV))
+"""Signals that an instruction can raise: the kernel kills a thread that faults while one of them is blocked."""
+ALL_BUT_SYNCHRONOUS = (1 << 64) - 1 & ~SYNCHRONOUS
+MAX_ERRNO = 4095
+
+
+class ThreadGone(Exception):
+    """The thread died while the supervisor was working with it; its wait status has been noted."""
+
+    def __init__(self, tid: int, status: int) -> None:
+        self.tid = tid
+        self.status = status
+
+
+def wait_for(thread: Thread) -> int:
+    """The next wait status of one thread.  Raises ThreadGone if that is its end."""
+    _, status = os.waitpid(thread.tid, ptrace.WALL)
+    if not os.WIFSTOPPED(status):
+        raise ThreadGone(thread.tid, status)
+    return status
+
+
+def inject(thread: Thread, nr: int, *arguments: int, stub: int = 0) -> int:
+    """Execute one system call in the stopped thread; its raw result, negative errno on failure.
+
+    The registers are as before afterwards.  A system call that the thread was entering is abandoned: end it
+    with `finish`.  Destroys the thread's record of its last fault (trap number and error code).
+    `stub` is the address of a `syscall; int3` sequence, by default the one of the thread's vDSO image.
+    """
+    saved = ptrace.UserRegs()
+    ctypes.memmove(ctypes.addressof(saved), ctypes.addressof(thread.regs), ctypes.sizeof(saved))
+    mask = ptrace.signal_mask(thread.tid)
+    ptrace.set_signal_mask(thread.tid, ALL_BUT_SYNCHRONOUS)
+    regs = thread.regs
+    regs.rip = stub or thread.space.syscall_stub
+    regs.rax = nr
+    regs.orig_rax = ptrace.NO_SYSCALL
+    for name, value in zip(("rdi", "rsi", "rdx", "r10", "r8", "r9"), arguments, strict=False):
+        setattr(regs, name, value & (1 << 64) - 1)
+    thread.store()
+    stop_at = regs.rip + 3
+    ptrace.ptrace(ptrace.CONT, thread.tid, 0, 0)
+    while True:
+        status = wait_for(thread)
+        stop = status >> 8 & 0xFF
+        if status >> 16 == 0 and stop == signal.SIGTRAP:
+            thread.fetch()
+            if regs.rip == stop_at:
+                break
+        if status >> 16 == 0 and stop not in (signal.SIGTRAP, signal.SIGTRAP | ptrace.SYSCALL_STOP):
+            # A signal that cannot be blocked here (SIGSTOP, or a synchronous one that somebody sent): later.
+            thread.pending.append(status)
+        ptrace.ptrace(ptrace.CONT, thread.tid, 0, 0)
+    result = ctypes.c_int64(regs.rax).value
+    ptrace.set_signal_mask(thread.tid, mask)
+    ctypes.memmove(ctypes.addressof(regs), ctypes.addressof(saved), ctypes.sizeof(saved))
+    thread.store()
+    thread.injected = True
+    return result
+
+
+def finish(thread: Thread, result: int) -> None:
+    """End the system call that the thread is entering (or that `inject` abandoned) with `result`, and resume."""
+    regs = thread.regs
+    regs.rax = result & (1 << 64) - 1
+    regs.orig_rax = ptrace.NO_SYSCALL
+    thread.store()
+    thread.resume()

@@ -1,0 +1,451 @@
+"""System calls that the supervisor answers or changes: devices, memory maps, signal masks."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import stat
+import struct
+from typing import TYPE_CHECKING
+
+from enclu.linux import procfs
+from enclu.linux.ioctl import sgx_ioctl
+from enclu.linux.uapi import SGX_MAGIC
+from enclu.native import cpuid, seccomp, signals
+from enclu.native.address_space import SCRATCH, VDSO_AREA, VDSO_BASE, thread_scratch
+from enclu.native.enclave_memory import MemfdMemory
+from enclu.native.inject import finish, inject
+from enclu.native.syscalls import NR
+
+if TYPE_CHECKING:
+    from enclu.linux.encl import Encl
+    from enclu.native.supervisor import Supervisor
+    from enclu.native.thread import Thread
+
+ENCLAVE = frozenset(("/dev/sgx_enclave", "/dev/sgx/enclave"))
+PROVISION = frozenset(("/dev/sgx_provision", "/dev/sgx/provision"))
+CPUINFO = "/proc/cpuinfo"
+AT_FDCWD = -100
+AT_EMPTY_PATH = 0x1000
+MAP_PRIVATE, MAP_TYPE, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_ANONYMOUS = 2, 0xF, 0x10, 0x100000, 0x20
+MFD_CLOEXEC = 1
+PROT_EXEC = 4
+MISC_MAJOR = 10
+MINOR_ENCLAVE, MINOR_PROVISION = 125, 126
+File = tuple[int, int]
+"""st_dev and st_ino: what a descriptor stays, however it is duplicated or passed on."""
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 32) if value & 0x8000_0000 else value & 0x7FFF_FFFF
+
+
+class Interceptor:
+    """Answers the system calls at which the seccomp filters stop a thread."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self.sup = supervisor
+        self.enclaves: dict[File, Encl] = {}
+        self.provisions: set[File] = set()
+        self._watch_filter = seccomp.program(seccomp.SGX_PROGRAM, (VDSO_BASE, VDSO_BASE + VDSO_AREA))
+        self._handlers = {
+            NR[name]: getattr(self, "_" + name)
+            for name in (
+                "open openat openat2 stat lstat newfstatat statx access faccessat faccessat2 ioctl mmap mprotect "
+                "pkey_mprotect munmap mremap madvise rt_sigaction rt_sigprocmask rt_sigsuspend ppoll epoll_pwait ptrace"
+            ).split()
+        }
+
+    def handle(self, thread: Thread) -> None:
+        """The thread is about to make a system call that some rule names; resumes it."""
+        self._handlers[thread.regs.orig_rax](thread)
+
+    def file_of(self, encl: Encl) -> File | None:
+        return next((f for f, e in self.enclaves.items() if e is encl), None)
+
+    def forget(self, encl: Encl) -> None:
+        file = self.file_of(encl)
+        if file is not None:
+            del self.enclaves[file]
+
+    # Paths.
+
+    def _path(self, thread: Thread, dirfd: int, pointer: int) -> str | None:
+        """The absolute path a call names if it is one of ours."""
+        try:
+            name = os.fsdecode(thread.space.string(pointer))
+        except OSError:
+            return None
+        if "sgx" not in name and "cpuinfo" not in name and not name.endswith(("enclave", "provision")):
+            return None
+        if not name.startswith("/"):
+            at = "cwd" if dirfd == AT_FDCWD else f"fd/{dirfd}"
+            try:
+                name = os.path.join(os.readlink(f"/proc/{thread.tid}/{at}"), name)
+            except OSError:
+                return None
+        name = os.path.normpath(name)
+        return name if name in ENCLAVE or name in PROVISION or name == CPUINFO else None
+
+    def _open(self, thread: Thread) -> None:
+        self._open_path(thread, AT_FDCWD, thread.regs.rdi, thread.regs.rsi)
+
+    def _openat(self, thread: Thread) -> None:
+        self._open_path(thread, _signed(thread.regs.rdi), thread.regs.rsi, thread.regs.rdx)
+
+    def _openat2(self, thread: Thread) -> None:
+        flags = int.from_bytes(thread.space.peek(thread.regs.rdx, 8), "little")
+        self._open_path(thread, _signed(thread.regs.rdi), thread.regs.rsi, flags)
+
+    def _open_path(self, thread: Thread, dirfd: int, pointer: int, flags: int) -> None:
+        path = self._path(thread, dirfd, pointer)
+        if path is None:
+            thread.resume()
+            return
+        if flags & os.O_DIRECTORY:
+            finish(thread, -errno.ENOTDIR)
+            return
+        if flags & os.O_EXCL and flags & os.O_CREAT:
+            finish(thread, -errno.EEXIST)
+            return
+        name = path.encode() + b"\0"
+        thread.space.poke(SCRATCH, name)
+        fd = inject(thread, NR["memfd_create"], SCRATCH, MFD_CLOEXEC if flags & os.O_CLOEXEC else 0)
+        if fd < 0:
+            finish(thread, fd)
+            return
+        ours = os.open(f"/proc/{thread.tid}/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+        status = os.fstat(ours)
+        file = (status.st_dev, status.st_ino)
+        if path == CPUINFO:
+            with open(CPUINFO) as real:
+                os.pwrite(ours, procfs.cpuinfo(real.read()).encode(), 0)
+            os.close(ours)
+        elif path in PROVISION:
+            self.provisions.add(file)
+            os.close(ours)
+        else:
+            self.enclaves[file] = self.sup.kernel.open_enclave(MemfdMemory(ours))
+            self._watch(thread)
+        finish(thread, fd)
+
+    def _watch(self, thread: Thread) -> None:
+        """The process uses SGX: from now on its maps and signal masks matter."""
+        process = thread.process
+        if process.watches_maps:
+            return
+        process.watches_maps = True
+        program = self._watch_filter
+        fprog = struct.pack("<HxxxxxxQ", len(program) // 8, SCRATCH + 16)
+        thread.space.poke(SCRATCH, fprog + program)
+        result = inject(thread, NR["seccomp"], seccomp.SET_MODE_FILTER, seccomp.FLAG_TSYNC, SCRATCH)
+        if result:
+            raise OSError(abs(result), f"cannot watch the memory maps of process {process.tgid}: seccomp {result}")
+        signals.watch_handlers(thread)
+        for other in list(process.threads.values()):
+            if other is thread:
+                signals.watch(thread)
+            elif other.started:
+                self.sup.with_halted(other, signals.watch)
+
+    def _stat_answer(self, path: str) -> tuple[int, int] | None:
+        """(mode, minor) of one of our device nodes."""
+        if path in ENCLAVE:
+            return stat.S_IFCHR | 0o666, MINOR_ENCLAVE
+        if path in PROVISION:
+            return stat.S_IFCHR | 0o666, MINOR_PROVISION
+        return None
+
+    def _stat_path(self, thread: Thread, dirfd: int, pointer: int, buffer: int, extended: bool = False) -> None:
+        path = self._path(thread, dirfd, pointer)
+        answer = self._stat_answer(path) if path else None
+        if answer is None:
+            thread.resume()
+            return
+        mode, minor = answer
+        if extended:
+            data = struct.pack(
+                "<IIQIIIHxxQQQQ64xIIII112x",
+                0x7FF, 4096, 0, 1, 0, 0, mode, 0x5000 + minor, 0, 0, 0, MISC_MAJOR, minor, 0, 5,
+            )  # fmt: skip
+        else:
+            data = struct.pack(
+                "<QQQIII4xQQQQ72x", 5, 0x5000 + minor, 1, mode, 0, 0, os.makedev(MISC_MAJOR, minor), 0, 4096, 0
+            )
+        try:
+            thread.space.write(buffer, data)
+            finish(thread, 0)
+        except OSError:
+            finish(thread, -errno.EFAULT)
+
+    def _stat(self, thread: Thread) -> None:
+        self._stat_path(thread, AT_FDCWD, thread.regs.rdi, thread.regs.rsi)
+
+    _lstat = _stat
+
+    def _newfstatat(self, thread: Thread) -> None:
+        regs = thread.regs
+        self._stat_path(thread, _signed(regs.rdi), regs.rsi, regs.rdx)
+
+    def _statx(self, thread: Thread) -> None:
+        regs = thread.regs
+        self._stat_path(thread, _signed(regs.rdi), regs.rsi, regs.r8, extended=True)
+
+    def _access_path(self, thread: Thread, dirfd: int, pointer: int, mode: int) -> None:
+        path = self._path(thread, dirfd, pointer)
+        if path is None or self._stat_answer(path) is None:
+            thread.resume()
+        else:
+            finish(thread, -errno.EACCES if mode & os.X_OK else 0)
+
+    def _access(self, thread: Thread) -> None:
+        self._access_path(thread, AT_FDCWD, thread.regs.rdi, thread.regs.rsi)
+
+    def _faccessat(self, thread: Thread) -> None:
+        regs = thread.regs
+        self._access_path(thread, _signed(regs.rdi), regs.rsi, regs.rdx)
+
+    _faccessat2 = _faccessat
+
+    # The device.
+
+    def _file(self, thread: Thread, fd: int) -> File | None:
+        try:
+            status = os.stat(f"/proc/{thread.tid}/fd/{fd}")
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
+    def _ioctl(self, thread: Thread) -> None:
+        regs = thread.regs
+        fd = _signed(regs.rdi)
+        file = self._file(thread, fd)
+        encl = self.enclaves.get(file) if file else None
+        if encl is None:
+            thread.resume()
+            return
+        self._watch(thread)
+        regs = thread.regs
+        cmd, argument = regs.rsi & 0xFFFF_FFFF, regs.rdx
+        space = thread.space
+        space.device_fd = fd
+        try:
+            if cmd >> 8 & 0xFF == SGX_MAGIC and cmd & 0xFF >= 0x20:
+                result = self.sup.delivery.ioctl(space.mm, thread, space, cmd, argument)
+            else:
+                result = sgx_ioctl(encl, space.mm, space, cmd, argument,
+                                   provision=lambda n: self._file(thread, _signed(n)) in self.provisions)  # fmt: skip
+        except OSError as error:
+            result = -(error.errno or errno.EINVAL)
+        finish(thread, result)
+
+    # Memory maps.
+
+    def _mmap(self, thread: Thread) -> None:
+        regs = thread.regs
+        address, length, prot, flags, fd = regs.rdi, regs.rsi, regs.rdx, regs.r10, _signed(regs.r8)
+        encl = None
+        if fd >= 0 and not flags & MAP_ANONYMOUS:
+            file = self._file(thread, fd)
+            encl = self.enclaves.get(file) if file else None
+        mm = thread.space.mm
+        if encl is None:
+            patch = prot & PROT_EXEC and fd >= 0 and not flags & MAP_ANONYMOUS
+            over = flags & MAP_FIXED and mm.overlaps(address, length)
+            if not patch and not over:
+                thread.resume()
+                return
+            result = inject(thread, NR["mmap"], address, length, prot, flags, fd, regs.r9)
+            if result >= 0:
+                if over:
+                    mm.munmap(address, length)
+                    self._enclaves_unmapped()
+                if patch:
+                    cpuid.patch_mapping(self.sup, thread, result, length, fd, regs.r9)
+            finish(thread, result)
+            return
+        thread.space.device_fd = fd
+        length = length + 0xFFF & ~0xFFF
+        try:
+            if flags & MAP_TYPE == MAP_PRIVATE or length == 0:
+                raise OSError(errno.EINVAL, "MAP_PRIVATE")
+            fixed = bool(flags & (MAP_FIXED | MAP_FIXED_NOREPLACE))
+            if fixed:
+                mm.check_mmap(encl, address, length, prot, flags)
+            # PROT_NONE first: accessible only as far as `MM.sync` finds each page to be.
+            offset = address - encl.base if fixed and encl.base and encl.base <= address else 0
+            result = inject(thread, NR["mmap"], address, length, 0, flags, fd, offset)
+            if result < 0:
+                raise OSError(-result, "mmap")
+            if not fixed:
+                try:
+                    mm.check_mmap(encl, result, length, prot, flags)
+                except OSError:
+                    inject(thread, NR["munmap"], result, length)
+                    raise
+            mm.munmap(result, length)
+            mm.mmap(encl, result, length, prot)
+        except OSError as error:
+            result = -(error.errno or errno.EINVAL)
+        finish(thread, result)
+
+    def _mprotect(self, thread: Thread) -> None:
+        regs = thread.regs
+        mm = thread.space.mm
+        start, length, prot = regs.rdi, regs.rsi + 0xFFF & ~0xFFF, regs.rdx
+        if not length or not mm.overlaps(start, length):
+            thread.resume()
+            return
+        try:
+            outside = mm.mprotect(start, length, prot)
+            result = 0
+            for low, high in outside:
+                result = result or inject(thread, NR["mprotect"], low, high - low, prot)
+        except OSError as error:
+            result = -(error.errno or errno.EINVAL)
+        finish(thread, result)
+
+    _pkey_mprotect = _mprotect
+
+    def _munmap(self, thread: Thread) -> None:
+        regs = thread.regs
+        start, length = regs.rdi, regs.rsi + 0xFFF & ~0xFFF
+        mm = thread.space.mm
+        if not mm.overlaps(start, length):
+            thread.resume()
+            return
+        result = inject(thread, NR["munmap"], start, length)
+        if result == 0:
+            mm.munmap(start, length)
+            self._enclaves_unmapped()
+        finish(thread, result)
+
+    def _enclaves_unmapped(self) -> None:
+        if any(not encl.mms for encl in self.enclaves.values()):
+            self.sup.release_unreferenced()
+
+    def _mremap(self, thread: Thread) -> None:
+        regs = thread.regs
+        mm = thread.space.mm
+        start, length, new_length = regs.rdi, regs.rsi, regs.rdx
+        if not mm.overlaps(start, length or 1):
+            thread.resume()
+            return
+        if new_length > length:
+            finish(thread, -errno.EFAULT)  # VM_DONTEXPAND
+            return
+        arguments = (start, length, new_length, regs.r10, regs.r8)
+        result = inject(thread, NR["mremap"], *arguments)
+        if result >= 0:
+            if result == start:
+                mm.munmap(start + new_length, length - new_length)
+            else:
+                # The pages stay where ELRANGE has them; nothing can be reached through the moved mapping.
+                mm.munmap(start, length)
+                inject(thread, NR["mprotect"], result, new_length, 0)
+        finish(thread, result)
+
+    def _madvise(self, thread: Thread) -> None:
+        regs = thread.regs
+        if regs.rdx in (4, 8, 9, 20, 21) and thread.space.mm.overlaps(regs.rdi, regs.rsi or 1):
+            finish(thread, -errno.EINVAL)  # DONTNEED, FREE, REMOVE, COLD, PAGEOUT on VM_PFNMAP
+        else:
+            thread.resume()
+
+    # Signals.
+
+    def _rt_sigaction(self, thread: Thread) -> None:
+        regs = thread.regs
+        signo, new, old, size = regs.rdi, regs.rsi, regs.rdx, regs.r10
+        hidden = thread.process.handlers.hidden
+        if size != 8 or not 1 <= signo <= 64 or signo in (signal.SIGKILL, signal.SIGSTOP):
+            thread.resume()
+            return
+        shown = hidden.get(signo)
+        pointer = 0
+        try:
+            if new:
+                handler, flags, restorer, mask = struct.unpack("<QQQQ", thread.space.read(new, 32))
+                flags, mask = signals.kernel_action(thread, signo, flags, mask)
+                thread.space.poke(SCRATCH, struct.pack("<QQQQ", handler, flags, restorer, mask))
+                pointer = SCRATCH
+            if not old and not pointer:
+                thread.resume()
+                return
+            result = inject(thread, NR["rt_sigaction"], signo, pointer, SCRATCH + 64, 8)
+            if old and result == 0:
+                action = bytearray(thread.space.peek(SCRATCH + 64, 32))
+                if shown:
+                    action[8:16] = shown[1].to_bytes(8, "little")
+                    action[24:32] = shown[0].to_bytes(8, "little")
+                thread.space.write(old, bytes(action))
+        except OSError:
+            result = -errno.EFAULT
+        finish(thread, result)
+
+    def _rt_sigprocmask(self, thread: Thread) -> None:
+        regs = thread.regs
+        how, new, old, size = regs.rdi & 0xFFFF_FFFF, regs.rsi, regs.rdx, regs.r10
+        if size != 8:
+            thread.resume()
+            return
+        before = signals.mask_of(thread)
+        try:
+            if new:
+                given = int.from_bytes(thread.space.read(new, 8), "little")
+                given &= ~(signals.bit(signal.SIGKILL) | signals.bit(signal.SIGSTOP))
+                if how == signal.SIG_BLOCK:
+                    after = before | given
+                elif how == signal.SIG_UNBLOCK:
+                    after = before & ~given
+                elif how == signal.SIG_SETMASK:
+                    after = given
+                else:
+                    raise OSError(errno.EINVAL, "how")
+                signals.set_mask(thread, after)
+            if old:
+                thread.space.write(old, before.to_bytes(8, "little"))
+            result = 0
+        except OSError as error:
+            result = -(error.errno or errno.EINVAL)
+        finish(thread, result)
+
+    def _temporary_mask(self, thread: Thread, register: str) -> None:
+        """A call that waits with another mask: give it one that leaves the synchronous signals free."""
+        regs = thread.regs
+        pointer = getattr(regs, register)
+        try:
+            mask = int.from_bytes(thread.space.read(pointer, 8), "little")
+        except OSError:
+            thread.resume()
+            return
+        scratch = thread_scratch(thread)
+        thread.space.poke(scratch, (mask & ~signals.SYNCHRONOUS).to_bytes(8, "little"))
+        setattr(regs, register, scratch)
+
+        def restore(stopped: Thread) -> None:
+            stopped.fetch()
+            setattr(stopped.regs, register, pointer)
+            stopped.store()
+
+        thread.on_syscall_exit = restore
+        thread.store()
+        thread.resume()
+
+    def _rt_sigsuspend(self, thread: Thread) -> None:
+        self._temporary_mask(thread, "rdi")
+
+    def _ppoll(self, thread: Thread) -> None:
+        self._temporary_mask(thread, "r10")
+
+    def _epoll_pwait(self, thread: Thread) -> None:
+        self._temporary_mask(thread, "r8")
+
+    def _ptrace(self, thread: Thread) -> None:
+        """Nested tracing cannot work; the host kernel answers EPERM, and we say why."""
+        with contextlib.suppress(OSError):
+            self.sup.warn_ptrace(thread)
+        thread.resume()
+

@@ -1,0 +1,122 @@
+"""Telling the exception from the signal by which the host kernel reported it.
+
+The host kernel turned a hardware exception into a siginfo; this turns it back, as far as a siginfo says, and
+gets the rest, the error code of a page fault, from a signal frame that the kernel builds on scratch memory.
+"""
+
+from __future__ import annotations
+
+import signal
+import struct
+from typing import TYPE_CHECKING
+
+from enclu.native import ptrace
+from enclu.native.address_space import SCRATCH, SCRATCH_SIZE
+from enclu.native.inject import ALL_BUT_SYNCHRONOUS, inject, wait_for
+from enclu.native.syscalls import NR
+from enclu.sgx.exceptions import Fault, Vector
+
+if TYPE_CHECKING:
+    from enclu.native.thread import Thread
+
+SI_KERNEL = 0x80
+_FPE_INTDIV = 1
+_BUS_ADRALN = 1
+X87_ES = 1 << 7
+"""Exception summary bit of the x87 status word."""
+_FRAME_UC = 8
+"""Offset of struct ucontext in struct rt_sigframe."""
+_UC_MCONTEXT = 40
+_MC_ERR = _UC_MCONTEXT + 19 * 8
+_MC_TRAPNO = _MC_ERR + 8
+_MC_CR2 = _MC_ERR + 24
+SA_SIGINFO, SA_RESTORER, SA_NODEFER = 0x4, 0x0400_0000, 0x4000_0000
+
+
+def exception_of(thread: Thread, signo: int, info: ptrace.SigInfo) -> Fault | None:
+    """The exception behind a synchronous signal of the stopped thread, None if somebody just sent the signal.
+
+    A page fault's error code is not in the siginfo: it is 0 here, see `error_code`.
+    """
+    code = info.code
+    if code <= 0:
+        return None
+    if signo == signal.SIGSEGV:
+        return Fault(Vector.GP) if code == SI_KERNEL else Fault(Vector.PF, 0, info.address)
+    if signo == signal.SIGILL:
+        return Fault(Vector.UD) if code != SI_KERNEL else None
+    if signo == signal.SIGFPE:
+        if code == _FPE_INTDIV:
+            return Fault(Vector.DE)
+        status = int.from_bytes(thread.xsave()[2:4], "little")
+        return Fault(Vector.MF if status & X87_ES else Vector.XM)
+    if signo == signal.SIGBUS:
+        if code == SI_KERNEL:
+            return Fault(Vector.SS)
+        return Fault(Vector.AC) if code == _BUS_ADRALN else Fault(Vector.PF, 0, info.address)
+    if signo == signal.SIGTRAP:
+        return Fault(Vector.BP) if code == SI_KERNEL else Fault(Vector.DB)
+    return None
+
+
+def error_code(thread: Thread) -> int:
+    """The exact error code of the page fault that stopped the thread.
+
+    The kernel keeps it in the thread and writes it only into a signal frame; so it builds one, on scratch
+    memory, for a handler that never runs.  Must come before any other injected call: those trap too.
+    """
+    space, tid, regs = thread.space, thread.tid, thread.regs
+    saved = bytes(regs)
+    xstate = thread.xsave()
+    mask = ptrace.signal_mask(tid)
+    handler = space.syscall_stub
+    action = struct.pack("<QQQQ", handler, SA_SIGINFO | SA_RESTORER | SA_NODEFER, handler, 0)
+    space.poke(SCRATCH, action)
+    ptrace.set_signal_mask(tid, ALL_BUT_SYNCHRONOUS)
+    # By system call stops, not the stub's INT3: an exception would overwrite what is to be read.
+    regs.rip, regs.rax, regs.orig_rax = handler, NR["rt_sigaction"], ptrace.NO_SYSCALL
+    regs.rdi, regs.rsi, regs.rdx, regs.r10 = signal.SIGSEGV, SCRATCH, SCRATCH + 64, 8
+    thread.store()
+    _run_to(thread, ptrace.SYSCALL, signal.SIGTRAP | ptrace.SYSCALL_STOP)
+    _run_to(thread, ptrace.SYSCALL, signal.SIGTRAP | ptrace.SYSCALL_STOP)
+    thread.fetch()
+    regs.rsp = SCRATCH + SCRATCH_SIZE // 2
+    thread.store()
+    _run_to(thread, ptrace.CONT, signal.SIGSEGV, signal.SIGSEGV)
+    _run_to(thread, ptrace.SINGLESTEP, signal.SIGTRAP, signal.SIGSEGV)
+    thread.fetch()
+    error, _trapno = struct.unpack("<QQ", space.peek(regs.rsp + _FRAME_UC + _MC_ERR, 16))
+    old_action = space.peek(SCRATCH + 64, 32)
+    type(regs).from_buffer_copy(saved)  # size check
+    _restore(thread, saved)
+    ptrace.set_signal_mask(tid, mask)
+    thread.xrstor(xstate)
+    space.poke(SCRATCH, old_action)
+    inject(thread, NR["rt_sigaction"], signal.SIGSEGV, SCRATCH, 0, 8)
+    return int(error) & 0xFFFF
+
+
+def _restore(thread: Thread, saved: bytes) -> None:
+    import ctypes
+
+    ctypes.memmove(ctypes.addressof(thread.regs), saved, len(saved))
+    thread.store()
+
+
+def _run_to(thread: Thread, request: int, stop: int, signo: int = 0) -> None:
+    """Resume until the wanted stop; signals that come instead are put off."""
+    ptrace.ptrace(request, thread.tid, 0, signo)
+    while True:
+        status = wait_for(thread)
+        if status >> 8 & 0xFF == stop and status >> 16 == 0:
+            return
+        if status >> 16 == 0:
+            thread.pending.append(status)
+        ptrace.ptrace(request, thread.tid, 0, 0)
+
+
+def patch_frame(thread: Thread, trapno: int, code: int, cr2: int) -> None:
+    """Write trap number, error code and CR2 into the signal frame on top of the stopped thread's stack."""
+    frame = thread.regs.rsp + _FRAME_UC
+    thread.space.poke(frame + _MC_ERR, struct.pack("<QQ", code, trapno))
+    thread.space.poke(frame + _MC_CR2, struct.pack("<Q", cr2))

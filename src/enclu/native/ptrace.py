@@ -1,0 +1,222 @@
+"""ptrace(2), registers and siginfo of a traced thread, by ctypes.
+
+Kernel: include/uapi/linux/ptrace.h, arch/x86/include/asm/user_64.h.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import os
+import struct
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_ptrace = _libc.ptrace
+_ptrace.restype = ctypes.c_long
+_ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
+
+CONT = 7
+SINGLESTEP = 9
+GETREGS = 12
+SETREGS = 13
+SYSCALL = 24
+SYSEMU = 31
+GETEVENTMSG = 0x4201
+GETSIGINFO = 0x4202
+SETSIGINFO = 0x4203
+GETREGSET = 0x4204
+SETREGSET = 0x4205
+SEIZE = 0x4206
+INTERRUPT = 0x4207
+LISTEN = 0x4208
+GETSIGMASK = 0x420A
+SETSIGMASK = 0x420B
+
+NT_X86_XSTATE = 0x202
+WALL = 0x40000000
+SYSCALL_STOP = 0x80
+"""PTRACE_O_TRACESYSGOOD marks SIGTRAP of a syscall stop with this bit."""
+
+
+class Option(enum.IntFlag):
+    """PTRACE_O_*."""
+
+    TRACESYSGOOD = 1 << 0
+    TRACEFORK = 1 << 1
+    TRACEVFORK = 1 << 2
+    TRACECLONE = 1 << 3
+    TRACEEXEC = 1 << 4
+    TRACESECCOMP = 1 << 7
+    EXITKILL = 1 << 20
+
+
+class Event(enum.IntEnum):
+    """PTRACE_EVENT_*, bits 16..23 of a stop's wait status."""
+
+    FORK = 1
+    VFORK = 2
+    CLONE = 3
+    EXEC = 4
+    SECCOMP = 7
+    STOP = 128
+
+
+class UserRegs(ctypes.Structure):
+    """struct user_regs_struct; implements `sgx.processor.Registers`."""
+
+    _fields_ = [
+        (name, ctypes.c_uint64)
+        for name in (
+            "r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs rflags rsp ss "
+            "fs_base gs_base ds es fs gs"
+        ).split()
+    ]
+
+    r15: int
+    r14: int
+    r13: int
+    r12: int
+    rbp: int
+    rbx: int
+    r11: int
+    r10: int
+    r9: int
+    r8: int
+    rax: int
+    rcx: int
+    rdx: int
+    rsi: int
+    rdi: int
+    orig_rax: int
+    rip: int
+    cs: int
+    rflags: int
+    rsp: int
+    ss: int
+    fs_base: int
+    gs_base: int
+    ds: int
+    es: int
+    fs: int
+    gs: int
+
+
+NO_SYSCALL = 0xFFFF_FFFF_FFFF_FFFF
+"""orig_rax of a thread that is in no system call, or whose call is to be skipped."""
+
+
+class _Iovec(ctypes.Structure):
+    _fields_ = [("base", ctypes.c_void_p), ("len", ctypes.c_size_t)]
+
+
+def ptrace(request: int, tid: int, addr: int = 0, data: int = 0) -> int:
+    """One ptrace call.  Raises OSError; ESRCH means that the thread is gone or running."""
+    result: int = _ptrace(request, tid, addr, data)
+    if result == -1:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    return result
+
+
+def event_message(tid: int) -> int:
+    """PTRACE_GETEVENTMSG."""
+    value = ctypes.c_ulong()
+    ptrace(GETEVENTMSG, tid, 0, ctypes.addressof(value))
+    return value.value
+
+
+def signal_mask(tid: int) -> int:
+    """The thread's blocked signals, bit n-1 for signal n."""
+    value = ctypes.c_uint64()
+    ptrace(GETSIGMASK, tid, 8, ctypes.addressof(value))
+    return value.value
+
+
+def set_signal_mask(tid: int, mask: int) -> None:
+    """PTRACE_SETSIGMASK."""
+    value = ctypes.c_uint64(mask)
+    ptrace(SETSIGMASK, tid, 8, ctypes.addressof(value))
+
+
+XSTATE_MAX = 1 << 14
+
+
+def get_xstate(tid: int) -> bytearray:
+    """NT_X86_XSTATE: a standard-format XSAVE image; bytes 464..471 hold XCR0."""
+    buffer = bytearray(XSTATE_MAX)
+    raw = (ctypes.c_char * XSTATE_MAX).from_buffer(buffer)
+    iov = _Iovec(ctypes.addressof(raw), XSTATE_MAX)
+    ptrace(GETREGSET, tid, NT_X86_XSTATE, ctypes.addressof(iov))
+    del raw
+    del buffer[iov.len :]
+    return buffer
+
+
+def set_xstate(tid: int, image: bytes | bytearray) -> None:
+    """Load an image of the size that `get_xstate` returned."""
+    raw = (ctypes.c_char * len(image)).from_buffer_copy(image)
+    iov = _Iovec(ctypes.addressof(raw), len(image))
+    ptrace(SETREGSET, tid, NT_X86_XSTATE, ctypes.addressof(iov))
+
+
+SIGINFO_SIZE = 128
+_siginfo_head = struct.Struct("<iiiiQ")
+
+
+class SigInfo:
+    """siginfo_t of a stop: signo, code and the fault address (valid for synchronous signals)."""
+
+    __slots__ = ("_buffer", "pointer")
+
+    def __init__(self) -> None:
+        self._buffer = (ctypes.c_ubyte * SIGINFO_SIZE)()
+        self.pointer = ctypes.addressof(self._buffer)
+
+    @classmethod
+    def fault(cls, signo: int, code: int, address: int) -> SigInfo:
+        """What the kernel's force_sig_fault() builds."""
+        info = cls()
+        _siginfo_head.pack_into(info._buffer, 0, signo, 0, code, 0, address)
+        return info
+
+    @property
+    def signo(self) -> int:
+        return int(_siginfo_head.unpack_from(self._buffer)[0])
+
+    @property
+    def code(self) -> int:
+        return int(_siginfo_head.unpack_from(self._buffer)[2])
+
+    @property
+    def address(self) -> int:
+        return int(_siginfo_head.unpack_from(self._buffer)[4])
+
+    def get(self, tid: int) -> None:
+        """PTRACE_GETSIGINFO into this object."""
+        ptrace(GETSIGINFO, tid, 0, self.pointer)
+
+    def set(self, tid: int) -> None:
+        """PTRACE_SETSIGINFO."""
+        ptrace(SETSIGINFO, tid, 0, self.pointer)
+
+
+_vm_readv = _libc.process_vm_readv
+_vm_readv.restype = ctypes.c_ssize_t
+_vm_readv.argtypes = (
+    ctypes.c_int, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong,
+)  # fmt: skip
+_vm_writev = _libc.process_vm_writev
+_vm_writev.restype = ctypes.c_ssize_t
+_vm_writev.argtypes = _vm_readv.argtypes
+
+
+def vm_read(pid: int, address: int, local: int, size: int) -> int:
+    """process_vm_readv into the local address; the bytes read, which honour the program's own protections."""
+    here, there = _Iovec(local, size), _Iovec(address, size)
+    return int(_vm_readv(pid, ctypes.addressof(here), 1, ctypes.addressof(there), 1, 0))
+
+
+def vm_write(pid: int, address: int, local: int, size: int) -> int:
+    """process_vm_writev from the local address; the bytes written."""
+    here, there = _Iovec(local, size), _Iovec(address, size)
+    return int(_vm_writev(pid, ctypes.addressof(here), 1, ctypes.addressof(there), 1, 0))

@@ -1,0 +1,127 @@
+"""A traced thread: one logical processor of the machine.  Implements `sgx.processor.Processor`."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from enclu.native import ptrace
+from enclu.sgx.enclave_mode import EnclaveMode
+from enclu.sgx.exceptions import PFEC, PageFault
+from enclu.sgx.processor import Access
+
+if TYPE_CHECKING:
+    from enclu.native.address_space import AddressSpace
+    from enclu.native.process import Process
+    from enclu.sgx.epc import EPCPage
+    from enclu.sgx.machine import Machine
+
+XCR0_OFFSET = 464
+"""Where NT_X86_XSTATE holds XCR0 (the software-usable bytes of the legacy region)."""
+
+
+class Thread:
+    """One thread, stopped or running.  `regs` is current only while it is stopped and fetched."""
+
+    def __init__(self, tid: int, process: Process, machine: Machine, slot: memoryview) -> None:
+        self.tid = tid
+        self.process = process
+        self.machine = machine
+        self.slot = slot
+        self.mode = EnclaveMode(slot)
+        self.regs = ptrace.UserRegs()
+        self._regs_pointer = ctypes.addressof(self.regs)
+        self.stopped = False
+        self.started = False
+        self.in_group_stop = False
+        self.on_syscall_exit: Callable[[Thread], None] | None = None
+        self.frame_patch: tuple[int, int, int] | None = None
+        """Trap number, error code and CR2 to write into the signal frame that the kernel is about to build."""
+        self.hidden_mask = 0
+        """Synchronous signals that the program believes to have blocked; the kernel must never block them."""
+        self.held: list[int] = []
+        """Signals sent while the program had them blocked in `hidden_mask`."""
+        self.pending: list[int] = []
+        """Wait statuses that arrived while the supervisor was waiting for something else."""
+        self.injected = False
+        self.slot_index = -1
+        self.halt_status: int | None = None
+        self.stop_count = 0
+        self.stop_window = 0
+        self.pinned = False
+        self.free_affinity: set[int] | None = None
+        self._xcr0 = 0
+
+    @property
+    def space(self) -> AddressSpace:
+        return self.process.space
+
+    def fetch(self) -> ptrace.UserRegs:
+        """Read the registers of the stopped thread."""
+        ptrace.ptrace(ptrace.GETREGS, self.tid, 0, self._regs_pointer)
+        return self.regs
+
+    def store(self) -> None:
+        """Write the registers back."""
+        ptrace.ptrace(ptrace.SETREGS, self.tid, 0, self._regs_pointer)
+
+    def resume(self, signo: int = 0) -> None:
+        """Let the thread run, delivering `signo`.  In enclave mode a SYSCALL instruction stops it."""
+        if self.mode.enclave:
+            request = ptrace.SYSEMU
+        elif self.frame_patch is not None:
+            request = ptrace.SINGLESTEP
+        elif self.on_syscall_exit is not None:
+            request = ptrace.SYSCALL
+        else:
+            request = ptrace.CONT
+        self.stopped = False
+        ptrace.ptrace(request, self.tid, 0, signo)
+
+    # The processor interface.
+
+    @property
+    def xcr0(self) -> int:
+        if not self._xcr0:
+            self._xcr0 = int.from_bytes(self.xsave()[XCR0_OFFSET : XCR0_OFFSET + 8], "little")
+        return self._xcr0
+
+    def xsave(self) -> bytearray:
+        return ptrace.get_xstate(self.tid)
+
+    def xrstor(self, image: bytes | bytearray) -> None:
+        ptrace.set_xstate(self.tid, image)
+
+    def read(self, address: int, size: int) -> bytes:
+        try:
+            return self.space.read(address, size)
+        except OSError:
+            raise PageFault(address, PFEC.U, "ordinary memory not readable") from None
+
+    def write(self, address: int, data: bytes) -> None:
+        try:
+            self.space.write(address, data)
+        except OSError:
+            raise PageFault(address, PFEC.U | PFEC.W, "ordinary memory not writable") from None
+
+    def translate(self, address: int, access: Access) -> EPCPage | None:
+        return self.process.space.mm.translate(address, access)
+
+    def invalidate(self, page: EPCPage) -> None:
+        self.space.kernel.invalidate(page)
+
+    # Placement.
+
+    def pin(self, cpu: int) -> None:
+        """Run on the supervisor's processor: a stop then costs a context switch, not a wake-up elsewhere."""
+        self.free_affinity = os.sched_getaffinity(self.tid)
+        if cpu in self.free_affinity:
+            os.sched_setaffinity(self.tid, {cpu})
+            self.pinned = True
+
+    def unpin(self) -> None:
+        if self.pinned and self.free_affinity:
+            os.sched_setaffinity(self.tid, self.free_affinity)
+        self.pinned = False
