@@ -1,0 +1,15 @@
+"""The supervisor leaves of SGX (ENCLS), one function a leaf.  SDM 3D section 38.3.
+
+Operands that are addresses on hardware are objects here: an `EPCPage` for the page in RCX, a `Secs` for PAGEINFO.SECS.
+A leaf raises `Fault` where hardware faults and returns the error code that hardware leaves in RAX.
+"""
+
+from enclu.sgx.encls.create import eadd, eadd_run, ecreate, eextend
+from enclu.sgx.encls.init import einit
+from enclu.sgx.encls.modify import eaug, emodpr, emodt, eremove
+from enclu.sgx.encls.paging import eblock, eldu, epa, etrack, ewb
+
+__all__ = [
+    "eadd", "eadd_run", "eaug", "eblock", "ecreate", "eextend", "einit", "eldu", "emodpr", "emodt", "epa", "eremove",
+    "etrack", "ewb",
+]  # fmt: skip

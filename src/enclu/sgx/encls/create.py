@@ -1,0 +1,159 @@
+"""ECREATE, EADD and EEXTEND: building an enclave."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from enclu.sgx import measurement, xsave
+from enclu.sgx.epc import PAGE_SIZE, EPCPage, PageType
+from enclu.sgx.exceptions import GeneralProtection, PageFault
+from enclu.sgx.secs import Secs
+from enclu.sgx.structs import SECINFO, SECS, TCS, TCS_DBGOPTIN, Attribute, SecinfoFlag
+
+if TYPE_CHECKING:
+    from enclu.sgx.machine import Machine
+
+SECINFO_PT_SHIFT = 8
+SECINFO_KNOWN = 0xFF3F
+
+
+def secinfo_flags(secinfo: bytes) -> tuple[int, int]:
+    """R|W|X and page type of a SECINFO.  Raises #GP for reserved bits."""
+    flags = SECINFO.get(secinfo, "FLAGS")
+    if flags & ~SECINFO_KNOWN or not SECINFO.reserved_ok(secinfo):
+        raise GeneralProtection("reserved bits in SECINFO")
+    return flags & 7, flags >> SECINFO_PT_SHIFT & 0xFF
+
+
+def ecreate(machine: Machine, page: EPCPage, secs_image: bytes, secinfo: bytes) -> Secs:
+    """Make `page` the SECS of a new enclave.  Raises #GP or #PF as the SDM's pseudo-code does."""
+    rwx, pt = secinfo_flags(secinfo)
+    if pt != PageType.SECS or rwx:
+        raise GeneralProtection("SECINFO is not of a SECS")
+    if page.valid:
+        raise PageFault(0, 0, "EPC page in use")
+    f = SECS.unpack(secs_image)
+    size, base, attributes, xfrm = f["SIZE"], f["BASEADDR"], f["ATTRIBUTES"], f["XFRM"]
+    if not SECS.reserved_ok(secs_image):
+        raise GeneralProtection("reserved bytes in SECS")
+    if attributes & Attribute.INIT or attributes & ~machine.attributes:
+        raise GeneralProtection(f"SECS.ATTRIBUTES {attributes:#x} not supported")
+    if not attributes & Attribute.MODE64BIT:
+        raise GeneralProtection("32-bit enclaves are not supported")
+    if xfrm & 3 != 3 or xfrm & ~machine.xfrm or _avx512_partial(xfrm):
+        raise GeneralProtection(f"SECS.ATTRIBUTES.XFRM {xfrm:#x} not supported")
+    if f["MISCSELECT"] & ~machine.miscselect:
+        raise GeneralProtection("SECS.MISCSELECT not supported")
+    if not attributes & Attribute.KSS and (any(f["CONFIGID"]) or f["CONFIGSVN"]):
+        raise GeneralProtection("CONFIGID without KSS")
+    misc_size = 16 if f["MISCSELECT"] else 0
+    if f["SSAFRAMESIZE"] * PAGE_SIZE < xsave.size_of(xfrm) + misc_size + 184 or not f["SSAFRAMESIZE"]:
+        raise GeneralProtection("SECS.SSAFRAMESIZE too small")
+    if size < 2 * PAGE_SIZE or size & (size - 1) or size > 1 << 36:
+        raise GeneralProtection(f"SECS.SIZE {size:#x} is not a supported power of two")
+    if base & (size - 1) or base >> 47:
+        raise GeneralProtection("SECS.BASEADDR not aligned to SECS.SIZE, or not canonical")
+    secs = Secs(page, secs_image, next(machine.eids))
+    secs.measurement.update(measurement.ecreate(secs.ssaframesize, size))
+    page.valid, page.pt, page.rwx, page.secs, page.enclaveaddress = True, PageType.SECS, 0, secs, 0
+    page.blocked = page.pending = page.modified = page.pr = False
+    machine.enclaves[secs.eid] = secs
+    return secs
+
+
+def _avx512_partial(xfrm: int) -> bool:
+    return xfrm & 0xE0 not in (0, 0xE0) or (bool(xfrm & 0xE0) and not xfrm & 4)
+
+
+def _check_tcs(secs: Secs, contents: bytes | memoryview) -> None:
+    f = TCS.unpack(contents)
+    if not TCS.reserved_ok(contents) or f["FLAGS"] & ~TCS_DBGOPTIN:
+        raise GeneralProtection("reserved bits in TCS")
+    if f["FLAGS"] & TCS_DBGOPTIN and not secs.attributes & Attribute.DEBUG:
+        raise GeneralProtection("TCS.DBGOPTIN in an enclave without DEBUG")
+    if f["OSSA"] & 0xFFF or f["OFSBASE"] & 0xFFF or f["OGSBASE"] & 0xFFF:
+        raise GeneralProtection("TCS.OSSA, OFSBASE or OGSBASE not page aligned")
+    if f["FSLIMIT"] & 0xFFF != 0xFFF or f["GSLIMIT"] & 0xFFF != 0xFFF:
+        raise GeneralProtection("TCS.FSLIMIT or GSLIMIT does not end in FFF")
+    if f["CSSA"] >= f["NSSA"]:
+        raise GeneralProtection("TCS.CSSA not below NSSA")
+
+
+def check_place(secs: Secs, linaddr: int) -> None:
+    """An address at which a page can join the enclave.  Raises #GP."""
+    if linaddr & 0xFFF or not secs.baseaddr <= linaddr < secs.baseaddr + secs.size:
+        raise GeneralProtection(f"{linaddr:#x} is not a page of ELRANGE")
+
+
+def eadd(secs: Secs, page: EPCPage, linaddr: int, secinfo: bytes, contents: bytes | memoryview | None) -> None:
+    """Add a page.  None as contents: they are in `page.data` already."""
+    rwx, pt = secinfo_flags(secinfo)
+    if page.valid:
+        raise PageFault(linaddr, 0, "EPC page in use")
+    if pt not in (PageType.REG, PageType.TCS):
+        raise GeneralProtection("EADD of a page that is neither PT_REG nor PT_TCS")
+    if SECINFO.get(secinfo, "FLAGS") & (SecinfoFlag.PENDING | SecinfoFlag.MODIFIED | SecinfoFlag.PR):
+        raise GeneralProtection("EADD of a pending or modified page")
+    if pt == PageType.REG and rwx & 3 == SecinfoFlag.W:
+        raise GeneralProtection("writable but not readable")
+    check_place(secs, linaddr)
+    if secs.initialised:
+        raise GeneralProtection("EADD after EINIT")
+    if contents is not None:
+        page.data[:] = contents
+    if pt == PageType.TCS:
+        _check_tcs(secs, page.data)
+        rwx = 0
+        TCS.put(page.data, "STATE", 0)
+        TCS.put(page.data, "AEP", 0)
+    secs.measurement.update(measurement.eadd(linaddr - secs.baseaddr, _measured_secinfo(secinfo, pt)))
+    page.valid, page.pt, page.rwx, page.secs, page.enclaveaddress = True, PageType(pt), rwx, secs, linaddr
+    secs.children += 1
+
+
+def _measured_secinfo(secinfo: bytes, pt: int) -> bytes:
+    """SECINFO as EADD measures it: a TCS's R, W and X are cleared first."""
+    return SECINFO.pack(FLAGS=pt << SECINFO_PT_SHIFT) if pt == PageType.TCS else secinfo
+
+
+def eextend(secs: Secs, page: EPCPage, offset: int) -> None:
+    """Measure 256 bytes at `offset` of a page."""
+    if offset & 0xFF or not 0 <= offset < PAGE_SIZE:
+        raise GeneralProtection("EEXTEND operand not 256-byte aligned")
+    if not page.valid or page.pt not in (PageType.REG, PageType.TCS):
+        raise PageFault(page.enclaveaddress, 0, "EEXTEND of a page that is not in an enclave")
+    if page.secs is not secs or secs.initialised:
+        raise GeneralProtection("EEXTEND after EINIT or of another enclave")
+    at = page.enclaveaddress - secs.baseaddr + offset
+    secs.measurement.update(measurement.eextend(at, page.data[offset : offset + 256]))
+
+
+def eadd_run(
+    secs: Secs, pages: list[EPCPage], linaddr: int, secinfo: bytes, data: memoryview, measure: bool
+) -> None:
+    """EADD for every page in turn, each followed by its 16 EEXTENDs if `measure`; much faster than one by one.
+
+    `data` is the memory of the pages, with their contents in place.  Raises Fault before anything is changed.
+    """
+    rwx, pt = secinfo_flags(secinfo)
+    simple = pt == PageType.REG and measure and len(pages) > 1 and not secs.initialised and rwx & 3 != 2
+    if not simple or SECINFO.get(secinfo, "FLAGS") & 0x38:
+        for i, page in enumerate(pages):
+            page.data = data[i * PAGE_SIZE : (i + 1) * PAGE_SIZE]
+            eadd(secs, page, linaddr + i * PAGE_SIZE, secinfo, None)
+            for chunk in range(0, PAGE_SIZE if measure else 0, 256):
+                eextend(secs, page, chunk)
+        return
+    check_place(secs, linaddr)
+    check_place(secs, linaddr + (len(pages) - 1) * PAGE_SIZE)
+    measurement.measure_pages(secs, linaddr - secs.baseaddr, secinfo, data)
+    position, kind = 0, PageType.REG
+    for page in pages:
+        page.data = data[position : position + PAGE_SIZE]
+        page.valid = True
+        page.pt = kind
+        page.rwx = rwx
+        page.secs = secs
+        page.enclaveaddress = linaddr + position
+        position += PAGE_SIZE
+    secs.children += len(pages)

@@ -1,0 +1,75 @@
+"""EINIT: checking the signature, the measurement and the right to launch.  SDM 3D EINIT."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from enclu.sgx.exceptions import GeneralProtection
+from enclu.sgx.structs import (
+    SIGSTRUCT,
+    SIGSTRUCT_HEADER,
+    SIGSTRUCT_HEADER2,
+    SIGSTRUCT_SIGNED,
+    Attribute,
+    ErrorCode,
+)
+
+if TYPE_CHECKING:
+    from enclu.sgx.machine import Machine
+    from enclu.sgx.secs import Secs
+
+SHA256_DIGESTINFO = bytes.fromhex("3031300d060960864801650304020105000420")
+INTEL_ONLY = int(Attribute.EINITTOKEN_KEY)
+
+
+def signature_valid(sigstruct: bytes) -> bool:
+    """The RSA-3072 signature with exponent 3 is right, and Q1 and Q2 are the quotients that hardware wants."""
+    f = SIGSTRUCT.unpack(sigstruct)
+    n, s, q1, q2 = (int.from_bytes(f[k], "little") for k in ("MODULUS", "SIGNATURE", "Q1", "Q2"))
+    if f["EXPONENT"] != 3 or not 0 < s < n or n >> 3071 == 0:
+        return False
+    if q1 != s * s // n or q2 != (s * s - q1 * n) * s // n:
+        return False
+    digest = hashlib.sha256(b"".join(sigstruct[a:b] for a, b in SIGSTRUCT_SIGNED)).digest()
+    message = b"\0\1" + b"\xff" * (384 - 3 - len(SHA256_DIGESTINFO) - 32) + b"\0" + SHA256_DIGESTINFO + digest
+    return pow(s, 3, n) == int.from_bytes(message, "big")
+
+
+def einit(machine: Machine, secs: Secs, sigstruct: bytes) -> int:
+    """Finish the enclave; an `ErrorCode`.  The token is all zero, as the kernel passes it.
+
+    Launch control is flexible: the signer must be the one in IA32_SGXLEPUBKEYHASH.
+    """
+    f = SIGSTRUCT.unpack(sigstruct)
+    if f["HEADER"] != SIGSTRUCT_HEADER or f["HEADER2"] != SIGSTRUCT_HEADER2 or f["VENDOR"] not in (0, 0x8086):
+        return ErrorCode.SGX_INVALID_SIG_STRUCT
+    if f["EXPONENT"] != 3 or not SIGSTRUCT.reserved_ok(sigstruct):
+        return ErrorCode.SGX_INVALID_SIG_STRUCT
+    if not signature_valid(sigstruct):
+        return ErrorCode.SGX_INVALID_SIGNATURE
+    if secs.initialised:
+        raise GeneralProtection("EINIT of an initialised enclave")
+    if f["ENCLAVEHASH"] != secs.measurement.copy().digest():
+        return ErrorCode.SGX_INVALID_MEASUREMENT
+    mrsigner = hashlib.sha256(f["MODULUS"]).digest()
+    if secs.attributes & INTEL_ONLY and mrsigner != machine.lepubkeyhash:
+        return ErrorCode.SGX_INVALID_ATTRIBUTE
+    if f["ATTRIBUTES"] & f["ATTRIBUTEMASK"] != secs.attributes & f["ATTRIBUTEMASK"]:
+        return ErrorCode.SGX_INVALID_ATTRIBUTE
+    if f["XFRM"] & f["XFRMMASK"] != secs.xfrm & f["XFRMMASK"]:
+        return ErrorCode.SGX_INVALID_ATTRIBUTE
+    if f["MISCSELECT"] & f["MISCMASK"] != secs.miscselect & f["MISCMASK"]:
+        return ErrorCode.SGX_INVALID_ATTRIBUTE
+    kss = bool(secs.attributes & Attribute.KSS)
+    if not kss and (any(f["ISVFAMILYID"]) or any(f["ISVEXTPRODID"])):
+        return ErrorCode.SGX_INVALID_SIG_STRUCT
+    if mrsigner != machine.lepubkeyhash:
+        return ErrorCode.SGX_INVALID_EINITTOKEN
+    secs.mrenclave = f["ENCLAVEHASH"]
+    secs.mrsigner = mrsigner
+    secs.isvprodid, secs.isvsvn = f["ISVPRODID"], f["ISVSVN"]
+    secs.isvfamilyid, secs.isvextprodid = f["ISVFAMILYID"], f["ISVEXTPRODID"]
+    secs.attributes |= Attribute.INIT
+    secs.initialised = True
+    return ErrorCode.SUCCESS

@@ -1,0 +1,95 @@
+"""EREMOVE, EAUG, EMODPR and EMODT: changing the pages of an enclave."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from enclu.sgx.encls.create import check_place
+from enclu.sgx.epc import EPCPage, PageType
+from enclu.sgx.exceptions import GeneralProtection, PageFault
+from enclu.sgx.structs import TCS, ErrorCode, SecinfoFlag
+
+if TYPE_CHECKING:
+    from enclu.sgx.secs import Secs
+
+
+def _invalidate(page: EPCPage) -> None:
+    page.valid = False
+    page.secs = None
+    page.blocked = page.pending = page.modified = page.pr = False
+
+
+def tcs_active(page: EPCPage) -> bool:
+    """A processor is executing in the context of this TCS."""
+    return page.pt == PageType.TCS and TCS.get(page.data, "STATE") != 0
+
+
+def eremove(page: EPCPage) -> int:
+    """Take a page out of its enclave; a SECS only without children."""
+    if not page.valid:
+        return ErrorCode.SUCCESS
+    secs = page.secs
+    if page.pt == PageType.VA or secs is None:
+        _invalidate(page)
+        return ErrorCode.SUCCESS
+    if page.pt == PageType.SECS:
+        if secs.children:
+            return ErrorCode.SGX_CHILD_PRESENT
+        _invalidate(page)
+        return ErrorCode.SUCCESS
+    if secs.inside and (page.pt != PageType.TRIM or page.modified):
+        return ErrorCode.SGX_ENCLAVE_ACT
+    _invalidate(page)
+    secs.children -= 1
+    return ErrorCode.SUCCESS
+
+
+def eaug(secs: Secs, page: EPCPage, linaddr: int) -> None:
+    """Add a zeroed, pending, readable and writable page to an initialised enclave."""
+    if page.valid:
+        raise PageFault(linaddr, 0, "EPC page in use")
+    check_place(secs, linaddr)
+    if not secs.initialised:
+        raise GeneralProtection("EAUG before EINIT")
+    page.data[:] = bytes(len(page.data))
+    page.valid, page.pt, page.secs, page.enclaveaddress = True, PageType.REG, secs, linaddr
+    page.rwx = SecinfoFlag.R | SecinfoFlag.W
+    page.pending, page.blocked, page.modified, page.pr = True, False, False, False
+    secs.children += 1
+
+
+def _check_regular(page: EPCPage) -> Secs:
+    if not page.valid or page.secs is None or page.pt not in (PageType.REG, PageType.TCS, PageType.TRIM):
+        raise PageFault(page.enclaveaddress, 0, "not a page of an enclave")
+    if not page.secs.initialised:
+        raise GeneralProtection("enclave not initialised")
+    return page.secs
+
+
+def emodpr(page: EPCPage, rwx: int) -> int:
+    """Restrict a PT_REG page to the permissions in `rwx`; the enclave must EACCEPT."""
+    secs = _check_regular(page)
+    if rwx & 3 == SecinfoFlag.W:
+        raise GeneralProtection("writable but not readable")
+    if page.pending or page.modified or page.pt != PageType.REG:
+        return ErrorCode.SGX_PAGE_NOT_MODIFIABLE
+    page.pr = True
+    page.rwx &= rwx
+    page.epoch = secs.epoch
+    return ErrorCode.SUCCESS
+
+
+def emodt(page: EPCPage, pt: int) -> int:
+    """Change a page to PT_TCS or PT_TRIM; the enclave must EACCEPT."""
+    secs = _check_regular(page)
+    if pt not in (PageType.TCS, PageType.TRIM):
+        raise GeneralProtection("EMODT to neither PT_TCS nor PT_TRIM")
+    allowed = (PageType.REG,) if pt == PageType.TCS else (PageType.REG, PageType.TCS)
+    if page.pending or page.modified or page.pt not in allowed:
+        return ErrorCode.SGX_PAGE_NOT_MODIFIABLE
+    page.modified = True
+    page.pr = False
+    page.pt = PageType(pt)
+    page.rwx = 0
+    page.epoch = secs.epoch
+    return ErrorCode.SUCCESS

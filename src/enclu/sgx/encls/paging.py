@@ -1,0 +1,125 @@
+"""EPA, EBLOCK, ETRACK, EWB and ELDU: moving pages out of the EPC and back.  SDM 3D section 36.5.
+
+Evicted pages are encrypted and authenticated with their version, type, permissions, address and enclave, so that
+neither a changed nor an old copy is taken back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from enclu.sgx.epc import EPCPage, PageType
+from enclu.sgx.exceptions import GeneralProtection
+from enclu.sgx.structs import PCMD, SECINFO, ErrorCode
+
+if TYPE_CHECKING:
+    from enclu.sgx.machine import Machine
+    from enclu.sgx.secs import Secs
+
+VA_SLOTS = 512
+BLOCKABLE = (PageType.REG, PageType.TCS, PageType.TRIM)
+
+
+def epa(page: EPCPage) -> None:
+    """Make an EPC page a version array of 512 empty slots.  `page.data` holds the versions."""
+    page.data = memoryview(bytearray(4096))
+    page.valid, page.pt, page.secs, page.rwx = True, PageType.VA, None, 0
+
+
+def eblock(page: EPCPage) -> int:
+    """Mark a page as blocked: no new translations to it."""
+    if not page.valid:
+        return ErrorCode.SGX_PG_INVLD
+    if page.pt not in BLOCKABLE:
+        return ErrorCode.SGX_PG_IS_SECS if page.pt == PageType.SECS else ErrorCode.SGX_NOTBLOCKABLE
+    if page.blocked:
+        return ErrorCode.SGX_BLKSTATE
+    page.blocked = True
+    assert page.secs is not None
+    page.epoch = page.secs.epoch
+    return ErrorCode.SUCCESS
+
+
+def etrack(secs: Secs) -> int:
+    """Begin a new tracking epoch."""
+    if not secs.tracked:
+        return ErrorCode.SGX_PREV_TRK_INCMPL
+    secs.epoch += 1
+    return ErrorCode.SUCCESS
+
+
+def _flags(page: EPCPage) -> int:
+    return page.rwx | page.pending << 3 | page.modified << 4 | page.pr << 5 | int(page.pt) << 8
+
+
+def _header(pcmd_secinfo: bytes, eid: int, linaddr: int) -> bytes:
+    return pcmd_secinfo + eid.to_bytes(8, "little") + linaddr.to_bytes(8, "little")
+
+
+def ewb(machine: Machine, page: EPCPage, va: EPCPage, slot: int) -> tuple[int, bytes, bytes]:
+    """Encrypt a blocked, tracked page and free its EPC page: error code, ciphertext and PCMD."""
+    if not page.valid or va.pt != PageType.VA or not va.valid:
+        raise GeneralProtection("EWB of an invalid page, or into no version array")
+    secs = page.secs
+    if page.pt == PageType.SECS:
+        assert secs is not None
+        if secs.children:
+            return ErrorCode.SGX_CHILD_PRESENT, b"", b""
+        eid = 0
+    elif page.pt == PageType.VA:
+        eid = 0
+    else:
+        assert secs is not None
+        if not page.blocked:
+            return ErrorCode.SGX_PAGE_NOT_BLOCKED, b"", b""
+        if page.epoch >= secs.epoch or not secs.tracked:
+            return ErrorCode.SGX_NOT_TRACKED, b"", b""
+        eid = secs.eid
+    if va.data[slot * 8 : slot * 8 + 8] != bytes(8):
+        return ErrorCode.SGX_VA_SLOT_OCCUPIED, b"", b""
+    version = next(machine.version)
+    va.data[slot * 8 : slot * 8 + 8] = version.to_bytes(8, "little")
+    secinfo = SECINFO.pack(FLAGS=_flags(page))
+    header = _header(secinfo, eid, page.enclaveaddress)
+    sealed = AESGCM(machine.paging_key).encrypt(version.to_bytes(12, "little"), bytes(page.data), header)
+    pcmd = PCMD.pack(SECINFO=secinfo, ENCLAVEID=eid, MAC=sealed[-16:])
+    page.valid = False
+    page.secs = None
+    page.blocked = page.pending = page.modified = page.pr = False
+    if eid and secs is not None:
+        secs.children -= 1
+    return ErrorCode.SUCCESS, sealed[:-16], pcmd
+
+
+def eldu(
+    machine: Machine, page: EPCPage, va: EPCPage, slot: int, ciphertext: bytes, pcmd: bytes, linaddr: int, secs: Secs
+) -> int:
+    """Take an evicted page back, unblocked, and empty its version slot.
+
+    SGX_MAC_COMPARE_FAIL if content, metadata, version, address or enclave is not what EWB saw.
+    """
+    if page.valid or va.pt != PageType.VA:
+        raise GeneralProtection("ELDU into a page in use, or from no version array")
+    f = PCMD.unpack(pcmd)
+    flags = SECINFO.get(f["SECINFO"], "FLAGS")
+    pt = flags >> 8 & 0xFF
+    eid = 0 if pt == PageType.SECS else secs.eid
+    version = bytes(va.data[slot * 8 : slot * 8 + 8])
+    header = _header(f["SECINFO"], eid, linaddr)
+    try:
+        plain = AESGCM(machine.paging_key).decrypt(version + bytes(4), bytes(ciphertext) + f["MAC"], header)
+    except InvalidTag:
+        return ErrorCode.SGX_MAC_COMPARE_FAIL
+    if f["ENCLAVEID"] != eid:
+        return ErrorCode.SGX_MAC_COMPARE_FAIL
+    page.data[:] = plain
+    page.valid, page.pt, page.secs, page.enclaveaddress = True, PageType(pt), secs, linaddr
+    page.rwx, page.blocked = flags & 7, False
+    page.pending, page.modified, page.pr = bool(flags & 8), bool(flags & 16), bool(flags & 32)
+    va.data[slot * 8 : slot * 8 + 8] = bytes(8)
+    if pt != PageType.SECS:
+        secs.children += 1
+    return ErrorCode.SUCCESS

@@ -1,0 +1,57 @@
+"""One SGX machine: its EPC, its keys and what it supports."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+
+from enclu.sgx.epc import EPC
+from enclu.sgx.structs import MISC_EXINFO, Attribute
+
+XFRM_LEGACY = 0x3
+XFRM_SUPPORTED = 0xE7
+"""x87, SSE, AVX and the three AVX-512 components: what the machine lets an enclave use, where the host has it."""
+ATTRIBUTES_SUPPORTED = int(
+    Attribute.INIT | Attribute.DEBUG | Attribute.MODE64BIT | Attribute.PROVISIONKEY | Attribute.EINITTOKEN_KEY
+    | Attribute.KSS
+)  # fmt: skip
+CPUSVN = bytes([1] * 16)
+EPC_PHYSICAL_BASE = 0x7_0000_0000
+MAX_ENCLAVE_SIZE_64 = 36
+"""log2 of the largest ELRANGE in bytes."""
+
+
+class Machine:
+    """What the enclaves of one run share.
+
+    `secret` (32 bytes) is what fuses are to a processor: all keys derive from it.  None makes a fresh one.
+    """
+
+    def __init__(self, epc_size: int, secret: bytes | None = None, xcr0: int = 0x7) -> None:
+        self.epc = EPC(epc_size)
+        self.epc_size = epc_size
+        self.secret = secret if secret is not None else secrets.token_bytes(32)
+        self.report_keyid = secrets.token_bytes(32)
+        self.paging_key = secrets.token_bytes(16)
+        self.version = itertools.count(1)
+        self.eids = itertools.count(1)
+        self.xfrm = XFRM_SUPPORTED & xcr0 | XFRM_LEGACY
+        self.miscselect = MISC_EXINFO
+        self.attributes = ATTRIBUTES_SUPPORTED
+        self.cpusvn = CPUSVN
+        self.lepubkeyhash = bytes(32)
+        """IA32_SGXLEPUBKEYHASH: the signer that may launch without a token; writable, as with flexible launch control."""
+        self.enclaves: dict[int, object] = {}
+
+    def cpuid(self, subleaf: int) -> tuple[int, int, int, int]:
+        """CPUID leaf 0x12 (SDM 3D section 34.7.2): EAX, EBX, ECX, EDX."""
+        if subleaf == 0:
+            sgx1_sgx2_edeccssa = 1 << 0 | 1 << 1 | 1 << 11
+            return sgx1_sgx2_edeccssa, self.miscselect, 0, MAX_ENCLAVE_SIZE_64 << 8 | 31
+        if subleaf == 1:
+            attributes = self.attributes & ~Attribute.INIT
+            return attributes & 0xFFFF_FFFF, attributes >> 32, self.xfrm & 0xFFFF_FFFF, self.xfrm >> 32
+        if subleaf == 2:
+            base, size = EPC_PHYSICAL_BASE, self.epc_size
+            return base & 0xFFFF_F000 | 1, base >> 32, size & 0xFFFF_F000 | 1, size >> 32
+        return 0, 0, 0, 0
