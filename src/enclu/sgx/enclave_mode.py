@@ -74,6 +74,10 @@ class EnclaveMode:
         w[7] = tf
         w[0] = tcs_la
 
+    def move_frame(self, gprsgx: int) -> None:
+        """EDECCSSA: another SSA frame is current."""
+        self._words[6] = gprsgx
+
     def leave(self) -> None:
         """CR_ENCLAVE_MODE := 0."""
         self._words[0] = 0

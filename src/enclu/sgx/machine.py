@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import itertools
 import secrets
+from typing import TYPE_CHECKING
 
 from enclu.sgx.epc import EPC
 from enclu.sgx.structs import MISC_EXINFO, Attribute
 
+if TYPE_CHECKING:
+    from enclu.sgx.secs import Secs
+
 XFRM_LEGACY = 0x3
-XFRM_SUPPORTED = 0xE7
-"""x87, SSE, AVX and the three AVX-512 components: what the machine lets an enclave use, where the host has it."""
+XFRM_SUPPORTED = 0x7
+"""x87, SSE and AVX: what the machine lets an enclave use, where the host has it."""
 ATTRIBUTES_SUPPORTED = int(
     Attribute.INIT | Attribute.DEBUG | Attribute.MODE64BIT | Attribute.PROVISIONKEY | Attribute.EINITTOKEN_KEY
     | Attribute.KSS
@@ -41,7 +45,7 @@ class Machine:
         self.cpusvn = CPUSVN
         self.lepubkeyhash = bytes(32)
         """IA32_SGXLEPUBKEYHASH: the signer that may launch without a token; writable, as with flexible launch control."""
-        self.enclaves: dict[int, object] = {}
+        self.enclaves: dict[int, Secs] = {}
 
     def cpuid(self, subleaf: int) -> tuple[int, int, int, int]:
         """CPUID leaf 0x12 (SDM 3D section 34.7.2): EAX, EBX, ECX, EDX."""

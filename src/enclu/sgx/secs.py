@@ -41,6 +41,10 @@ class Secs:
         self.inside: dict[int, int] = {}
         """Processors now in the enclave, by the epoch in which they entered."""
 
+        self.contexts: dict[int, tuple[EPCPage, EPCPage, EPCPage]] = {}
+        """By address of a TCS in use: its page, and the first and last page of its current SSA frame, the physical
+        addresses of which hardware keeps in CR_TCS_PA, CR_XSAVE_PAGE_n and CR_GPR_PA."""
+
     def entered(self) -> None:
         """A processor enters in the current epoch."""
         self.inside[self.epoch] = self.inside.get(self.epoch, 0) + 1

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-COMPONENTS = {2: (576, 256), 5: (1088, 64), 6: (1152, 512), 7: (1664, 1024), 9: (2688, 8)}
-"""Component number -> (offset, size): what CPUID.0DH enumerates on processors that have these components."""
-LEGACY_SIZE, HEADER = 512, 512
+COMPONENTS = {2: (576, 256)}
+"""Component number -> (offset, size) beyond x87 and SSE.  Only AVX lies at the same place on every processor."""
+HEADER = 512
 MXCSR_INIT, FCW_INIT = 0x1F80, 0x37F
 _X87 = ((0, 24), (32, 160))
 """Byte ranges of the legacy region that belong to x87; MXCSR is at 24, XMM at 160..415."""

@@ -40,7 +40,7 @@ def ecreate(machine: Machine, page: EPCPage, secs_image: bytes, secinfo: bytes) 
         raise GeneralProtection(f"SECS.ATTRIBUTES {attributes:#x} not supported")
     if not attributes & Attribute.MODE64BIT:
         raise GeneralProtection("32-bit enclaves are not supported")
-    if xfrm & 3 != 3 or xfrm & ~machine.xfrm or _avx512_partial(xfrm):
+    if xfrm & 3 != 3 or xfrm & ~machine.xfrm:
         raise GeneralProtection(f"SECS.ATTRIBUTES.XFRM {xfrm:#x} not supported")
     if f["MISCSELECT"] & ~machine.miscselect:
         raise GeneralProtection("SECS.MISCSELECT not supported")
@@ -59,10 +59,6 @@ def ecreate(machine: Machine, page: EPCPage, secs_image: bytes, secinfo: bytes) 
     page.blocked = page.pending = page.modified = page.pr = False
     machine.enclaves[secs.eid] = secs
     return secs
-
-
-def _avx512_partial(xfrm: int) -> bool:
-    return xfrm & 0xE0 not in (0, 0xE0) or (bool(xfrm & 0xE0) and not xfrm & 4)
 
 
 def _check_tcs(secs: Secs, contents: bytes | memoryview) -> None:

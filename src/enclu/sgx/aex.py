@@ -1,0 +1,91 @@
+"""Asynchronous enclave exit.  SDM 3D chapter 36 (section 36.4 in the flow's order; tables of EXITINFO and EXINFO)."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from enclu.sgx import xsave
+from enclu.sgx.exceptions import Fault, Vector
+from enclu.sgx.leave import active_secs, free_tcs
+from enclu.sgx.structs import (
+    EXITINFO_HARDWARE,
+    EXITINFO_SOFTWARE,
+    EXITINFO_VALID,
+    GPR_NAMES,
+    GPRSGX,
+    MISC_EXINFO,
+    TCS,
+    EncluLeaf,
+)
+
+if TYPE_CHECKING:
+    from enclu.sgx.processor import Processor
+
+REPORTED = frozenset((Vector.DE, Vector.DB, Vector.BP, Vector.BR, Vector.UD, Vector.MF, Vector.AC, Vector.XM))
+"""Vectors for which EXITINFO is always valid."""
+REPORTED_WITH_EXINFO = frozenset((Vector.PF, Vector.GP))
+"""Vectors for which EXITINFO is valid only if MISCSELECT.EXINFO is set."""
+_GPRS = struct.Struct("<16Q")
+_GPRSGX_AT = 4096 - GPRSGX.size
+_EXINFO_AT = _GPRSGX_AT - 16
+_CSSA = TCS.offset("CSSA")
+_AEP = TCS.offset("AEP")
+RFLAGS_CLEARED = 0x8D5 | 1 << 16 | 1 << 8 | 1 << 10
+"""CF PF AF ZF SF OF, RF, TF and DF: zero in the synthetic state."""
+
+
+def exit_info(fault: Fault | None, miscselect: int) -> int:
+    """GPRSGX.EXITINFO for the event (SDM 3D table 35-9 and the tables that follow it)."""
+    if fault is None:
+        return 0
+    vector = fault.vector
+    if vector in REPORTED or (vector in REPORTED_WITH_EXINFO and miscselect & MISC_EXINFO):
+        kind = EXITINFO_SOFTWARE if vector == Vector.BP else EXITINFO_HARDWARE
+        return EXITINFO_VALID | kind | vector
+    return 0
+
+
+def aex(cpu: Processor, fault: Fault | None) -> None:
+    """Leave the enclave for `fault`, or for an interrupt (None).
+
+    Fills the current SSA frame, loads the synthetic state and goes to the AEP.  CR2 of a #PF loses its low 12 bits.
+    """
+    regs, mode = cpu.regs, cpu.mode
+    secs = active_secs(cpu)
+    tcs_la = mode.tcs_la
+    _, first, last = secs.contexts[tcs_la]
+    frame = last.data
+    urbp_ursp = struct.unpack_from("<QQ", frame, _GPRSGX_AT + GPRSGX.offset("URSP"))
+    _GPRS.pack_into(frame, _GPRSGX_AT, *(getattr(regs, name) for name in GPR_NAMES))
+    rflags = regs.rflags
+    if fault is not None and fault.vector != Vector.BP:
+        rflags |= 1 << 16  # RF, as a fault pushes it
+    GPRSGX.put(frame, "RFLAGS", rflags, _GPRSGX_AT)
+    GPRSGX.put(frame, "RIP", regs.rip, _GPRSGX_AT)
+    GPRSGX.put(frame, "FSBASE", regs.fs_base, _GPRSGX_AT)
+    GPRSGX.put(frame, "GSBASE", regs.gs_base, _GPRSGX_AT)
+    GPRSGX.put(frame, "EXITINFO", exit_info(fault, secs.miscselect), _GPRSGX_AT)
+    if fault is not None:
+        if fault.vector in REPORTED_WITH_EXINFO and secs.miscselect & MISC_EXINFO:
+            address = fault.address if fault.vector == Vector.PF else 0
+            struct.pack_into("<QII", frame, _EXINFO_AT, address, fault.error_code, 0)
+        if fault.vector == Vector.PF:
+            fault.address &= ~0xFFF
+    image = cpu.xsave()
+    xsave.save(image, secs.xfrm, first.data)
+    xsave.initialise(image, secs.xfrm)
+    cpu.xrstor(image)
+
+    tcs = free_tcs(cpu)
+    (cssa,) = struct.unpack_from("<I", tcs, _CSSA)
+    struct.pack_into("<I", tcs, _CSSA, cssa + 1)
+    (aep,) = struct.unpack_from("<Q", tcs, _AEP)
+    for name in GPR_NAMES:
+        setattr(regs, name, 0)
+    regs.rax, regs.rbx, regs.rcx = EncluLeaf.ERESUME, tcs_la, aep
+    regs.rsp, regs.rbp = urbp_ursp
+    regs.rip = aep
+    regs.rflags = rflags & ~RFLAGS_CLEARED | mode.save_tf << 8
+    regs.fs_base, regs.gs_base = mode.save_fs_base, mode.save_gs_base
+    mode.leave()

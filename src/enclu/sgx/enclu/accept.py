@@ -1,0 +1,99 @@
+"""EACCEPT, EACCEPTCOPY and EMODPE: the enclave's say in changes of its pages.  SDM 3D."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from enclu.sgx.access import epcm_fault, operand, read_operand, target_page
+from enclu.sgx.encls.create import secinfo_flags
+from enclu.sgx.epc import PageType
+from enclu.sgx.exceptions import GeneralProtection
+from enclu.sgx.processor import Access
+from enclu.sgx.structs import SECINFO, TCS, ErrorCode, SecinfoFlag
+
+if TYPE_CHECKING:
+    from enclu.sgx.processor import Processor
+
+_ARITHMETIC = 0x8D5
+_ZF = 1 << 6
+_STATE_BITS = SecinfoFlag.PENDING | SecinfoFlag.MODIFIED | SecinfoFlag.PR
+
+
+def _finish(cpu: Processor, code: int) -> None:
+    regs = cpu.regs
+    regs.rax = code
+    regs.rflags = regs.rflags & ~_ARITHMETIC | (_ZF if code else 0)
+    regs.rip += 3
+
+
+def _secinfo(cpu: Processor) -> tuple[int, int, int]:
+    secinfo = read_operand(cpu, cpu.regs.rbx, 64, 64)
+    rwx, pt = secinfo_flags(secinfo)
+    return rwx, pt, SECINFO.get(secinfo, "FLAGS") & _STATE_BITS
+
+
+def eaccept(cpu: Processor) -> None:
+    """Accept the change of the page at RCX if it is the one that the SECINFO at RBX describes."""
+    rwx, pt, state = _secinfo(cpu)
+    allowed = {
+        PageType.REG: (SecinfoFlag.PENDING, SecinfoFlag.PR, 0),
+        PageType.TCS: (SecinfoFlag.MODIFIED,),
+        PageType.TRIM: (SecinfoFlag.MODIFIED,),
+    }
+    if pt not in allowed or state not in allowed[PageType(pt)]:
+        raise GeneralProtection("SECINFO of EACCEPT describes no acceptable change")
+    if pt != PageType.REG and rwx:
+        raise GeneralProtection("EACCEPT of a TCS or trimmed page with permissions")
+    page = target_page(cpu, cpu.regs.rcx)
+    secs = page.secs
+    assert secs is not None
+    if (page.modified or page.pr) and page.epoch >= secs.epoch:
+        _finish(cpu, ErrorCode.SGX_NOT_TRACKED)
+        return
+    have = page.pending << 3 | page.modified << 4 | page.pr << 5
+    if page.pt != pt or page.rwx != rwx or have != state:
+        _finish(cpu, ErrorCode.SGX_PAGE_ATTRIBUTES_MISMATCH)
+        return
+    if pt == PageType.TCS:
+        f = TCS.unpack(page.data)
+        if f["FLAGS"] & ~1 or f["CSSA"] >= f["NSSA"] or f["OSSA"] & 0xFFF or f["OFSBASE"] & 0xFFF or (
+            f["OGSBASE"] & 0xFFF or f["FSLIMIT"] & 0xFFF != 0xFFF or f["GSLIMIT"] & 0xFFF != 0xFFF
+        ):  # fmt: skip
+            raise GeneralProtection("page accepted as TCS does not hold one")
+        TCS.put(page.data, "STATE", 0)
+        TCS.put(page.data, "AEP", 0)
+    page.pending = page.modified = page.pr = False
+    cpu.invalidate(page)
+    _finish(cpu, ErrorCode.SUCCESS)
+
+
+def eacceptcopy(cpu: Processor) -> None:
+    """Fill the pending page at RCX with a copy of the page at RDX and accept it with SECINFO's permissions."""
+    rwx, pt, state = _secinfo(cpu)
+    if pt != PageType.REG or state or rwx & 3 == SecinfoFlag.W:
+        raise GeneralProtection("SECINFO of EACCEPTCOPY is not of a plain PT_REG page")
+    source, _ = operand(cpu, cpu.regs.rdx, 4096, 4096, Access.READ)
+    page = target_page(cpu, cpu.regs.rcx)
+    if page.pt != PageType.REG or not page.pending or page.modified or page.pr or page.rwx != 3:
+        _finish(cpu, ErrorCode.SGX_PAGE_ATTRIBUTES_MISMATCH)
+        return
+    page.data[:] = source.data
+    page.rwx |= rwx
+    page.pending = False
+    cpu.invalidate(page)
+    _finish(cpu, ErrorCode.SUCCESS)
+
+
+def emodpe(cpu: Processor) -> None:
+    """Extend the permissions of the page at RCX by those of the SECINFO at RBX."""
+    rwx, pt, state = _secinfo(cpu)
+    page = target_page(cpu, cpu.regs.rcx)
+    if page.pt != PageType.REG:
+        raise epcm_fault(cpu.regs.rcx, Access.READ, "EMODPE of a page that is not PT_REG")
+    if page.pending or page.modified:
+        raise epcm_fault(cpu.regs.rcx, Access.READ, "EMODPE of a pending or modified page")
+    if (page.rwx | rwx) & 3 == SecinfoFlag.W:
+        raise GeneralProtection("writable but not readable")
+    page.rwx |= rwx
+    cpu.invalidate(page)
+    cpu.regs.rip += 3

@@ -1,0 +1,163 @@
+"""EENTER and ERESUME: entering an enclave.  SDM 3D EENTER, ERESUME."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from enclu.sgx import xsave
+from enclu.sgx.access import epcm_fault
+from enclu.sgx.epc import EPCPage, PageType
+from enclu.sgx.exceptions import GeneralProtection
+from enclu.sgx.processor import Access
+from enclu.sgx.structs import GPR_NAMES, GPRSGX, TCS, TCS_DBGOPTIN
+
+if TYPE_CHECKING:
+    from enclu.sgx.processor import Processor
+    from enclu.sgx.secs import Secs
+
+_TCS = struct.Struct("<QQQIIQQQQ")
+assert [TCS.offset(n) for n in ("STATE", "FLAGS", "OSSA", "CSSA", "NSSA", "OENTRY", "AEP", "OFSBASE", "OGSBASE")] == [
+    0, 8, 16, 24, 28, 32, 40, 48, 56
+]  # fmt: skip
+_STATE = struct.Struct("<Q")
+_CSSA_AT = struct.Struct("<I")
+_USER_STACK = struct.Struct("<QQ")
+_GPRS = struct.Struct("<16Q")
+CSSA, AEP, URSP, RFLAGS = (TCS.offset("CSSA"), TCS.offset("AEP"), GPRSGX.offset("URSP"), GPRSGX.offset("RFLAGS"))
+RFLAGS_TF = 1 << 8
+RFLAGS_RESTORED = 0x254DD5
+"""CF, PF, AF, ZF, SF, TF, DF, OF, NT, RF, AC and ID: what ERESUME takes from the SSA (SDM 3D ERESUME)."""
+_CANONICAL = 1 << 47
+
+
+def tcs_page(cpu: Processor, address: int) -> EPCPage:
+    """The TCS that RBX names.  Raises #GP or #PF."""
+    if address & 0xFFF:
+        raise GeneralProtection("RBX is not page aligned")
+    page = cpu.translate(address, Access.READ)
+    if page is None or not page.valid:
+        raise epcm_fault(address, Access.READ, "RBX is not the address of an EPC page")
+    if page.pt != PageType.TCS or page.blocked or page.pending or page.modified or page.enclaveaddress != address:
+        raise epcm_fault(address, Access.READ, "RBX is not the address of a TCS")
+    return page
+
+
+def ssa_pages(cpu: Processor, secs: Secs, address: int) -> tuple[EPCPage, EPCPage]:
+    """Check every page of an SSA frame; the first, which holds the XSAVE region, and the last, which holds GPRSGX.
+
+    Raises #PF.
+    """
+    eid = secs.eid
+    first = page = None
+    for at in range(address, address + secs.ssaframesize * 4096, 4096):
+        page = cpu.translate(at, Access.WRITE)
+        if page is None:
+            raise epcm_fault(at, Access.WRITE, "SSA page is not in the EPC")
+        if (
+            page.pt != PageType.REG or page.rwx & 3 != 3 or not page.valid or page.blocked or page.pending
+            or page.modified or page.enclaveaddress != at or page.secs is None or page.secs.eid != eid
+        ):  # fmt: skip
+            raise epcm_fault(at, Access.WRITE, "SSA page is not a readable and writable PT_REG page")
+        first = first or page
+    assert first is not None and page is not None, "ECREATE refuses SSAFRAMESIZE 0"
+    return first, page
+
+
+def eenter(cpu: Processor) -> None:
+    """Enter at TCS.OENTRY.  RBX: TCS, RCX: AEP; out: RAX = CSSA, RCX = return address."""
+    regs = cpu.regs
+    tcs_la, aep = regs.rbx, regs.rcx
+    page = tcs_page(cpu, tcs_la)
+    data = page.data
+    state, flags, ossa, cssa, nssa, oentry, _, ofsbase, ogsbase = _TCS.unpack_from(data)
+    secs = page.secs
+    assert secs is not None
+    if not secs.initialised:
+        raise GeneralProtection("enclave not initialised")
+    if state:
+        raise GeneralProtection("TCS is busy")
+    if cssa >= nssa:
+        raise GeneralProtection("no SSA frame left: CSSA >= NSSA")
+    if aep >= _CANONICAL:
+        raise GeneralProtection("AEP not canonical")
+    base = secs.baseaddr
+    frame_size = secs.ssaframesize * 4096
+    frame = base + ossa + cssa * frame_size
+    first, last = ssa_pages(cpu, secs, frame)
+    gprsgx = frame + frame_size - 184
+    target = base + oentry
+    if target >= _CANONICAL:
+        raise GeneralProtection("entry point not canonical")
+    # No fault from here on.
+    _STATE.pack_into(data, 0, 1)
+    _STATE.pack_into(data, AEP, aep)
+    _USER_STACK.pack_into(last.data, 4096 - 184 + URSP, regs.rsp, regs.rbp)
+    rflags = regs.rflags
+    tf = rflags >> 8 & 1
+    if not flags & TCS_DBGOPTIN and tf:
+        regs.rflags = rflags & ~RFLAGS_TF
+    cpu.mode.enter(tcs_la, secs.eid, base, secs.size, regs.fs_base, regs.gs_base, gprsgx, tf)
+    secs.contexts[tcs_la] = (page, first, last)
+    secs.entered()
+    regs.fs_base = base + ofsbase
+    regs.gs_base = base + ogsbase
+    regs.rax = cssa
+    regs.rcx = regs.rip + 3
+    regs.rip = target
+
+
+def eresume(cpu: Processor) -> None:
+    """Go on where the last AEX interrupted.  RBX: TCS, RCX: AEP."""
+    regs = cpu.regs
+    tcs_la, aep = regs.rbx, regs.rcx
+    page = tcs_page(cpu, tcs_la)
+    data = page.data
+    state, flags, ossa, cssa, _nssa, _, _, _, _ = _TCS.unpack_from(data)
+    secs = page.secs
+    assert secs is not None
+    if not secs.initialised:
+        raise GeneralProtection("enclave not initialised")
+    if state:
+        raise GeneralProtection("TCS is busy")
+    if cssa == 0:
+        raise GeneralProtection("no SSA frame in use: CSSA = 0")
+    if aep >= _CANONICAL:
+        raise GeneralProtection("AEP not canonical")
+    base = secs.baseaddr
+    frame_size = secs.ssaframesize * 4096
+    frame = base + ossa + (cssa - 1) * frame_size
+    first, last = ssa_pages(cpu, secs, frame)
+    at = 4096 - 184
+    saved = last.data
+    rip = GPRSGX.get(saved, "RIP", at)
+    if rip >= _CANONICAL and rip < (1 << 64) - _CANONICAL:
+        raise GeneralProtection("saved RIP not canonical")
+    area = first.data  # holds every XSAVE region that the machine supports
+    if int.from_bytes(area[512:520], "little") & ~secs.xfrm or any(area[520:536]):
+        raise GeneralProtection("XSAVE header in the SSA is not a subset of XFRM")
+    if int.from_bytes(area[24:28], "little") & ~0xFFFF:
+        raise GeneralProtection("reserved MXCSR bits in the SSA")
+    # No fault from here on.
+    image = cpu.xsave()
+    xsave.restore(image, secs.xfrm, area)
+    cpu.xrstor(image)
+    _STATE.pack_into(data, 0, 1)
+    _STATE.pack_into(data, AEP, aep)
+    _CSSA_AT.pack_into(data, CSSA, cssa - 1)
+    user_rsp, user_rbp, tf = regs.rsp, regs.rbp, regs.rflags >> 8 & 1
+    cpu.mode.enter(
+        tcs_la, secs.eid, base, secs.size, regs.fs_base, regs.gs_base, frame + frame_size - 184, tf
+    )
+    secs.contexts[tcs_la] = (page, first, last)
+    secs.entered()
+    for name, value in zip(GPR_NAMES, _GPRS.unpack_from(saved, at), strict=True):
+        setattr(regs, name, value)
+    rflags = GPRSGX.get(saved, "RFLAGS", at) & RFLAGS_RESTORED | regs.rflags & ~RFLAGS_RESTORED
+    if not flags & TCS_DBGOPTIN:
+        rflags &= ~RFLAGS_TF
+    regs.rflags = rflags
+    regs.rip = rip
+    regs.fs_base = GPRSGX.get(saved, "FSBASE", at)
+    regs.gs_base = GPRSGX.get(saved, "GSBASE", at)
+    _USER_STACK.pack_into(saved, at + URSP, user_rsp, user_rbp)

@@ -1,0 +1,31 @@
+"""EEXIT: leaving an enclave on purpose.  SDM 3D EEXIT."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from enclu.sgx.exceptions import GeneralProtection
+from enclu.sgx.leave import free_tcs
+from enclu.sgx.structs import TCS
+
+if TYPE_CHECKING:
+    from enclu.sgx.processor import Processor
+
+_AEP = TCS.offset("AEP")
+
+
+def eexit(cpu: Processor) -> None:
+    """Go to RBX; out: RCX = AEP.  RSP and RBP stay the enclave's: it has restored them itself."""
+    regs = cpu.regs
+    target = regs.rbx
+    if (1 << 47) <= target < (1 << 64) - (1 << 47):
+        raise GeneralProtection("EEXIT target not canonical")
+    mode = cpu.mode
+    tcs = free_tcs(cpu)
+    regs.rcx = int.from_bytes(tcs[_AEP : _AEP + 8], "little")
+    regs.rip = target
+    regs.fs_base = mode.save_fs_base
+    regs.gs_base = mode.save_gs_base
+    if mode.save_tf:
+        regs.rflags |= 1 << 8
+    mode.leave()

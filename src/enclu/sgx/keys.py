@@ -1,0 +1,76 @@
+"""Keys of the machine: EGETKEY's derivation, report MACs.  SDM 3D EGETKEY and EREPORT, section 38.1.4.
+
+A processor derives keys from fuses with AES-CMAC; here a machine secret stands for the fuses and HMAC-SHA-256
+for the first step.  No key equals any that Intel's processors make.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import struct
+from typing import TYPE_CHECKING, Any
+
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.cmac import CMAC
+
+from enclu.sgx.structs import KEYREQUEST, REPORT_MACED, KeyName, KeyPolicy
+
+if TYPE_CHECKING:
+    from enclu.sgx.machine import Machine
+    from enclu.sgx.secs import Secs
+
+UNPROTECTED = b"enclu: software SGX machine, nothing is protected"
+
+
+def cmac(key: bytes, data: bytes) -> bytes:
+    """AES-128-CMAC."""
+    mac = CMAC(AES(key))
+    mac.update(data)
+    return mac.finalize()
+
+
+def _derive(machine: Machine, *parts: Any) -> bytes:
+    encoded = b"".join(
+        struct.pack("<I", len(p)) + p
+        for p in (part if isinstance(part, bytes) else int(part).to_bytes(16, "little") for part in parts)
+    )
+    return hmac.digest(machine.secret, UNPROTECTED + encoded, hashlib.sha256)[:16]
+
+
+def report_key(machine: Machine, mrenclave: bytes, attributes: int, xfrm: int, miscselect: int, configid: bytes,
+               configsvn: int, keyid: bytes) -> bytes:  # fmt: skip
+    """The key with which reports to this target are authenticated."""
+    return _derive(machine, KeyName.REPORT_KEY, mrenclave, attributes, xfrm, miscselect, configid, configsvn, keyid,
+                   machine.cpusvn)  # fmt: skip
+
+
+def report_mac(key: bytes, report: bytes) -> bytes:
+    """The MAC field of a REPORT."""
+    return cmac(key, report[:REPORT_MACED])
+
+
+def derive(machine: Machine, secs: Secs, request: bytes) -> bytes:
+    """The key that EGETKEY gives this enclave; the request has been checked."""
+    f = KEYREQUEST.unpack(request)
+    name, policy = f["KEYNAME"], f["KEYPOLICY"]
+    if name == KeyName.REPORT_KEY:
+        return report_key(machine, secs.mrenclave, secs.attributes, secs.xfrm, secs.miscselect, secs.configid,
+                          secs.configsvn, f["KEYID"])  # fmt: skip
+    attributes = secs.attributes & (f["ATTRIBUTEMASK"] | 0x3)
+    common = (
+        name, attributes, secs.xfrm & f["XFRMMASK"], secs.miscselect & f["MISCMASK"], f["ISVSVN"], f["CPUSVN"],
+        f["ATTRIBUTEMASK"], f["XFRMMASK"], f["MISCMASK"], policy,
+    )  # fmt: skip
+    if name == KeyName.SEAL_KEY:
+        return _derive(
+            machine, *common, f["KEYID"],
+            secs.mrenclave if policy & KeyPolicy.MRENCLAVE else b"",
+            secs.mrsigner if policy & KeyPolicy.MRSIGNER else b"",
+            0 if policy & KeyPolicy.NOISVPRODID else secs.isvprodid,
+            (secs.configid + f["CONFIGSVN"].to_bytes(2, "little")) if policy & KeyPolicy.CONFIGID else b"",
+            secs.isvfamilyid if policy & KeyPolicy.ISVFAMILYID else b"",
+            secs.isvextprodid if policy & KeyPolicy.ISVEXTPRODID else b"",
+        )  # fmt: skip
+    keyid = f["KEYID"] if name == KeyName.EINITTOKEN_KEY else b""
+    return _derive(machine, *common, keyid, secs.mrsigner, secs.isvprodid)

@@ -1,0 +1,25 @@
+"""What EEXIT and AEX have in common: the TCS becomes free, the processor is counted out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from enclu.sgx.processor import Processor
+    from enclu.sgx.secs import Secs
+
+_FREE = bytes(8)
+
+
+def active_secs(cpu: Processor) -> Secs:
+    """CR_ACTIVE_SECS."""
+    return cpu.machine.enclaves[cpu.mode.eid]
+
+
+def free_tcs(cpu: Processor) -> memoryview:
+    """Mark the TCS in use as available; its memory."""
+    secs = active_secs(cpu)
+    secs.left()
+    data = secs.contexts.pop(cpu.mode.tcs_la)[0].data
+    data[0:8] = _FREE
+    return data
