@@ -39,9 +39,9 @@ def take(sup: Supervisor, thread: Thread, fault: Fault, native: ptrace.SigInfo |
         if native is not None and in_enclave and not vm_fault.handle_address(thread.space.mm, fault.address):
             fault.error_code = error_code(thread)
             _correct_exinfo(thread, fault)
-            resolution = vm_fault.handle(thread.space.mm, fault, in_enclave)
+            resolution = vm_fault.handle(thread.space.mm, fault)
         elif native is None:
-            resolution = vm_fault.handle(thread.space.mm, fault, in_enclave)
+            resolution = vm_fault.handle(thread.space.mm, fault)
         else:
             resolution = Resolution.RESOLVED
         if resolution is Resolution.RESOLVED:
@@ -77,7 +77,7 @@ def _correct_exinfo(thread: Thread, fault: Fault) -> None:
     access = (
         Access.WRITE if fault.error_code & PFEC.W else Access.FETCH if fault.error_code & PFEC.I else Access.READ
     )
-    fault.error_code = mm.hardware_code(fault.address, access, fault.error_code)
+    fault.error_code = mm.hardware_code(fault.address, access)
     gprsgx = thread.mode.gprsgx
     page = mm.resident(gprsgx)
     if page is not None and page.secs is not None and page.secs.miscselect & 1:

@@ -220,11 +220,13 @@ class Supervisor:
         if signo == signal.SIGILL and self._at_enclu(thread, regs.rip):
             self._info.get(thread.tid)
             if self._info.code > 0:
+                leaf = regs.rax & 0xF
                 try:
                     enclu.execute(thread)
                 except Fault as fault:
                     exceptions.take(self, thread, fault, None)
                     return
+                self.stats.leaves[leaf] += 1
                 thread.store()
                 thread.resume()
                 return

@@ -71,8 +71,10 @@ def emodpr(page: EPCPage, rwx: int) -> int:
     secs = _check_regular(page)
     if rwx & 3 == SecinfoFlag.W:
         raise GeneralProtection("writable but not readable")
-    if page.pending or page.modified or page.pt != PageType.REG:
+    if page.pending or page.modified:
         return ErrorCode.SGX_PAGE_NOT_MODIFIABLE
+    if page.pt != PageType.REG:
+        raise PageFault(page.enclaveaddress, 0, "EMODPR of a page that is not PT_REG")
     page.pr = True
     page.rwx &= rwx
     page.epoch = secs.epoch

@@ -1,0 +1,24 @@
+"""CPUID as a program sees it on a machine with SGX.  SDM 2A CPUID, 3D section 34.7."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from enclu.sgx.machine import Machine
+
+SGX_LEAF = 0x12
+LEAF7_EBX_SGX = 1 << 2
+LEAF7_ECX_SGX_LC = 1 << 30
+
+
+def cpuid(machine: Machine, leaf: int, subleaf: int, host: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    """EAX, EBX, ECX, EDX; `host` is what the host processor answers."""
+    eax, ebx, ecx, edx = host
+    if leaf == 0:
+        return max(eax, SGX_LEAF), ebx, ecx, edx
+    if leaf == 7 and subleaf == 0:
+        return eax, ebx | LEAF7_EBX_SGX, ecx | LEAF7_ECX_SGX_LC, edx
+    if leaf == SGX_LEAF:
+        return machine.cpuid(subleaf)
+    return host

@@ -1,0 +1,26 @@
+"""What Linux 5.11 shipped: the vDSO's own ENCLU has an entry in an exception table.
+
+Kernel: arch/x86/entry/vdso/extable.c, vsgx.S.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from enclu.linux.delivery.base import Code, Delivery
+from enclu.linux.vdso import image
+
+if TYPE_CHECKING:
+    from enclu.linux.mm import MM
+    from enclu.sgx.processor import Registers
+
+
+class VdsoDelivery(Delivery):
+    name: ClassVar[str] = "vdso"
+    vdso: ClassVar[str] = "vdso"
+
+    def __init__(self) -> None:
+        self._image = image.load(self.vdso)
+
+    def target(self, mm: MM, cpu: Code, regs: Registers) -> int | None:
+        return self._image.fixup(regs.rip)

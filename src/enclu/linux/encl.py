@@ -1,0 +1,107 @@
+"""An enclave as the kernel sees it.  Kernel: arch/x86/kernel/cpu/sgx/encl.h, encl.c."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from enclu.sgx import encls
+from enclu.sgx.epc import PAGE_SIZE, EPCPage, PageType
+from enclu.sgx.structs import Attribute
+
+if TYPE_CHECKING:
+    from enclu.linux.interfaces import EnclaveMemory
+    from enclu.linux.kernel import Kernel
+    from enclu.linux.mm import MM
+    from enclu.sgx.secs import Secs
+
+UNPRIVILEGED = Attribute.DEBUG | Attribute.MODE64BIT | Attribute.KSS
+"""SGX_ATTR_UNPRIV_MASK: attributes that need no /dev/sgx_provision."""
+VA_SLOT_COUNT = 512
+
+
+class EnclPage:
+    """struct sgx_encl_page: a page of an enclave, in the EPC or evicted."""
+
+    __slots__ = ("backing", "encl", "epc", "index", "max_prot", "type")
+
+    def __init__(self, encl: Encl, index: int, max_prot: int, kind: PageType, epc: EPCPage | None) -> None:
+        self.encl = encl
+        self.index = index
+        self.max_prot = max_prot
+        self.type = kind
+        self.epc = epc
+        self.backing: tuple[VAPage, int, bytes, bytes] | None = None
+        """Of an evicted page: version array and slot, ciphertext, PCMD."""
+
+    @property
+    def address(self) -> int:
+        return self.index << 12
+
+
+class VAPage:
+    """struct sgx_va_page: a version array and which of its slots are free."""
+
+    def __init__(self, epc: EPCPage) -> None:
+        self.epc = epc
+        self.free = list(range(VA_SLOT_COUNT - 1, -1, -1))
+
+
+class Encl:
+    """struct sgx_encl."""
+
+    def __init__(self, kernel: Kernel, memory: EnclaveMemory) -> None:
+        self.kernel = kernel
+        self.memory = memory
+        self.view = memoryview(b"")
+        self.base = 0
+        self.size = 0
+        self.created = False
+        self.initialized = False
+        self.busy = False
+        """SGX_ENCL_IOCTL: an ioctl is under way."""
+        self.attributes_mask = int(UNPRIVILEGED)
+        self.secs: Secs | None = None
+        self.secs_page: EnclPage | None = None
+        self.pages: dict[int, EnclPage] = {}
+        self.page_count = 0
+        self.va_pages: list[VAPage] = []
+        self.mms: set[MM] = set()
+
+    def grow(self) -> None:
+        """sgx_encl_grow(): account for one more page, with a version slot.  Raises OSError ENOMEM."""
+        if self.page_count % VA_SLOT_COUNT == 0:
+            epc = self.kernel.allocate()
+            encls.epa(epc)
+            self.va_pages.append(VAPage(epc))
+        self.page_count += 1
+
+    def shrink(self) -> None:
+        """sgx_encl_shrink(): one page fewer."""
+        self.page_count -= 1
+        if self.page_count < (len(self.va_pages) - 1) * VA_SLOT_COUNT:
+            for va in self.va_pages:
+                if len(va.free) == VA_SLOT_COUNT:
+                    self.va_pages.remove(va)
+                    encls.eremove(va.epc)
+                    self.kernel.free(va.epc)
+                    return
+
+    def data_of(self, index: int) -> memoryview:
+        """The memory of a page."""
+        offset = (index << 12) - self.base
+        return self.view[offset : offset + PAGE_SIZE]
+
+    def load(self, address: int) -> EnclPage:
+        """sgx_encl_load_page(): the page, brought back into the EPC if need be.  Raises OSError EFAULT."""
+        page = self.pages.get(address >> 12)
+        if page is None:
+            raise OSError(errno.EFAULT, f"no enclave page at {address:#x}")
+        if page.epc is None:
+            self.kernel.reclaimer.reload(page)
+        return page
+
+    def zap(self, start: int, end: int) -> None:
+        """sgx_zap_enclave_ptes(): no mm keeps a translation to these pages."""
+        for mm in self.mms:
+            mm.zap(self, start, end)

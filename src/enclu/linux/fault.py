@@ -1,0 +1,95 @@
+"""Page faults on enclave addresses.  Kernel: arch/x86/mm/fault.c, arch/x86/kernel/cpu/sgx/encl.c (sgx_vma_fault)."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+from enclu.linux.encl import EnclPage
+from enclu.linux.mm import PROT_EXEC, PROT_READ, PROT_WRITE
+from enclu.sgx import encls
+from enclu.sgx.epc import PageType
+from enclu.sgx.exceptions import PFEC, Fault
+
+if TYPE_CHECKING:
+    from enclu.linux.mm import MM, VMA
+
+
+class Resolution(enum.Enum):
+    """What becomes of a page fault."""
+
+    RESOLVED = enum.auto()
+    SIGSEGV_MAPERR = enum.auto()
+    SIGSEGV_ACCERR = enum.auto()
+    SIGBUS = enum.auto()
+
+
+def handle(mm: MM, fault: Fault) -> Resolution:
+    """The page fault handler, with the exact error code at hand."""
+    vma = mm.find_vma(fault.address)
+    if vma is None:
+        return Resolution.SIGSEGV_MAPERR
+    code = fault.error_code
+    need = PROT_WRITE if code & PFEC.W else PROT_EXEC if code & PFEC.I else PROT_READ
+    if code & PFEC.SGX or not vma.prot & need:
+        return Resolution.SIGSEGV_ACCERR
+    if make_present(mm, vma, fault.address):
+        return Resolution.RESOLVED
+    return Resolution.SIGBUS
+
+
+def handle_address(mm: MM, address: int) -> bool:
+    """Resolve a fault of which only the address is known yet; False if nothing was missing there.
+
+    False as well where the kernel cannot supply what is missing.
+    """
+    vma = mm.find_vma(address)
+    if vma is None or not vma.prot:
+        return False
+    if mm.resident(address) is not None:
+        if mm.show_around(address):
+            mm.kernel.stats.faults_resolved += 1
+            return True
+        return False
+    return make_present(mm, vma, address)
+
+
+def make_present(mm: MM, vma: VMA, address: int) -> bool:
+    """sgx_vma_fault(): load the page, or add a fresh one to an initialised enclave (EAUG).  False: SIGBUS."""
+    encl = vma.encl
+    if encl is None:
+        return False
+    page = encl.pages.get(address >> 12)
+    try:
+        if page is None:
+            if not encl.initialized or not encl.base <= address < encl.base + encl.size:
+                return False
+            _augment(mm, vma, address & ~0xFFF)
+        else:
+            if vma.prot & ~page.max_prot:
+                return False
+            encl.load(address)
+    except OSError:
+        return False
+    mm.show_around(address)
+    mm.kernel.stats.faults_resolved += 1
+    return True
+
+
+def _augment(mm: MM, vma: VMA, address: int) -> None:
+    """sgx_encl_eaug_page()."""
+    encl = vma.encl
+    assert encl is not None and encl.secs is not None and encl.secs_page is not None
+    if encl.secs_page.epc is None:
+        mm.kernel.reclaimer.reload(encl.secs_page)
+    encl.grow()
+    try:
+        epc = mm.kernel.allocate()
+    except OSError:
+        encl.shrink()
+        raise
+    epc.data = encl.data_of(address >> 12)
+    encls.eaug(encl.secs, epc, address)
+    page = EnclPage(encl, address >> 12, PROT_READ | PROT_WRITE | PROT_EXEC, PageType.REG, epc)
+    encl.pages[page.index] = page
+    mm.kernel.reclaimer.add(page)

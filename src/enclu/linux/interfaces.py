@@ -1,0 +1,45 @@
+"""What the kernel side needs of whoever drives the processors and their memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from enclu.linux.encl import Encl
+
+
+class UserMemory(Protocol):
+    """A program's memory as copy_from_user and copy_to_user see it: every failure is OSError EFAULT."""
+
+    def read(self, address: int, size: int) -> bytes: ...
+
+    def write(self, address: int, data: bytes) -> None: ...
+
+    def read_into(self, address: int, view: memoryview) -> None: ...
+
+
+class PageTables(Protocol):
+    """The page tables of one mm, as far as enclaves use them."""
+
+    def protect(self, start: int, end: int, prot: int) -> None:
+        """Let [start, end) be accessed with PROT_* `prot` only."""
+
+    def remap(self, start: int, end: int, encl: Encl) -> None:
+        """Map [start, end) on the enclave's memory, offset by the now known ELRANGE base, without access."""
+
+
+class EnclaveMemory(Protocol):
+    """The bytes behind an enclave's pages, which processors map."""
+
+    def resize(self, size: int) -> memoryview: ...
+
+    def discard(self, offset: int, size: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Processors(Protocol):
+    """All logical processors."""
+
+    def kick(self, encl: Encl) -> None:
+        """Inter-processor interrupt: every processor in this enclave leaves it by an AEX before this returns."""

@@ -1,0 +1,236 @@
+"""The ioctls of /dev/sgx_enclave that build an enclave, and the dispatch of all.
+
+Checks, their order, errno values and partial progress follow arch/x86/kernel/cpu/sgx/ioctl.c.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from typing import TYPE_CHECKING
+
+from enclu.linux import ioctl_sgx2, uapi
+from enclu.linux.encl import EnclPage
+from enclu.linux.mm import PROT_READ, PROT_WRITE
+from enclu.sgx import encls
+from enclu.sgx.epc import PAGE_SIZE, PageType
+from enclu.sgx.exceptions import Fault
+from enclu.sgx.structs import SECINFO, SECS, SIGSTRUCT, Attribute
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from enclu.linux.encl import Encl
+    from enclu.linux.interfaces import UserMemory
+    from enclu.linux.mm import MM
+
+CHUNK_PAGES = 512
+"""Pages that are added at a time."""
+
+
+def sgx_ioctl(
+    encl: Encl, mm: MM, user: UserMemory, cmd: int, arg: int, *,
+    provision: Callable[[int], bool] = lambda fd: False, interrupted: Callable[[], bool] = lambda: False,
+) -> int:  # fmt: skip
+    """sgx_ioctl(): 0, or OSError with the driver's errno.
+
+    `provision` tells whether a descriptor is of /dev/sgx_provision, `interrupted` whether a signal is pending.
+    """
+    if encl.busy:
+        raise OSError(errno.EBUSY, "another ioctl on this enclave is under way")
+    encl.busy = True
+    try:
+        if cmd == uapi.SGX_IOC_ENCLAVE_CREATE:
+            _create(encl, mm, user, arg)
+        elif cmd == uapi.SGX_IOC_ENCLAVE_ADD_PAGES:
+            _add_pages(encl, user, arg, interrupted)
+        elif cmd == uapi.SGX_IOC_ENCLAVE_INIT:
+            _init(encl, user, arg)
+        elif cmd == uapi.SGX_IOC_ENCLAVE_PROVISION:
+            if not provision(uapi.ENCLAVE_PROVISION.unpack(user.read(arg, 8))["fd"]):
+                raise OSError(errno.EINVAL, "not a descriptor of /dev/sgx_provision")
+            encl.attributes_mask |= Attribute.PROVISIONKEY
+        elif cmd == uapi.SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS:
+            ioctl_sgx2.restrict_permissions(encl, user, arg)
+        elif cmd == uapi.SGX_IOC_ENCLAVE_MODIFY_TYPES:
+            ioctl_sgx2.modify_types(encl, user, arg)
+        elif cmd == uapi.SGX_IOC_ENCLAVE_REMOVE_PAGES:
+            ioctl_sgx2.remove_pages(encl, user, arg)
+        else:
+            raise OSError(errno.ENOTTY, f"unknown ioctl {cmd:#x}")
+    finally:
+        encl.busy = False
+    return 0
+
+
+def _create(encl: Encl, mm: MM, user: UserMemory, arg: int) -> None:
+    if encl.created:
+        raise OSError(errno.EINVAL, "already created")
+    src = uapi.ENCLAVE_CREATE.unpack(user.read(arg, 8))["src"]
+    image = user.read(src, PAGE_SIZE)
+    kernel = encl.kernel
+    encl.grow()
+    try:
+        epc = kernel.allocate()
+    except OSError:
+        encl.shrink()
+        raise
+    epc.data = memoryview(bytearray(PAGE_SIZE))
+    try:
+        secs = encls.ecreate(kernel.machine, epc, image, SECINFO.pack())
+    except Fault as fault:
+        kernel.free(epc)
+        encl.shrink()
+        raise OSError(errno.EIO, f"ECREATE: {fault}") from None
+    encl.base, encl.size = SECS.get(image, "BASEADDR"), SECS.get(image, "SIZE")
+    encl.secs = secs
+    encl.secs_page = EnclPage(encl, 0, 0, PageType.SECS, epc)
+    encl.view = encl.memory.resize(encl.size)
+    encl.created = True
+    kernel.created(encl)
+    mm.base_known(encl)
+
+
+def validate_range(encl: Encl, offset: int, length: int) -> None:
+    """sgx_validate_offset_length().  Raises OSError EINVAL."""
+    if offset & 0xFFF or not length or length & 0xFFF:
+        raise OSError(errno.EINVAL, "offset and length are multiples of the page size, length not 0")
+    if offset + length > 1 << 64 or offset + length > encl.size:
+        raise OSError(errno.EINVAL, "beyond the end of the enclave")
+
+
+def _validate_secinfo(secinfo: bytes) -> tuple[int, int]:
+    flags = SECINFO.get(secinfo, "FLAGS")
+    perm, pt = flags & 7, flags >> 8 & 0xFF
+    if pt not in (PageType.REG, PageType.TCS):
+        raise OSError(errno.EINVAL, "page type")
+    if perm & PROT_WRITE and not perm & PROT_READ:
+        raise OSError(errno.EINVAL, "writable but not readable")
+    if flags & ~0xFFFF or flags & 0xF8 or not SECINFO.reserved_ok(secinfo):
+        raise OSError(errno.EINVAL, "reserved bits in SECINFO")
+    if pt == PageType.TCS and perm:
+        raise OSError(errno.EINVAL, "a TCS has no permissions")
+    return perm, pt
+
+
+def _add_pages(encl: Encl, user: UserMemory, arg: int, interrupted: Callable[[], bool]) -> None:
+    if not encl.created or encl.initialized:
+        raise OSError(errno.EINVAL, "not created yet, or initialised already")
+    f = uapi.ENCLAVE_ADD_PAGES.unpack(user.read(arg, uapi.ENCLAVE_ADD_PAGES.size))
+    validate_range(encl, f["offset"], f["length"])
+    if f["src"] & 0xFFF:
+        raise OSError(errno.EINVAL, "src not page aligned")
+    secinfo = user.read(f["secinfo"], SECINFO.size)
+    perm, pt = _validate_secinfo(secinfo)
+    max_prot = PROT_READ | PROT_WRITE if pt == PageType.TCS else perm
+    done, failure = 0, None
+    try:
+        while done < f["length"]:
+            if interrupted():
+                if not done:
+                    raise OSError(errno.EINTR, "a signal is pending")
+                break
+            count = min(CHUNK_PAGES, (f["length"] - done) >> 12)
+            done += _add_chunk(encl, user, f, secinfo, done, count, PageType(pt), max_prot)
+    except OSError as error:
+        failure = error
+        done += getattr(error, "bytes_done", 0)
+    user.write(arg + uapi.ENCLAVE_ADD_PAGES.offset("count"), done.to_bytes(8, "little"))
+    if failure is not None:
+        raise failure
+
+
+def _add_chunk(
+    encl: Encl, user: UserMemory, f: dict[str, int], secinfo: bytes, done: int, count: int, pt: PageType, max_prot: int
+) -> int:
+    """Add up to `count` pages; the bytes added.  On OSError, its attribute `bytes_done` says how far it got."""
+    kernel, secs = encl.kernel, encl.secs
+    assert secs is not None
+    if encl.secs_page is not None and encl.secs_page.epc is None:
+        kernel.reclaimer.reload(encl.secs_page)
+    offset = f["offset"] + done
+    address = encl.base + offset
+    index = address >> 12
+    pages = encl.pages
+    taken = next((i for i in range(index, index + count) if i in pages), None)
+    failure: OSError | None = None
+    if taken is not None:
+        count = taken - index
+        failure = OSError(errno.EBUSY, f"there is a page at {taken << 12:#x} already")
+    view = encl.view[offset : offset + count * PAGE_SIZE]
+    try:
+        if count:
+            user.read_into(f["src"] + done, view)
+    except OSError as error:
+        count, failure = _readable(user, f["src"] + done, view), error
+    fresh = []
+    try:
+        for _ in range(count):
+            encl.grow()
+            try:
+                fresh.append(kernel.allocate())
+            except OSError:
+                encl.shrink()
+                raise
+    except OSError as error:
+        failure = error
+    count = len(fresh)
+    if count:
+        try:
+            encls.eadd_run(secs, fresh, address, secinfo, view[: count * PAGE_SIZE], bool(f["flags"] & 1))
+        except Fault as fault:
+            failure = OSError(errno.EIO, f"EADD: {fault}")
+            good = [page for page in fresh if page.valid]
+            for page in fresh[len(good) :]:
+                kernel.free(page)
+                encl.shrink()
+            count = len(good)
+        add = kernel.reclaimer.add
+        for i in range(count):
+            page = EnclPage(encl, index + i, max_prot, pt, fresh[i])
+            pages[index + i] = page
+            add(page)
+    if failure is not None:
+        failure.bytes_done = count * PAGE_SIZE  # type: ignore[attr-defined]
+        raise failure
+    return count * PAGE_SIZE
+
+
+def _readable(user: UserMemory, address: int, view: memoryview) -> int:
+    """How many whole pages of a source that cannot be read to its end can be read, into `view`."""
+    for i in range(len(view) // PAGE_SIZE):
+        try:
+            user.read_into(address + i * PAGE_SIZE, view[i * PAGE_SIZE : (i + 1) * PAGE_SIZE])
+        except OSError:
+            return i
+    return len(view) // PAGE_SIZE
+
+
+def _init(encl: Encl, user: UserMemory, arg: int) -> None:
+    if not encl.created or encl.initialized:
+        raise OSError(errno.EINVAL, "not created yet, or initialised already")
+    pointer = uapi.ENCLAVE_INIT.unpack(user.read(arg, 8))["sigstruct"]
+    sigstruct = user.read(pointer, SIGSTRUCT.size)
+    f = SIGSTRUCT.unpack(sigstruct)
+    machine, secs = encl.kernel.machine, encl.secs
+    assert secs is not None
+    if f["VENDOR"] not in (0, 0x8086):
+        raise OSError(errno.EINVAL, "SIGSTRUCT.VENDOR")
+    if secs.attributes & ~encl.attributes_mask:
+        raise OSError(errno.EACCES, "an attribute (PROVISIONKEY?) that was not allowed")
+    if f["ATTRIBUTES"] & f["ATTRIBUTEMASK"] & ~machine.attributes:
+        raise OSError(errno.EINVAL, "SIGSTRUCT.ATTRIBUTES not supported")
+    if f["MISCSELECT"] & f["MISCMASK"] & ~machine.miscselect:
+        raise OSError(errno.EINVAL, "SIGSTRUCT.MISCSELECT not supported")
+    if f["XFRM"] & f["XFRMMASK"] & ~machine.xfrm:
+        raise OSError(errno.EINVAL, "SIGSTRUCT.XFRM not supported")
+    if encl.secs_page is not None and encl.secs_page.epc is None:
+        encl.kernel.reclaimer.reload(encl.secs_page)
+    machine.lepubkeyhash = hashlib.sha256(f["MODULUS"]).digest()
+    try:
+        code = encls.einit(machine, secs, sigstruct)
+    except Fault as fault:
+        raise OSError(errno.EIO, f"EINIT: {fault}") from None
+    if code:
+        raise OSError(errno.EPERM, f"EINIT: error {code}")
+    encl.initialized = True

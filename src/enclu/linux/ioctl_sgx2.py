@@ -1,0 +1,155 @@
+"""The ioctls that change the pages of an initialised enclave.  Kernel: arch/x86/kernel/cpu/sgx/ioctl.c."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from enclu.linux import uapi
+from enclu.linux.mm import PROT_READ, PROT_WRITE
+from enclu.sgx import encls
+from enclu.sgx.epc import PAGE_SIZE, PageType
+from enclu.sgx.exceptions import Fault, Vector
+from enclu.sgx.structs import ErrorCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from enclu.linux.encl import Encl, EnclPage
+    from enclu.linux.interfaces import UserMemory
+    from enclu.sgx.layout import Structure
+
+
+def _range(encl: Encl, f: dict[str, int]) -> None:
+    if f["offset"] & 0xFFF or not f["length"] or f["length"] & 0xFFF or f["offset"] + f["length"] > encl.size:
+        raise OSError(errno.EINVAL, "offset and length must name pages of the enclave")
+
+
+def _arguments(encl: Encl, user: UserMemory, layout: Structure, arg: int) -> dict[str, int]:
+    if not encl.initialized:
+        raise OSError(errno.EINVAL, "enclave not initialised")
+    f: dict[str, int] = layout.unpack(user.read(arg, layout.size))
+    _range(encl, f)
+    return f
+
+
+def _each(
+    encl: Encl, user: UserMemory, layout: Structure, arg: int, f: dict[str, int],
+    change: Callable[[EnclPage, dict[str, int]], None],
+) -> None:  # fmt: skip
+    """Apply `change` page by page; count, and result if there is one, go back to the program in any case."""
+    failure = None
+    done = 0
+    try:
+        while done < f["length"]:
+            change(encl.load(encl.base + f["offset"] + done), f)
+            done += PAGE_SIZE
+    except OSError as error:
+        failure = error
+    f["count"] = done
+    user.write(arg, layout.pack(**f))
+    if failure is not None:
+        raise failure
+
+
+def _leaf(f: dict[str, int], call: Callable[[], int]) -> None:
+    """Run EMODPR or EMODT; EFAULT and the result code where it does not succeed."""
+    try:
+        code = call()
+    except Fault as fault:
+        raise OSError(errno.EFAULT, str(fault)) from None
+    if code:
+        f["result"] = code
+        raise OSError(errno.EFAULT, ErrorCode(code).name)
+
+
+def _track(encl: Encl) -> None:
+    """sgx_enclave_etrack(): every thread that may hold an old translation leaves the enclave."""
+    secs = encl.secs
+    assert secs is not None
+    if encls.etrack(secs) == ErrorCode.SGX_PREV_TRK_INCMPL:
+        encl.kernel.processors.kick(encl)
+        encls.etrack(secs)
+    if not secs.tracked:
+        encl.kernel.processors.kick(encl)
+
+
+def restrict_permissions(encl: Encl, user: UserMemory, arg: int) -> None:
+    """SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS."""
+    layout = uapi.ENCLAVE_RESTRICT_PERMISSIONS
+    f = _arguments(encl, user, layout, arg)
+    permissions = f["permissions"]
+    if permissions & ~7 or (permissions & PROT_WRITE and not permissions & PROT_READ):
+        raise OSError(errno.EINVAL, "permissions")
+    if f["result"] or f["count"]:
+        raise OSError(errno.EINVAL, "result and count must be zero")
+
+    def change(page: EnclPage, f: dict[str, int]) -> None:
+        epc = page.epc
+        assert epc is not None
+        if page.type != PageType.REG:
+            raise OSError(errno.EINVAL, "not a regular page")
+        _leaf(f, lambda: encls.emodpr(epc, permissions))
+        _track(encl)
+        for mm in encl.mms:
+            mm.show(page.address, page.address + PAGE_SIZE)
+
+    _each(encl, user, layout, arg, f, change)
+
+
+def modify_types(encl: Encl, user: UserMemory, arg: int) -> None:
+    """SGX_IOC_ENCLAVE_MODIFY_TYPES."""
+    layout = uapi.ENCLAVE_MODIFY_TYPES
+    f = _arguments(encl, user, layout, arg)
+    wanted = f["page_type"]
+    if wanted & ~0xFF or f["result"] or f["count"]:
+        raise OSError(errno.EINVAL, "page_type; result and count must be zero")
+    if wanted not in (PageType.TCS, PageType.TRIM):
+        raise OSError(errno.EINVAL, "pages change to PT_TCS or PT_TRIM only")
+
+    def change(page: EnclPage, f: dict[str, int]) -> None:
+        epc = page.epc
+        assert epc is not None
+        if not (page.type == PageType.REG or (page.type == PageType.TCS and wanted == PageType.TRIM)):
+            raise OSError(errno.EINVAL, "a page of this type cannot change to that")
+        if page.type == PageType.REG and wanted == PageType.TCS and page.max_prot & 3 != 3:
+            raise OSError(errno.EPERM, "a TCS needs a page that may be read and written")
+        encl.zap(page.address, page.address + PAGE_SIZE)
+        _leaf(f, lambda: encls.emodt(epc, wanted))
+        _track(encl)
+        if page.type == PageType.REG and wanted == PageType.TCS:
+            page.max_prot &= PROT_READ | PROT_WRITE
+        page.type = PageType(wanted)
+
+    _each(encl, user, layout, arg, f, change)
+
+
+def remove_pages(encl: Encl, user: UserMemory, arg: int) -> None:
+    """SGX_IOC_ENCLAVE_REMOVE_PAGES: for trimmed pages that the enclave has accepted."""
+    layout = uapi.ENCLAVE_REMOVE_PAGES
+    f = _arguments(encl, user, layout, arg)
+    if f["count"]:
+        raise OSError(errno.EINVAL, "count must be zero")
+
+    def change(page: EnclPage, f: dict[str, int]) -> None:
+        epc = page.epc
+        assert epc is not None
+        if page.type != PageType.TRIM or not _accepted(page):
+            raise OSError(errno.EPERM, "not trimmed, or not accepted by the enclave")
+        encl.zap(page.address, page.address + PAGE_SIZE)
+        encl.kernel.remove(page)
+        del encl.pages[page.index]
+        encl.memory.discard(page.address - encl.base, PAGE_SIZE)
+        encl.shrink()
+
+    _each(encl, user, layout, arg, f, change)
+
+
+def _accepted(page: EnclPage) -> bool:
+    """EMODPR on a trimmed page tells: it is refused before the enclave's EACCEPT and faults after."""
+    assert page.epc is not None
+    try:
+        encls.emodpr(page.epc, 7)
+    except Fault as fault:
+        return fault.vector == Vector.PF
+    return False

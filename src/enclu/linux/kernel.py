@@ -1,0 +1,116 @@
+"""The kernel of one run: its enclaves, the EPC's management and the chosen delivery design."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from enclu.linux.encl import Encl, EnclPage
+from enclu.linux.reclaim import Reclaimer
+from enclu.sgx import encls
+from enclu.sgx.structs import ErrorCode
+
+if TYPE_CHECKING:
+    from enclu.linux.delivery.base import Delivery
+    from enclu.linux.interfaces import EnclaveMemory, Processors
+    from enclu.linux.mm import MM
+    from enclu.linux.stats import Stats
+    from enclu.sgx.epc import EPCPage
+    from enclu.sgx.machine import Machine
+
+
+class Kernel:
+    """Holds what is global to the kernel side."""
+
+    def __init__(self, machine: Machine, delivery: Delivery, stats: Stats, processors: Processors) -> None:
+        self.machine = machine
+        self.delivery = delivery
+        self.stats = stats
+        self.processors = processors
+        self.reclaimer = Reclaimer(self)
+        self._enclaves: dict[Encl, None] = {}
+        self._by_eid: dict[int, Encl] = {}
+
+    def enclaves(self) -> list[Encl]:
+        return list(self._enclaves)
+
+    def open_enclave(self, memory: EnclaveMemory) -> Encl:
+        """open("/dev/sgx_enclave")."""
+        encl = Encl(self, memory)
+        self._enclaves[encl] = None
+        return encl
+
+    def created(self, encl: Encl) -> None:
+        """ECREATE has succeeded."""
+        assert encl.secs is not None
+        self._by_eid[encl.secs.eid] = encl
+        self.stats.enclaves += 1
+
+    def allocate(self) -> EPCPage:
+        """sgx_alloc_epc_page() with reclaim.  Raises OSError ENOMEM when nothing more can be evicted."""
+        page = self.machine.epc.allocate()
+        if page is None:
+            self.reclaimer.reclaim()
+            page = self.machine.epc.allocate()
+            if page is None:
+                raise OSError(errno.ENOMEM, "the EPC is full and nothing in it can be evicted")
+        self.stats.epc_peak = self.machine.epc.peak
+        return page
+
+    def free(self, page: EPCPage) -> None:
+        self.machine.epc.release(page)
+
+    def remove(self, page: EnclPage) -> None:
+        """Take a page out of its enclave, from the EPC or from the backing store."""
+        self.reclaimer.forget(page)
+        if page.epc is not None:
+            epc = page.epc
+            code = encls.eremove(epc)
+            if code == ErrorCode.SGX_ENCLAVE_ACT:
+                self.processors.kick(page.encl)
+                code = encls.eremove(epc)
+            if code:
+                raise OSError(errno.EBUSY, f"EREMOVE: {ErrorCode(code).name}")
+            page.epc = None
+            self.free(epc)
+        elif page.backing is not None:
+            va, slot, _, _ = page.backing
+            va.epc.data[slot * 8 : slot * 8 + 8] = bytes(8)
+            va.free.append(slot)
+            page.backing = None
+
+    def release(self, encl: Encl) -> None:
+        """sgx_encl_release(): the last reference is gone."""
+        if encl not in self._enclaves:
+            return
+        del self._enclaves[encl]
+        secs = encl.secs
+        if secs is not None:
+            secs.inside.clear()
+            for page in encl.pages.values():
+                self.remove(page)
+            if encl.secs_page is not None:
+                self.remove(encl.secs_page)
+            self._by_eid.pop(secs.eid, None)
+            self.machine.enclaves.pop(secs.eid, None)
+        encl.pages.clear()
+        for va in encl.va_pages:
+            encls.eremove(va.epc)
+            self.free(va.epc)
+        encl.va_pages.clear()
+        encl.view = memoryview(b"")
+        encl.memory.close()
+
+    def mm_gone(self, mm: MM) -> None:
+        """An address space is no more (exit or exec)."""
+        mm.vmas.clear()
+        for encl in self._enclaves:
+            encl.mms.discard(mm)
+
+    def invalidate(self, page: EPCPage) -> None:
+        """An ENCLU leaf changed the EPCM entry: let translations follow."""
+        secs = page.secs
+        encl = self._by_eid.get(secs.eid) if secs is not None else None
+        if encl is not None:
+            for mm in encl.mms:
+                mm.show(page.enclaveaddress, page.enclaveaddress + 4096)

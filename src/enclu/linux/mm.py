@@ -1,0 +1,277 @@
+"""The enclave VMAs of one address space, and the translations made from them.
+
+One invariant: a processor may touch a page as far as VMA and EPCM both allow, if the page is in the EPC, a valid
+PT_REG and accepted; else not at all.  `MM._wanted` states it and `MM._apply` establishes it.  Kernel:
+arch/x86/kernel/cpu/sgx/encl.c (sgx_encl_may_map, sgx_vma_mprotect), driver.c (sgx_mmap).
+"""
+
+from __future__ import annotations
+
+import errno
+from bisect import bisect_right
+from typing import TYPE_CHECKING
+
+from enclu.sgx.epc import PAGE_SIZE, EPCPage, PageType
+from enclu.sgx.exceptions import PFEC, PageFault
+from enclu.sgx.processor import Access
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from enclu.linux.encl import Encl
+    from enclu.linux.interfaces import PageTables
+    from enclu.linux.kernel import Kernel
+
+PROT_READ, PROT_WRITE, PROT_EXEC = 1, 2, 4
+NEEDS = {Access.READ: PROT_READ, Access.WRITE: PROT_WRITE, Access.FETCH: PROT_EXEC}
+MAP_PRIVATE, MAP_TYPE = 2, 0xF
+FAULT_AROUND = 256
+"""Pages on either side of a fault that are shown with it."""
+TASK_SIZE = (1 << 47) - PAGE_SIZE
+
+
+class VMA:
+    """A mapping of an enclave: [start, end), PROT_* and the enclave; None in a forked child.
+
+    `shown` holds, by page index, the protection that the page tables grant at present; absent means none.
+    """
+
+    __slots__ = ("encl", "end", "prot", "shown", "start")
+
+    def __init__(self, start: int, end: int, prot: int, encl: Encl | None) -> None:
+        self.start = start
+        self.end = end
+        self.prot = prot
+        self.encl = encl
+        self.shown: dict[int, int] = {}
+
+
+def may_map(encl: Encl, start: int, end: int, prot: int) -> None:
+    """sgx_encl_may_map().  Raises OSError EACCES."""
+    if encl.initialized and (start < encl.base or end > encl.base + encl.size):
+        raise OSError(errno.EACCES, "mapping outside ELRANGE")
+    if not prot:
+        return
+    first, last = start >> 12, (end - 1) >> 12
+    pages = encl.pages
+    indexes: Iterable[int] = range(first, last + 1)
+    if last - first > len(pages):
+        indexes = (i for i in pages if first <= i <= last)
+    for index in indexes:
+        page = pages.get(index)
+        if page is not None and prot & ~page.max_prot:
+            raise OSError(errno.EACCES, f"page {index << 12:#x} was not added with these permissions")
+
+
+class MM:
+    """struct mm_struct, as far as SGX is concerned."""
+
+    def __init__(self, kernel: Kernel, page_tables: PageTables) -> None:
+        self.kernel = kernel
+        self.page_tables = page_tables
+        self.vmas: list[VMA] = []
+        self._starts: list[int] = []
+
+    # VMAs.
+
+    def find_vma(self, address: int) -> VMA | None:
+        """The enclave VMA that holds the address."""
+        at = bisect_right(self._starts, address) - 1
+        if at >= 0 and address < self.vmas[at].end:
+            return self.vmas[at]
+        return None
+
+    def overlaps(self, start: int, length: int) -> bool:
+        return any(v.start < start + length and start < v.end for v in self.vmas)
+
+    def enclave_ranges(self) -> list[tuple[int, int]]:
+        """(start, end) of every enclave VMA."""
+        return [(v.start, v.end) for v in self.vmas]
+
+    def _insert(self, vma: VMA) -> None:
+        at = bisect_right(self._starts, vma.start)
+        self.vmas.insert(at, vma)
+        self._starts.insert(at, vma.start)
+
+    def _carve(self, start: int, end: int) -> list[VMA]:
+        """Take [start, end) out of the VMAs, splitting those that straddle its ends; the pieces taken out."""
+        taken = []
+        for vma in [v for v in self.vmas if v.start < end and start < v.end]:
+            at = self.vmas.index(vma)
+            del self.vmas[at], self._starts[at]
+            for low, high in ((vma.start, start), (max(vma.start, start), min(vma.end, end)), (end, vma.end)):
+                low, high = max(low, vma.start), min(high, vma.end)
+                if low < high:
+                    piece = VMA(low, high, vma.prot, vma.encl)
+                    piece.shown = {i: p for i, p in vma.shown.items() if low <= i << 12 < high}
+                    if start <= low and high <= end:
+                        taken.append(piece)
+                    else:
+                        self._insert(piece)
+        return taken
+
+    def check_mmap(self, encl: Encl, start: int, length: int, prot: int, flags: int) -> None:
+        """What the kernel checks before it maps the device at a known address.  Raises OSError."""
+        if flags & MAP_TYPE == MAP_PRIVATE or start & 0xFFF or length <= 0:
+            raise OSError(errno.EINVAL, "the device is mapped shared, by whole pages")
+        if start + length > TASK_SIZE:
+            raise OSError(errno.ENOMEM, "beyond the end of user memory")
+        may_map(encl, start, start + length, prot & 7)
+
+    def mmap(self, encl: Encl, start: int, length: int, prot: int) -> None:
+        """The device has been mapped, without access yet: pages appear on fault."""
+        self._carve(start, start + length)
+        self._insert(VMA(start, start + length, prot & 7, encl))
+        encl.mms.add(self)
+
+    def munmap(self, start: int, length: int) -> None:
+        """[start, start+length) has been unmapped."""
+        for vma in self._carve(start, start + length):
+            self._drop(vma.encl)
+
+    def _drop(self, encl: Encl | None) -> None:
+        if encl is not None and not any(v.encl is encl for v in self.vmas):
+            encl.mms.discard(self)
+
+    def mprotect(self, start: int, length: int, prot: int) -> list[tuple[int, int]]:
+        """mprotect() of a range with enclave VMAs; the subranges outside them, which are the caller's business.
+
+        Raises OSError EACCES or EINVAL before anything has changed.
+        """
+        end = start + length
+        if start & 0xFFF or prot & ~0x0F:
+            raise OSError(errno.EINVAL, "mprotect")
+        prot &= 7
+        for vma in self.vmas:
+            if vma.start < end and start < vma.end and vma.encl is not None:
+                may_map(vma.encl, max(vma.start, start), min(vma.end, end), prot)
+        outside, at = [], start
+        for piece in sorted(self._carve(start, end), key=lambda v: v.start):
+            if piece.start > at:
+                outside.append((at, piece.start))
+            at = piece.end
+            piece.prot = prot
+            self._insert(piece)
+            self._apply(piece, list(piece.shown))
+        if at < end:
+            outside.append((at, end))
+        return outside
+
+    def fork(self, page_tables: PageTables) -> MM:
+        """The child's MM: it knows the addresses, but no enclave is behind them."""
+        child = MM(self.kernel, page_tables)
+        for vma in self.vmas:
+            child._insert(VMA(vma.start, vma.end, vma.prot, None))
+        return child
+
+    def base_known(self, encl: Encl) -> None:
+        """ECREATE fixed ELRANGE: mappings made before get their place in the enclave's memory."""
+        for vma in self.vmas:
+            if vma.encl is encl:
+                self.page_tables.remap(vma.start, vma.end, encl)
+
+    # Translations.
+
+    def resident(self, address: int) -> EPCPage | None:
+        """The EPC page mapped at an address, whatever its permissions."""
+        vma = self.find_vma(address)
+        if vma is None or vma.encl is None:
+            return None
+        page = vma.encl.pages.get(address >> 12)
+        return page.epc if page is not None else None
+
+    def translate(self, address: int, access: Access) -> EPCPage | None:
+        """Walk the page tables: the EPC page, None for memory that is no enclave's.
+
+        Raises PageFault without the SGX bit where the VMA forbids the access or the page is not in the EPC.
+        """
+        vma = self.find_vma(address)
+        if vma is None:
+            return None
+        encl = vma.encl
+        page = encl.pages.get(address >> 12) if encl is not None else None
+        epc = page.epc if page is not None else None
+        if epc is None:
+            raise PageFault(address, PFEC.U | access, "page not present")
+        if not vma.prot & NEEDS[access]:
+            raise PageFault(address, PFEC.P | PFEC.U | access, "the VMA forbids it")
+        return epc
+
+    def hardware_code(self, address: int, access: Access) -> int:
+        """The error code that SGX hardware pushes for a refused enclave access (SDM 3A section 4.7)."""
+        try:
+            epc = self.translate(address, access)
+        except PageFault as fault:
+            return fault.error_code
+        if epc is None:
+            return int(PFEC.U) | access
+        return int(PFEC.P | PFEC.U | PFEC.SGX) | access
+
+    @staticmethod
+    def _wanted(vma: VMA, index: int) -> int:
+        """The invariant."""
+        if vma.encl is None:
+            return 0
+        page = vma.encl.pages.get(index)
+        if page is None or page.epc is None or vma.prot & ~page.max_prot:
+            return 0
+        epc = page.epc
+        if not epc.valid or epc.pt is not PageType.REG or epc.blocked or epc.pending or epc.modified:
+            return 0
+        return vma.prot & epc.rwx
+
+    def _apply(self, vma: VMA, indexes: list[int]) -> None:
+        """Make the page tables agree with the invariant for these pages, in as few runs as possible."""
+        shown = vma.shown
+        run_start = run_end = -1
+        run_prot = 0
+        for index in sorted(indexes):
+            wanted = self._wanted(vma, index)
+            if wanted == shown.get(index, 0):
+                continue
+            if wanted:
+                shown[index] = wanted
+            else:
+                del shown[index]
+            if index == run_end and wanted == run_prot:
+                run_end += 1
+                continue
+            if run_start >= 0:
+                self.page_tables.protect(run_start << 12, run_end << 12, run_prot)
+            run_start, run_end, run_prot = index, index + 1, wanted
+        if run_start >= 0:
+            self.page_tables.protect(run_start << 12, run_end << 12, run_prot)
+
+    def show(self, start: int, end: int) -> None:
+        """Establish the invariant for every page of [start, end)."""
+        for vma in self.vmas:
+            low, high = max(vma.start, start), min(vma.end, end)
+            if low < high:
+                self._apply(vma, list(range(low >> 12, high >> 12)))
+
+    def show_around(self, address: int) -> bool:
+        """Show the page at `address` with its resident neighbours; False if that grants nothing new there."""
+        vma = self.find_vma(address)
+        if vma is None:
+            return False
+        index = address >> 12
+        before = vma.shown.get(index, 0)
+        if self._wanted(vma, index) == before:
+            return False
+        low = max(vma.start >> 12, index - FAULT_AROUND)
+        high = min(vma.end >> 12, index + FAULT_AROUND)
+        self._apply(vma, list(range(low, high)))
+        return vma.shown.get(index, 0) & ~before != 0
+
+    def zap(self, encl: Encl, start: int, end: int) -> None:
+        """Forget the translations to the enclave's pages in [start, end), which are about to change."""
+        for vma in self.vmas:
+            if vma.encl is not encl or vma.start >= end or start >= vma.end:
+                continue
+            low, high = max(vma.start, start) >> 12, min(vma.end, end) >> 12
+            gone = [i for i in (range(low, high) if high - low < len(vma.shown) else list(vma.shown)) if i in vma.shown
+                    and low <= i < high]  # fmt: skip
+            if gone:
+                for index in gone:
+                    del vma.shown[index]
+                self.page_tables.protect(min(gone) << 12, (max(gone) + 1) << 12, 0)

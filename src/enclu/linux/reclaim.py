@@ -1,0 +1,108 @@
+"""Eviction and reload of EPC pages.  Kernel: arch/x86/kernel/cpu/sgx/main.c (sgx_reclaim_pages), encl.c (ELDU)."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from enclu.linux.encl import Encl, EnclPage, VAPage
+from enclu.sgx import encls
+from enclu.sgx.epc import PAGE_SIZE
+from enclu.sgx.structs import ErrorCode
+
+if TYPE_CHECKING:
+    from enclu.linux.kernel import Kernel
+
+SGX_NR_TO_SCAN = 16
+
+
+class Reclaimer:
+    """ksgxd: evicts the pages that were loaded longest ago."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._active: dict[EnclPage, None] = {}
+
+    def add(self, page: EnclPage) -> None:
+        """The page is in the EPC and may be evicted."""
+        self._active[page] = None
+
+    def forget(self, page: EnclPage) -> None:
+        self._active.pop(page, None)
+
+    def reclaim(self) -> None:
+        """Evict a batch of pages, as ksgxd and sgx_reclaim_direct do."""
+        batch: list[EnclPage] = []
+        for page in self._active:
+            batch.append(page)
+            if len(batch) == SGX_NR_TO_SCAN:
+                break
+        for page in batch:
+            del self._active[page]
+            epc = page.epc
+            assert epc is not None
+            encls.eblock(epc)
+            page.encl.zap(page.address, page.address + PAGE_SIZE)
+        for encl in {page.encl for page in batch}:
+            self._track(encl)
+        for page in batch:
+            self._write_back(page)
+        for encl in {page.encl for page in batch}:
+            secs, own = encl.secs, encl.secs_page
+            if secs is not None and own is not None and encl.initialized and not secs.children and own.epc is not None:
+                self._write_back(own)
+
+    def _track(self, encl: Encl) -> None:
+        secs = encl.secs
+        assert secs is not None
+        if encls.etrack(secs) == ErrorCode.SGX_PREV_TRK_INCMPL:
+            self._kernel.processors.kick(encl)
+            encls.etrack(secs)
+        if not secs.tracked:
+            self._kernel.processors.kick(encl)
+
+    def _slot(self, encl: Encl) -> tuple[VAPage, int]:
+        for va in reversed(encl.va_pages):
+            if va.free:
+                return va, va.free.pop()
+        raise AssertionError("sgx_encl_grow() gives every page a version slot")
+
+    def _write_back(self, page: EnclPage) -> None:
+        kernel, encl, epc = self._kernel, page.encl, page.epc
+        assert epc is not None
+        va, slot = self._slot(encl)
+        code, ciphertext, pcmd = encls.ewb(kernel.machine, epc, va.epc, slot)
+        if code:
+            raise AssertionError(f"EWB of a blocked and tracked page: {ErrorCode(code).name}")
+        page.backing = (va, slot, ciphertext, pcmd)
+        page.epc = None
+        kernel.free(epc)
+        if page is not encl.secs_page:
+            encl.memory.discard(page.address - encl.base, PAGE_SIZE)
+            kernel.stats.evictions += 1
+
+    def reload(self, page: EnclPage) -> None:
+        """sgx_encl_eldu().  Raises OSError: ENOMEM, or EFAULT for a page that is not what was evicted."""
+        kernel, encl = self._kernel, page.encl
+        own = encl.secs_page
+        if own is not None and own is not page and own.epc is None:
+            self.reload(own)
+        epc = kernel.allocate()
+        assert page.backing is not None and encl.secs is not None
+        va, slot, ciphertext, pcmd = page.backing
+        secs_page = page is own
+        epc.data = memoryview(bytearray(PAGE_SIZE)) if secs_page else encl.data_of(page.index)
+        address = 0 if secs_page else page.address
+        code = encls.eldu(kernel.machine, epc, va.epc, slot, ciphertext, pcmd, address, encl.secs)
+        if code:
+            kernel.free(epc)
+            kernel.stats.refused_pages += 1
+            raise OSError(errno.EFAULT, f"ELDU of {page.address:#x}: {ErrorCode(code).name}")
+        va.free.append(slot)
+        page.backing = None
+        page.epc = epc
+        if secs_page:
+            encl.secs.page = epc
+            return
+        self.add(page)
+        kernel.stats.reloads += 1

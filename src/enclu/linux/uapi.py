@@ -1,0 +1,38 @@
+"""The SGX driver's user API.  Kernel: arch/x86/include/uapi/asm/sgx.h."""
+
+from __future__ import annotations
+
+from enclu.sgx.layout import Structure
+
+SGX_MAGIC = 0xA4
+_WRITE, _READ = 1, 2
+
+
+def ioc(direction: int, number: int, size: int) -> int:
+    """_IOC(direction, SGX_MAGIC, number, size)."""
+    return direction << 30 | size << 16 | SGX_MAGIC << 8 | number
+
+
+def _numbers(name: str, *fields: str) -> Structure:
+    return Structure(name, 8 * len(fields), *((8 * i, f, "Q") for i, f in enumerate(fields)))
+
+
+ENCLAVE_CREATE = _numbers("sgx_enclave_create", "src")
+ENCLAVE_ADD_PAGES = _numbers("sgx_enclave_add_pages", "src", "offset", "length", "secinfo", "flags", "count")
+ENCLAVE_INIT = _numbers("sgx_enclave_init", "sigstruct")
+ENCLAVE_PROVISION = _numbers("sgx_enclave_provision", "fd")
+ENCLAVE_RESTRICT_PERMISSIONS = _numbers(
+    "sgx_enclave_restrict_permissions", "offset", "length", "permissions", "result", "count"
+)
+ENCLAVE_MODIFY_TYPES = _numbers("sgx_enclave_modify_types", "offset", "length", "page_type", "result", "count")
+ENCLAVE_REMOVE_PAGES = _numbers("sgx_enclave_remove_pages", "offset", "length", "count")
+
+SGX_IOC_ENCLAVE_CREATE = ioc(_WRITE, 0x00, ENCLAVE_CREATE.size)
+SGX_IOC_ENCLAVE_ADD_PAGES = ioc(_WRITE | _READ, 0x01, ENCLAVE_ADD_PAGES.size)
+SGX_IOC_ENCLAVE_INIT = ioc(_WRITE, 0x02, ENCLAVE_INIT.size)
+SGX_IOC_ENCLAVE_PROVISION = ioc(_WRITE, 0x03, ENCLAVE_PROVISION.size)
+SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS = ioc(_WRITE | _READ, 0x05, ENCLAVE_RESTRICT_PERMISSIONS.size)
+SGX_IOC_ENCLAVE_MODIFY_TYPES = ioc(_WRITE | _READ, 0x06, ENCLAVE_MODIFY_TYPES.size)
+SGX_IOC_ENCLAVE_REMOVE_PAGES = ioc(_WRITE | _READ, 0x07, ENCLAVE_REMOVE_PAGES.size)
+
+SGX_PAGE_MEASURE = 0x01

@@ -1,0 +1,69 @@
+/*
+ * What every vDSO image has: names for the host kernel's functions, and stubs for the supervisor.
+ *
+ * The host's functions are never copied: they read data pages at fixed distances from themselves.  A symbol here
+ * leads to the function in the host's own vDSO, which stays mapped: image.py sets st_value to the distance.
+ * Until then it leads to a UD2.
+ */
+
+/* A host function, exported as __vdso_NAME and, weakly, as NAME. */
+.macro HOST_FUNCTION name
+	.globl	__vdso_\name
+	.type	__vdso_\name, @function
+__vdso_\name:
+	ud2
+	.size	__vdso_\name, . - __vdso_\name
+	.weak	\name
+	.set	\name, __vdso_\name
+.endm
+
+/* Where execution goes on when the instruction at `insn` raises an exception. */
+.macro EXTABLE insn, fixup
+	.pushsection .extable, "", @progbits
+	.quad	\insn, \fixup
+	.popsection
+.endm
+
+/* A stub for the supervisor; found by its name in .symtab, invisible to programs. */
+.macro STUB name
+	.balign	16
+	.type	\name, @function
+\name:
+.endm
+
+	.section .note.GNU-stack, "", @progbits
+
+	.section .host, "ax", @progbits
+	HOST_FUNCTION clock_gettime
+	HOST_FUNCTION clock_getres
+	HOST_FUNCTION gettimeofday
+	HOST_FUNCTION time
+	HOST_FUNCTION getcpu
+	HOST_FUNCTION getrandom
+
+	.text
+
+/* Executes one system call and stops.  The registers are set by the supervisor; nobody called, so nobody to unwind to. */
+STUB enclu_syscall
+	.cfi_startproc
+	.cfi_undefined %rip
+	syscall
+	int3
+	.cfi_endproc
+	.size	enclu_syscall, . - enclu_syscall
+
+/* A signal handler that never gets anywhere: for making the host kernel build a signal frame. */
+STUB enclu_handler
+	.cfi_startproc
+	.cfi_undefined %rip
+1:	int3
+	jmp	1b
+	.cfi_endproc
+	.size	enclu_handler, . - enclu_handler
+
+/* Leaves a signal frame.  Unwinders know it by these very bytes, which are those of libc's own restorer. */
+	nop
+STUB enclu_sigreturn
+	.byte	0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0		/* mov $__NR_rt_sigreturn, %rax */
+	syscall
+	.size	enclu_sigreturn, . - enclu_sigreturn
