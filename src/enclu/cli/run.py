@@ -43,7 +43,23 @@ class Size(click.ParamType[int]):
         return size
 
 
+class RunCommand(click.Command):
+    """Lets `--stats` stand alone: click would take the program that follows as its value."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        for i, arg in enumerate(args):
+            if arg == "--stats":
+                args[i] = "--stats=human"
+            if not arg.startswith("-") and (i == 0 or args[i - 1] not in TAKE_A_VALUE):
+                break
+        return super().parse_args(ctx, args)
+
+
+TAKE_A_VALUE = ("--delivery", "--policy", "--epc", "--machine")
+
+
 @click.command(
+    cls=RunCommand,
     context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False},
     epilog="Example: enclu run --delivery mm-handler --stats ./my_sgx_app --its-own-option",
 )
@@ -54,8 +70,8 @@ class Size(click.ParamType[int]):
 @click.option("--epc", type=Size(), default="64M", show_default=True, help="Size of the EPC; pages beyond are evicted.")
 @click.option("--machine", "machine_name", metavar="NAME",
               help="A machine that keeps its keys, so that sealed data survives; fresh keys otherwise.")  # fmt: skip
-@click.option("--stats", type=click.Choice(["human", "json"]), is_flag=False, flag_value="human",
-              help="Print counters on stderr at the end.")  # fmt: skip
+@click.option("--stats", type=click.Choice(["human", "json"]), metavar="[human|json]",
+              help="Print counters on stderr at the end (--stats or --stats=json).")  # fmt: skip
 @click.option("--no-pin", is_flag=True, help="Never move busy threads onto the supervisor's processor.")
 @click.argument("program")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)

@@ -13,9 +13,11 @@ import functools
 import io
 import mmap
 import os
+import struct
 from typing import TYPE_CHECKING
 
 import capstone
+import numpy as np
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
     from enclu.native.thread import Thread
 
 CPUID, UD2 = b"\x0f\xa2", b"\x0f\x0b"
+EH_FRAME_HDR = b"\x01\x1b\x03\x3b"
+"""Version 1; pointers relative and 4 bytes: the only form that linkers make (LSB Core, .eh_frame_hdr)."""
+SYMBOL = np.dtype([("name", "<u4"), ("info", "u1"), ("other", "u1"), ("shndx", "<u2"), ("value", "<u8"), ("size", "<u8")])
+STT_FUNC = 2
 _CODE = bytes.fromhex("53 89f8 89f1 4989d0 0fa2 418900 41895804 41894808 4189500c 5b c3")
 """push rbx; eax=edi; ecx=esi; r8=rdx; cpuid; store eax, ebx, ecx, edx at r8; pop rbx; ret"""
 
@@ -47,18 +53,22 @@ def host(leaf: int, subleaf: int) -> tuple[int, int, int, int]:
 
 
 def _function_starts(elf: ELFFile) -> list[int]:
-    """Sorted addresses at which decoding may begin: functions of .eh_frame and symbols, and the entry point."""
+    """Sorted addresses at which decoding may begin: functions of .eh_frame_hdr and symbols, and the entry point.
+
+    pyelftools reads .eh_frame entry by entry, seconds for a large library; the header's search table is an array.
+    """
     starts = {elf.header["e_entry"]}
-    if elf.has_dwarf_info(strict=False) or elf.get_section_by_name(".eh_frame"):
-        dwarf = elf.get_dwarf_info(relocate_dwarf_sections=False, follow_links=False)
-        if dwarf.has_EH_CFI():
-            for entry in dwarf.EH_CFI_entries():
-                if "initial_location" in entry.header:
-                    starts.add(entry.header["initial_location"])
+    for segment in elf.iter_segments("PT_GNU_EH_FRAME"):
+        table = segment.data()
+        if table[:4] == EH_FRAME_HDR:
+            (count,) = struct.unpack_from("<I", table, 8)
+            pairs = np.frombuffer(table, "<i4", count * 2, 12)
+            starts.update((pairs[::2].astype(np.int64) + segment["p_vaddr"]).tolist())
     for name in (".symtab", ".dynsym"):
-        table = elf.get_section_by_name(name)
-        if table is not None:
-            starts.update(s["st_value"] for s in table.iter_symbols() if s["st_info"]["type"] == "STT_FUNC")
+        symbols = elf.get_section_by_name(name)
+        if symbols is not None:
+            entries = np.frombuffer(symbols.data(), SYMBOL)
+            starts.update(entries["value"][entries["info"] & 0xF == STT_FUNC].tolist())
     return sorted(starts)
 
 

@@ -283,6 +283,7 @@ class Supervisor:
         thread.hidden_mask = parent.hidden_mask
         if process.space is not parent.space:
             process.space.mm = parent.space.mm.fork(process.space)
+            process.space.cpuid_sites = set(parent.space.cpuid_sites)
         if process is not parent.process:
             self.delivery.on_fork(parent.process, process)
         else:
