@@ -187,9 +187,9 @@ def _add_chunk(
             count = len(good)
         add = kernel.reclaimer.add
         for i in range(count):
-            page = EnclPage(encl, index + i, max_prot, pt, fresh[i])
-            pages[index + i] = page
-            add(page)
+            added = EnclPage(encl, index + i, max_prot, pt, fresh[i])
+            pages[index + i] = added
+            add(added)
     if failure is not None:
         failure.bytes_done = count * PAGE_SIZE  # type: ignore[attr-defined]
         raise failure

@@ -14,7 +14,7 @@ import io
 import mmap
 import os
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import capstone
 import numpy as np
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 CPUID, UD2 = b"\x0f\xa2", b"\x0f\x0b"
 EH_FRAME_HDR = b"\x01\x1b\x03\x3b"
 """Version 1; pointers relative and 4 bytes: the only form that linkers make (LSB Core, .eh_frame_hdr)."""
-SYMBOL = np.dtype([("name", "<u4"), ("info", "u1"), ("other", "u1"), ("shndx", "<u2"), ("value", "<u8"), ("size", "<u8")])
+SYMBOL = np.dtype(
+    [("name", "<u4"), ("info", "u1"), ("other", "u1"), ("shndx", "<u2"), ("value", "<u8"), ("size", "<u8")]
+)
 STT_FUNC = 2
 _CODE = bytes.fromhex("53 89f8 89f1 4989d0 0fa2 418900 41895804 41894808 4189500c 5b c3")
 """push rbx; eax=edi; ecx=esi; r8=rdx; cpuid; store eax, ebx, ecx, edx at r8; pop rbx; ret"""
@@ -75,7 +77,7 @@ def _function_starts(elf: ELFFile) -> list[int]:
 def _sites(data: bytes) -> list[int]:
     """File offsets of the CPUID instructions in an ELF file."""
     elf = ELFFile(io.BytesIO(data))
-    decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    decoder: Any = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)  # type: ignore[no-untyped-call]
     decoder.skipdata = True
     starts: list[int] | None = None
     found = []

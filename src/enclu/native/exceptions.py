@@ -74,9 +74,7 @@ def _presumed_code(thread: Thread, address: int) -> int:
 def _correct_exinfo(thread: Thread, fault: Fault) -> None:
     """Add the SGX bit where the EPCM refused, and put the exact code into EXINFO of the frame just filled."""
     mm = thread.space.mm
-    access = (
-        Access.WRITE if fault.error_code & PFEC.W else Access.FETCH if fault.error_code & PFEC.I else Access.READ
-    )
+    access = Access.WRITE if fault.error_code & PFEC.W else Access.FETCH if fault.error_code & PFEC.I else Access.READ
     fault.error_code = mm.hardware_code(fault.address, access)
     gprsgx = thread.mode.gprsgx
     page = mm.resident(gprsgx)

@@ -8,6 +8,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 
 from enclu.native.address_space import SCRATCH, SCRATCH_SIZE
 from enclu.native.inject import inject
@@ -30,6 +31,7 @@ class NoVdso(Exception):
 def _functions(vdso: bytes) -> dict[str, int]:
     """Names and offsets of the functions in the host kernel's own vDSO."""
     table = ELFFile(io.BytesIO(vdso)).get_section_by_name(".dynsym")
+    assert isinstance(table, SymbolTableSection)
     return {s.name: s["st_value"] for s in table.iter_symbols() if s["st_shndx"] != "SHN_UNDEF" and s["st_value"]}
 
 

@@ -49,8 +49,14 @@ def findings() -> Iterator[Finding]:
                   "not available: CPUID in programs is patched where it can be told from data")  # fmt: skip
     sgx = cpuid.host(7, 0)[1] >> 2 & 1 if cpuid.host(0, 0)[0] >= 7 else 0
     device = os.path.exists("/dev/sgx_enclave")
-    yield Finding("real SGX", None, {(0, False): "none: the machine is all software"}.get(
-        (sgx, device), f"processor {'yes' if sgx else 'no'}, device {'yes' if device else 'no'}; enclu does not use it"))
+    yield Finding(
+        "real SGX",
+        None,
+        {(0, False): "none: the machine is all software"}.get(
+            (sgx, device),
+            f"processor {'yes' if sgx else 'no'}, device {'yes' if device else 'no'}; enclu does not use it",
+        ),
+    )
 
 
 def _ptrace() -> Finding:
@@ -60,8 +66,12 @@ def _ptrace() -> Finding:
     try:
         pid = launch.start(true, ["true"])
     except launch.LaunchError as error:
-        return Finding("ptrace", False, str(error),
-                       "In a container: docker run --cap-add=SYS_PTRACE --security-opt seccomp=unconfined ...")  # fmt: skip
+        return Finding(
+            "ptrace",
+            False,
+            str(error),
+            "In a container: docker run --cap-add=SYS_PTRACE --security-opt seccomp=unconfined",
+        )
     os.kill(pid, 9)
     os.waitpid(pid, ptrace.WALL)
     return Finding("ptrace and seccomp", True, f"a child can be traced and filtered (seccomp is call {NR['seccomp']})")
@@ -75,4 +85,5 @@ def _yama() -> Finding:
         return Finding("yama", True, "not in this kernel")
     if scope <= 2:
         return Finding("yama", True, f"ptrace_scope {scope}: children may be traced")
-    return Finding("yama", False, f"ptrace_scope {scope}: nobody may trace", f"echo 1 | sudo tee {YAMA}; at 3 reboot first")
+    repair = f"echo 1 | sudo tee {YAMA}; at 3 reboot first"
+    return Finding("yama", False, f"ptrace_scope {scope}: nobody may trace", repair)

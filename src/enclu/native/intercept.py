@@ -16,7 +16,7 @@ from enclu.linux.uapi import SGX_MAGIC
 from enclu.native import cpuid, seccomp, signals
 from enclu.native.address_space import SCRATCH, VDSO_AREA, VDSO_BASE, thread_scratch
 from enclu.native.enclave_memory import MemfdMemory
-from enclu.native.inject import finish, inject
+from enclu.native.inject import SYNCHRONOUS, finish, inject
 from enclu.native.syscalls import NR
 
 if TYPE_CHECKING:
@@ -52,10 +52,31 @@ class Interceptor:
         self._watch_filter = seccomp.program(seccomp.SGX_PROGRAM, (VDSO_BASE, VDSO_BASE + VDSO_AREA))
         self._handlers = {
             NR[name]: getattr(self, "_" + name)
-            for name in (
-                "open openat openat2 stat lstat newfstatat statx access faccessat faccessat2 ioctl mmap mprotect "
-                "pkey_mprotect munmap mremap madvise rt_sigaction rt_sigprocmask rt_sigsuspend ppoll epoll_pwait ptrace"
-            ).split()
+            for name in [
+                "open",
+                "openat",
+                "openat2",
+                "stat",
+                "lstat",
+                "newfstatat",
+                "statx",
+                "access",
+                "faccessat",
+                "faccessat2",
+                "ioctl",
+                "mmap",
+                "mprotect",
+                "pkey_mprotect",
+                "munmap",
+                "mremap",
+                "madvise",
+                "rt_sigaction",
+                "rt_sigprocmask",
+                "rt_sigsuspend",
+                "ppoll",
+                "epoll_pwait",
+                "ptrace",
+            ]
         }
 
     def handle(self, thread: Thread) -> None:
@@ -422,7 +443,7 @@ class Interceptor:
             thread.resume()
             return
         scratch = thread_scratch(thread)
-        thread.space.poke(scratch, (mask & ~signals.SYNCHRONOUS).to_bytes(8, "little"))
+        thread.space.poke(scratch, (mask & ~SYNCHRONOUS).to_bytes(8, "little"))
         setattr(regs, register, scratch)
 
         def restore(stopped: Thread) -> None:
@@ -448,4 +469,3 @@ class Interceptor:
         with contextlib.suppress(OSError):
             self.sup.warn_ptrace(thread)
         thread.resume()
-

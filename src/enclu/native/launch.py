@@ -95,8 +95,8 @@ def start(path: str, arguments: Sequence[str]) -> int:
         if status >> 16 == ptrace.Event.EXEC:
             os.close(error_read)
             return pid
-        signo = status >> 8 & 0xFF if status >> 16 == 0 else 0
-        ptrace.ptrace(ptrace.CONT, pid, 0, signo)
+        sent = status >> 8 & 0xFF if status >> 16 == 0 else 0
+        ptrace.ptrace(ptrace.CONT, pid, 0, sent)
 
 
 _inherited: dict[int, object] = {}

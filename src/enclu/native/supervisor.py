@@ -20,7 +20,7 @@ from enclu.native.intercept import Interceptor
 from enclu.native.process import Process, SignalHandlers
 from enclu.native.syscalls import NR
 from enclu.native.thread import Thread
-from enclu.sgx import aex, enclu
+from enclu.sgx import enclu
 from enclu.sgx.enclave_mode import SLOT_SIZE
 from enclu.sgx.exceptions import Fault
 

@@ -32,7 +32,17 @@ class EPCPage:
     """
 
     __slots__ = (
-        "blocked", "data", "enclaveaddress", "epoch", "modified", "pending", "pr", "pt", "rwx", "secs", "valid",
+        "blocked",
+        "data",
+        "enclaveaddress",
+        "epoch",
+        "modified",
+        "pending",
+        "pr",
+        "pt",
+        "rwx",
+        "secs",
+        "valid",
     )
 
     def __init__(self) -> None:
@@ -51,7 +61,7 @@ class EPCPage:
     @property
     def accessible(self) -> bool:
         """An enclave may touch it as its R, W, X allow: PT_REG, valid, neither blocked, pending nor modified."""
-        return (self.valid and self.pt == PageType.REG and not (self.blocked or self.pending or self.modified))
+        return self.valid and self.pt == PageType.REG and not (self.blocked or self.pending or self.modified)
 
 
 _NOTHING = memoryview(bytearray(0))

@@ -44,7 +44,7 @@ class Machine:
         self.attributes = ATTRIBUTES_SUPPORTED
         self.cpusvn = CPUSVN
         self.lepubkeyhash = bytes(32)
-        """IA32_SGXLEPUBKEYHASH: the signer that may launch without a token; writable, as with flexible launch control."""
+        """IA32_SGXLEPUBKEYHASH: the signer that may launch; writable, as with flexible launch control."""
         self.enclaves: dict[int, Secs] = {}
 
     def cpuid(self, subleaf: int) -> tuple[int, int, int, int]:

@@ -46,4 +46,4 @@ def measure_pages(secs: Secs, offset: int, secinfo: bytes, data: memoryview) -> 
         page_offsets[:n, 0] = starts
         chunk_offsets[:n] = np.ascontiguousarray(starts[:, None] + within).view(np.uint8).reshape(n, PAGE // CHUNK, 8)
         chunks[:n, :, BLOCK:] = source[first : first + n]
-        secs.measurement.update(memoryview(log[:n]).cast("B"))
+        secs.measurement.update(log[:n].data)

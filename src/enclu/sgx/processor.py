@@ -53,8 +53,11 @@ class Processor(Protocol):
     """A logical processor in user mode (CPL 3, 64-bit mode)."""
 
     machine: Machine
-    regs: Registers
     mode: EnclaveMode
+
+    @property
+    def regs(self) -> Registers:
+        """The registers, live: what is stored there is what the processor goes on with."""
 
     @property
     def xcr0(self) -> int:

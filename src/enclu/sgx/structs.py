@@ -138,7 +138,9 @@ TCS = Structure(
     (32, "OENTRY", "Q"), (40, "AEP", "Q"), (48, "OFSBASE", "Q"), (56, "OGSBASE", "Q"),
     (64, "FSLIMIT", "I"), (68, "GSLIMIT", "I"),
 )  # fmt: skip
-GPR_NAMES = tuple("rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split())
+GPR_NAMES = (
+    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+)  # fmt: skip
 GPRSGX = Structure(
     "GPRSGX", 184,
     *((8 * i, n.upper(), "Q") for i, n in enumerate(GPR_NAMES)),

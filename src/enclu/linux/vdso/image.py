@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
+from elftools.elf.sections import SymbolTableSection
 
 _SHNDX, _VALUE = 6, 8
 """Offsets in Elf64_Sym, whose fields are name, info, other, shndx, value and size."""
@@ -84,17 +86,14 @@ def load(name: str) -> VdsoImage:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing: install enclu with pip, or run hatch_build.py") from None
     elf = ELFFile(io.BytesIO(data))
-    dynsym = elf.get_section_by_name(".dynsym")
+    dynsym, symtab = elf.get_section_by_name(".dynsym"), elf.get_section_by_name(".symtab")
+    assert isinstance(dynsym, SymbolTableSection) and isinstance(symtab, SymbolTableSection)
     host = elf.get_section_index(".host")
     entries: dict[str, list[int]] = {}
     for index, symbol in enumerate(dynsym.iter_symbols()):
         if symbol["st_shndx"] == host:
             entries.setdefault(symbol.name, []).append(dynsym["sh_offset"] + index * _SYM_SIZE)
-    symbols = {
-        s.name: s["st_value"]
-        for s in elf.get_section_by_name(".symtab").iter_symbols()
-        if s.name and isinstance(s["st_shndx"], int)
-    }
+    symbols = {s.name: s["st_value"] for s in symtab.iter_symbols() if s.name and isinstance(s["st_shndx"], int)}
     table = elf.get_section_by_name(".extable")
     extable = list(_EXTABLE_ENTRY.iter_unpack(table.data())) if table is not None else []
     return VdsoImage(data, symbols, extable, entries)

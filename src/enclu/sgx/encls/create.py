@@ -124,9 +124,7 @@ def eextend(secs: Secs, page: EPCPage, offset: int) -> None:
     secs.measurement.update(measurement.eextend(at, page.data[offset : offset + 256]))
 
 
-def eadd_run(
-    secs: Secs, pages: list[EPCPage], linaddr: int, secinfo: bytes, data: memoryview, measure: bool
-) -> None:
+def eadd_run(secs: Secs, pages: list[EPCPage], linaddr: int, secinfo: bytes, data: memoryview, measure: bool) -> None:
     """EADD for every page in turn, each followed by its 16 EEXTENDs if `measure`; much faster than one by one.
 
     `data` is the memory of the pages, with their contents in place.  Raises Fault before anything is changed.

@@ -86,7 +86,7 @@ def eacceptcopy(cpu: Processor) -> None:
 
 def emodpe(cpu: Processor) -> None:
     """Extend the permissions of the page at RCX by those of the SECINFO at RBX."""
-    rwx, pt, state = _secinfo(cpu)
+    rwx, _pt, _state = _secinfo(cpu)
     page = target_page(cpu, cpu.regs.rcx)
     if page.pt != PageType.REG:
         raise epcm_fault(cpu.regs.rcx, Access.READ, "EMODPE of a page that is not PT_REG")

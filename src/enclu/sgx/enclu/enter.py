@@ -146,9 +146,7 @@ def eresume(cpu: Processor) -> None:
     _STATE.pack_into(data, AEP, aep)
     _CSSA_AT.pack_into(data, CSSA, cssa - 1)
     user_rsp, user_rbp, tf = regs.rsp, regs.rbp, regs.rflags >> 8 & 1
-    cpu.mode.enter(
-        tcs_la, secs.eid, base, secs.size, regs.fs_base, regs.gs_base, frame + frame_size - 184, tf
-    )
+    cpu.mode.enter(tcs_la, secs.eid, base, secs.size, regs.fs_base, regs.gs_base, frame + frame_size - 184, tf)
     secs.contexts[tcs_la] = (page, first, last)
     secs.entered()
     for name, value in zip(GPR_NAMES, _GPRS.unpack_from(saved, at), strict=True):
