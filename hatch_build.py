@@ -24,7 +24,7 @@ def assemble(root: Path) -> list[Path]:
         command = [
             "gcc", "-m64", "-nostdlib", "-shared", "-fPIC",
             "-Wl,--hash-style=both", "-Wl,-soname,linux-vdso.so.1", "-Wl,--eh-frame-hdr", "-Wl,--build-id=sha1",
-            "-Wl,-Bsymbolic", "-Wl,-z,max-page-size=4096", "-Wl,-z,noseparate-code", "-Wl,-z,noexecstack",
+            "-Wl,-z,max-page-size=4096", "-Wl,-z,noseparate-code", "-Wl,-z,noexecstack",
             "-Wl,-T," + str(directory / "image.lds"), "-Wl,--orphan-handling=error",
             "-o", str(image), str(source),
         ]  # fmt: skip

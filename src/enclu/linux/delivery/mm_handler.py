@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakKeyDictionary
 
 from enclu.linux.delivery.base import Code, Delivery, Process
+from enclu.linux.mm import TASK_SIZE
 from enclu.sgx.exceptions import PageFault
 from enclu.sgx.layout import Structure
 
@@ -27,8 +28,6 @@ UNREGISTER = 0x0000_A421
 
 ENCLU = b"\x0f\x01\xd7"
 EENTER, ERESUME = 2, 3
-TASK_SIZE_MAX = (1 << 47) - 4096
-"""End of user space.  Kernel: arch/x86/include/asm/page_64.h, 4-level paging."""
 
 
 class Policy(enum.Enum):
@@ -59,7 +58,7 @@ class MMHandlerDelivery(Delivery):
         handler, flags = request["handler"], request["flags"]
         if flags:
             raise OSError(errno.EINVAL, f"unknown flags {flags:#x}")
-        if not 0 < handler < TASK_SIZE_MAX:
+        if not 0 < handler < TASK_SIZE:
             raise OSError(errno.EINVAL, f"handler {handler:#x} is not a user-space address")
         if mm in self._handlers and self.policy is not Policy.OVERWRITE:
             raise OSError(errno.EBUSY, "a handler is registered")

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
-from elftools.elf.sections import SymbolTableSection
 
 _SHNDX, _VALUE = 6, 8
 """Offsets in Elf64_Sym, whose fields are name, info, other, shndx, value and size."""

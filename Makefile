@@ -1,0 +1,52 @@
+# make test, make demo, make lint; each sets up what it needs.
+PYTHON ?= python3
+VENV := .venv
+PACKAGES := gcc libssl-dev linux-source-6.1 python3-venv
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+DEMO := build/selftest
+
+.PHONY: test demo lint setup clean
+
+test: setup
+	$(VENV)/bin/pytest -q -n auto $(TESTS)
+
+# The Linux kernel's own SGX selftest, built from its source and run unmodified.
+demo: setup $(DEMO)/test_sgx
+	cd $(DEMO) && ../../$(VENV)/bin/enclu run --stats ./test_sgx
+
+lint: setup
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+setup: $(VENV)/installed
+
+# Editable, so that the sources are what runs; the build hook assembles the vDSO images.
+$(VENV)/installed: pyproject.toml hatch_build.py $(wildcard src/enclu/linux/vdso/*.[Sh] src/enclu/linux/vdso/*.lds) | system
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install -q --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+# Debian's names; elsewhere install the same by other means.
+.PHONY: system
+system:
+	@command -v dpkg-query >/dev/null || exit 0; \
+	missing=; for p in $(PACKAGES); do \
+	  dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; \
+	done; \
+	[ -z "$$missing" ] || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends $$missing; }
+
+KERNEL := build/linux-source-6.1
+$(KERNEL)/tools/testing/selftests/sgx/Makefile: | system
+	mkdir -p build
+	tar -C build -xf /usr/src/linux-source-6.1.tar.xz --touch linux-source-6.1/tools/testing/selftests \
+	  linux-source-6.1/tools/include linux-source-6.1/tools/arch/x86/include linux-source-6.1/arch/x86/include \
+	  linux-source-6.1/scripts linux-source-6.1/Makefile
+
+$(DEMO)/test_sgx: $(KERNEL)/tools/testing/selftests/sgx/Makefile
+	mkdir -p $(DEMO)
+	$(MAKE) -C $(KERNEL)/tools/testing/selftests/sgx OUTPUT=$(abspath $(DEMO))
+
+clean:
+	rm -rf $(VENV) build dist src/enclu/linux/vdso/*.so
