@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * enclu_sgx.h: the ioctls that enclu's /dev/sgx_enclave has besides those of the kernel's <asm/sgx.h>.
  *
