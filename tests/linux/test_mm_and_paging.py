@@ -1,0 +1,208 @@
+"""Memory maps against EPCM, faults, EAUG, eviction and reload."""
+
+import errno
+
+import pytest
+from support.memory_processor import BASE, REG_R, World
+
+from enclu.linux import cpuid, fault, procfs
+from enclu.linux.fault import Resolution
+from enclu.sgx.enclu import execute
+from enclu.sgx.exceptions import Fault, PageFault, Vector
+from enclu.sgx.processor import Access
+from enclu.sgx.structs import SECINFO, EncluLeaf
+
+
+@pytest.fixture
+def world() -> World:
+    return World().build()
+
+
+@pytest.mark.parametrize(("offset", "length", "prot"), [(0x5000, 0x1000, 2), (0x5000, 0x2000, 4), (0, 0x20000, 0)])
+def test_mapping_with_more_than_the_pages_allow_is_eacces(world: World, offset: int, length: int, prot: int) -> None:
+    with pytest.raises(OSError) as caught:
+        world.mm.check_mmap(world.encl, BASE + offset, length, prot, 1)
+    assert caught.value.errno == errno.EACCES
+
+
+def test_private_mapping_is_einval(world: World) -> None:
+    with pytest.raises(OSError) as caught:
+        world.mm.check_mmap(world.encl, BASE, 0x1000, 1, 2)
+    assert caught.value.errno == errno.EINVAL
+
+
+def test_mprotect_beyond_the_pages_is_eacces_and_changes_nothing(world: World) -> None:
+    with pytest.raises(OSError):
+        world.mm.mprotect(BASE + 0x5000, 0x1000, 7)
+    vma = world.mm.find_vma(BASE + 0x5000)
+    assert vma is not None and vma.prot == 5
+
+
+def test_mprotect_names_the_parts_that_are_no_enclaves(world: World) -> None:
+    assert world.mm.mprotect(BASE + 0x3000, 0x2000, 1) == [(BASE + 0x4000, BASE + 0x5000)]
+
+
+def test_pages_appear_on_fault_with_their_neighbours(world: World) -> None:
+    assert not world.page_tables.prot
+    assert fault.handle_address(world.mm, BASE + 0x6123)
+    assert world.page_tables.prot == {(BASE + 0x6000) >> 12: 3, (BASE + 0x7000) >> 12: 3}
+    assert not fault.handle_address(world.mm, BASE + 0x6123)
+
+
+def test_a_tcs_is_never_shown(world: World) -> None:
+    assert not fault.handle_address(world.mm, BASE)
+
+
+def test_unmapping_a_middle_leaves_both_ends(world: World) -> None:
+    world.mm.munmap(BASE + 0x1000, 0x1000)
+    assert world.mm.find_vma(BASE) and world.mm.find_vma(BASE + 0x2000)
+    assert world.mm.find_vma(BASE + 0x1000) is None
+    assert world.encl.mms == {world.mm}
+    world.mm.munmap(BASE, 0x10000)
+    assert not world.encl.mms
+
+
+def test_a_forked_child_knows_addresses_but_may_not_enter(world: World) -> None:
+    child = world.mm.fork(world.page_tables)
+    assert child.enclave_ranges() == world.mm.enclave_ranges()
+    cpu = world.processor()
+    cpu.mm = child
+    cpu.regs.rax, cpu.regs.rbx = EncluLeaf.EENTER, BASE
+    with pytest.raises(PageFault):
+        execute(cpu)
+    assert fault.handle(child, Fault(Vector.PF, 4, BASE)) is Resolution.SIGBUS
+
+
+@pytest.mark.parametrize(
+    ("address", "code", "want"),
+    [(0x1000, 4, Resolution.SIGSEGV_MAPERR), (BASE + 0x5000, 6, Resolution.SIGSEGV_ACCERR),
+     (BASE + 0x6000, 0x8007, Resolution.SIGSEGV_ACCERR), (BASE + 0x9000, 6, Resolution.RESOLVED)],
+)  # fmt: skip
+def test_page_faults_are_judged_as_the_kernel_does(world: World, address: int, code: int, want: Resolution) -> None:
+    assert fault.handle(world.mm, Fault(Vector.PF, code, address)) is want
+
+
+def test_eaug_adds_a_pending_page_that_only_eaccept_opens(world: World) -> None:
+    at = BASE + 0x9000
+    assert fault.handle(world.mm, Fault(Vector.PF, 6, at)) is Resolution.RESOLVED
+    page = world.page(0x9000)
+    assert page.pending and page.rwx == 3
+    assert world.mm.hardware_code(at, Access.WRITE) == 0x8007
+    cpu = world.processor()
+    cpu.regs.rax, cpu.regs.rbx = EncluLeaf.EENTER, BASE
+    execute(cpu)
+    world.page(0x7000).data[:64] = SECINFO.pack(FLAGS=0x20B)
+    cpu.regs.rax, cpu.regs.rbx, cpu.regs.rcx = EncluLeaf.EACCEPT, BASE + 0x7000, at
+    execute(cpu)
+    assert cpu.regs.rax == 0 and not page.pending
+    world.kernel.invalidate(page)
+    assert world.page_tables.prot[at >> 12] == 3
+
+
+def test_error_codes_tell_vma_from_epcm(world: World) -> None:
+    mm = world.mm
+    mm.mprotect(BASE + 0x6000, 0x1000, 1)
+    assert mm.hardware_code(BASE + 0x6000, Access.WRITE) == 0x7
+    world.page(0x7000).rwx = REG_R & 7
+    assert mm.hardware_code(BASE + 0x7000, Access.WRITE) == 0x8007
+
+
+def crowded() -> World:
+    """An enclave of 40 data pages in an EPC of 24, every page with content of its own."""
+    world = World(epc_pages=24, size=0x40000)
+    world.create()
+    for i in range(40):
+        world.add(0x10000 + i * 4096, bytes([i + 1]) * 4096, 0x203)
+    from support.memory_processor import TCS_PAGE, tcs_image
+
+    world.add(0, tcs_image(ossa=0x1000), TCS_PAGE)
+    world.add(0x1000, bytes(0x3000), 0x203)
+    world.init()
+    world.map(0, 0x40000, 0)
+    world.mm.munmap(BASE, 0x40000)
+    world.map(0x10000, 40 * 4096, 3)
+    world.map(0, 0x4000, 3)
+    return world
+
+
+def test_more_pages_than_the_epc_survive_eviction() -> None:
+    world = crowded()
+    assert world.stats.evictions > 16
+    assert world.machine.epc.peak <= 24
+    for i in range(40):
+        assert fault.handle_address(world.mm, BASE + 0x10000 + i * 4096) or world.mm.resident(
+            BASE + 0x10000 + i * 4096
+        )
+        assert bytes(world.page(0x10000 + i * 4096).data) == bytes([i + 1]) * 4096
+    assert world.stats.reloads > 0
+
+
+def evicted(world: World) -> int:
+    return next(i for i, p in world.encl.pages.items() if p.epc is None)
+
+
+def test_an_evicted_page_leaves_no_plain_text_in_memory() -> None:
+    world = crowded()
+    offset = (evicted(world) << 12) - BASE
+    assert bytes(world.memory.bytes[offset : offset + 4096]) == bytes(4096)
+
+
+def test_a_tampered_page_is_refused() -> None:
+    world = crowded()
+    index = evicted(world)
+    page = world.encl.pages[index]
+    assert page.backing is not None
+    va, slot, ciphertext, pcmd = page.backing
+    page.backing = (va, slot, bytes([ciphertext[0] ^ 1]) + ciphertext[1:], pcmd)
+    assert fault.handle(world.mm, Fault(Vector.PF, 4, index << 12)) is Resolution.SIGBUS
+    assert world.stats.refused_pages == 1
+
+
+def test_an_old_version_of_a_page_is_refused() -> None:
+    world = crowded()
+    index = evicted(world)
+    page = world.encl.pages[index]
+    assert page.backing is not None
+    _, _, old, old_pcmd = page.backing
+    assert fault.handle_address(world.mm, index << 12)
+    while page.epc is not None:
+        world.kernel.reclaimer.reclaim()
+    assert page.backing is not None
+    va, slot, _, _ = page.backing
+    page.backing = (va, slot, old, old_pcmd)
+    assert fault.handle(world.mm, Fault(Vector.PF, 4, index << 12)) is Resolution.SIGBUS
+
+
+def test_evicting_under_a_running_thread_makes_it_leave() -> None:
+    world = crowded()
+    cpu = world.processor()
+    for offset in (0, 0x1000):
+        if world.mm.resident(BASE + offset) is None:
+            fault.handle_address(world.mm, BASE + offset)
+    cpu.regs.rax, cpu.regs.rbx, cpu.regs.rcx = EncluLeaf.EENTER, BASE, 0x41_0000
+    execute(cpu)
+    world.kernel.reclaimer.reclaim()
+    assert world.kicker.kicks and not cpu.mode.enclave and cpu.regs.rip == 0x41_0000
+
+
+def test_release_frees_the_whole_epc() -> None:
+    world = crowded()
+    world.kernel.release(world.encl)
+    assert world.machine.epc.used == 0 and world.memory.closed
+
+
+def test_cpuinfo_gains_the_flags_once() -> None:
+    text = "processor\t: 0\nflags\t\t: fpu sse\nbugs\t\t:\n"
+    out = procfs.cpuinfo(text)
+    assert "flags\t\t: fpu sse sgx sgx_lc" in out and procfs.cpuinfo(out) == out
+
+
+def test_cpuid_announces_sgx(world: World) -> None:
+    machine = world.machine
+    assert cpuid.cpuid(machine, 0, 0, (0x10, 1, 2, 3)) == (0x12, 1, 2, 3)
+    assert cpuid.cpuid(machine, 7, 0, (0, 0, 0, 0)) == (0, 4, 1 << 30, 0)
+    assert cpuid.cpuid(machine, 0x12, 0, (0, 0, 0, 0))[0] & 3 == 3
+    _, _, ecx, _ = cpuid.cpuid(machine, 0x12, 2, (0, 0, 0, 0))
+    assert ecx & 0xFFFF_F000 == 512 * 4096
+    assert cpuid.cpuid(machine, 0x12, 3, (1, 1, 1, 1))[0] & 0xF == 0
+    assert cpuid.cpuid(machine, 1, 0, (9, 8, 7, 6)) == (9, 8, 7, 6)

@@ -1,0 +1,269 @@
+"""A second implementation of the processor interface: registers and memory in Python, no ptrace anywhere."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from dataclasses import dataclass, field
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from enclu.linux.encl import Encl
+from enclu.linux.ioctl import sgx_ioctl
+from enclu.linux.kernel import Kernel
+from enclu.linux.mm import MM
+from enclu.linux.stats import Stats
+from enclu.linux.uapi import (
+    ENCLAVE_ADD_PAGES,
+    ENCLAVE_CREATE,
+    ENCLAVE_INIT,
+    SGX_IOC_ENCLAVE_ADD_PAGES,
+    SGX_IOC_ENCLAVE_CREATE,
+    SGX_IOC_ENCLAVE_INIT,
+)
+from enclu.linux.delivery.signal import SignalDelivery
+from enclu.sgx.aex import aex
+from enclu.sgx.enclave_mode import EnclaveMode
+from enclu.sgx.epc import EPCPage
+from enclu.sgx.exceptions import PageFault
+from enclu.sgx.machine import Machine
+from enclu.sgx.processor import Access
+from enclu.sgx.structs import (
+    SECINFO,
+    SECS,
+    SIGSTRUCT,
+    SIGSTRUCT_HEADER,
+    SIGSTRUCT_HEADER2,
+    SIGSTRUCT_SIGNED,
+    TCS,
+    Attribute,
+)
+
+BASE = 0x10_0000_0000
+KEY = rsa.generate_private_key(3, 3072)
+REG_RW, REG_RX, REG_R, TCS_PAGE = 0x203, 0x205, 0x201, 0x100
+SSA_FRAMES = 3
+
+
+@dataclass
+class MemoryRegisters:
+    rax: int = 0
+    rbx: int = 0
+    rcx: int = 0
+    rdx: int = 0
+    rsi: int = 0
+    rdi: int = 0
+    rbp: int = 0x7001_0000
+    rsp: int = 0x7000_0000
+    r8: int = 0
+    r9: int = 0
+    r10: int = 0
+    r11: int = 0
+    r12: int = 0
+    r13: int = 0
+    r14: int = 0
+    r15: int = 0
+    rip: int = 0x40_0000
+    rflags: int = 0x202
+    fs_base: int = 0xF5_0000
+    gs_base: int = 0x65_0000
+
+
+@dataclass
+class MemoryProcessor:
+    """Registers, an XSAVE image, and an MM to walk."""
+
+    machine: Machine
+    mm: MM
+    regs: MemoryRegisters = field(default_factory=MemoryRegisters)
+    mode: EnclaveMode = field(default_factory=EnclaveMode)
+    image: bytearray = field(default_factory=lambda: bytearray(832))
+    invalidated: list[EPCPage] = field(default_factory=list)
+    xcr0: int = 7
+
+    def read(self, address: int, size: int) -> bytes:
+        raise PageFault(address, 4)
+
+    def write(self, address: int, data: bytes) -> None:
+        raise PageFault(address, 6)
+
+    def translate(self, address: int, access: Access) -> EPCPage | None:
+        return self.mm.translate(address, access)
+
+    def xsave(self) -> bytearray:
+        return bytearray(self.image)
+
+    def xrstor(self, image: bytes | bytearray) -> None:
+        self.image = bytearray(image)
+
+    def invalidate(self, page: EPCPage) -> None:
+        self.invalidated.append(page)
+
+
+class MemoryPageTables:
+    """Remembers the protection of every page."""
+
+    def __init__(self) -> None:
+        self.prot: dict[int, int] = {}
+        self.remapped: list[tuple[int, int]] = []
+
+    def protect(self, start: int, end: int, prot: int) -> None:
+        for index in range(start >> 12, end >> 12):
+            self.prot[index] = prot
+
+    def remap(self, start: int, end: int, encl: Encl) -> None:
+        self.remapped.append((start, end))
+
+
+class BytesMemory:
+    """Enclave memory that is just bytes."""
+
+    def __init__(self) -> None:
+        self.bytes = bytearray()
+        self.closed = False
+
+    def resize(self, size: int) -> memoryview:
+        self.bytes = bytearray(size)
+        return memoryview(self.bytes)
+
+    def discard(self, offset: int, size: int) -> None:
+        self.bytes[offset : offset + size] = bytes(size)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class UserBytes:
+    """User memory from address 0 up; everything beyond is unmapped."""
+
+    def __init__(self, size: int = 1 << 20) -> None:
+        self.bytes = bytearray(size)
+
+    def read(self, address: int, size: int) -> bytes:
+        if not 0 <= address <= len(self.bytes) - size:
+            raise OSError(errno.EFAULT, "unmapped")
+        return bytes(self.bytes[address : address + size])
+
+    def read_into(self, address: int, view: memoryview) -> None:
+        view[:] = self.read(address, len(view))
+
+    def write(self, address: int, data: bytes) -> None:
+        self.read(address, len(data))
+        self.bytes[address : address + len(data)] = data
+
+
+class Kicker:
+    """Processors that leave the enclave when kicked."""
+
+    def __init__(self) -> None:
+        self.processors: list[MemoryProcessor] = []
+        self.kicks = 0
+
+    def kick(self, encl: Encl) -> None:
+        self.kicks += 1
+        for cpu in self.processors:
+            if cpu.mode.enclave:
+                aex(cpu, None)
+
+
+def sign(mrenclave: bytes, attributes: int = 4, xfrm: int = 3, **fields: object) -> bytes:
+    """A SIGSTRUCT for this measurement, computed apart from the code under test."""
+    n = KEY.private_numbers().public_numbers.n
+    d = KEY.private_numbers().d
+    sigstruct = bytearray(
+        SIGSTRUCT.pack(
+            HEADER=SIGSTRUCT_HEADER, HEADER2=SIGSTRUCT_HEADER2, DATE=0x20240101, MODULUS=n.to_bytes(384, "little"),
+            EXPONENT=3, ATTRIBUTES=attributes, ATTRIBUTEMASK=4, XFRM=xfrm, XFRMMASK=3, ENCLAVEHASH=mrenclave,
+            **fields,
+        )
+    )  # fmt: skip
+    digest = hashlib.sha256(b"".join(sigstruct[a:b] for a, b in SIGSTRUCT_SIGNED)).digest()
+    prefix = bytes.fromhex("3031300d060960864801650304020105000420")
+    message = int.from_bytes(b"\0\1" + b"\xff" * 330 + b"\0" + prefix + digest, "big")
+    signature = pow(message, d, n)
+    q1 = signature * signature // n
+    q2 = (signature * signature - q1 * n) * signature // n
+    SIGSTRUCT.put(sigstruct, "SIGNATURE", signature.to_bytes(384, "little"))
+    SIGSTRUCT.put(sigstruct, "Q1", q1.to_bytes(384, "little"))
+    SIGSTRUCT.put(sigstruct, "Q2", q2.to_bytes(384, "little"))
+    return bytes(sigstruct)
+
+
+def tcs_image(oentry: int = 0x5000, ossa: int = 0x1000, nssa: int = SSA_FRAMES) -> bytes:
+    return TCS.pack(
+        OSSA=ossa, NSSA=nssa, OENTRY=oentry, OFSBASE=0x6000, OGSBASE=0x7000, FSLIMIT=0xFFFF, GSLIMIT=0xFFFF
+    )
+
+
+class World:
+    """A machine, a kernel, one process and one enclave: TCS at 0, three SSA frames, code at 5, data at 6 and 7."""
+
+    ARG, BUFFER = 0x1000, 0x4000
+
+    def __init__(
+        self, epc_pages: int = 512, size: int = 0x10000, miscselect: int = 1, attributes: int = 4, extra: int = 0
+    ) -> None:
+        self.machine = Machine(epc_pages * 4096, b"s" * 32)
+        self.kicker = Kicker()
+        self.stats = Stats()
+        self.kernel = Kernel(self.machine, SignalDelivery(), self.stats, self.kicker)
+        self.page_tables = MemoryPageTables()
+        self.mm = MM(self.kernel, self.page_tables)
+        self.user = UserBytes()
+        self.memory = BytesMemory()
+        self.encl = self.kernel.open_enclave(self.memory)
+        self.size, self.miscselect, self.attributes, self.extra = size, miscselect, attributes, extra
+
+    def ioctl(self, cmd: int, argument: bytes, **more: object) -> int:
+        self.user.write(self.ARG, argument)
+        return sgx_ioctl(self.encl, self.mm, self.user, cmd, self.ARG, **more)  # type: ignore[arg-type]
+
+    def create(self, **fields: int) -> int:
+        values = {
+            "SIZE": self.size, "BASEADDR": BASE, "SSAFRAMESIZE": 1, "MISCSELECT": self.miscselect,
+            "ATTRIBUTES": self.attributes, "XFRM": 3, **fields,
+        }  # fmt: skip
+        self.user.write(self.BUFFER, SECS.pack(**values))
+        return self.ioctl(SGX_IOC_ENCLAVE_CREATE, ENCLAVE_CREATE.pack(src=self.BUFFER))
+
+    def add(self, offset: int, content: bytes, flags: int, measure: int = 1) -> int:
+        self.user.write(0x2000, SECINFO.pack(FLAGS=flags))
+        self.user.write(self.BUFFER, content)
+        return self.ioctl(
+            SGX_IOC_ENCLAVE_ADD_PAGES,
+            ENCLAVE_ADD_PAGES.pack(
+                src=self.BUFFER, offset=offset, length=len(content), secinfo=0x2000, flags=measure
+            ),
+        )
+
+    def init(self, **fields: object) -> int:
+        assert self.encl.secs is not None
+        mrenclave = self.encl.secs.measurement.copy().digest()
+        self.user.write(self.BUFFER, sign(mrenclave, self.attributes, **fields))
+        return self.ioctl(SGX_IOC_ENCLAVE_INIT, ENCLAVE_INIT.pack(sigstruct=self.BUFFER))
+
+    def build(self) -> World:
+        """The whole enclave, mapped as its pages allow, and initialised."""
+        self.create()
+        self.add(0, tcs_image(), TCS_PAGE)
+        self.add(0x1000, bytes(SSA_FRAMES * 4096), REG_RW)
+        self.add(0x5000, b"\x90" * 4096, REG_RX)
+        self.add(0x6000, bytes(0x2000 + self.extra * 4096), REG_RW)
+        self.init()
+        for start, length, prot in ((0, 0x4000, 3), (0x5000, 0x1000, 5), (0x6000, self.size - 0x6000, 3)):
+            self.map(start, length, prot)
+        return self
+
+    def map(self, offset: int, length: int, prot: int) -> None:
+        self.mm.check_mmap(self.encl, BASE + offset, length, prot, 1)
+        self.mm.mmap(self.encl, BASE + offset, length, prot)
+
+    def processor(self) -> MemoryProcessor:
+        cpu = MemoryProcessor(self.machine, self.mm)
+        self.kicker.processors.append(cpu)
+        return cpu
+
+    def page(self, offset: int) -> EPCPage:
+        page = self.encl.pages[(BASE + offset) >> 12].epc
+        assert page is not None
+        return page
