@@ -1,0 +1,166 @@
+/* Entry and exit of the test enclave, its TCSes, SSA frames and stacks. */
+
+	.macro ENCLU
+	.byte 0x0f, 0x01, 0xd7
+	.endm
+
+	.set TCSES, 4
+	.set FRAMES, 3
+
+	.macro TCS index
+	.quad 0, 0                              /* STATE, FLAGS */
+	.quad encl_ssa + \index * FRAMES * 4096 /* OSSA */
+	.long 0, FRAMES                         /* CSSA, NSSA */
+	.quad encl_entry                        /* OENTRY */
+	.quad 0, 0, 0                           /* AEP, OFSBASE, OGSBASE */
+	.long 0xffffffff, 0xffffffff            /* FSLIMIT, GSLIMIT */
+	.fill 4024, 1, 0
+	.endm
+
+	.section .tcs, "aw"
+	.balign 4096
+	TCS 0
+	TCS 1
+	TCS 2
+	TCS 3
+
+	.text
+/*
+ * EENTER: RAX = CSSA, RBX = TCS, RCX = where to EEXIT to, RDI = the request.
+ * Each (TCS, CSSA) has a stack page of its own, so that a handler does not overwrite the interrupted frames.
+ */
+	.globl encl_entry
+encl_entry:
+	lea encl_base(%rip), %r10
+	mov %rbx, %r11
+	sub %r10, %r11
+	shr $12, %r11
+	lea (%r11, %r11, 2), %r11               /* index * FRAMES */
+	lea 1(%r11, %rax), %r11
+	shl $12, %r11
+	lea encl_stacks(%rip), %r9
+	add %r11, %r9
+enter_body:
+	xchg %rsp, %r9
+	push %r9
+	push %rcx
+	cld
+	mov %rax, %rsi
+	mov %rbx, %rdx
+	call encl_body
+	pop %rbx
+	pop %rsp
+	xor %ecx, %ecx
+	xor %edx, %edx
+	xor %esi, %esi
+	xor %edi, %edi
+	xor %r8d, %r8d
+	xor %r9d, %r9d
+	xor %r10d, %r10d
+	xor %r11d, %r11d
+	mov $4, %eax
+	ENCLU
+
+/* A TCS made at run time: its stack is the page below it. */
+	.globl encl_dynamic_entry
+encl_dynamic_entry:
+	mov %rbx, %r9
+	jmp enter_body
+
+/* void encl_state(const struct state *in RDI, u32 *flag RSI, struct state *out RDX, u32 avx ECX) */
+	.globl encl_state
+encl_state:
+	push %rbx
+	push %rbp
+	push %r12
+	push %r13
+	push %r14
+	push %r15
+	push %rcx
+	push %rdx
+	fninit
+	fldl 640(%rdi)
+	test %ecx, %ecx
+	jnz 1f
+	.irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+	movdqu 128 + 32 * \n(%rdi), %xmm\n
+	.endr
+	jmp 2f
+1:
+	.irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+	vmovdqu 128 + 32 * \n(%rdi), %ymm\n
+	.endr
+2:
+	mov 0(%rdi), %rax
+	mov 8(%rdi), %rcx
+	mov 16(%rdi), %rdx
+	mov 24(%rdi), %rbx
+	mov 40(%rdi), %rbp
+	mov 64(%rdi), %r8
+	mov 72(%rdi), %r9
+	mov 80(%rdi), %r10
+	mov 88(%rdi), %r11
+	mov 96(%rdi), %r12
+	mov 104(%rdi), %r13
+	mov 112(%rdi), %r14
+	mov 120(%rdi), %r15
+	mov 56(%rdi), %rdi
+	test %rsi, %rsi
+	jz 4f
+3:	cmpl $0, (%rsi)
+	je 3b
+	jmp 5f
+4:	ud2
+5:	push %rdx
+	mov 8(%rsp), %rdx                       /* out */
+	mov %rax, 0(%rdx)
+	mov %rcx, 8(%rdx)
+	pop %rax
+	mov %rax, 16(%rdx)
+	mov %rbx, 24(%rdx)
+	mov %rbp, 40(%rdx)
+	mov %rsi, 48(%rdx)
+	mov %rdi, 56(%rdx)
+	mov %r8, 64(%rdx)
+	mov %r9, 72(%rdx)
+	mov %r10, 80(%rdx)
+	mov %r11, 88(%rdx)
+	mov %r12, 96(%rdx)
+	mov %r13, 104(%rdx)
+	mov %r14, 112(%rdx)
+	mov %r15, 120(%rdx)
+	fstpl 640(%rdx)
+	mov 8(%rsp), %rcx
+	test %ecx, %ecx
+	jnz 6f
+	.irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+	movdqu %xmm\n, 128 + 32 * \n(%rdx)
+	.endr
+	jmp 7f
+6:
+	.irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+	vmovdqu %ymm\n, 128 + 32 * \n(%rdx)
+	.endr
+	vzeroupper
+7:	pxor %xmm0, %xmm0
+	pop %rdx
+	pop %rcx
+	pop %r15
+	pop %r14
+	pop %r13
+	pop %r12
+	pop %rbp
+	pop %rbx
+	ret
+
+	.section .ssa, "aw", @progbits
+	.balign 4096
+	.globl encl_ssa
+encl_ssa:
+	.fill TCSES * FRAMES * 4096, 1, 0
+
+	.section .stacks, "aw", @progbits
+	.balign 4096
+encl_stacks:
+	.fill TCSES * FRAMES * 4096, 1, 0
+	.section .note.GNU-stack, "", @progbits

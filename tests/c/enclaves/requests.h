@@ -1,0 +1,63 @@
+/* What the host asks of the test enclave: shared by both sides. */
+#ifndef ENCLU_TESTS_REQUESTS_H
+#define ENCLU_TESTS_REQUESTS_H
+
+#include <stdint.h>
+
+enum request_op {
+	OP_NOP,
+	OP_ADD,         /* result = a + b */
+	OP_READ,        /* result = *(u64 *)a */
+	OP_WRITE,       /* *(u64 *)a = b */
+	OP_UD2,
+	OP_INT3,
+	OP_DIV0,
+	OP_GP,          /* read of a non-canonical address */
+	OP_SYSCALL,
+	OP_CPUID,
+	OP_X87_FAULT,   /* unmasked x87 division by zero: #MF */
+	OP_SIMD_FAULT,  /* unmasked SSE division by zero: #XM */
+	OP_SPIN,        /* until *(u32 *)a != 0 */
+	OP_CHECKSUM,    /* a rounds of checksum_round() from b */
+	OP_STATE,       /* registers from a[], then ud2 (b = 0) or spin on b; registers to c[]; d: use YMM */
+	OP_EACCEPT,     /* page a, SECINFO flags b; result = EAX */
+	OP_EMODPE,      /* page a, SECINFO flags b */
+	OP_EACCEPTCOPY, /* page a, SECINFO flags b, source page c; result = EAX */
+	OP_EREPORT,     /* TARGETINFO a, 64 bytes of data b, REPORT c */
+	OP_EGETKEY,     /* KEYREQUEST a, key (16 bytes) c; result = EAX */
+	OP_MAKE_TCS,    /* fill the page a as a TCS: OSSA b, entry for dynamic TCSes */
+	OP_FIX_RIP,     /* at CSSA > 0: the interrupted frame's RIP += a; the frame's facts come back */
+	OP_BASE,        /* result = base address */
+	OP_JUMP,        /* call the code at a */
+};
+
+struct request {
+	uint64_t op, a, b, c, d;
+	uint64_t result;
+	uint64_t cssa;      /* out, always */
+	uint64_t exitinfo;  /* out, OP_FIX_RIP: EXITINFO, RIP, MISC.EXINFO of the interrupted frame */
+	uint64_t rip;
+	uint64_t exinfo_address;
+	uint64_t exinfo_error;
+	uint64_t rsp;       /* out, OP_FIX_RIP: RSP of the interrupted frame */
+};
+
+/* General registers in encoding order (RSP unused), vector registers, one x87 value. */
+struct state {
+	uint64_t gpr[16];
+	uint8_t vector[16][32];
+	double x87;
+};
+
+static inline uint64_t checksum_round(uint64_t x)
+{
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	return x;
+}
+
+#define TEST_TCS_COUNT 4
+#define TEST_SSA_FRAMES 3
+
+#endif
