@@ -1,0 +1,43 @@
+/* Four threads in one enclave at once; one thread in several enclaves in turn. */
+#include "enclave.h"
+
+#include <pthread.h>
+
+static struct enclave enclave;
+static volatile bool wrong;
+
+static void *work(void *argument)
+{
+	uint64_t index = (uint64_t)argument;
+
+	for (uint64_t i = 0; i < 300; i++) {
+		struct request request = { .op = OP_ADD, .a = index << 32, .b = i };
+
+		if (enclave_call(enclave_tcs(&enclave, index), &request, NULL) || request.result != request.a + i)
+			wrong = true;
+	}
+	return NULL;
+}
+
+int main(void)
+{
+	struct enclave several[3];
+	pthread_t threads[TEST_TCS_COUNT];
+
+	enclave_load(&enclave, NULL);
+	for (uint64_t i = 0; i < TEST_TCS_COUNT; i++)
+		pthread_create(&threads[i], NULL, work, (void *)i);
+	for (int i = 0; i < TEST_TCS_COUNT; i++)
+		pthread_join(threads[i], NULL);
+	ok(!wrong, "four threads, one enclave");
+	for (int i = 0; i < 3; i++)
+		enclave_load(&several[i], NULL);
+	for (int i = 0; i < 30; i++) {
+		struct request request = { .op = OP_BASE };
+
+		enclave_call(enclave_tcs(&several[i % 3], i % 4), &request, NULL);
+		wrong |= request.result != (uint64_t)several[i % 3].base;
+	}
+	ok(!wrong, "one thread, three enclaves");
+	return done();
+}

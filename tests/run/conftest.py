@@ -1,0 +1,165 @@
+"""Programs for the tests of `enclu run`: compiled once a session, run under the supervisor."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+ROOT = Path(__file__).resolve().parents[2]
+C_SOURCES = ROOT / "tests" / "c"
+LINUX_SOURCE = Path("/usr/src/linux-source-6.1.tar.xz")
+LINKS = {"dynamic": [], "static": ["-static"], "static-pie": ["-static-pie"]}
+# What the SGX selftest includes; nothing else of the kernel's archive is unpacked.
+SELFTEST_MEMBERS = (
+    "tools/testing/selftests/sgx/",
+    "tools/testing/selftests/kselftest",
+    "arch/x86/include/asm/sgx.h",
+    "arch/x86/include/asm/enclu.h",
+    "arch/x86/include/uapi/asm/sgx.h",
+    "tools/include/",
+)
+
+EncluRun = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def compile_c(*arguments: str | Path) -> None:
+    """Runs gcc; raises a test error with its messages if it fails or is missing."""
+    gcc = shutil.which("gcc")
+    if gcc is None:
+        pytest.fail("gcc is missing; these tests compile C programs (apt-get install gcc libssl-dev)", pytrace=False)
+    done = subprocess.run([gcc, *map(str, arguments)], capture_output=True, text=True)
+    if done.returncode:
+        pytest.fail(f"gcc {' '.join(map(str, arguments))}\n{done.stderr}", pytrace=False)
+
+
+def run_enclu(
+    *program: str | Path, options: tuple[str, ...] = (), timeout: float = 60, env: dict[str, str] | None = None,
+    cwd: Path | None = None, stdin: str | None = None,
+) -> subprocess.CompletedProcess[str]:  # fmt: skip
+    """Runs PROGRAM with its arguments under `enclu run` with `options`; `timeout` is in seconds."""
+    environment = {**os.environ, **(env or {})}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-m", "enclu.cli.main", "run", *options, *map(str, program)]
+    given = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment, cwd=cwd, **given)
+
+
+@pytest.fixture(scope="session")
+def enclu_run() -> EncluRun:
+    return run_enclu
+
+
+@pytest.fixture(scope="session")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("c")
+
+
+@pytest.fixture(scope="session")
+def enclave_environment(work: Path) -> dict[str, str]:
+    """The test enclave, compiled, and a key to sign it: generating one takes the programs too long each time."""
+    enclave, source = work / "enclave.elf", C_SOURCES / "enclaves"
+    compile_c(
+        "-Wall", "-Wextra", "-Werror", "-O1", "-ffreestanding", "-fPIE", "-mgeneral-regs-only", "-fno-stack-protector",
+        "-fno-jump-tables", "-fvisibility=hidden", "-fcf-protection=none", "-static", "-nostdlib",
+        "-Wl,--build-id=none,-z,norelro", "-Wl,-T," + str(source / "enclave.lds"),
+        source / "entry.S", source / "body.c", "-o", enclave,
+    )  # fmt: skip
+    key = work / "key.pem"
+    private = rsa.generate_private_key(public_exponent=3, key_size=3072)
+    key.write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return {"ENCLU_TEST_ENCLAVE": str(enclave), "ENCLU_TEST_KEY": str(key)}
+
+
+@pytest.fixture(scope="session")
+def library(work: Path) -> list[Path]:
+    """Objects of the programs' host library."""
+    objects = []
+    for source in (C_SOURCES / "loader.c", C_SOURCES / "raw.S"):
+        objects.append(work / (source.name + ".o"))
+        compile_c("-g", "-O1", "-Wall", "-Wextra", "-Werror", "-I", C_SOURCES, "-c", source, "-o", objects[-1])
+    return objects
+
+
+@pytest.fixture(scope="session")
+def program(work: Path, library: list[Path]) -> Callable[[str], Path]:
+    """program(name): the compiled tests/c/programs/name.c."""
+
+    def build(name: str) -> Path:
+        path = work / name
+        if not path.exists():
+            compile_c(
+                "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-I", C_SOURCES, "-I", ROOT / "src" / "enclu" / "include",
+                C_SOURCES / "programs" / f"{name}.c", *library, "-o", path, "-lcrypto", "-pthread",
+            )  # fmt: skip
+        return path
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def selftest_source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The selftest's directory, unpacked from the distribution's kernel source; kept between sessions."""
+    if not LINUX_SOURCE.exists():
+        pytest.fail(f"{LINUX_SOURCE} is missing (apt-get install linux-source-6.1)", pytrace=False)
+    cache = getattr(request.config, "cache", None)
+    base = Path(cache.mkdir("linux-source")) if cache is not None else tmp_path_factory.mktemp("linux-source")
+    final = base / str(int(LINUX_SOURCE.stat().st_mtime))
+    if not final.exists():
+        # Sessions of several workers may unpack at once: each in its own place, the first rename wins.
+        scratch = tmp_path_factory.mktemp("unpack", numbered=True)
+        with tarfile.open(LINUX_SOURCE, "r|xz") as archive:
+            for member in wanted(archive):
+                archive.extract(member, scratch, filter="data")
+        moved = base / f"{final.name}.{os.getpid()}"
+        shutil.copytree(scratch, moved)
+        try:
+            moved.rename(final)
+        except OSError:
+            shutil.rmtree(moved)
+    return next(final.glob("linux-source-*")) / "tools/testing/selftests/sgx"
+
+
+def wanted(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    for member in archive:
+        inside = member.name.removeprefix("./").partition("/")[2]
+        if member.isfile() and inside.startswith(SELFTEST_MEMBERS):
+            yield member
+
+
+@pytest.fixture(scope="session")
+def selftest(selftest_source: Path, work: Path) -> Callable[[str], Path]:
+    """selftest(link): Linux's SGX selftest, unmodified, as its own Makefile builds it but for the kind of link."""
+
+    def build(link: str) -> Path:
+        place = work / f"selftest-{link}"
+        program, enclave = place / "test_sgx", place / "test_encl.elf"
+        if program.exists():
+            return program
+        place.mkdir()
+        s, include = selftest_source, f"-I{selftest_source.parents[3]}/tools/include"
+        compile_c(
+            "-Wall", "-Werror", "-g", include, "-fPIC", "-z", "noexecstack", *LINKS[link],
+            s / "main.c", s / "load.c", s / "sigstruct.c", s / "call.S", "-Wa,-I" + str(s),
+            s / "sign_key.S", "-o", program, "-lcrypto",
+        )  # fmt: skip
+        compile_c(
+            "-Wall", "-Werror", "-static", "-nostdlib", "-nostartfiles", "-fPIC", "-fno-stack-protector", "-mrdrnd",
+            include, "-T", s / "test_encl.lds", s / "test_encl.c", s / "test_encl_bootstrap.S", "-o", enclave,
+            "-Wl,--build-id=none",
+        )  # fmt: skip
+        return program
+
+    return build
