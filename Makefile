@@ -7,8 +7,9 @@ DEMO := build/selftest
 
 .PHONY: test demo lint setup clean
 
-test: setup
-	$(VENV)/bin/pytest -q -n auto $(TESTS)
+test: setup selftest
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/pytest -q -n 2 $(TESTS)
 
 # The Linux kernel's own SGX selftest, built from its source and run unmodified.
 demo: setup $(DEMO)/test_sgx
@@ -44,9 +45,22 @@ $(KERNEL)/tools/testing/selftests/sgx/Makefile: | system
 	  linux-source-6.1/tools/include linux-source-6.1/tools/arch/x86/include linux-source-6.1/arch/x86/include \
 	  linux-source-6.1/scripts linux-source-6.1/Makefile
 
-$(DEMO)/test_sgx: $(KERNEL)/tools/testing/selftests/sgx/Makefile
+SELFTEST := $(KERNEL)/tools/testing/selftests/sgx
+SOURCES := $(addprefix $(SELFTEST)/,main.c load.c sigstruct.c call.S sign_key.S)
+.PHONY: selftest
+selftest: $(DEMO)/test_sgx $(DEMO)/test_sgx_static $(DEMO)/test_sgx_static_pie
+
+$(DEMO)/test_sgx: $(SELFTEST)/Makefile
 	mkdir -p $(DEMO)
-	$(MAKE) -C $(KERNEL)/tools/testing/selftests/sgx OUTPUT=$(abspath $(DEMO))
+	$(MAKE) -s -C $(SELFTEST) OUTPUT=$(abspath $(DEMO))
+
+# The same sources linked otherwise; libcrypto's static archive warns about getaddrinfo and the like.
+$(DEMO)/test_sgx_static: $(DEMO)/test_sgx
+	cd $(SELFTEST) && gcc -g -I../../../include -z noexecstack -static $(notdir $(SOURCES)) -o $(abspath $@) -lcrypto
+
+$(DEMO)/test_sgx_static_pie: $(DEMO)/test_sgx
+	cd $(SELFTEST) && gcc -g -I../../../include -fPIE -z noexecstack -static-pie \
+	  $(notdir $(SOURCES)) -o $(abspath $@) -lcrypto
 
 clean:
 	rm -rf $(VENV) build dist src/enclu/linux/vdso/*.so

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from enclu.linux.mm import MM
 
 CHUNK_PAGES = 512
-"""Pages that are added at a time."""
+"""Pages that are added at a time, at most."""
 
 
 def sgx_ioctl(
@@ -124,13 +124,15 @@ def _add_pages(encl: Encl, user: UserMemory, arg: int, interrupted: Callable[[],
     perm, pt = _validate_secinfo(secinfo)
     max_prot = PROT_READ | PROT_WRITE if pt == PageType.TCS else perm
     done, failure = 0, None
+    # A chunk's pages cannot be evicted before all of them are added, so a chunk is a small part of the EPC.
+    at_once = min(CHUNK_PAGES, max(1, encl.kernel.machine.epc.pages // 8))
     try:
         while done < f["length"]:
             if interrupted():
                 if not done:
                     raise OSError(errno.EINTR, "a signal is pending")
                 break
-            count = min(CHUNK_PAGES, (f["length"] - done) >> 12)
+            count = min(at_once, (f["length"] - done) >> 12)
             done += _add_chunk(encl, user, f, secinfo, done, count, PageType(pt), max_prot)
     except OSError as error:
         failure = error

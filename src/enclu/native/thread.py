@@ -107,7 +107,10 @@ class Thread:
             raise PageFault(address, PFEC.U | PFEC.W, "ordinary memory not writable") from None
 
     def translate(self, address: int, access: Access) -> EPCPage | None:
-        return self.process.space.mm.translate(address, access)
+        page = self.process.space.mm.translate(address, access)
+        if page is None:
+            self.read(address, 1)  # nothing mapped there is a fault of the page tables, not of the EPCM
+        return page
 
     def invalidate(self, page: EPCPage) -> None:
         self.space.kernel.invalidate(page)
