@@ -79,7 +79,7 @@ int done(void);
 	   if (!right_) printf("# got %#llx, want %#llx\n", (unsigned long long)got_, (unsigned long long)want_); \
 	   right_; })
 
-/* Installs a SA_SIGINFO | SA_NODEFER handler, on the alternate stack if `onstack`. */
+/* Installs a SA_SIGINFO | SA_NODEFER handler. */
 void handle(int signo, void (*handler)(int, siginfo_t *, void *));
 
 #endif

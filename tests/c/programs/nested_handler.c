@@ -22,10 +22,11 @@ int main(void)
 
 	enclave_load(&enclave, NULL);
 	tcs = enclave_tcs(&enclave, 0);
-	enclave_call(tcs, &fault, &run);
-	enclave_call(tcs, &fault, &run);
+	/* All by the same call depth: a resumed frame leaves on the stack that it entered with. */
+	vdso_enter(tcs, &fault, EENTER, &run);
+	vdso_enter(tcs, &fault, EENTER, &run);
 	for (int depth = 2; depth; depth--) {
-		ok_eq(enclave_call(tcs, &skip, &run), 0, "handler");
+		ok_eq(vdso_enter(tcs, &skip, EENTER, &run), 0, "handler");
 		ok_eq(run.function, EEXIT, "left by EEXIT");
 		ok_eq(skip.cssa, depth, "at this CSSA");
 		ok_eq(skip.exitinfo, 0x80000306, "EXITINFO: valid, hardware exception, #UD");
