@@ -47,6 +47,7 @@ int main(void)
 	removal.offset = enclave.spare;
 	ok_eq(ioctl(enclave.fd, SGX_IOC_ENCLAVE_REMOVE_PAGES, &removal), 0, "removed");
 	ok_eq(removal.count, PAGE, "count");
+	removal.count = 0;
 	ok_eq(ioctl(enclave.fd, SGX_IOC_ENCLAVE_REMOVE_PAGES, &removal) ? errno : 0, EFAULT, "not there any more");
 	return done();
 }

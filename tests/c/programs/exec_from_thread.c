@@ -20,6 +20,7 @@ static void *idle(void *unused)
 	(void)unused;
 	for (;;)
 		pause();
+	return NULL;
 }
 
 int main(int argc, char **argv)
