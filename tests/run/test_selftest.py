@@ -23,7 +23,9 @@ def check(output: str) -> None:
 
 @pytest.mark.parametrize("options", [(), ("--no-pin",)], ids=["pinned", "unpinned"])
 @pytest.mark.parametrize("link", ["dynamic", "static", "static-pie"])
-def test_every_kind_of_link_passes(selftest: Selftest, enclu_run: Callable, link: str, options: tuple[str, ...]) -> None:
+def test_every_kind_of_link_passes(
+    selftest: Selftest, enclu_run: Callable, link: str, options: tuple[str, ...]
+) -> None:
     program = selftest(link)
     done = enclu_run(program, options=options, cwd=program.parent, timeout=100)
     check(done.stdout)
