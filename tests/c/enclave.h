@@ -55,7 +55,7 @@ void enclave_unload(struct enclave *enclave);
 int enclave_init(struct enclave *enclave);
 static inline void *enclave_tcs(const struct enclave *enclave, int index) { return enclave->base + index * PAGE; }
 
-/* Enters through the vDSO; fills *run. Returns what the vDSO returned. */
+/* Enters through the vDSO; fills *run. Returns what the vDSO returned. Without a vDSO function: raw, *run unused. */
 int enclave_call(void *tcs, struct request *request, struct sgx_enclave_run *run);
 int vdso_enter(void *tcs, struct request *request, unsigned int leaf, struct sgx_enclave_run *run);
 void *vdso_symbol(const char *name);
