@@ -13,8 +13,15 @@ static void *work(void *argument)
 	for (uint64_t i = 0; i < 300; i++) {
 		struct request request = { .op = OP_ADD, .a = index << 32, .b = i };
 
-		if (enclave_call(enclave_tcs(&enclave, index), &request, NULL) || request.result != request.a + i)
+		struct sgx_enclave_run run = { 0 };
+
+		if (enclave_call(enclave_tcs(&enclave, index), &request, &run) || request.result != request.a + i) {
+			printf("# thread %d, entry %d: function %u, vector %u, error code %#x, address base + %#llx\n", (int)index,
+			       (int)i, run.function, run.exception_vector, run.exception_error_code,
+			       (unsigned long long)run.exception_addr - (unsigned long long)enclave.base);
 			wrong = true;
+			break;
+		}
 	}
 	return NULL;
 }
