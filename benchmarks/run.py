@@ -1,0 +1,89 @@
+"""Measures what docs/performance.md says; ratios within one run, medians of several.
+
+    .venv/bin/python benchmarks/run.py
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+C = ROOT / "tests" / "c"
+ENCLU = [sys.executable, "-m", "enclu.cli.main", "run"]
+ROUNDS = 5
+MEASURED_MIB = 256
+MEASURED_BYTES = MEASURED_MIB * 256 * 5184
+SYSCALLS = "dd if=/dev/zero of=/dev/null bs=1 count=2000000".split()
+COMPUTE = [sys.executable, "-c", "x = 0\nfor i in range(20_000_000): x += i * i"]
+
+
+def gcc(*arguments: object) -> None:
+    subprocess.run(["gcc", "-O2", "-g", *map(str, arguments)], check=True)
+
+
+def build(work: Path) -> dict[str, str]:
+    """Compile everything; the environment that the programs want."""
+    source = C / "enclaves"
+    gcc(
+        "-O1", "-ffreestanding", "-fPIE", "-mgeneral-regs-only", "-fno-stack-protector", "-fno-jump-tables",
+        "-fvisibility=hidden", "-fcf-protection=none", "-static", "-nostdlib", "-Wl,--build-id=none,-z,norelro",
+        f"-Wl,-T,{source}/enclave.lds", source / "entry.S", source / "body.c", "-o", work / "enclave.elf",
+    )  # fmt: skip
+    for name in ("pair", "build_enclave"):
+        gcc(f"-I{C}", ROOT / "benchmarks" / f"{name}.c", C / "loader.c", C / "raw.S", "-o", work / name, "-lcrypto")
+    gcc(ROOT / "benchmarks" / "floor.c", "-o", work / "floor")
+    subprocess.run(["openssl", "genrsa", "-3", "-out", work / "key.pem", "3072"], check=True, capture_output=True)
+    return {
+        **os.environ, "PYTHONPATH": str(ROOT / "src"),
+        "ENCLU_TEST_ENCLAVE": str(work / "enclave.elf"), "ENCLU_TEST_KEY": str(work / "key.pem"),
+    }  # fmt: skip
+
+
+def number(command: list[str], env: dict[str, str]) -> float:
+    return float(subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout)
+
+
+def seconds(command: list[str], env: dict[str, str]) -> float:
+    start = time.monotonic()
+    subprocess.run(command, check=True, capture_output=True, env=env)
+    return time.monotonic() - start
+
+
+def report(name: str, ours: list[float], floor: list[float], limit: float) -> None:
+    ratio = statistics.median(a / b for a, b in zip(ours, floor, strict=True))
+    print(f"{name:34} {statistics.median(ours):9.3f} {statistics.median(floor):9.3f} {ratio:7.2f}  at most {limit}")
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        work = Path(directory)
+        env = build(work)
+        blob = work / "blob"
+        with blob.open("wb") as file:
+            file.truncate(MEASURED_BYTES)
+        epc = ["--epc", "1G"]
+        cases = {
+            "EENTER+EEXIT, us": (
+                lambda: number([*ENCLU, str(work / "pair")], env), lambda: number([str(work / "floor")], env), 1.7),
+            f"measured {MEASURED_MIB} MiB enclave, s": (
+                lambda: number([*ENCLU, *epc, str(work / "build_enclave"), str(MEASURED_MIB)], env),
+                lambda: seconds(["openssl", "dgst", "-sha256", str(blob)], env), 2.0),
+            "compute-bound program, s": (
+                lambda: seconds([*ENCLU, *COMPUTE], env), lambda: seconds(COMPUTE, env), 1.03),
+            "syscall-heavy program, s": (
+                lambda: seconds([*ENCLU, *SYSCALLS], env), lambda: seconds(SYSCALLS, env), 2.0),
+        }  # fmt: skip
+        print(f"{'':34} {'enclu':>9} {'floor':>9} {'ratio':>7}")
+        for name, (ours, floor, limit) in cases.items():
+            pairs = [(ours(), floor()) for _ in range(ROUNDS)]
+            report(name, [a for a, _ in pairs], [b for _, b in pairs], limit)
+
+
+if __name__ == "__main__":
+    main()
