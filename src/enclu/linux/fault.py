@@ -79,12 +79,15 @@ def make_present(mm: MM, vma: VMA, address: int) -> bool:
 def _augment(mm: MM, vma: VMA, address: int) -> None:
     """sgx_encl_eaug_page()."""
     encl = vma.encl
-    assert encl is not None and encl.secs is not None and encl.secs_page is not None
-    if encl.secs_page.epc is None:
-        mm.kernel.reclaimer.reload(encl.secs_page)
+    assert encl is not None and encl.secs is not None
     encl.grow()
     try:
         epc = mm.kernel.allocate()
+        try:
+            mm.kernel.reclaimer.load_secs(encl)
+        except OSError:
+            mm.kernel.free(epc)
+            raise
     except OSError:
         encl.shrink()
         raise

@@ -81,13 +81,23 @@ class Reclaimer:
             encl.memory.discard(page.address - encl.base, PAGE_SIZE)
             kernel.stats.evictions += 1
 
+    def load_secs(self, encl: Encl) -> None:
+        """sgx_encl_load_secs().  Whatever else is to be allocated comes before.  Raises OSError as `reload`."""
+        if encl.secs_page is not None and encl.secs_page.epc is None:
+            self.reload(encl.secs_page)
+
     def reload(self, page: EnclPage) -> None:
         """sgx_encl_eldu().  Raises OSError: ENOMEM, or EFAULT for a page that is not what was evicted."""
         kernel, encl = self._kernel, page.encl
         own = encl.secs_page
-        if own is not None and own is not page and own.epc is None:
-            self.reload(own)
         epc = kernel.allocate()
+        if own is not page:
+            # Only now: the allocation may have evicted the enclave's last children, and the SECS with them.
+            try:
+                self.load_secs(encl)
+            except OSError:
+                kernel.free(epc)
+                raise
         assert page.backing is not None and encl.secs is not None
         va, slot, ciphertext, pcmd = page.backing
         secs_page = page is own
