@@ -1,6 +1,6 @@
 """Measures what docs/performance.md says; ratios within one run, medians of several.
 
-    .venv/bin/python benchmarks/run.py
+.venv/bin/python benchmarks/run.py
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ENCLU = [sys.executable, "-m", "enclu.cli.main", "run"]
 ROUNDS = 5
 MEASURED_MIB = 256
 MEASURED_BYTES = MEASURED_MIB * 256 * 5184
-SYSCALLS = "dd if=/dev/zero of=/dev/null bs=1 count=2000000".split()
+SYSCALLS = ["dd", "if=/dev/zero", "of=/dev/null", "bs=1", "count=2000000"]
 COMPUTE = [sys.executable, "-c", "x = 0\nfor i in range(20_000_000): x += i * i"]
 
 

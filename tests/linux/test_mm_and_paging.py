@@ -3,7 +3,6 @@
 import errno
 
 import pytest
-from support.memory_processor import BASE, REG_R, World
 
 from enclu.linux import cpuid, fault, procfs
 from enclu.linux.fault import Resolution
@@ -11,6 +10,7 @@ from enclu.sgx.enclu import execute
 from enclu.sgx.exceptions import Fault, PageFault, Vector
 from enclu.sgx.processor import Access
 from enclu.sgx.structs import SECINFO, EncluLeaf
+from support.memory_processor import BASE, REG_R, World
 
 
 @pytest.fixture
@@ -130,9 +130,7 @@ def test_more_pages_than_the_epc_survive_eviction() -> None:
     assert world.stats.evictions > 16
     assert world.machine.epc.peak <= 24
     for i in range(40):
-        assert fault.handle_address(world.mm, BASE + 0x10000 + i * 4096) or world.mm.resident(
-            BASE + 0x10000 + i * 4096
-        )
+        assert fault.handle_address(world.mm, BASE + 0x10000 + i * 4096) or world.mm.resident(BASE + 0x10000 + i * 4096)
         assert bytes(world.page(0x10000 + i * 4096).data) == bytes([i + 1]) * 4096
     assert world.stats.reloads > 0
 

@@ -14,9 +14,7 @@ ENCLU = [sys.executable, "-m", "enclu.cli.main"]
 
 
 def enclu(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*ENCLU, *arguments], capture_output=True, text=True, timeout=60, check=False, **options
-    )  # type: ignore[call-overload,no-any-return]
+    return subprocess.run([*ENCLU, *arguments], capture_output=True, text=True, timeout=60, check=False, **options)  # type: ignore[call-overload,no-any-return]
 
 
 def sh(script: str, **options: object) -> subprocess.CompletedProcess[str]:
@@ -40,7 +38,9 @@ def test_standard_streams_are_the_programs() -> None:
 
 def test_a_pipeline_of_two_runs() -> None:
     python = f"{sys.executable} -m enclu.cli.main run"
-    done = subprocess.run(f"{python} seq 1000 | {python} tail -1", shell=True, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        f"{python} seq 1000 | {python} tail -1", shell=True, capture_output=True, text=True, check=True
+    )
     assert done.stdout == "1000\n"
 
 

@@ -3,13 +3,13 @@
 import struct
 
 import pytest
-from support.memory_processor import BASE, MemoryProcessor, World
 
 from enclu.sgx import keys
 from enclu.sgx.aex import aex
 from enclu.sgx.enclu import execute
 from enclu.sgx.exceptions import Fault, GeneralProtection, PageFault, Vector
 from enclu.sgx.structs import GPRSGX, KEYREQUEST, REPORT, SECINFO, TARGETINFO, TCS, EncluLeaf, KeyName
+from support.memory_processor import BASE, MemoryProcessor, World
 
 AEP = 0x41_0000
 ZF = 1 << 6
@@ -63,9 +63,7 @@ def test_entering_a_busy_tcs_is_gp(world: World, cpu: MemoryProcessor) -> None:
     [(BASE + 8, Vector.GP, 0), (BASE + 0x5000, Vector.PF, 0x8005), (0x5000_0000, Vector.PF, 0x8005),
      (BASE + 0x9000, Vector.PF, 0x4)],
 )  # fmt: skip
-def test_eenter_of_something_that_is_no_tcs_faults(
-    cpu: MemoryProcessor, address: int, vector: int, code: int
-) -> None:
+def test_eenter_of_something_that_is_no_tcs_faults(cpu: MemoryProcessor, address: int, vector: int, code: int) -> None:
     before = cpu.regs.rip
     with pytest.raises(Fault) as caught:
         enter(cpu, tcs=address)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from enclu.linux.delivery.signal import SignalDelivery
 from enclu.linux.encl import Encl
 from enclu.linux.ioctl import sgx_ioctl
 from enclu.linux.kernel import Kernel
@@ -21,7 +22,6 @@ from enclu.linux.uapi import (
     SGX_IOC_ENCLAVE_CREATE,
     SGX_IOC_ENCLAVE_INIT,
 )
-from enclu.linux.delivery.signal import SignalDelivery
 from enclu.sgx.aex import aex
 from enclu.sgx.enclave_mode import EnclaveMode
 from enclu.sgx.epc import EPCPage
@@ -36,7 +36,6 @@ from enclu.sgx.structs import (
     SIGSTRUCT_HEADER2,
     SIGSTRUCT_SIGNED,
     TCS,
-    Attribute,
 )
 
 BASE = 0x10_0000_0000
@@ -190,9 +189,7 @@ def sign(mrenclave: bytes, attributes: int = 4, xfrm: int = 3, **fields: object)
 
 
 def tcs_image(oentry: int = 0x5000, ossa: int = 0x1000, nssa: int = SSA_FRAMES) -> bytes:
-    return TCS.pack(
-        OSSA=ossa, NSSA=nssa, OENTRY=oentry, OFSBASE=0x6000, OGSBASE=0x7000, FSLIMIT=0xFFFF, GSLIMIT=0xFFFF
-    )
+    return TCS.pack(OSSA=ossa, NSSA=nssa, OENTRY=oentry, OFSBASE=0x6000, OGSBASE=0x7000, FSLIMIT=0xFFFF, GSLIMIT=0xFFFF)
 
 
 class World:
@@ -231,9 +228,7 @@ class World:
         self.user.write(self.BUFFER, content)
         return self.ioctl(
             SGX_IOC_ENCLAVE_ADD_PAGES,
-            ENCLAVE_ADD_PAGES.pack(
-                src=self.BUFFER, offset=offset, length=len(content), secinfo=0x2000, flags=measure
-            ),
+            ENCLAVE_ADD_PAGES.pack(src=self.BUFFER, offset=offset, length=len(content), secinfo=0x2000, flags=measure),
         )
 
     def init(self, **fields: object) -> int:

@@ -70,16 +70,16 @@ class Encl:
 
     def grow(self) -> None:
         """sgx_encl_grow(): account for one more page, with a version slot.  Raises OSError ENOMEM."""
-        if self.page_count % VA_SLOT_COUNT == 0:
+        if self.page_count >= len(self.va_pages) * VA_SLOT_COUNT:
             epc = self.kernel.allocate()
             encls.epa(epc)
             self.va_pages.append(VAPage(epc))
         self.page_count += 1
 
     def shrink(self) -> None:
-        """sgx_encl_shrink(): one page fewer."""
+        """sgx_encl_shrink(): one page fewer, and a version array fewer if an unused one is left over."""
         self.page_count -= 1
-        if self.page_count < (len(self.va_pages) - 1) * VA_SLOT_COUNT:
+        if self.page_count <= (len(self.va_pages) - 1) * VA_SLOT_COUNT:
             for va in self.va_pages:
                 if len(va.free) == VA_SLOT_COUNT:
                     self.va_pages.remove(va)

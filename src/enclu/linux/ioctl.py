@@ -47,7 +47,8 @@ def sgx_ioctl(
         elif cmd == uapi.SGX_IOC_ENCLAVE_INIT:
             _init(encl, user, arg)
         elif cmd == uapi.SGX_IOC_ENCLAVE_PROVISION:
-            if not provision(uapi.ENCLAVE_PROVISION.unpack(user.read(arg, 8))["fd"]):
+            fd = uapi.ENCLAVE_PROVISION.unpack(user.read(arg, 8))["fd"]
+            if not provision(fd & 0xFFFF_FFFF):  # sgx_set_attribute() takes an unsigned int
                 raise OSError(errno.EINVAL, "not a descriptor of /dev/sgx_provision")
             encl.attributes_mask |= Attribute.PROVISIONKEY
         elif cmd == uapi.SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS:
@@ -68,6 +69,9 @@ def _create(encl: Encl, mm: MM, user: UserMemory, arg: int) -> None:
         raise OSError(errno.EINVAL, "already created")
     src = uapi.ENCLAVE_CREATE.unpack(user.read(arg, 8))["src"]
     image = user.read(src, PAGE_SIZE)
+    size = SECS.get(image, "SIZE")
+    if not size or size & (size - 1):  # the driver's own check, before ECREATE would answer EIO
+        raise OSError(errno.EINVAL, f"SECS.SIZE {size:#x} is not a power of two")
     kernel = encl.kernel
     encl.grow()
     try:
@@ -82,10 +86,17 @@ def _create(encl: Encl, mm: MM, user: UserMemory, arg: int) -> None:
         kernel.free(epc)
         encl.shrink()
         raise OSError(errno.EIO, f"ECREATE: {fault}") from None
-    encl.base, encl.size = SECS.get(image, "BASEADDR"), SECS.get(image, "SIZE")
+    try:
+        encl.view = encl.memory.resize(size)
+    except OSError:
+        encls.eremove(epc)
+        kernel.free(epc)
+        del kernel.machine.enclaves[secs.eid]
+        encl.shrink()
+        raise
+    encl.base, encl.size = SECS.get(image, "BASEADDR"), size
     encl.secs = secs
     encl.secs_page = EnclPage(encl, 0, 0, PageType.SECS, epc)
-    encl.view = encl.memory.resize(encl.size)
     encl.created = True
     kernel.created(encl)
     mm.base_known(encl)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from enclu.linux.kernel import Kernel
 
 PROT_READ, PROT_WRITE, PROT_EXEC = 1, 2, 4
-NEEDS = {Access.READ: PROT_READ, Access.WRITE: PROT_WRITE, Access.FETCH: PROT_EXEC}
+NEEDS = {int(Access.READ): PROT_READ, int(Access.WRITE): PROT_WRITE, int(Access.FETCH): PROT_EXEC}
+"""By plain number: hashing an enumeration member is a Python call, and this is on the path of every EENTER."""
 MAP_PRIVATE, MAP_TYPE = 2, 0xF
 FAULT_AROUND = 256
 """Pages on either side of a fault that are shown with it."""
@@ -165,10 +166,15 @@ class MM:
         return child
 
     def base_known(self, encl: Encl) -> None:
-        """ECREATE fixed ELRANGE: mappings made before get their place in the enclave's memory."""
+        """ECREATE fixed ELRANGE: mappings made before get their place in the enclave's memory.
+
+        A mapping may reach beyond ELRANGE, for runtimes map first and align SECS.BASEADDR in it: only what is
+        inside has a place.
+        """
         for vma in self.vmas:
-            if vma.encl is encl:
-                self.page_tables.remap(vma.start, vma.end, encl)
+            low, high = max(vma.start, encl.base), min(vma.end, encl.base + encl.size)
+            if vma.encl is encl and low < high:
+                self.page_tables.remap(low, high, encl)
 
     # Translations.
 
@@ -191,9 +197,9 @@ class MM:
         encl = vma.encl
         page = encl.pages.get(address >> 12) if encl is not None else None
         epc = page.epc if page is not None else None
-        if epc is None:
+        if epc is None or page is None or vma.prot & ~page.max_prot:  # as sgx_vma_fault() would find it
             raise PageFault(address, PFEC.U | access, "page not present")
-        if not vma.prot & NEEDS[access]:
+        if not vma.prot & NEEDS[access.value]:
             raise PageFault(address, PFEC.P | PFEC.U | access, "the VMA forbids it")
         return epc
 
@@ -262,6 +268,11 @@ class MM:
         high = min(vma.end >> 12, index + FAULT_AROUND)
         self._apply(vma, list(range(low, high)))
         return vma.shown.get(index, 0) & ~before != 0
+
+    def granted(self, address: int, access: Access) -> bool:
+        """The page tables grant this access by now: a fault on it raced with the one that made the page present."""
+        vma = self.find_vma(address)
+        return vma is not None and bool(vma.shown.get(address >> 12, 0) & NEEDS[access.value])
 
     def zap(self, encl: Encl, start: int, end: int) -> None:
         """Forget the translations to the enclave's pages in [start, end), which are about to change."""

@@ -44,6 +44,8 @@ class AddressSpace:
         self.memory = -1
         self.cpuid_sites: set[int] = set()
         """Addresses at which UD2 stands for CPUID."""
+        self.enclu_sites: set[int] = set()
+        """Addresses at which an ENCLU has been seen since the memory map last changed."""
         self.device_fd = -1
         """The program's descriptor of the enclave that the ioctl at hand is about."""
 
@@ -108,6 +110,7 @@ class AddressSpace:
 
     def protect(self, start: int, end: int, prot: int) -> None:
         """mprotect [start, end)."""
+        self.enclu_sites.clear()
         result = self._inject(self, NR["mprotect"], start, end - start, prot)
         if result < 0 and result != -errno.ENOMEM:  # ENOMEM: another thread has just unmapped it
             raise OSError(-result, f"mprotect({start:#x}, {end - start:#x}, {prot}): {os.strerror(-result)}")

@@ -81,6 +81,7 @@ class Interceptor:
 
     def handle(self, thread: Thread) -> None:
         """The thread is about to make a system call that some rule names; resumes it."""
+        thread.space.enclu_sites.clear()
         self._handlers[thread.regs.orig_rax](thread)
 
     def file_of(self, encl: Encl) -> File | None:

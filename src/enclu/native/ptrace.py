@@ -14,6 +14,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _ptrace = _libc.ptrace
 _ptrace.restype = ctypes.c_long
 _ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
+raw = _ptrace
+"""ptrace itself, for hot paths: -1 on failure, no exception."""
 
 CONT = 7
 SINGLESTEP = 9
@@ -191,10 +193,11 @@ _siginfo_head = struct.Struct("<iiiiQ")
 class SigInfo:
     """siginfo_t of a stop: signo, code and the fault address (valid for synchronous signals)."""
 
-    __slots__ = ("_buffer", "pointer")
+    __slots__ = ("_buffer", "_words", "pointer")
 
     def __init__(self) -> None:
         self._buffer = (ctypes.c_ubyte * SIGINFO_SIZE)()
+        self._words = memoryview(self._buffer).cast("B").cast("i")
         self.pointer = ctypes.addressof(self._buffer)
 
     @classmethod
@@ -210,7 +213,7 @@ class SigInfo:
 
     @property
     def code(self) -> int:
-        return int(_siginfo_head.unpack_from(self._buffer)[2])
+        return self._words[2]
 
     @property
     def address(self) -> int:

@@ -32,7 +32,7 @@ class Thread:
         self.slot = slot
         self.mode = EnclaveMode(slot)
         self.regs = ptrace.UserRegs()
-        self._regs_pointer = ctypes.addressof(self.regs)
+        self.regs_pointer = ctypes.addressof(self.regs)
         self.stopped = False
         self.started = False
         self.in_group_stop = False
@@ -60,12 +60,12 @@ class Thread:
 
     def fetch(self) -> ptrace.UserRegs:
         """Read the registers of the stopped thread."""
-        ptrace.ptrace(ptrace.GETREGS, self.tid, 0, self._regs_pointer)
+        ptrace.ptrace(ptrace.GETREGS, self.tid, 0, self.regs_pointer)
         return self.regs
 
     def store(self) -> None:
         """Write the registers back."""
-        ptrace.ptrace(ptrace.SETREGS, self.tid, 0, self._regs_pointer)
+        ptrace.ptrace(ptrace.SETREGS, self.tid, 0, self.regs_pointer)
 
     def resume(self, signo: int = 0) -> None:
         """Let the thread run, delivering `signo`.  In enclave mode a SYSCALL instruction stops it."""
