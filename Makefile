@@ -11,9 +11,8 @@ test: setup selftest
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/pytest -q -n 2 $(TESTS)
 
-# The Linux kernel's own SGX selftest, built from its source and run unmodified.
-demo: setup $(DEMO)/test_sgx
-	cd $(DEMO) && ../../$(VENV)/bin/enclu run --stats ./test_sgx
+demo: setup
+	$(MAKE) -s -C examples demo ENCLU=$(abspath $(VENV)/bin/enclu) BUILD=$(abspath build/examples)
 
 lint: setup
 	$(VENV)/bin/ruff check

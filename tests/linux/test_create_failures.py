@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from enclu.linux import fault, procfs, uapi
+from enclu.linux import fault, uapi
 from enclu.linux.fault import Resolution
 from enclu.sgx.exceptions import Fault, PageFault, Vector
 from enclu.sgx.processor import Access
@@ -105,10 +105,6 @@ def test_the_vepc_ioctl_is_enotty() -> None:
     with pytest.raises(OSError) as caught:
         world.ioctl(uapi.ioc(0, 0x04, 0), bytes(8))
     assert caught.value.errno == errno.ENOTTY
-
-
-def test_cpuinfo_shows_only_the_flags_that_linux_shows() -> None:
-    assert procfs.cpuinfo("flags\t\t: fpu sse\n") == "flags\t\t: fpu sse sgx sgx_lc\n"
 
 
 def test_version_arrays_are_given_back_at_their_boundary() -> None:

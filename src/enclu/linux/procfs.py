@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-FLAGS = ("sgx", "sgx_lc")
-"""The kernel knows sgx1, sgx2 and sgx_edeccssa too, but cpufeatures.h keeps them out of /proc/cpuinfo."""
+FLAGS = ("sgx", "sgx_lc", "sgx1", "sgx2", "sgx_edeccssa")
 
 
 def cpuinfo(text: str) -> str:

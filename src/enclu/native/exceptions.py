@@ -38,8 +38,11 @@ def take(sup: Supervisor, thread: Thread, fault: Fault, native: ptrace.SigInfo |
     if fault.vector == Vector.PF:
         if native is not None and in_enclave and not vm_fault.handle_address(thread.space.mm, fault.address):
             fault.error_code = error_code(thread)
-            _correct_exinfo(thread, fault)
-            resolution = vm_fault.handle(thread.space.mm, fault)
+            if thread.space.mm.granted(fault.address, _access(fault.error_code)):
+                resolution = Resolution.RESOLVED
+            else:
+                _correct_exinfo(thread, fault)
+                resolution = vm_fault.handle(thread.space.mm, fault)
         elif native is None:
             resolution = vm_fault.handle(thread.space.mm, fault)
         else:
@@ -71,11 +74,15 @@ def _presumed_code(thread: Thread, address: int) -> int:
     return int(PFEC.U | fetch)
 
 
+def _access(code: int) -> Access:
+    """The kind of access that a page-fault error code tells."""
+    return Access.WRITE if code & PFEC.W else Access.FETCH if code & PFEC.I else Access.READ
+
+
 def _correct_exinfo(thread: Thread, fault: Fault) -> None:
     """Add the SGX bit where the EPCM refused, and put the exact code into EXINFO of the frame just filled."""
     mm = thread.space.mm
-    access = Access.WRITE if fault.error_code & PFEC.W else Access.FETCH if fault.error_code & PFEC.I else Access.READ
-    fault.error_code = mm.hardware_code(fault.address, access)
+    fault.error_code = mm.hardware_code(fault.address, _access(fault.error_code))
     gprsgx = thread.mode.gprsgx
     page = mm.resident(gprsgx)
     if page is not None and page.secs is not None and page.secs.miscselect & 1:
@@ -101,6 +108,13 @@ def signal_stop(sup: Supervisor, thread: Thread, signo: int) -> None:
             thread.resume()
             return
         if fault.vector == Vector.UD and sup.emulate_cpuid(thread):
+            return
+        if fault.vector == Vector.PF and thread.space.mm.find_vma(fault.address) is not None:
+            fault.error_code = error_code(thread)
+            if thread.space.mm.granted(fault.address, _access(fault.error_code)):
+                thread.resume()
+            else:
+                signals.deliver_fault(thread, info, (fault.vector, fault.error_code, fault.address))
             return
         signals.deliver_native(thread, signo)
         return
