@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -96,6 +97,9 @@ def run(
         launch.shield()
         pid = launch.start(path, [program, *arguments])
         _forward(pid)
+        # Collecting garbage among as many objects as there are EPC pages costs more than the garbage.
+        gc.freeze()
+        gc.set_threshold(200_000, 20, 100)
         supervisor.adopt(pid)
         status = supervisor.run()
     except (launch.LaunchError, MachineStateError) as error:
