@@ -3,11 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 PACKAGES := gcc libssl-dev linux-source-6.1 python3-venv
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
-DEMO := build/selftest
 
 .PHONY: test demo lint setup clean
 
-test: setup selftest
+test: setup
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/pytest -q -n 2 $(TESTS)
 
@@ -36,30 +35,6 @@ system:
 	  dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; \
 	done; \
 	[ -z "$$missing" ] || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends $$missing; }
-
-KERNEL := build/linux-source-6.1
-$(KERNEL)/tools/testing/selftests/sgx/Makefile: | system
-	mkdir -p build
-	tar -C build -xf /usr/src/linux-source-6.1.tar.xz --touch linux-source-6.1/tools/testing/selftests \
-	  linux-source-6.1/tools/include linux-source-6.1/tools/arch/x86/include linux-source-6.1/arch/x86/include \
-	  linux-source-6.1/scripts linux-source-6.1/Makefile
-
-SELFTEST := $(KERNEL)/tools/testing/selftests/sgx
-SOURCES := $(addprefix $(SELFTEST)/,main.c load.c sigstruct.c call.S sign_key.S)
-.PHONY: selftest
-selftest: $(DEMO)/test_sgx $(DEMO)/test_sgx_static $(DEMO)/test_sgx_static_pie
-
-$(DEMO)/test_sgx: $(SELFTEST)/Makefile
-	mkdir -p $(DEMO)
-	$(MAKE) -s -C $(SELFTEST) OUTPUT=$(abspath $(DEMO))
-
-# The same sources linked otherwise; libcrypto's static archive warns about getaddrinfo and the like.
-$(DEMO)/test_sgx_static: $(DEMO)/test_sgx
-	cd $(SELFTEST) && gcc -g -I../../../include -z noexecstack -static $(notdir $(SOURCES)) -o $(abspath $@) -lcrypto
-
-$(DEMO)/test_sgx_static_pie: $(DEMO)/test_sgx
-	cd $(SELFTEST) && gcc -g -I../../../include -fPIE -z noexecstack -static-pie \
-	  $(notdir $(SOURCES)) -o $(abspath $@) -lcrypto
 
 clean:
 	rm -rf $(VENV) build dist src/enclu/linux/vdso/*.so

@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 C = ROOT / "tests" / "c"
 ENCLU = [sys.executable, "-m", "enclu.cli.main", "run"]
-ROUNDS = 5
+ROUNDS = 3
 MEASURED_MIB = 256
 MEASURED_BYTES = MEASURED_MIB * 256 * 5184
 SYSCALLS = ["dd", "if=/dev/zero", "of=/dev/null", "bs=1", "count=2000000"]
