@@ -58,19 +58,24 @@ def derive(machine: Machine, secs: Secs, request: bytes) -> bytes:
         return report_key(machine, secs.mrenclave, secs.attributes, secs.xfrm, secs.miscselect, secs.configid,
                           secs.configsvn, f["KEYID"])  # fmt: skip
     attributes = secs.attributes & (f["ATTRIBUTEMASK"] | 0x3)
+    if name in (KeyName.EINITTOKEN_KEY, KeyName.PROVISION_KEY):
+        policy = 0  # neither depends on KEYPOLICY: every request for it gives one key
     common = (
         name, attributes, secs.xfrm & f["XFRMMASK"], secs.miscselect & f["MISCMASK"], f["ISVSVN"], f["CPUSVN"],
         f["ATTRIBUTEMASK"], f["XFRMMASK"], f["MISCMASK"], policy,
     )  # fmt: skip
+    product = (
+        0 if policy & KeyPolicy.NOISVPRODID else secs.isvprodid,
+        (secs.configid + f["CONFIGSVN"].to_bytes(2, "little")) if policy & KeyPolicy.CONFIGID else b"",
+        secs.isvfamilyid if policy & KeyPolicy.ISVFAMILYID else b"",
+        secs.isvextprodid if policy & KeyPolicy.ISVEXTPRODID else b"",
+    )
     if name == KeyName.SEAL_KEY:
         return _derive(
             machine, *common, f["KEYID"],
             secs.mrenclave if policy & KeyPolicy.MRENCLAVE else b"",
             secs.mrsigner if policy & KeyPolicy.MRSIGNER else b"",
-            0 if policy & KeyPolicy.NOISVPRODID else secs.isvprodid,
-            (secs.configid + f["CONFIGSVN"].to_bytes(2, "little")) if policy & KeyPolicy.CONFIGID else b"",
-            secs.isvfamilyid if policy & KeyPolicy.ISVFAMILYID else b"",
-            secs.isvextprodid if policy & KeyPolicy.ISVEXTPRODID else b"",
+            *product,
         )  # fmt: skip
     keyid = f["KEYID"] if name == KeyName.EINITTOKEN_KEY else b""
-    return _derive(machine, *common, keyid, secs.mrsigner, secs.isvprodid)
+    return _derive(machine, *common, keyid, secs.mrsigner, *product)

@@ -49,9 +49,14 @@ class Secs:
         """A processor enters in the current epoch."""
         self.inside[self.epoch] = self.inside.get(self.epoch, 0) + 1
 
-    def left(self) -> None:
-        """A processor leaves: the one that entered first, as far as tracking can tell."""
-        epoch = min(self.inside)
+    def left(self, epoch: int | None = None) -> None:
+        """A processor leaves that entered in `epoch`.
+
+        None: nobody kept its epoch.  Then the last to enter is counted out, so that tracking errs towards waiting:
+        were it the first, a processor still inside since before ETRACK would no longer hold an eviction back.
+        """
+        if epoch is None:
+            epoch = max(self.inside)
         if self.inside[epoch] == 1:
             del self.inside[epoch]
         else:

@@ -36,6 +36,8 @@ def ecreate(machine: Machine, page: EPCPage, secs_image: bytes, secinfo: bytes) 
     size, base, attributes, xfrm = f["SIZE"], f["BASEADDR"], f["ATTRIBUTES"], f["XFRM"]
     if not SECS.reserved_ok(secs_image):
         raise GeneralProtection("reserved bytes in SECS")
+    if f["CET_LEG_BITMAP_OFFSET"] or f["CET_ATTRIBUTES"]:
+        raise GeneralProtection("SECS has CET fields, which are reserved on a machine without CET")
     if attributes & Attribute.INIT or attributes & ~machine.attributes:
         raise GeneralProtection(f"SECS.ATTRIBUTES {attributes:#x} not supported")
     if not attributes & Attribute.MODE64BIT:
@@ -61,18 +63,19 @@ def ecreate(machine: Machine, page: EPCPage, secs_image: bytes, secinfo: bytes) 
     return secs
 
 
-def _check_tcs(secs: Secs, contents: bytes | memoryview) -> None:
+def _check_tcs(contents: bytes | memoryview) -> None:
+    """What EADD refuses in a TCS.  FSLIMIT and GSLIMIT matter to 32-bit enclaves only, CSSA and NSSA to EENTER."""
     f = TCS.unpack(contents)
     if not TCS.reserved_ok(contents) or f["FLAGS"] & ~TCS_DBGOPTIN:
         raise GeneralProtection("reserved bits in TCS")
-    if f["FLAGS"] & TCS_DBGOPTIN and not secs.attributes & Attribute.DEBUG:
-        raise GeneralProtection("TCS.DBGOPTIN in an enclave without DEBUG")
     if f["OSSA"] & 0xFFF or f["OFSBASE"] & 0xFFF or f["OGSBASE"] & 0xFFF:
         raise GeneralProtection("TCS.OSSA, OFSBASE or OGSBASE not page aligned")
-    if f["FSLIMIT"] & 0xFFF != 0xFFF or f["GSLIMIT"] & 0xFFF != 0xFFF:
-        raise GeneralProtection("TCS.FSLIMIT or GSLIMIT does not end in FFF")
-    if f["CSSA"] >= f["NSSA"]:
-        raise GeneralProtection("TCS.CSSA not below NSSA")
+
+
+def check_secs(secs: Secs) -> None:
+    """The SECS is in the EPC: leaves that name it fault while it is evicted.  Raises #PF."""
+    if not secs.page.valid or secs.page.pt != PageType.SECS:
+        raise PageFault(0, 0, "the SECS is not in the EPC")
 
 
 def check_place(secs: Secs, linaddr: int) -> None:
@@ -86,6 +89,7 @@ def eadd(secs: Secs, page: EPCPage, linaddr: int, secinfo: bytes, contents: byte
     rwx, pt = secinfo_flags(secinfo)
     if page.valid:
         raise PageFault(linaddr, 0, "EPC page in use")
+    check_secs(secs)
     if pt not in (PageType.REG, PageType.TCS):
         raise GeneralProtection("EADD of a page that is neither PT_REG nor PT_TCS")
     if SECINFO.get(secinfo, "FLAGS") & (SecinfoFlag.PENDING | SecinfoFlag.MODIFIED | SecinfoFlag.PR):
@@ -98,12 +102,13 @@ def eadd(secs: Secs, page: EPCPage, linaddr: int, secinfo: bytes, contents: byte
     if contents is not None:
         page.data[:] = contents
     if pt == PageType.TCS:
-        _check_tcs(secs, page.data)
+        _check_tcs(page.data)
         rwx = 0
-        TCS.put(page.data, "STATE", 0)
-        TCS.put(page.data, "AEP", 0)
+        for field in ("STATE", "FLAGS", "CSSA", "AEP"):  # DBGOPTIN is the only flag, and EADD forces it off
+            TCS.put(page.data, field, 0)
     secs.measurement.update(measurement.eadd(linaddr - secs.baseaddr, _measured_secinfo(secinfo, pt)))
     page.valid, page.pt, page.rwx, page.secs, page.enclaveaddress = True, PageType(pt), rwx, secs, linaddr
+    page.blocked = page.pending = page.modified = page.pr = False
     secs.children += 1
 
 
@@ -127,17 +132,19 @@ def eextend(secs: Secs, page: EPCPage, offset: int) -> None:
 def eadd_run(secs: Secs, pages: list[EPCPage], linaddr: int, secinfo: bytes, data: memoryview, measure: bool) -> None:
     """EADD for every page in turn, each followed by its 16 EEXTENDs if `measure`; much faster than one by one.
 
-    `data` is the memory of the pages, with their contents in place.  Raises Fault before anything is changed.
+    `data` is the memory of the pages, with their contents in place.  On Fault, the pages before the one at fault
+    may have been added: those that are `valid` have.
     """
     rwx, pt = secinfo_flags(secinfo)
     simple = pt == PageType.REG and measure and len(pages) > 1 and not secs.initialised and rwx & 3 != 2
-    if not simple or SECINFO.get(secinfo, "FLAGS") & 0x38:
+    if not simple or SECINFO.get(secinfo, "FLAGS") & 0x38 or any(page.valid for page in pages):
         for i, page in enumerate(pages):
             page.data = data[i * PAGE_SIZE : (i + 1) * PAGE_SIZE]
             eadd(secs, page, linaddr + i * PAGE_SIZE, secinfo, None)
             for chunk in range(0, PAGE_SIZE if measure else 0, 256):
                 eextend(secs, page, chunk)
         return
+    check_secs(secs)
     check_place(secs, linaddr)
     check_place(secs, linaddr + (len(pages) - 1) * PAGE_SIZE)
     measurement.measure_pages(secs, linaddr - secs.baseaddr, secinfo, data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from enclu.sgx.encls.create import check_secs
 from enclu.sgx.exceptions import GeneralProtection
 from enclu.sgx.structs import (
     SIGSTRUCT,
@@ -44,10 +45,14 @@ def einit(machine: Machine, secs: Secs, sigstruct: bytes) -> int:
     f = SIGSTRUCT.unpack(sigstruct)
     if f["HEADER"] != SIGSTRUCT_HEADER or f["HEADER2"] != SIGSTRUCT_HEADER2 or f["VENDOR"] not in (0, 0x8086):
         return ErrorCode.SGX_INVALID_SIG_STRUCT
-    if f["EXPONENT"] != 3 or not SIGSTRUCT.reserved_ok(sigstruct):
+    cet = f["CET_ATTRIBUTES"] or f["CET_ATTRIBUTES_MASK"]  # reserved on a machine without CET
+    if f["EXPONENT"] != 3 or cet or not SIGSTRUCT.reserved_ok(sigstruct):
         return ErrorCode.SGX_INVALID_SIG_STRUCT
     if not signature_valid(sigstruct):
         return ErrorCode.SGX_INVALID_SIGNATURE
+    check_secs(secs)
+    if not secs.attributes & Attribute.KSS and (any(f["ISVFAMILYID"]) or any(f["ISVEXTPRODID"])):
+        return ErrorCode.SGX_INVALID_SIG_STRUCT
     if secs.initialised:
         raise GeneralProtection("EINIT of an initialised enclave")
     if f["ENCLAVEHASH"] != secs.measurement.copy().digest():
@@ -61,9 +66,6 @@ def einit(machine: Machine, secs: Secs, sigstruct: bytes) -> int:
         return ErrorCode.SGX_INVALID_ATTRIBUTE
     if f["MISCSELECT"] & f["MISCMASK"] != secs.miscselect & f["MISCMASK"]:
         return ErrorCode.SGX_INVALID_ATTRIBUTE
-    kss = bool(secs.attributes & Attribute.KSS)
-    if not kss and (any(f["ISVFAMILYID"]) or any(f["ISVEXTPRODID"])):
-        return ErrorCode.SGX_INVALID_SIG_STRUCT
     if mrsigner != machine.lepubkeyhash:
         return ErrorCode.SGX_INVALID_EINITTOKEN
     secs.mrenclave = f["ENCLAVEHASH"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from enclu.sgx.encls.create import check_place
+from enclu.sgx.encls.create import check_place, check_secs
 from enclu.sgx.epc import EPCPage, PageType
 from enclu.sgx.exceptions import GeneralProtection, PageFault
 from enclu.sgx.structs import TCS, ErrorCode, SecinfoFlag
@@ -48,6 +48,7 @@ def eaug(secs: Secs, page: EPCPage, linaddr: int) -> None:
     """Add a zeroed, pending, readable and writable page to an initialised enclave."""
     if page.valid:
         raise PageFault(linaddr, 0, "EPC page in use")
+    check_secs(secs)
     check_place(secs, linaddr)
     if not secs.initialised:
         raise GeneralProtection("EAUG before EINIT")
@@ -86,9 +87,10 @@ def emodt(page: EPCPage, pt: int) -> int:
     secs = _check_regular(page)
     if pt not in (PageType.TCS, PageType.TRIM):
         raise GeneralProtection("EMODT to neither PT_TCS nor PT_TRIM")
-    allowed = (PageType.REG,) if pt == PageType.TCS else (PageType.REG, PageType.TCS)
-    if page.pending or page.modified or page.pt not in allowed:
+    if page.pending or page.modified:
         return ErrorCode.SGX_PAGE_NOT_MODIFIABLE
+    if page.pt not in ((PageType.REG,) if pt == PageType.TCS else (PageType.REG, PageType.TCS)):
+        raise PageFault(page.enclaveaddress, 0, "EMODT of a page whose type cannot become that")
     page.modified = True
     page.pr = False
     page.pt = PageType(pt)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from enclu.sgx.encls.create import check_secs
 from enclu.sgx.epc import EPCPage, PageType
-from enclu.sgx.exceptions import GeneralProtection
+from enclu.sgx.exceptions import GeneralProtection, PageFault
 from enclu.sgx.structs import PCMD, SECINFO, ErrorCode
 
 if TYPE_CHECKING:
@@ -24,9 +25,12 @@ BLOCKABLE = (PageType.REG, PageType.TCS, PageType.TRIM)
 
 
 def epa(page: EPCPage) -> None:
-    """Make an EPC page a version array of 512 empty slots.  `page.data` holds the versions."""
+    """Make an EPC page a version array of 512 empty slots.  `page.data` holds the versions.  Raises #PF."""
+    if page.valid:
+        raise PageFault(0, 0, "EPC page in use")
     page.data = memoryview(bytearray(4096))
-    page.valid, page.pt, page.secs, page.rwx = True, PageType.VA, None, 0
+    page.valid, page.pt, page.secs, page.rwx, page.enclaveaddress = True, PageType.VA, None, 0, 0
+    page.blocked = page.pending = page.modified = page.pr = False
 
 
 def eblock(page: EPCPage) -> int:
@@ -45,6 +49,7 @@ def eblock(page: EPCPage) -> int:
 
 def etrack(secs: Secs) -> int:
     """Begin a new tracking epoch."""
+    check_secs(secs)
     if not secs.tracked:
         return ErrorCode.SGX_PREV_TRK_INCMPL
     secs.epoch += 1
@@ -59,25 +64,30 @@ def _header(pcmd_secinfo: bytes, eid: int, linaddr: int) -> bytes:
     return pcmd_secinfo + eid.to_bytes(8, "little") + linaddr.to_bytes(8, "little")
 
 
+def _check_slot(page: EPCPage, va: EPCPage, slot: int) -> None:
+    if not 0 <= slot < VA_SLOTS or va is page:
+        raise GeneralProtection("no slot of a version array, or the page itself")
+    if not va.valid or va.pt != PageType.VA:
+        raise PageFault(0, 0, "not a version array")
+
+
 def ewb(machine: Machine, page: EPCPage, va: EPCPage, slot: int) -> tuple[int, bytes, bytes]:
     """Encrypt a blocked, tracked page and free its EPC page: error code, ciphertext and PCMD."""
-    if not page.valid or va.pt != PageType.VA or not va.valid:
-        raise GeneralProtection("EWB of an invalid page, or into no version array")
+    _check_slot(page, va, slot)
+    if not page.valid:
+        raise PageFault(page.enclaveaddress, 0, "EWB of an invalid page")
     secs = page.secs
+    eid = 0 if secs is None else secs.eid  # 0 for a version array: it belongs to no enclave
     if page.pt == PageType.SECS:
         assert secs is not None
         if secs.children:
             return ErrorCode.SGX_CHILD_PRESENT, b"", b""
-        eid = 0
-    elif page.pt == PageType.VA:
-        eid = 0
-    else:
+    elif page.pt != PageType.VA:
         assert secs is not None
         if not page.blocked:
             return ErrorCode.SGX_PAGE_NOT_BLOCKED, b"", b""
         if page.epoch >= secs.epoch or not secs.tracked:
             return ErrorCode.SGX_NOT_TRACKED, b"", b""
-        eid = secs.eid
     if va.data[slot * 8 : slot * 8 + 8] != bytes(8):
         return ErrorCode.SGX_VA_SLOT_OCCUPIED, b"", b""
     version = next(machine.version)
@@ -89,24 +99,30 @@ def ewb(machine: Machine, page: EPCPage, va: EPCPage, slot: int) -> tuple[int, b
     page.valid = False
     page.secs = None
     page.blocked = page.pending = page.modified = page.pr = False
-    if eid and secs is not None:
+    if secs is not None and page.pt != PageType.SECS:
         secs.children -= 1
     return ErrorCode.SUCCESS, sealed[:-16], pcmd
 
 
 def eldu(
-    machine: Machine, page: EPCPage, va: EPCPage, slot: int, ciphertext: bytes, pcmd: bytes, linaddr: int, secs: Secs
-) -> int:
-    """Take an evicted page back, unblocked, and empty its version slot.
+    machine: Machine, page: EPCPage, va: EPCPage, slot: int, ciphertext: bytes, pcmd: bytes, linaddr: int,
+    secs: Secs | None,
+) -> int:  # fmt: skip
+    """Take an evicted page back, unblocked, and empty its version slot.  `secs`: None for a version array.
 
-    SGX_MAC_COMPARE_FAIL if content, metadata, version, address or enclave is not what EWB saw.
+    Raises #GP or #PF; SGX_MAC_COMPARE_FAIL if content, metadata, version, address or enclave is not what EWB saw.
     """
-    if page.valid or va.pt != PageType.VA:
-        raise GeneralProtection("ELDU into a page in use, or from no version array")
+    _check_slot(page, va, slot)
+    if page.valid:
+        raise PageFault(linaddr, 0, "EPC page in use")
     f = PCMD.unpack(pcmd)
     flags = SECINFO.get(f["SECINFO"], "FLAGS")
     pt = flags >> 8 & 0xFF
-    eid = 0 if pt == PageType.SECS else secs.eid
+    if (pt == PageType.VA) != (secs is None):
+        raise GeneralProtection("a version array has no SECS, and every other page has one")
+    if secs is not None and pt != PageType.SECS:
+        check_secs(secs)
+    eid = 0 if secs is None else secs.eid
     version = bytes(va.data[slot * 8 : slot * 8 + 8])
     header = _header(f["SECINFO"], eid, linaddr)
     try:
@@ -120,6 +136,9 @@ def eldu(
     page.rwx, page.blocked = flags & 7, False
     page.pending, page.modified, page.pr = bool(flags & 8), bool(flags & 16), bool(flags & 32)
     va.data[slot * 8 : slot * 8 + 8] = bytes(8)
-    if pt != PageType.SECS:
-        secs.children += 1
+    if secs is not None:
+        if pt == PageType.SECS:
+            secs.page = page
+        else:
+            secs.children += 1
     return ErrorCode.SUCCESS

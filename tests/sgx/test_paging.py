@@ -1,0 +1,218 @@
+"""EPA, EBLOCK, ETRACK, EWB and ELDU: what comes back is what was evicted, or nothing does."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from enclu.sgx import encls
+from enclu.sgx.epc import EPCPage, PageType
+from enclu.sgx.exceptions import Fault, Vector
+from enclu.sgx.structs import PCMD, SECINFO, ErrorCode
+from support.bare_enclave import (
+    BASE,
+    RW,
+    TCS_FLAGS,
+    added,
+    created,
+    evict,
+    fresh,
+    pretend_initialised,
+    tcs,
+    version_array,
+)
+
+SUCCESS, MAC_FAIL = ErrorCode.SUCCESS, ErrorCode.SGX_MAC_COMPARE_FAIL
+
+
+def entry(page: EPCPage) -> tuple[object, ...]:
+    return page.valid, page.pt, page.rwx, page.pending, page.modified, page.pr, page.blocked, page.enclaveaddress
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.binary(min_size=1, max_size=64), st.integers(0, 511), st.sampled_from([0x201, 0x203, 0x205, 0x207]))
+def test_a_page_comes_back_as_it_was(seed: bytes, slot: int, flags: int) -> None:
+    machine, secs = created()
+    content = (seed * 4096)[:4096]
+    page = added(secs, 0x3000, SECINFO.pack(FLAGS=flags), content)
+    before, va = entry(page), version_array()
+    ciphertext, pcmd = evict(machine, page, va, slot)
+    assert not page.valid and secs.children == 0 and ciphertext != content
+    back = fresh()
+    assert encls.eldu(machine, back, va, slot, ciphertext, pcmd, BASE + 0x3000, secs) == SUCCESS
+    assert entry(back) == before and bytes(back.data) == content
+    assert secs.children == 1 and back.secs is secs and not any(va.data)
+
+
+@pytest.mark.parametrize("state", ["pending", "modified", "pr"])
+def test_the_states_of_edmm_survive_eviction(state: str) -> None:
+    machine, secs = created()
+    pretend_initialised(secs)
+    page = fresh()
+    encls.eaug(secs, page, BASE)
+    page.pending = False
+    if state == "pending":
+        page.pending = True
+    elif state == "modified":
+        assert encls.emodt(page, PageType.TRIM) == SUCCESS
+    else:
+        assert encls.emodpr(page, 1) == SUCCESS
+    before, va, back = entry(page), version_array(), fresh()
+    ciphertext, pcmd = evict(machine, page, va, 0)
+    assert encls.eldu(machine, back, va, 0, ciphertext, pcmd, BASE, secs) == SUCCESS
+    assert entry(back) == before
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_one_changed_bit_is_refused(data: st.DataObject) -> None:
+    machine, secs = created()
+    va, back = version_array(), fresh()
+    ciphertext, pcmd = evict(machine, added(secs, 0), va, 3)
+    parts = {"ciphertext": bytearray(ciphertext), "pcmd": bytearray(pcmd)}
+    which = data.draw(st.sampled_from(["ciphertext", "secinfo", "enclaveid", "mac"]))
+    start, size = {"ciphertext": (0, 4096), "secinfo": (0, 64), "enclaveid": (64, 8), "mac": (112, 16)}[which]
+    bit = data.draw(st.integers(0, size * 8 - 1))
+    parts["ciphertext" if which == "ciphertext" else "pcmd"][start + bit // 8] ^= 1 << bit % 8
+    changed = bytes(parts["ciphertext"]), bytes(parts["pcmd"])
+    try:
+        code = encls.eldu(machine, back, va, 3, *changed, BASE, secs)
+    except Fault as fault:
+        assert fault.vector == Vector.GP  # the type became PT_VA
+    else:
+        assert code == MAC_FAIL
+    assert not back.valid and secs.children == 0
+    assert encls.eldu(machine, back, va, 3, ciphertext, pcmd, BASE, secs) == SUCCESS
+
+
+def test_another_address_enclave_slot_or_machine_is_refused() -> None:
+    machine, secs = created()
+    _, stranger = created(machine)
+    elsewhere, _ = created()
+    va = version_array()
+    ciphertext, pcmd = evict(machine, added(secs, 0), va, 0)
+    evict(machine, added(secs, 0x1000), va, 1)
+    as_stranger = bytearray(pcmd)
+    PCMD.put(as_stranger, "ENCLAVEID", stranger.eid)
+    for owner, slot, metadata, address, enclave in (
+        (machine, 0, pcmd, BASE + 0x1000, secs),
+        (machine, 0, pcmd, BASE, stranger),
+        (machine, 0, bytes(as_stranger), BASE, stranger),
+        (machine, 1, pcmd, BASE, secs),
+        (machine, 2, pcmd, BASE, secs),
+        (elsewhere, 0, pcmd, BASE, secs),
+    ):
+        assert encls.eldu(owner, fresh(), va, slot, ciphertext, metadata, address, enclave) == MAC_FAIL
+
+
+def test_an_old_copy_is_refused() -> None:
+    machine, secs = created()
+    va, page = version_array(), added(secs, 0, content=b"old" + bytes(4093))
+    old = evict(machine, page, va, 0)
+    assert encls.eldu(machine, page, va, 0, *old, BASE, secs) == SUCCESS
+    assert encls.eldu(machine, fresh(), va, 0, *old, BASE, secs) == MAC_FAIL, "the slot is empty"
+    page.data[:3] = b"new"
+    new = evict(machine, page, va, 0)
+    back = fresh()
+    assert encls.eldu(machine, back, va, 0, *old, BASE, secs) == MAC_FAIL
+    assert encls.eldu(machine, back, va, 0, *new, BASE, secs) == SUCCESS and bytes(back.data[:3]) == b"new"
+
+
+def test_a_version_array_is_evicted_into_another() -> None:
+    machine, secs = created()
+    inner, outer, back = version_array(), version_array(), fresh()
+    page = evict(machine, added(secs, 0), inner, 7)
+    code, ciphertext, pcmd = encls.ewb(machine, inner, outer, 0)
+    assert code == SUCCESS and PCMD.get(pcmd, "ENCLAVEID") == 0 and secs.children == 0
+    with pytest.raises(Fault):
+        encls.eldu(machine, fresh(), inner, 7, *page, BASE, secs)
+    assert encls.eldu(machine, back, outer, 0, ciphertext, pcmd, 0, None) == SUCCESS
+    assert encls.eldu(machine, fresh(), back, 7, *page, BASE, secs) == SUCCESS
+
+
+def test_the_secs_goes_last_and_comes_back_first() -> None:
+    machine, secs = created()
+    va = version_array()
+    page = added(secs, 0)
+    assert encls.ewb(machine, secs.page, va, 0)[0] == ErrorCode.SGX_CHILD_PRESENT
+    assert encls.eremove(secs.page) == ErrorCode.SGX_CHILD_PRESENT
+    child = evict(machine, page, va, 1)
+    code, ciphertext, pcmd = encls.ewb(machine, secs.page, va, 0)
+    assert code == SUCCESS and PCMD.get(pcmd, "ENCLAVEID") == secs.eid
+    with pytest.raises(Fault) as caught:
+        encls.eldu(machine, fresh(), va, 1, *child, BASE, secs)
+    assert caught.value.vector == Vector.PF
+    back = fresh()
+    assert encls.eldu(machine, back, va, 0, ciphertext, pcmd, 0, secs) == SUCCESS and secs.page is back
+    assert encls.eldu(machine, fresh(), va, 1, *child, BASE, secs) == SUCCESS and secs.children == 1
+
+
+def test_ewb_wants_the_page_blocked_tracked_and_the_slot_empty() -> None:
+    machine, secs = created()
+    va = version_array()
+    first, second = added(secs, 0), added(secs, 0x1000)
+    assert encls.ewb(machine, first, va, 0)[0] == ErrorCode.SGX_PAGE_NOT_BLOCKED
+    assert encls.eblock(first) == SUCCESS
+    assert encls.ewb(machine, first, va, 0)[0] == ErrorCode.SGX_NOT_TRACKED
+    assert encls.etrack(secs) == SUCCESS
+    assert encls.eblock(second) == SUCCESS
+    assert encls.ewb(machine, second, va, 0)[0] == ErrorCode.SGX_NOT_TRACKED, "blocked after ETRACK"
+    assert encls.ewb(machine, first, va, 0)[0] == SUCCESS
+    assert encls.etrack(secs) == SUCCESS
+    assert encls.ewb(machine, second, va, 0)[0] == ErrorCode.SGX_VA_SLOT_OCCUPIED and second.valid
+
+
+@pytest.mark.parametrize("slot", [-1, 512])
+def test_there_are_512_slots(slot: int) -> None:
+    machine, secs = created()
+    page, va = added(secs, 0), version_array()
+    for leaf in (
+        lambda: encls.ewb(machine, page, va, slot),
+        lambda: encls.eldu(machine, fresh(), va, slot, bytes(4096), PCMD.pack(), BASE, secs),
+    ):
+        with pytest.raises(Fault) as caught:
+            leaf()
+        assert caught.value.vector == Vector.GP
+
+
+def test_versions_are_kept_in_version_arrays_only_and_epa_wants_a_free_page() -> None:
+    machine, secs = created()
+    page = added(secs, 0)
+    for leaf in (lambda: encls.ewb(machine, page, secs.page, 0), lambda: encls.epa(page)):
+        with pytest.raises(Fault) as caught:
+            leaf()
+        assert caught.value.vector == Vector.PF and page.pt is PageType.REG
+
+
+def test_what_eblock_answers() -> None:
+    _, secs = created()
+    page = added(secs, 0, TCS_FLAGS, tcs())
+    answers = [encls.eblock(p) for p in (page, page, secs.page, version_array(), fresh())]
+    assert answers == [
+        SUCCESS, ErrorCode.SGX_BLKSTATE, ErrorCode.SGX_PG_IS_SECS, ErrorCode.SGX_NOTBLOCKABLE, ErrorCode.SGX_PG_INVLD
+    ]  # fmt: skip
+
+
+def test_a_processor_inside_since_before_etrack_holds_eviction_back() -> None:
+    machine, secs = created()
+    page, va = added(secs, 0, RW), version_array()
+    secs.entered()
+    early = secs.epoch
+    assert encls.eblock(page) == encls.etrack(secs) == SUCCESS
+    secs.entered()
+    late = secs.epoch
+    assert encls.etrack(secs) == ErrorCode.SGX_PREV_TRK_INCMPL
+    secs.left(late)
+    assert not secs.tracked and encls.ewb(machine, page, va, 0)[0] == ErrorCode.SGX_NOT_TRACKED
+    secs.left(early)
+    assert secs.tracked and encls.ewb(machine, page, va, 0)[0] == SUCCESS
+
+
+def test_leaving_with_no_epoch_known_never_ends_tracking_early() -> None:
+    _, secs = created()
+    secs.entered()
+    assert encls.etrack(secs) == SUCCESS
+    secs.entered()
+    secs.left()
+    assert not secs.tracked
+    secs.left()
+    assert secs.tracked and not secs.inside
