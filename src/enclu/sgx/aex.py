@@ -16,6 +16,7 @@ from enclu.sgx.structs import (
     GPRSGX,
     MISC_EXINFO,
     TCS,
+    TCS_DBGOPTIN,
     EncluLeaf,
 )
 
@@ -31,8 +32,12 @@ _GPRSGX_AT = 4096 - GPRSGX.size
 _EXINFO_AT = _GPRSGX_AT - 16
 _CSSA = TCS.offset("CSSA")
 _AEP = TCS.offset("AEP")
-RFLAGS_CLEARED = 0x8D5 | 1 << 16 | 1 << 8 | 1 << 10
-"""CF PF AF ZF SF OF, RF, TF and DF: zero in the synthetic state."""
+_FLAGS = TCS.offset("FLAGS")
+_TF, _RF = 1 << 8, 1 << 16
+RFLAGS_CLEARED = 0x8D5 | _RF
+"""CF PF AF ZF SF OF and RF: zero in the synthetic state (SDM 3D table 36-1); DF and the others stay."""
+_TRAPS = (Vector.DB, Vector.BP)
+"""Exceptions that do not set RF in the image of RFLAGS that they push (SDM 3B section 18.3.1.1)."""
 
 
 def exit_info(fault: Fault | None, miscselect: int) -> int:
@@ -59,9 +64,8 @@ def aex(cpu: Processor, fault: Fault | None) -> None:
     urbp_ursp = struct.unpack_from("<QQ", frame, _GPRSGX_AT + GPRSGX.offset("URSP"))
     _GPRS.pack_into(frame, _GPRSGX_AT, *(getattr(regs, name) for name in GPR_NAMES))
     rflags = regs.rflags
-    if fault is not None and fault.vector != Vector.BP:
-        rflags |= 1 << 16  # RF, as a fault pushes it
-    GPRSGX.put(frame, "RFLAGS", rflags, _GPRSGX_AT)
+    rf = _RF if fault is not None and fault.vector not in _TRAPS else 0
+    GPRSGX.put(frame, "RFLAGS", rflags & ~_TF | rf, _GPRSGX_AT)  # TF saved as 0: SDM 3D section 39.2.4
     GPRSGX.put(frame, "RIP", regs.rip, _GPRSGX_AT)
     GPRSGX.put(frame, "FSBASE", regs.fs_base, _GPRSGX_AT)
     GPRSGX.put(frame, "GSBASE", regs.gs_base, _GPRSGX_AT)
@@ -86,6 +90,9 @@ def aex(cpu: Processor, fault: Fault | None) -> None:
     regs.rax, regs.rbx, regs.rcx = EncluLeaf.ERESUME, tcs_la, aep
     regs.rsp, regs.rbp = urbp_ursp
     regs.rip = aep
-    regs.rflags = rflags & ~RFLAGS_CLEARED | mode.save_tf << 8
+    rflags &= ~RFLAGS_CLEARED
+    if not tcs[_FLAGS] & TCS_DBGOPTIN:
+        rflags = rflags & ~_TF | mode.save_tf << 8
+    regs.rflags = rflags
     regs.fs_base, regs.gs_base = mode.save_fs_base, mode.save_gs_base
     mode.leave()

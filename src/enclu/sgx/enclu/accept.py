@@ -35,33 +35,26 @@ def _secinfo(cpu: Processor) -> tuple[int, int, int]:
 def eaccept(cpu: Processor) -> None:
     """Accept the change of the page at RCX if it is the one that the SECINFO at RBX describes."""
     rwx, pt, state = _secinfo(cpu)
-    allowed = {
-        PageType.REG: (SecinfoFlag.PENDING, SecinfoFlag.PR, 0),
-        PageType.TCS: (SecinfoFlag.MODIFIED,),
-        PageType.TRIM: (SecinfoFlag.MODIFIED,),
-    }
-    if pt not in allowed or state not in allowed[PageType(pt)]:
+    if pt == PageType.REG:
+        legal = bool(state & (SecinfoFlag.PENDING | SecinfoFlag.PR)) and not state & SecinfoFlag.MODIFIED
+    else:
+        legal = pt in (PageType.TCS, PageType.TRIM) and state == SecinfoFlag.MODIFIED
+    if not legal:
         raise GeneralProtection("SECINFO of EACCEPT describes no acceptable change")
-    if pt != PageType.REG and rwx:
-        raise GeneralProtection("EACCEPT of a TCS or trimmed page with permissions")
     page = target_page(cpu, cpu.regs.rcx)
     secs = page.secs
     assert secs is not None
+    have = page.pending << 3 | page.modified << 4
+    if page.pt != pt or page.rwx != rwx or have != state & ~SecinfoFlag.PR:  # PR is not compared
+        _finish(cpu, ErrorCode.SGX_PAGE_ATTRIBUTES_MISMATCH)
+        return
     if (page.modified or page.pr) and page.epoch >= secs.epoch:
         _finish(cpu, ErrorCode.SGX_NOT_TRACKED)
         return
-    have = page.pending << 3 | page.modified << 4 | page.pr << 5
-    if page.pt != pt or page.rwx != rwx or have != state:
-        _finish(cpu, ErrorCode.SGX_PAGE_ATTRIBUTES_MISMATCH)
-        return
     if pt == PageType.TCS:
         f = TCS.unpack(page.data)
-        if f["FLAGS"] & ~1 or f["CSSA"] >= f["NSSA"] or f["OSSA"] & 0xFFF or f["OFSBASE"] & 0xFFF or (
-            f["OGSBASE"] & 0xFFF or f["FSLIMIT"] & 0xFFF != 0xFFF or f["GSLIMIT"] & 0xFFF != 0xFFF
-        ):  # fmt: skip
+        if not TCS.reserved_ok(page.data) or f["FLAGS"] or f["CSSA"] >= f["NSSA"] or f["AEP"] or f["STATE"]:
             raise GeneralProtection("page accepted as TCS does not hold one")
-        TCS.put(page.data, "STATE", 0)
-        TCS.put(page.data, "AEP", 0)
     page.pending = page.modified = page.pr = False
     cpu.invalidate(page)
     _finish(cpu, ErrorCode.SUCCESS)
@@ -69,16 +62,16 @@ def eaccept(cpu: Processor) -> None:
 
 def eacceptcopy(cpu: Processor) -> None:
     """Fill the pending page at RCX with a copy of the page at RDX and accept it with SECINFO's permissions."""
-    rwx, pt, state = _secinfo(cpu)
-    if pt != PageType.REG or state or rwx & 3 == SecinfoFlag.W:
+    rwx, pt, _ = _secinfo(cpu)
+    if pt != PageType.REG or rwx & 3 == SecinfoFlag.W:
         raise GeneralProtection("SECINFO of EACCEPTCOPY is not of a plain PT_REG page")
     source, _ = operand(cpu, cpu.regs.rdx, 4096, 4096, Access.READ)
     page = target_page(cpu, cpu.regs.rcx)
-    if page.pt != PageType.REG or not page.pending or page.modified or page.pr or page.rwx != 3:
+    if page.pt != PageType.REG or not page.pending or page.modified or page.rwx != 3:
         _finish(cpu, ErrorCode.SGX_PAGE_ATTRIBUTES_MISMATCH)
         return
     page.data[:] = source.data
-    page.rwx |= rwx
+    page.rwx = rwx
     page.pending = False
     cpu.invalidate(page)
     _finish(cpu, ErrorCode.SUCCESS)

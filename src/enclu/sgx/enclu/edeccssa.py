@@ -13,22 +13,22 @@ from enclu.sgx.structs import GPRSGX, TCS
 if TYPE_CHECKING:
     from enclu.sgx.processor import Processor
 
-_URSP = 4096 - GPRSGX.size + GPRSGX.offset("URSP")
-
 
 def edeccssa(cpu: Processor) -> None:
-    """TCS.CSSA := CSSA - 1; URSP and URBP move to the frame that becomes current.  Raises #GP when CSSA is 0."""
+    """TCS.CSSA := CSSA - 1.  URSP and URBP of the frame that becomes current stay what they are there.
+
+    Raises #GP when CSSA is 0, #PF when that frame is not usable.
+    """
     mode = cpu.mode
     secs = active_secs(cpu)
-    tcs, _, last = secs.contexts[mode.tcs_la]
+    tcs, _, _ = secs.contexts[mode.tcs_la]
     (cssa,) = struct.unpack_from("<I", tcs.data, CSSA)
     if cssa == 0:
         raise GeneralProtection("EDECCSSA with CSSA = 0")
     frame_size = secs.ssaframesize * 4096
     frame = secs.baseaddr + TCS.get(tcs.data, "OSSA") + (cssa - 1) * frame_size
-    first, new_last = ssa_pages(cpu, secs, frame)
-    new_last.data[_URSP : _URSP + 16] = last.data[_URSP : _URSP + 16]
+    first, last = ssa_pages(cpu, secs, frame)
     struct.pack_into("<I", tcs.data, CSSA, cssa - 1)
-    secs.contexts[mode.tcs_la] = (tcs, first, new_last)
+    secs.contexts[mode.tcs_la] = (tcs, first, last)
     mode.move_frame(frame + frame_size - GPRSGX.size)
     cpu.regs.rip += 3

@@ -26,7 +26,7 @@ _KSS_POLICIES = KeyPolicy.NOISVPRODID | KeyPolicy.CONFIGID | KeyPolicy.ISVFAMILY
 
 def _refusal(secs: Secs, request: bytes, cpusvn: bytes) -> int:
     f = KEYREQUEST.unpack(request)
-    name, policy = f["KEYNAME"], f["KEYPOLICY"]
+    name = f["KEYNAME"]
     if name not in tuple(KeyName):
         return ErrorCode.SGX_INVALID_KEYNAME
     if name == KeyName.REPORT_KEY:
@@ -37,7 +37,7 @@ def _refusal(secs: Secs, request: bytes, cpusvn: bytes) -> int:
         return ErrorCode.SGX_INVALID_CPUSVN
     if f["ISVSVN"] > secs.isvsvn:
         return ErrorCode.SGX_INVALID_ISVSVN
-    if policy & KeyPolicy.CONFIGID and f["CONFIGSVN"] > secs.configsvn:
+    if name == KeyName.SEAL_KEY and f["CONFIGSVN"] > secs.configsvn:
         return ErrorCode.SGX_INVALID_ISVSVN
     return ErrorCode.SUCCESS
 
@@ -51,8 +51,8 @@ def egetkey(cpu: Processor) -> None:
     policy = KEYREQUEST.get(request, "KEYPOLICY")
     if not KEYREQUEST.reserved_ok(request) or policy & ~0x3F:
         raise GeneralProtection("reserved bits in KEYREQUEST")
-    if policy & _KSS_POLICIES and not secs.attributes & Attribute.KSS:
-        raise GeneralProtection("KEYPOLICY needs ATTRIBUTES.KSS")
+    if not secs.attributes & Attribute.KSS and (policy & _KSS_POLICIES or KEYREQUEST.get(request, "CONFIGSVN")):
+        raise GeneralProtection("KEYPOLICY or CONFIGSVN needs ATTRIBUTES.KSS")
     code = _refusal(secs, request, cpu.machine.cpusvn)
     if not code:
         page.data[offset : offset + 16] = keys.derive(cpu.machine, secs, request)

@@ -26,42 +26,66 @@ _USER_STACK = struct.Struct("<QQ")
 _GPRS = struct.Struct("<16Q")
 CSSA, AEP, URSP, RFLAGS = (TCS.offset("CSSA"), TCS.offset("AEP"), GPRSGX.offset("URSP"), GPRSGX.offset("RFLAGS"))
 RFLAGS_TF = 1 << 8
-RFLAGS_RESTORED = 0x254DD5
-"""CF, PF, AF, ZF, SF, TF, DF, OF, NT, RF, AC and ID: what ERESUME takes from the SSA (SDM 3D ERESUME)."""
-_CANONICAL = 1 << 47
+RFLAGS_RESTORED = 0x254CD5
+"""CF, PF, AF, ZF, SF, DF, OF, NT, RF, AC and ID: what ERESUME takes from the SSA.  TF is not among them."""
+_LOW_END, _HIGH_START = 1 << 47, (1 << 64) - (1 << 47)
+"""Addresses from the first up to the second are not canonical."""
+_WRAP = (1 << 64) - 1
+"""Linear addresses wrap; offsets in a TCS are any 64-bit numbers."""
 
 
 def tcs_page(cpu: Processor, address: int) -> EPCPage:
-    """The TCS that RBX names.  Raises #GP or #PF."""
+    """The TCS that RBX names; also checks the AEP, in the SDM's order.  Raises #GP or #PF."""
     if address & 0xFFF:
         raise GeneralProtection("RBX is not page aligned")
     page = cpu.translate(address, Access.READ)
-    if page is None or not page.valid:
+    if page is None:
         raise epcm_fault(address, Access.READ, "RBX is not the address of an EPC page")
-    if page.pt != PageType.TCS or page.blocked or page.pending or page.modified or page.enclaveaddress != address:
+    aep = cpu.regs.rcx
+    if _LOW_END <= aep < _HIGH_START:
+        raise GeneralProtection("AEP not canonical")
+    if (
+        not page.valid or page.pt != PageType.TCS or page.blocked or page.pending or page.modified
+        or page.enclaveaddress != address
+    ):  # fmt: skip
         raise epcm_fault(address, Access.READ, "RBX is not the address of a TCS")
     return page
 
 
-def ssa_pages(cpu: Processor, secs: Secs, address: int) -> tuple[EPCPage, EPCPage]:
-    """Check every page of an SSA frame; the first, which holds the XSAVE region, and the last, which holds GPRSGX.
+def _ssa_page(cpu: Processor, secs: Secs, address: int) -> EPCPage:
+    page = cpu.translate(address, Access.WRITE)
+    if page is None:
+        raise epcm_fault(address, Access.WRITE, "SSA page is not in the EPC")
+    if (
+        page.pt != PageType.REG or page.rwx & 3 != 3 or not page.valid or page.blocked or page.pending
+        or page.modified or page.enclaveaddress != address & ~0xFFF or page.secs is None or page.secs.eid != secs.eid
+    ):  # fmt: skip
+        raise epcm_fault(address, Access.WRITE, "SSA page is not a readable and writable PT_REG page")
+    return page
 
-    Raises #PF.
+
+def ssa_pages(cpu: Processor, secs: Secs, address: int) -> tuple[EPCPage, EPCPage]:
+    """Check an SSA frame; its first page, which holds the XSAVE region, and its last, which holds GPRSGX.
+
+    The pages between are padding that the processor never touches: the SDM does not check them.  A fault at
+    the last page is one at GPRSGX.  Raises #PF.
     """
-    eid = secs.eid
-    first = page = None
-    for at in range(address, address + secs.ssaframesize * 4096, 4096):
-        page = cpu.translate(at, Access.WRITE)
-        if page is None:
-            raise epcm_fault(at, Access.WRITE, "SSA page is not in the EPC")
-        if (
-            page.pt != PageType.REG or page.rwx & 3 != 3 or not page.valid or page.blocked or page.pending
-            or page.modified or page.enclaveaddress != at or page.secs is None or page.secs.eid != eid
-        ):  # fmt: skip
-            raise epcm_fault(at, Access.WRITE, "SSA page is not a readable and writable PT_REG page")
-        first = first or page
-    assert first is not None and page is not None, "ECREATE refuses SSAFRAMESIZE 0"
-    return first, page
+    first = _ssa_page(cpu, secs, address)
+    if secs.ssaframesize == 1:
+        return first, first
+    return first, _ssa_page(cpu, secs, address + secs.ssaframesize * 4096 - GPRSGX.size)
+
+
+def check_tcs(cpu: Processor, secs: Secs, flags: int, bases: int) -> None:
+    """What EENTER and ERESUME ask of the TCS and its enclave; `bases` is OSSA | OFSBASE | OGSBASE.  Raises #GP."""
+    if bases & 0xFFF:
+        raise GeneralProtection("TCS.OSSA, OFSBASE or OGSBASE not page aligned")
+    if flags & ~TCS_DBGOPTIN:
+        raise GeneralProtection("reserved bits in TCS.FLAGS")
+    if not secs.initialised:
+        raise GeneralProtection("enclave not initialised")
+    if secs.xfrm & ~cpu.xcr0:
+        raise GeneralProtection("SECS.ATTRIBUTES.XFRM is not a subset of XCR0")
 
 
 def eenter(cpu: Processor) -> None:
@@ -73,22 +97,22 @@ def eenter(cpu: Processor) -> None:
     state, flags, ossa, cssa, nssa, oentry, _, ofsbase, ogsbase = _TCS.unpack_from(data)
     secs = page.secs
     assert secs is not None
-    if not secs.initialised:
-        raise GeneralProtection("enclave not initialised")
-    if state:
-        raise GeneralProtection("TCS is busy")
+    check_tcs(cpu, secs, flags, ossa | ofsbase | ogsbase)
     if cssa >= nssa:
         raise GeneralProtection("no SSA frame left: CSSA >= NSSA")
-    if aep >= _CANONICAL:
-        raise GeneralProtection("AEP not canonical")
     base = secs.baseaddr
+    fs_base, gs_base = (base + ofsbase) & _WRAP, (base + ogsbase) & _WRAP
+    if _LOW_END <= fs_base < _HIGH_START or _LOW_END <= gs_base < _HIGH_START:
+        raise GeneralProtection("TCS.OFSBASE or OGSBASE leads to a base that is not canonical")
     frame_size = secs.ssaframesize * 4096
-    frame = base + ossa + cssa * frame_size
+    frame = (base + ossa + cssa * frame_size) & _WRAP
     first, last = ssa_pages(cpu, secs, frame)
     gprsgx = frame + frame_size - 184
-    target = base + oentry
-    if target >= _CANONICAL:
+    target = (base + oentry) & _WRAP
+    if _LOW_END <= target < _HIGH_START:
         raise GeneralProtection("entry point not canonical")
+    if state:
+        raise GeneralProtection("TCS is busy")
     # No fault from here on.
     _STATE.pack_into(data, 0, 1)
     _STATE.pack_into(data, AEP, aep)
@@ -100,39 +124,38 @@ def eenter(cpu: Processor) -> None:
     cpu.mode.enter(tcs_la, secs.eid, base, secs.size, regs.fs_base, regs.gs_base, gprsgx, tf)
     secs.contexts[tcs_la] = (page, first, last)
     secs.entered()
-    regs.fs_base = base + ofsbase
-    regs.gs_base = base + ogsbase
+    regs.fs_base = fs_base
+    regs.gs_base = gs_base
     regs.rax = cssa
     regs.rcx = regs.rip + 3
     regs.rip = target
 
 
 def eresume(cpu: Processor) -> None:
-    """Go on where the last AEX interrupted.  RBX: TCS, RCX: AEP."""
+    """Go on where the last AEX interrupted.  RBX: TCS, RCX: AEP.  URSP and URBP stay those of the EENTER."""
     regs = cpu.regs
     tcs_la, aep = regs.rbx, regs.rcx
     page = tcs_page(cpu, tcs_la)
     data = page.data
-    state, flags, ossa, cssa, _nssa, _, _, _, _ = _TCS.unpack_from(data)
+    state, flags, ossa, cssa, _nssa, _, _, ofsbase, ogsbase = _TCS.unpack_from(data)
     secs = page.secs
     assert secs is not None
-    if not secs.initialised:
-        raise GeneralProtection("enclave not initialised")
-    if state:
-        raise GeneralProtection("TCS is busy")
+    check_tcs(cpu, secs, flags, ossa | ofsbase | ogsbase)
     if cssa == 0:
         raise GeneralProtection("no SSA frame in use: CSSA = 0")
-    if aep >= _CANONICAL:
-        raise GeneralProtection("AEP not canonical")
     base = secs.baseaddr
     frame_size = secs.ssaframesize * 4096
-    frame = base + ossa + (cssa - 1) * frame_size
+    frame = (base + ossa + (cssa - 1) * frame_size) & _WRAP
     first, last = ssa_pages(cpu, secs, frame)
     at = 4096 - 184
     saved = last.data
     rip = GPRSGX.get(saved, "RIP", at)
-    if rip >= _CANONICAL and rip < (1 << 64) - _CANONICAL:
-        raise GeneralProtection("saved RIP not canonical")
+    fs_base, gs_base = GPRSGX.get(saved, "FSBASE", at), GPRSGX.get(saved, "GSBASE", at)
+    for where in (rip, fs_base, gs_base):
+        if _LOW_END <= where < _HIGH_START:
+            raise GeneralProtection("saved RIP, FSBASE or GSBASE not canonical")
+    if state:
+        raise GeneralProtection("TCS is busy")
     area = first.data  # holds every XSAVE region that the machine supports
     if int.from_bytes(area[512:520], "little") & ~secs.xfrm or any(area[520:536]):
         raise GeneralProtection("XSAVE header in the SSA is not a subset of XFRM")
@@ -145,7 +168,7 @@ def eresume(cpu: Processor) -> None:
     _STATE.pack_into(data, 0, 1)
     _STATE.pack_into(data, AEP, aep)
     _CSSA_AT.pack_into(data, CSSA, cssa - 1)
-    user_rsp, user_rbp, tf = regs.rsp, regs.rbp, regs.rflags >> 8 & 1
+    tf = regs.rflags >> 8 & 1
     cpu.mode.enter(tcs_la, secs.eid, base, secs.size, regs.fs_base, regs.gs_base, frame + frame_size - 184, tf)
     secs.contexts[tcs_la] = (page, first, last)
     secs.entered()
@@ -156,6 +179,5 @@ def eresume(cpu: Processor) -> None:
         rflags &= ~RFLAGS_TF
     regs.rflags = rflags
     regs.rip = rip
-    regs.fs_base = GPRSGX.get(saved, "FSBASE", at)
-    regs.gs_base = GPRSGX.get(saved, "GSBASE", at)
-    _USER_STACK.pack_into(saved, at + URSP, user_rsp, user_rbp)
+    regs.fs_base = fs_base
+    regs.gs_base = gs_base
