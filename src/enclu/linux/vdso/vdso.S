@@ -22,10 +22,6 @@
 /* The frame.  An enclave keeps RBP (EEXIT) or has it restored (AEX); it may leave anything in RSP. */
 #define RUN_ARGUMENT		16(%rbp)
 #define SAVED_RBX		-8(%rbp)
-#define SAVED_R12		-16(%rbp)
-#define SAVED_R13		-24(%rbp)
-#define SAVED_R14		-32(%rbp)
-#define SAVED_R15		-40(%rbp)
 
 /*
  * int __vdso_sgx_enter_enclave(rdi, rsi, rdx, unsigned function, r8, r9, struct sgx_enclave_run *run)
@@ -34,7 +30,8 @@
  * not zero; with run->user_handler, what that returned if not positive.
  *
  * RAX, RBX and RCX are the only general registers that may change before ENCLU: the enclave gets the others.
- * R12 to R15 are saved because an AEX clears them (SDM 3D, asynchronous exits: synthetic state).
+ * RBX and RBP are all that is saved, as in Linux: R12 to R15 are what the enclave left in them, or what an AEX did
+ * (SDM 3D, asynchronous exits: synthetic state), and are the caller's to keep.
  */
 	.balign	64
 	.globl	__vdso_sgx_enter_enclave
@@ -48,14 +45,6 @@ __vdso_sgx_enter_enclave:
 	.cfi_def_cfa_register %rbp
 	push	%rbx
 	.cfi_offset %rbx, -24
-	push	%r12
-	.cfi_offset %r12, -32
-	push	%r13
-	.cfi_offset %r13, -40
-	push	%r14
-	.cfi_offset %r14, -48
-	push	%r15
-	.cfi_offset %r15, -56
 	mov	%ecx, %eax
 
 .Lenter:	/* EAX: the leaf. */
@@ -85,10 +74,6 @@ __vdso_sgx_enter_enclave:
 	xor	%eax, %eax
 
 .Lreturn:	/* EAX: the result. */
-	mov	SAVED_R15, %r15
-	mov	SAVED_R14, %r14
-	mov	SAVED_R13, %r13
-	mov	SAVED_R12, %r12
 	mov	SAVED_RBX, %rbx
 	.cfi_remember_state
 	leave
