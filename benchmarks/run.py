@@ -20,7 +20,7 @@ ROUNDS = 3
 MEASURED_MIB = 256
 MEASURED_BYTES = MEASURED_MIB * 256 * 5184
 SYSCALLS = ["dd", "if=/dev/zero", "of=/dev/null", "bs=1", "count=2000000"]
-COMPUTE = [sys.executable, "-c", "x = 0\nfor i in range(20_000_000): x += i * i"]
+COMPUTE = [sys.executable, "-c", "x = 0\nfor i in range(80_000_000): x += i * i"]
 
 
 def gcc(*arguments: object) -> None:

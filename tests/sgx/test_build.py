@@ -140,7 +140,7 @@ def test_eextend_refuses_other_than_256_byte_chunks(offset: int) -> None:
 def test_building_ends_with_einit() -> None:
     machine, secs = created()
     page = added(secs, 0)
-    measured = secs.measurement.copy().digest()
+    measured = secs.measurement.digest()
     sigstruct = sign(measured)
     assert initialise(machine, secs, sigstruct) == ErrorCode.SUCCESS and secs.mrenclave == measured
     assert secs.mrsigner == hashlib.sha256(SIGSTRUCT.get(sigstruct, "MODULUS")).digest()
@@ -169,16 +169,16 @@ def test_building_ends_with_einit() -> None:
 )  # fmt: skip
 def test_einit_of_a_sigstruct_with(fields: dict[str, object], code: ErrorCode) -> None:
     machine, secs = created()
-    assert initialise(machine, secs, sign(secs.measurement.copy().digest(), **fields)) == code
+    assert initialise(machine, secs, sign(secs.measurement.digest(), **fields)) == code
     assert secs.initialised == (code == ErrorCode.SUCCESS) == bool(secs.attributes & 1)
 
 
 def test_einit_refuses_other_extended_state_under_the_mask() -> None:
     machine, secs = created()
-    sigstruct = sign(secs.measurement.copy().digest(), xfrm=1)
+    sigstruct = sign(secs.measurement.digest(), xfrm=1)
     assert initialise(machine, secs, sigstruct) == ErrorCode.SGX_INVALID_ATTRIBUTE
 
 
 def test_the_einittoken_key_attribute_is_for_the_launch_signer_only() -> None:
     machine, secs = created(ATTRIBUTES=4 | 1 << 5)
-    assert encls.einit(machine, secs, sign(secs.measurement.copy().digest())) == ErrorCode.SGX_INVALID_ATTRIBUTE
+    assert encls.einit(machine, secs, sign(secs.measurement.digest())) == ErrorCode.SGX_INVALID_ATTRIBUTE

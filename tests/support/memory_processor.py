@@ -233,7 +233,7 @@ class World:
 
     def init(self, **fields: object) -> int:
         assert self.encl.secs is not None
-        mrenclave = self.encl.secs.measurement.copy().digest()
+        mrenclave = self.encl.secs.measurement.digest()
         self.user.write(self.BUFFER, sign(mrenclave, self.attributes, **fields))
         return self.ioctl(SGX_IOC_ENCLAVE_INIT, ENCLAVE_INIT.pack(sigstruct=self.BUFFER))
 

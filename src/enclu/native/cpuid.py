@@ -1,25 +1,19 @@
 """CPUID as the machine's processor answers it.
 
-Where the host cannot make CPUID fault, the instruction is found in the program's text and replaced by UD2.
-The two bytes 0F A2 also occur inside other instructions, so a candidate counts only if decoding from the start
-of its function (.eh_frame_hdr) arrives at it.
+Where the host cannot make CPUID fault, the instruction is found in the program's text (`cpuid_scan`) and replaced
+by UD2.  What was found in a file is kept in the user's cache directory.
 """
 
 from __future__ import annotations
 
-import bisect
+import contextlib
 import ctypes
 import functools
-import io
+import json
 import mmap
 import os
-import struct
-from typing import TYPE_CHECKING, Any
-
-import capstone
-import numpy as np
-from elftools.common.exceptions import ELFError
-from elftools.elf.elffile import ELFFile
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from enclu.linux import cpuid as machine_cpuid
 
@@ -28,12 +22,6 @@ if TYPE_CHECKING:
     from enclu.native.thread import Thread
 
 CPUID, UD2 = b"\x0f\xa2", b"\x0f\x0b"
-EH_FRAME_HDR = b"\x01\x1b\x03\x3b"
-"""Version 1; pointers relative and 4 bytes: the only form that linkers make (LSB Core, .eh_frame_hdr)."""
-SYMBOL = np.dtype(
-    [("name", "<u4"), ("info", "u1"), ("other", "u1"), ("shndx", "<u2"), ("value", "<u8"), ("size", "<u8")]
-)
-STT_FUNC = 2
 _CODE = bytes.fromhex("53 89f8 89f1 4989d0 0fa2 418900 41895804 41894808 4189500c 5b c3")
 """push rbx; eax=edi; ecx=esi; r8=rdx; cpuid; store eax, ebx, ecx, edx at r8; pop rbx; ret"""
 
@@ -54,52 +42,59 @@ def host(leaf: int, subleaf: int) -> tuple[int, int, int, int]:
     return out[0], out[1], out[2], out[3]
 
 
-def _function_starts(elf: ELFFile) -> list[int]:
-    """Sorted addresses at which decoding may begin: functions of .eh_frame_hdr and symbols, and the entry point.
-
-    pyelftools reads .eh_frame entry by entry, seconds for a large library; the header's search table is an array.
-    """
-    starts = {elf.header["e_entry"]}
-    for segment in elf.iter_segments("PT_GNU_EH_FRAME"):
-        table = segment.data()
-        if table[:4] == EH_FRAME_HDR:
-            (count,) = struct.unpack_from("<I", table, 8)
-            pairs = np.frombuffer(table, "<i4", count * 2, 12)
-            starts.update((pairs[::2].astype(np.int64) + segment["p_vaddr"]).tolist())
-    for name in (".symtab", ".dynsym"):
-        symbols = elf.get_section_by_name(name)
-        if symbols is not None:
-            entries = np.frombuffer(symbols.data(), SYMBOL)
-            starts.update(entries["value"][entries["info"] & 0xF == STT_FUNC].tolist())
-    return sorted(starts)
+_KEPT = 1024
+"""Files in the cache directory, at most; the oldest go when there are more."""
 
 
-def _sites(data: bytes) -> list[int]:
-    """File offsets of the CPUID instructions in an ELF file."""
-    elf = ELFFile(io.BytesIO(data))
-    decoder: Any = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)  # type: ignore[no-untyped-call]
-    decoder.skipdata = True
-    starts: list[int] | None = None
-    found = []
-    for segment in elf.iter_segments("PT_LOAD"):
-        if not segment["p_flags"] & 1:
-            continue
-        low, size, address = segment["p_offset"], segment["p_filesz"], segment["p_vaddr"]
-        at = data.find(CPUID, low, low + size)
-        while at >= 0:
-            if starts is None:
-                starts = _function_starts(elf)
-            target = at - low + address
-            index = bisect.bisect_right(starts, target) - 1
-            begin = starts[index] if index >= 0 and starts[index] >= address else address
-            code = data[begin - address + low : at + 2]
-            if any(a == target and m == "cpuid" for a, _, m, _ in decoder.disasm_lite(code, begin)):
-                found.append(at)
-            at = data.find(CPUID, at + 1, low + size)
+def cache_directory() -> Path:
+    """$XDG_CACHE_HOME/enclu/cpuid, by default under ~/.cache."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(given) if given.startswith("/") else Path.home() / ".cache") / "enclu" / "cpuid"
+
+
+def _keep(path: Path, found: list[int]) -> None:
+    """Remember what a scan found.  Where the cache cannot be written, the next run scans again."""
+    with contextlib.suppress(OSError, RuntimeError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f".{path.name}.{os.getpid()}")
+        fresh.write_text(json.dumps(found))
+        fresh.rename(path)
+        files = sorted(path.parent.iterdir(), key=lambda p: p.stat().st_mtime_ns)
+        for old in files[:-_KEPT]:
+            old.unlink()
+
+
+def _kept(path: Path) -> list[int] | None:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, list) and all(isinstance(at, int) for at in found) else None
+
+
+_known: dict[str, list[int]] = {}
+
+
+def _sites_in(fd: int) -> list[int]:
+    status = os.fstat(fd)
+    name = f"{status.st_dev:x}-{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
+    if name in _known:
+        return _known[name]
+    found: list[int] = []
+    if status.st_size > 4:
+        with mmap.mmap(fd, 0, prot=mmap.PROT_READ) as data:
+            if data[:4] == b"\x7fELF" and data.find(CPUID) >= 0:
+                path = cache_directory() / name
+                kept = _kept(path)
+                if kept is not None:
+                    found = kept
+                else:
+                    from enclu.native import cpuid_scan
+
+                    found = cpuid_scan.sites(data[:])
+                    _keep(path, found)
+    _known[name] = found
     return found
-
-
-_cache: dict[tuple[int, int, int, int], list[int]] = {}
 
 
 def sites_of(path: str) -> list[int]:
@@ -109,20 +104,9 @@ def sites_of(path: str) -> list[int]:
     except OSError:
         return []
     try:
-        status = os.fstat(fd)
-        key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-        if key not in _cache:
-            _cache[key] = []
-            if status.st_size > 4:
-                with mmap.mmap(fd, 0, prot=mmap.PROT_READ) as data:
-                    if data[:4] == b"\x7fELF" and data.find(CPUID) >= 0:
-                        try:
-                            _cache[key] = _sites(data[:])
-                        except (ELFError, KeyError, ValueError):
-                            _cache[key] = []
-        return _cache[key]
-    except OSError:
-        return []
+        return _sites_in(fd)
+    except (OSError, ValueError):
+        return []  # not a file that can be mapped
     finally:
         os.close(fd)
 

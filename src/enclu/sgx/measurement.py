@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import hashlib
+import os
 import struct
-from typing import TYPE_CHECKING
-
-import numpy as np
-
-if TYPE_CHECKING:
-    from enclu.sgx.secs import Secs
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 
 PAGE, CHUNK, BLOCK = 4096, 256, 64
 PER_PAGE = BLOCK + PAGE // CHUNK * (BLOCK + CHUNK)
@@ -29,21 +29,89 @@ def eextend(offset: int, chunk: bytes | memoryview) -> bytes:
     return struct.pack("<8sQ48x", b"EEXTEND", offset) + bytes(chunk)
 
 
-def measure_pages(secs: Secs, offset: int, secinfo: bytes, data: memoryview) -> None:
-    """Append EADD and 16 EEXTENDs for every page of `data`, at the speed of memory and SHA-256."""
-    pages = len(data) // PAGE
-    log = np.zeros((min(BATCH, pages), PER_PAGE), np.uint8)
-    chunks = log[:, BLOCK:].reshape(len(log), PAGE // CHUNK, BLOCK + CHUNK)
-    log[:, :BLOCK] = np.frombuffer(eadd(0, secinfo), np.uint8)
-    chunks[:, :, :BLOCK] = np.frombuffer(eextend(0, b""), np.uint8)
-    page_offsets = log[:, 8:16].view("<u8")
-    chunk_offsets = chunks[:, :, 8:16]
-    source = np.frombuffer(data, np.uint8).reshape(pages, PAGE // CHUNK, CHUNK)
-    within = np.arange(0, PAGE, CHUNK, dtype="<u8")
-    for first in range(0, pages, BATCH):
-        n = min(BATCH, pages - first)
-        starts = np.arange(n, dtype="<u8") * PAGE + (offset + first * PAGE)
-        page_offsets[:n, 0] = starts
-        chunk_offsets[:n] = np.ascontiguousarray(starts[:, None] + within).view(np.uint8).reshape(n, PAGE // CHUNK, 8)
-        chunks[:n, :, BLOCK:] = source[first : first + n]
-        secs.measurement.update(log[:n].data)
+@functools.cache
+def _hasher() -> ThreadPoolExecutor:
+    """One thread, which hashes while its caller prepares more; where it may run is not tied to where the caller is."""
+
+    def anywhere() -> None:
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, range(os.cpu_count() or 1))
+
+    return ThreadPoolExecutor(1, "measurement", anywhere)
+
+
+class Measurement:
+    """The running MRENCLAVE of one enclave: SHA-256 of the log so far."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._under_way: Future[None] | None = None
+        """The last batch that was given to the hasher, which keeps their order."""
+
+    def update(self, log: bytes) -> None:
+        """Append to the log."""
+        self._wait()
+        self._hash.update(log)
+
+    def digest(self) -> bytes:
+        """MRENCLAVE, were this all; 32 bytes."""
+        self._wait()
+        return self._hash.digest()
+
+    def _wait(self) -> None:
+        if self._under_way is not None:
+            self._under_way.result()
+            self._under_way = None
+
+    def add_pages(self, offset: int, pages: int, secinfo: bytes) -> None:
+        """Append EADD for `pages` pages from `offset`, whose contents are not measured."""
+        self.update(b"".join(eadd(offset + i * PAGE, secinfo) for i in range(pages)))
+
+    def measure_pages(self, offset: int, secinfo: bytes, data: memoryview) -> None:
+        """Append EADD and 16 EEXTENDs for every page of `data`, at the speed of memory and SHA-256.
+
+        `data` has been copied when this returns; hashing the copy may go on.
+        """
+        pages = len(data) // PAGE
+        for first in range(0, pages, BATCH):
+            n = min(BATCH, pages - first)
+            batch = _batches()[0]
+            _batches().rotate(-1)
+            log = batch.fill(offset + first * PAGE, secinfo, data[first * PAGE : (first + n) * PAGE])
+            self._under_way = batch.hashed = _hasher().submit(self._hash.update, log)
+
+
+class _Batch:
+    """Room for the log of BATCH measured pages; what every page has in common is in place."""
+
+    def __init__(self) -> None:
+        # Not at the top: loading NumPy takes longer than many programs, which measure nothing, run.
+        import numpy as np
+
+        self._np = np
+        self.hashed: Future[None] | None = None
+        """Done once nobody reads the log any more."""
+        self._log = np.zeros((BATCH, PER_PAGE), np.uint8)
+        self._log[:, :BLOCK] = np.frombuffer(eadd(0, b""), np.uint8)
+        self._chunks = self._log[:, BLOCK:].reshape(BATCH, PAGE // CHUNK, BLOCK + CHUNK)
+        self._chunks[:, :, :BLOCK] = np.frombuffer(eextend(0, b""), np.uint8)
+        self._page_offsets = self._log[:, 8:16].view("<u8")
+        self._within = np.arange(0, PAGE, CHUNK, dtype="<u8")
+
+    def fill(self, offset: int, secinfo: bytes, data: memoryview) -> memoryview:
+        np, pages = self._np, len(data) // PAGE
+        if self.hashed is not None:
+            self.hashed.result()
+        starts = np.arange(pages, dtype="<u8") * PAGE + offset
+        self._log[:pages, 16:BLOCK] = np.frombuffer(secinfo, np.uint8, 48)
+        self._page_offsets[:pages, 0] = starts
+        at = np.ascontiguousarray(starts[:, None] + self._within).view(np.uint8)
+        self._chunks[:pages, :, 8:16] = at.reshape(pages, PAGE // CHUNK, 8)
+        self._chunks[:pages, :, BLOCK:] = np.frombuffer(data, np.uint8).reshape(pages, PAGE // CHUNK, CHUNK)
+        return self._log[:pages].data
+
+
+@functools.cache
+def _batches() -> deque[_Batch]:
+    """One is filled while another is hashed and a third waits."""
+    return deque(_Batch() for _ in range(3))

@@ -5,9 +5,8 @@ SDM 3D section 35.7; tracking of entries for ETRACK: section 36.5.1.
 
 from __future__ import annotations
 
-import hashlib
-
 from enclu.sgx.epc import EPCPage
+from enclu.sgx.measurement import Measurement
 from enclu.sgx.structs import SECS
 
 
@@ -33,7 +32,7 @@ class Secs:
         self.isvextprodid = bytes(16)
         self.isvfamilyid = bytes(16)
         self.initialised = False
-        self.measurement = hashlib.sha256()
+        self.measurement = Measurement()
         self.measured = 0
         self.children = 0
         self.epoch = 0

@@ -136,7 +136,7 @@ def eadd_run(secs: Secs, pages: list[EPCPage], linaddr: int, secinfo: bytes, dat
     may have been added: those that are `valid` have.
     """
     rwx, pt = secinfo_flags(secinfo)
-    simple = pt == PageType.REG and measure and len(pages) > 1 and not secs.initialised and rwx & 3 != 2
+    simple = pt == PageType.REG and len(pages) > 1 and not secs.initialised and rwx & 3 != 2
     if not simple or SECINFO.get(secinfo, "FLAGS") & 0x38 or any(page.valid for page in pages):
         for i, page in enumerate(pages):
             page.data = data[i * PAGE_SIZE : (i + 1) * PAGE_SIZE]
@@ -147,7 +147,10 @@ def eadd_run(secs: Secs, pages: list[EPCPage], linaddr: int, secinfo: bytes, dat
     check_secs(secs)
     check_place(secs, linaddr)
     check_place(secs, linaddr + (len(pages) - 1) * PAGE_SIZE)
-    measurement.measure_pages(secs, linaddr - secs.baseaddr, secinfo, data)
+    if measure:
+        secs.measurement.measure_pages(linaddr - secs.baseaddr, secinfo, data)
+    else:
+        secs.measurement.add_pages(linaddr - secs.baseaddr, len(pages), secinfo)
     position, kind = 0, PageType.REG
     for page in pages:
         page.data = data[position : position + PAGE_SIZE]

@@ -55,7 +55,7 @@ def einit(machine: Machine, secs: Secs, sigstruct: bytes) -> int:
         return ErrorCode.SGX_INVALID_SIG_STRUCT
     if secs.initialised:
         raise GeneralProtection("EINIT of an initialised enclave")
-    if f["ENCLAVEHASH"] != secs.measurement.copy().digest():
+    if f["ENCLAVEHASH"] != secs.measurement.digest():
         return ErrorCode.SGX_INVALID_MEASUREMENT
     mrsigner = hashlib.sha256(f["MODULUS"]).digest()
     if secs.attributes & INTEL_ONLY and mrsigner != machine.lepubkeyhash:
