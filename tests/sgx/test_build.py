@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enclu.sgx import encls
+from enclu.sgx.epc import EPCPage
 from enclu.sgx.exceptions import Fault, Vector
+from enclu.sgx.secs import Secs
 from enclu.sgx.structs import SECINFO, SECS, SIGSTRUCT, TCS, ErrorCode
 from support.bare_enclave import BASE, RW, RX, SIZE, TCS_FLAGS, added, created, fresh, initialise, tcs
 from support.memory_processor import sign
@@ -16,6 +18,11 @@ from support.memory_processor import sign
 
 def vector_of(caught: pytest.ExceptionInfo[Fault]) -> Vector:
     return Vector(caught.value.vector)
+
+
+def add_run(secs: Secs, pages: list[EPCPage], at: int, secinfo: bytes, contents: bytes | int, measure: bool) -> None:
+    memory = memoryview(bytearray(contents))
+    encls.eadd_run(secs, pages, at, secinfo, memory, memory, measure)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +89,7 @@ def test_no_page_joins_while_the_secs_is_evicted() -> None:
     secs.page.valid = False
     for leaf in (
         lambda: encls.eadd(secs, fresh(), BASE, RW, None),
-        lambda: encls.eadd_run(secs, [fresh(), fresh()], BASE, RW, memoryview(bytearray(8192)), True),
+        lambda: add_run(secs, [fresh(), fresh()], BASE, RW, 8192, True),
         lambda: encls.eaug(secs, fresh(), BASE),
         lambda: encls.etrack(secs),
     ):
@@ -96,7 +103,7 @@ def test_no_page_joins_while_the_secs_is_evicted() -> None:
 def test_a_run_measures_as_its_pages_one_by_one(count: int, secinfo: bytes, measure: bool, seed: bytes) -> None:
     content = (seed * (count * 4096 // len(seed) + 1))[: count * 4096]
     _, together = created()
-    encls.eadd_run(together, [fresh() for _ in range(count)], BASE, secinfo, memoryview(bytearray(content)), measure)
+    add_run(together, [fresh() for _ in range(count)], BASE, secinfo, content, measure)
     _, single = created()
     for at in range(0, count * 4096, 4096):
         page = added(single, at, secinfo, content[at : at + 4096])
@@ -110,7 +117,7 @@ def test_a_run_longer_than_a_batch_measures_the_sdms_log() -> None:
     count = 600
     content = hashlib.shake_128(b"run").digest(count * 4096)
     _, secs = created(SIZE=0x400000, BASEADDR=0)
-    encls.eadd_run(secs, [fresh() for _ in range(count)], 0x1000, RW, memoryview(bytearray(content)), True)
+    add_run(secs, [fresh() for _ in range(count)], 0x1000, RW, content, True)
     log = hashlib.sha256(struct.pack("<8sIQ44x", b"ECREATE", 1, 0x400000))
     for at in range(0, count * 4096, 4096):
         log.update(struct.pack("<8sQ48s", b"EADD", 0x1000 + at, RW[:48]))
@@ -124,7 +131,7 @@ def test_a_run_over_a_page_in_use_faults_and_adds_the_pages_before_it_only() -> 
     taken = added(secs, 0x8000)
     pages = [fresh(), fresh(), taken, fresh()]
     with pytest.raises(Fault) as caught:
-        encls.eadd_run(secs, pages, BASE, RW, memoryview(bytearray(4 * 4096)), True)
+        add_run(secs, pages, BASE, RW, 4 * 4096, True)
     assert vector_of(caught) is Vector.PF
     assert [page.enclaveaddress for page in pages] == [BASE, BASE + 0x1000, BASE + 0x8000, 0] and secs.children == 3
 

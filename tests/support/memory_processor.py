@@ -125,6 +125,9 @@ class BytesMemory:
         self.bytes = bytearray(size)
         return memoryview(self.bytes)
 
+    def write(self, offset: int, data: memoryview) -> None:
+        self.bytes[offset : offset + len(data)] = data
+
     def discard(self, offset: int, size: int) -> None:
         self.bytes[offset : offset + size] = bytes(size)
 

@@ -68,13 +68,13 @@ class Encl:
         self.va_pages: list[VAPage] = []
         self.mms: set[MM] = set()
 
-    def grow(self) -> None:
-        """sgx_encl_grow(): account for one more page, with a version slot.  Raises OSError ENOMEM."""
-        if self.page_count >= len(self.va_pages) * VA_SLOT_COUNT:
+    def grow(self, count: int = 1) -> None:
+        """sgx_encl_grow(): account for `count` more pages, each with a version slot.  Raises OSError ENOMEM."""
+        while self.page_count + count > len(self.va_pages) * VA_SLOT_COUNT:
             epc = self.kernel.allocate()
             encls.epa(epc)
             self.va_pages.append(VAPage(epc))
-        self.page_count += 1
+        self.page_count += count
 
     def shrink(self) -> None:
         """sgx_encl_shrink(): one page fewer, and a version array fewer if an unused one is left over."""

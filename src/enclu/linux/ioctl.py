@@ -10,7 +10,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from enclu.linux import ioctl_sgx2, uapi
-from enclu.linux.encl import EnclPage
+from enclu.linux.encl import VA_SLOT_COUNT, EnclPage
 from enclu.linux.mm import PROT_READ, PROT_WRITE
 from enclu.sgx import encls
 from enclu.sgx.epc import PAGE_SIZE, PageType
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from enclu.linux.encl import Encl
     from enclu.linux.interfaces import UserMemory
     from enclu.linux.mm import MM
+    from enclu.sgx.epc import EPCPage
 
 CHUNK_PAGES = 512
 """Pages that are added at a time, at most."""
@@ -170,27 +171,21 @@ def _add_chunk(
     if taken is not None:
         count = taken - index
         failure = OSError(errno.EBUSY, f"there is a page at {taken << 12:#x} already")
-    view = encl.view[offset : offset + count * PAGE_SIZE]
+    contents = memoryview(bytearray(count * PAGE_SIZE))
     try:
         if count:
-            user.read_into(f["src"] + done, view)
+            user.read_into(f["src"] + done, contents)
     except OSError as error:
-        count, failure = _readable(user, f["src"] + done, view), error
-    fresh = []
-    try:
-        for _ in range(count):
-            encl.grow()
-            try:
-                fresh.append(kernel.allocate())
-            except OSError:
-                encl.shrink()
-                raise
-    except OSError as error:
-        failure = error
+        count, failure = _readable(user, f["src"] + done, contents), error
+    fresh, shortage = _fresh_pages(encl, count)
+    failure = shortage or failure
     count = len(fresh)
     if count:
+        contents = contents[: count * PAGE_SIZE]
+        encl.memory.write(offset, contents)
         try:
-            encls.eadd_run(secs, fresh, address, secinfo, view[: count * PAGE_SIZE], bool(f["flags"] & 1))
+            memory = encl.view[offset : offset + count * PAGE_SIZE]
+            encls.eadd_run(secs, fresh, address, secinfo, memory, contents, bool(f["flags"] & 1))
         except Fault as fault:
             failure = OSError(errno.EIO, f"EADD: {fault}")
             good = [page for page in fresh if page.valid]
@@ -207,6 +202,26 @@ def _add_chunk(
         failure.bytes_done = count * PAGE_SIZE  # type: ignore[attr-defined]
         raise failure
     return count * PAGE_SIZE
+
+
+def _fresh_pages(encl: Encl, count: int) -> tuple[list[EPCPage], OSError | None]:
+    """EPC pages for `count` more pages of the enclave, and why they are fewer if they are."""
+    kernel = encl.kernel
+    if kernel.machine.epc.free > count + count // VA_SLOT_COUNT + 1:
+        encl.grow(count)
+        return kernel.allocate_run(count), None
+    fresh: list[EPCPage] = []
+    try:
+        while len(fresh) < count:
+            encl.grow()
+            try:
+                fresh.append(kernel.allocate())
+            except OSError:
+                encl.shrink()
+                raise
+    except OSError as error:
+        return fresh, error
+    return fresh, None
 
 
 def _readable(user: UserMemory, address: int, view: memoryview) -> int:

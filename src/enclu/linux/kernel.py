@@ -57,6 +57,12 @@ class Kernel:
         self.stats.epc_peak = self.machine.epc.peak
         return page
 
+    def allocate_run(self, count: int) -> list[EPCPage]:
+        """`count` pages, or as many as are free; never reclaims."""
+        pages = self.machine.epc.allocate_run(count)
+        self.stats.epc_peak = self.machine.epc.peak
+        return pages
+
     def free(self, page: EPCPage) -> None:
         self.machine.epc.release(page)
 

@@ -81,12 +81,15 @@ class EPC:
 
     def allocate(self) -> EPCPage | None:
         """A free EPC page, or None when the EPC is full."""
-        if self.used >= self.pages:
-            return None
-        self.used += 1
-        if self.used > self.peak:
-            self.peak = self.used
-        return EPCPage()
+        run = self.allocate_run(1)
+        return run[0] if run else None
+
+    def allocate_run(self, count: int) -> list[EPCPage]:
+        """`count` free EPC pages, or fewer: as many as there are."""
+        count = min(count, self.free)
+        self.used += count
+        self.peak = max(self.peak, self.used)
+        return [EPCPage() for _ in range(count)]
 
     def release(self, page: EPCPage) -> None:
         """Give back a page whose EPCM entry is no longer valid."""
