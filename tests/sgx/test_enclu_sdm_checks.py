@@ -2,10 +2,12 @@
 
 import pytest
 
+from enclu.sgx import encls
 from enclu.sgx.aex import aex
 from enclu.sgx.enclu import execute
 from enclu.sgx.epc import PageType
 from enclu.sgx.exceptions import Fault, GeneralProtection, Vector
+from enclu.sgx.leave import shut_down
 from enclu.sgx.structs import GPRSGX, KEYREQUEST, SECINFO, TCS, EncluLeaf, KeyName
 from support.memory_processor import BASE, MemoryProcessor, World
 
@@ -241,3 +243,26 @@ def test_configsvn_needs_kss_and_must_not_exceed_the_enclaves(kss: bool) -> None
     else:
         with pytest.raises(GeneralProtection, match="KSS"):
             leaf(cpu, EncluLeaf.EGETKEY, BASE + 0x7000, BASE + 0x6000)
+
+
+def test_eaccept_waits_for_processors_inside_since_before_etrack(world: World, cpu: MemoryProcessor) -> None:
+    leaf(cpu, EncluLeaf.EENTER)
+    page = world.page(0x6000)
+    secs = page.secs
+    assert secs is not None
+    page.pr, page.rwx, page.epoch = True, 1, secs.epoch
+    assert encls.etrack(secs) == 0
+    assert leaf(cpu, EncluLeaf.EACCEPT, secinfo(world, 0x201 | PR), BASE + 0x6000) == 11
+    aex(cpu, None)
+    leaf(cpu, EncluLeaf.ERESUME)
+    assert leaf(cpu, EncluLeaf.EACCEPT, secinfo(world, 0x201 | PR), BASE + 0x6000) == 0
+
+
+def test_a_processor_that_is_gone_holds_neither_its_tcs_nor_tracking(world: World, cpu: MemoryProcessor) -> None:
+    leaf(cpu, EncluLeaf.EENTER)
+    secs = world.page(0).secs
+    assert secs is not None
+    encls.etrack(secs)
+    shut_down(cpu)
+    assert secs.tracked and TCS.get(world.page(0).data, "STATE") == 0
+    leaf(world.processor(), EncluLeaf.EENTER)

@@ -195,24 +195,11 @@ def test_what_eblock_answers() -> None:
 def test_a_processor_inside_since_before_etrack_holds_eviction_back() -> None:
     machine, secs = created()
     page, va = added(secs, 0, RW), version_array()
-    secs.entered()
-    early = secs.epoch
+    early = secs.entered()
     assert encls.eblock(page) == encls.etrack(secs) == SUCCESS
-    secs.entered()
-    late = secs.epoch
+    late = secs.entered()
     assert encls.etrack(secs) == ErrorCode.SGX_PREV_TRK_INCMPL
     secs.left(late)
     assert not secs.tracked and encls.ewb(machine, page, va, 0)[0] == ErrorCode.SGX_NOT_TRACKED
     secs.left(early)
     assert secs.tracked and encls.ewb(machine, page, va, 0)[0] == SUCCESS
-
-
-def test_leaving_with_no_epoch_known_never_ends_tracking_early() -> None:
-    _, secs = created()
-    secs.entered()
-    assert encls.etrack(secs) == SUCCESS
-    secs.entered()
-    secs.left()
-    assert not secs.tracked
-    secs.left()
-    assert secs.tracked and not secs.inside

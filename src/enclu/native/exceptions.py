@@ -131,8 +131,3 @@ def interrupt(sup: Supervisor, thread: Thread) -> None:
     sup.stats.count_aex(None)
     aex(thread, None)
     thread.store()
-
-
-def abandon(thread: Thread) -> None:
-    """A thread died or called exec while in enclave mode: its processor leaves without a trace in the SSA."""
-    thread.mode.leave()

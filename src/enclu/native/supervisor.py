@@ -23,6 +23,7 @@ from enclu.native.thread import Thread
 from enclu.sgx import enclu
 from enclu.sgx.enclave_mode import SLOT_SIZE
 from enclu.sgx.exceptions import Fault
+from enclu.sgx.leave import shut_down
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +88,7 @@ class Supervisor:
         if self.threads.pop(thread.tid, None) is None:
             return
         if thread.mode.enclave:
-            exceptions.abandon(thread)
+            shut_down(thread)
         process = thread.process
         process.threads.pop(thread.tid, None)
         self._free_slots.append(thread.slot_index)
@@ -358,7 +359,7 @@ class Supervisor:
         if former is not None and former is not thread:
             thread.hidden_mask = former.hidden_mask
         if thread.mode.enclave:
-            exceptions.abandon(thread)
+            shut_down(thread)
         old = process.space
         process.handlers = SignalHandlers()
         process.space = self.new_space(thread.tid)

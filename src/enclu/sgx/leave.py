@@ -19,7 +19,13 @@ def active_secs(cpu: Processor) -> Secs:
 def free_tcs(cpu: Processor) -> memoryview:
     """Mark the TCS in use as available; its memory."""
     secs = active_secs(cpu)
-    secs.left()
-    data = secs.contexts.pop(cpu.mode.tcs_la)[0].data
-    data[0:8] = _FREE
-    return data
+    page, _, _, epoch = secs.contexts.pop(cpu.mode.tcs_la)
+    secs.left(epoch)
+    page.data[0:8] = _FREE
+    return page.data
+
+
+def shut_down(cpu: Processor) -> None:
+    """The processor is gone, with the state that an AEX would have saved: only its TCS is given back."""
+    free_tcs(cpu)
+    cpu.mode.leave()

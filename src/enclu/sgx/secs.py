@@ -40,22 +40,17 @@ class Secs:
         self.inside: dict[int, int] = {}
         """Processors now in the enclave, by the epoch in which they entered."""
 
-        self.contexts: dict[int, tuple[EPCPage, EPCPage, EPCPage]] = {}
+        self.contexts: dict[int, tuple[EPCPage, EPCPage, EPCPage, int]] = {}
         """By address of a TCS in use: its page, and the first and last page of its current SSA frame, the physical
-        addresses of which hardware keeps in CR_TCS_PA, CR_XSAVE_PAGE_n and CR_GPR_PA."""
+        addresses of which hardware keeps in CR_TCS_PA, CR_XSAVE_PAGE_n and CR_GPR_PA; and the epoch of the entry."""
 
-    def entered(self) -> None:
-        """A processor enters in the current epoch."""
+    def entered(self) -> int:
+        """A processor enters; the epoch, which is the current one."""
         self.inside[self.epoch] = self.inside.get(self.epoch, 0) + 1
+        return self.epoch
 
-    def left(self, epoch: int | None = None) -> None:
-        """A processor leaves that entered in `epoch`.
-
-        None: nobody kept its epoch.  Then the last to enter is counted out, so that tracking errs towards waiting:
-        were it the first, a processor still inside since before ETRACK would no longer hold an eviction back.
-        """
-        if epoch is None:
-            epoch = max(self.inside)
+    def left(self, epoch: int) -> None:
+        """A processor leaves that entered in `epoch`."""
         if self.inside[epoch] == 1:
             del self.inside[epoch]
         else:

@@ -48,7 +48,7 @@ def eaccept(cpu: Processor) -> None:
     if page.pt != pt or page.rwx != rwx or have != state & ~SecinfoFlag.PR:  # PR is not compared
         _finish(cpu, ErrorCode.SGX_PAGE_ATTRIBUTES_MISMATCH)
         return
-    if (page.modified or page.pr) and page.epoch >= secs.epoch:
+    if (page.modified or page.pr) and not (page.epoch < secs.epoch and secs.tracked):
         _finish(cpu, ErrorCode.SGX_NOT_TRACKED)
         return
     if pt == PageType.TCS:

@@ -21,7 +21,7 @@ def edeccssa(cpu: Processor) -> None:
     """
     mode = cpu.mode
     secs = active_secs(cpu)
-    tcs, _, _ = secs.contexts[mode.tcs_la]
+    tcs, _, _, epoch = secs.contexts[mode.tcs_la]
     (cssa,) = struct.unpack_from("<I", tcs.data, CSSA)
     if cssa == 0:
         raise GeneralProtection("EDECCSSA with CSSA = 0")
@@ -29,6 +29,6 @@ def edeccssa(cpu: Processor) -> None:
     frame = secs.baseaddr + TCS.get(tcs.data, "OSSA") + (cssa - 1) * frame_size
     first, last = ssa_pages(cpu, secs, frame)
     struct.pack_into("<I", tcs.data, CSSA, cssa - 1)
-    secs.contexts[mode.tcs_la] = (tcs, first, last)
+    secs.contexts[mode.tcs_la] = (tcs, first, last, epoch)
     mode.move_frame(frame + frame_size - GPRSGX.size)
     cpu.regs.rip += 3

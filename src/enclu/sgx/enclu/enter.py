@@ -122,8 +122,7 @@ def eenter(cpu: Processor) -> None:
     if not flags & TCS_DBGOPTIN and tf:
         regs.rflags = rflags & ~RFLAGS_TF
     cpu.mode.enter(tcs_la, secs.eid, base, secs.size, regs.fs_base, regs.gs_base, gprsgx, tf)
-    secs.contexts[tcs_la] = (page, first, last)
-    secs.entered()
+    secs.contexts[tcs_la] = (page, first, last, secs.entered())
     regs.fs_base = fs_base
     regs.gs_base = gs_base
     regs.rax = cssa
@@ -170,8 +169,7 @@ def eresume(cpu: Processor) -> None:
     _CSSA_AT.pack_into(data, CSSA, cssa - 1)
     tf = regs.rflags >> 8 & 1
     cpu.mode.enter(tcs_la, secs.eid, base, secs.size, regs.fs_base, regs.gs_base, frame + frame_size - 184, tf)
-    secs.contexts[tcs_la] = (page, first, last)
-    secs.entered()
+    secs.contexts[tcs_la] = (page, first, last, secs.entered())
     for name, value in zip(GPR_NAMES, _GPRS.unpack_from(saved, at), strict=True):
         setattr(regs, name, value)
     rflags = GPRSGX.get(saved, "RFLAGS", at) & RFLAGS_RESTORED | regs.rflags & ~RFLAGS_RESTORED
