@@ -14,8 +14,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _ptrace = _libc.ptrace
 _ptrace.restype = ctypes.c_long
 _ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
-raw = _ptrace
-"""ptrace itself, for hot paths: -1 on failure, no exception."""
+raw = ctypes.PyDLL(None).ptrace
+"""ptrace itself, for the hot path: -1 on failure, no exception.
+
+Converting arguments costs more than the calls, none of which waits: so the interpreter's lock is kept, and all
+four arguments are `Word`s made beforehand.
+"""
+Word = ctypes.c_long
 
 CONT = 7
 SINGLESTEP = 9
@@ -193,12 +198,13 @@ _siginfo_head = struct.Struct("<iiiiQ")
 class SigInfo:
     """siginfo_t of a stop: signo, code and the fault address (valid for synchronous signals)."""
 
-    __slots__ = ("_buffer", "_words", "pointer")
+    __slots__ = ("_buffer", "_words", "pointer", "word")
 
     def __init__(self) -> None:
         self._buffer = (ctypes.c_ubyte * SIGINFO_SIZE)()
         self._words = memoryview(self._buffer).cast("B").cast("i")
         self.pointer = ctypes.addressof(self._buffer)
+        self.word = Word(self.pointer)
 
     @classmethod
     def fault(cls, signo: int, code: int, address: int) -> SigInfo:

@@ -40,6 +40,10 @@ INTERRUPTED = ptrace.Event.STOP << 16 | signal.SIGTRAP << 8 | 0x7F
 """Wait status of a thread that PTRACE_INTERRUPT stopped."""
 SIGILL_STOP = signal.SIGILL << 8 | 0x7F
 ENCLU = b"\x0f\x01\xd7"
+NOTHING = ptrace.Word(0)
+GETREGS, SETREGS, GETSIGINFO, SYSEMU, CONT = map(
+    ptrace.Word, (ptrace.GETREGS, ptrace.SETREGS, ptrace.GETSIGINFO, ptrace.SYSEMU, ptrace.CONT)
+)
 PIN_AFTER, PIN_WINDOW_NS = 32, 32_000_000
 """A thread that stops this often within this time shares the supervisor's processor from then on."""
 
@@ -144,11 +148,11 @@ class Supervisor:
         thread = self.threads.get(tid)
         if thread is None or thread.frame_patch is not None:
             return False
-        raw, regs, pointer = ptrace.raw, thread.regs, thread.regs_pointer
-        if raw(ptrace.GETREGS, tid, 0, pointer) or regs.rip not in thread.process.space.enclu_sites:
+        raw, regs, who, where = ptrace.raw, thread.regs, thread.word, thread.regs_word
+        if raw(GETREGS, who, NOTHING, where) or regs.rip not in thread.process.space.enclu_sites:
             return False
         leaf = regs.rax & 0xFFFF_FFFF
-        if not 2 <= leaf <= 4 or raw(ptrace.GETSIGINFO, tid, 0, self._info.pointer) or self._info.code <= 0:
+        if not 2 <= leaf <= 4 or raw(GETSIGINFO, who, NOTHING, self._info.word) or self._info.code <= 0:
             return False
         thread.stopped = True
         try:
@@ -160,8 +164,8 @@ class Supervisor:
         if thread.stop_count >= PIN_AFTER and self._cpu >= 0:
             self._place(thread)
         thread.stopped = False
-        raw(ptrace.SETREGS, tid, 0, pointer)
-        raw(ptrace.SYSEMU if leaf != 4 else ptrace.CONT, tid, 0, 0)
+        raw(SETREGS, who, NOTHING, where)
+        raw(SYSEMU if leaf != 4 else CONT, who, NOTHING, NOTHING)
         return True
 
     def _dispatch(self, tid: int, status: int) -> None:

@@ -33,6 +33,7 @@ class Thread:
         self.mode = EnclaveMode(slot)
         self.regs = ptrace.UserRegs()
         self.regs_pointer = ctypes.addressof(self.regs)
+        self.word, self.regs_word = ptrace.Word(tid), ptrace.Word(self.regs_pointer)
         self.stopped = False
         self.started = False
         self.in_group_stop = False
