@@ -149,6 +149,7 @@ def _add_pages(encl: Encl, user: UserMemory, arg: int, interrupted: Callable[[],
     except OSError as error:
         failure = error
         done += getattr(error, "bytes_done", 0)
+    encl.memory.settle()
     user.write(arg + uapi.ENCLAVE_ADD_PAGES.offset("count"), done.to_bytes(8, "little"))
     if failure is not None:
         raise failure
@@ -182,7 +183,8 @@ def _add_chunk(
     count = len(fresh)
     if count:
         contents = contents[: count * PAGE_SIZE]
-        encl.memory.write(offset, contents)
+        if count > 1 and pt == PageType.REG:
+            encl.memory.write(offset, contents)
         try:
             memory = encl.view[offset : offset + count * PAGE_SIZE]
             encls.eadd_run(secs, fresh, address, secinfo, memory, contents, bool(f["flags"] & 1))
