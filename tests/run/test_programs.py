@@ -16,6 +16,8 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "exec_from_thread": ANY,
     "exinfo": ("vdso",),
     "fork_child": ("vdso",),
+    "handler_faults": ANY,
+    "handler_mask": ANY,
     "ioctl_errors": ANY,
     "mask_sync_signals": ("signal", "vdso"),
     "mm_handler": ("mm-handler",),

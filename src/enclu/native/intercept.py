@@ -72,6 +72,7 @@ class Interceptor:
                 "madvise",
                 "rt_sigaction",
                 "rt_sigprocmask",
+                "rt_sigreturn",
                 "rt_sigsuspend",
                 "ppoll",
                 "epoll_pwait",
@@ -379,33 +380,25 @@ class Interceptor:
     # Signals.
 
     def _rt_sigaction(self, thread: Thread) -> None:
-        regs = thread.regs
+        regs, space = thread.regs, thread.space
         signo, new, old, size = regs.rdi, regs.rsi, regs.rdx, regs.r10
-        hidden = thread.process.handlers.hidden
         if size != 8 or not 1 <= signo <= 64 or signo in (signal.SIGKILL, signal.SIGSTOP):
             thread.resume()
             return
-        shown = hidden.get(signo)
-        pointer = 0
+        shown = thread.process.handlers.actions.get(signo)
         try:
             if new:
-                handler, flags, restorer, mask = struct.unpack("<QQQQ", thread.space.read(new, 32))
-                flags, mask = signals.kernel_action(thread, signo, flags, mask)
-                thread.space.poke(SCRATCH, struct.pack("<QQQQ", handler, flags, restorer, mask))
-                pointer = SCRATCH
-            if not old and not pointer:
-                thread.resume()
-                return
-            result = inject(thread, NR["rt_sigaction"], signo, pointer, SCRATCH + 64, 8)
+                result = signals.set_action(thread, signo, space.read(new, signals.SIGACTION.size))
+            else:
+                result = inject(thread, NR["rt_sigaction"], signo, 0, SCRATCH + 64, 8)
             if old and result == 0:
-                action = bytearray(thread.space.peek(SCRATCH + 64, 32))
-                if shown:
-                    action[8:16] = shown[1].to_bytes(8, "little")
-                    action[24:32] = shown[0].to_bytes(8, "little")
-                thread.space.write(old, bytes(action))
+                space.write(old, signals.former_action(shown, space.peek(SCRATCH + 64, signals.SIGACTION.size)))
         except OSError:
             result = -errno.EFAULT
         finish(thread, result)
+
+    def _rt_sigreturn(self, thread: Thread) -> None:
+        signals.sigreturn(thread)
 
     def _rt_sigprocmask(self, thread: Thread) -> None:
         regs = thread.regs

@@ -383,8 +383,6 @@ class Supervisor:
             ptrace.ptrace(ptrace.SYSCALL, thread.tid, 0, 0)
         thread.fetch()
         thread.space.open_memory(thread.tid)
-        if thread.hidden_mask:
-            thread.hidden_mask = 0
         exec_image.install(thread, self.image, VDSO_BASE, VDSO_AREA)
         cpuid.patch_program(self, thread)
         thread.regs.orig_rax = ptrace.NO_SYSCALL

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from enclu.native import ptrace
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
 
 XCR0_OFFSET = 464
 """Where NT_X86_XSTATE holds XCR0 (the software-usable bytes of the legacy region)."""
+
+
+@dataclass(frozen=True)
+class FramePatch:
+    """Corrections of a signal frame: trap number, error code and CR2, and signals that belong into uc_sigmask."""
+
+    trap: tuple[int, int, int] | None
+    blocked: int
 
 
 class Thread:
@@ -38,8 +47,8 @@ class Thread:
         self.started = False
         self.in_group_stop = False
         self.on_syscall_exit: Callable[[Thread], None] | None = None
-        self.frame_patch: tuple[int, int, int] | None = None
-        """Trap number, error code and CR2 to write into the signal frame that the kernel is about to build."""
+        self.frame_patch: FramePatch | None = None
+        """What to write into the signal frame that the kernel is about to build."""
         self.hidden_mask = 0
         """Synchronous signals that the program believes to have blocked; the kernel must never block them."""
         self.held: list[int] = []
