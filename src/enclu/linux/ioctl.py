@@ -140,9 +140,7 @@ def _add_pages(encl: Encl, user: UserMemory, arg: int, interrupted: Callable[[],
     at_once = min(CHUNK_PAGES, max(1, encl.kernel.machine.epc.pages // 8))
     try:
         while done < f["length"]:
-            if interrupted():
-                if not done:
-                    raise OSError(errno.EINTR, "a signal is pending")
+            if done and interrupted():  # before the first page the driver says ERESTARTSYS: the call is made again
                 break
             count = min(at_once, (f["length"] - done) >> 12)
             done += _add_chunk(encl, user, f, secinfo, done, count, PageType(pt), max_prot)

@@ -171,7 +171,7 @@ class Interceptor:
             if other is thread:
                 signals.watch(thread)
             elif other.started:
-                self.sup.with_halted(other, signals.watch)
+                self.sup.halter.with_halted(other, signals.watch)
 
     def _stat_answer(self, path: str) -> tuple[int, int] | None:
         """(mode, minor) of one of our device nodes."""
@@ -259,7 +259,8 @@ class Interceptor:
                 result = self.sup.delivery.ioctl(space.mm, thread, space, cmd, argument)
             else:
                 result = sgx_ioctl(encl, space.mm, space, cmd, argument,
-                                   provision=lambda n: self._file(thread, _signed(n)) in self.provisions)  # fmt: skip
+                                   provision=lambda n: self._file(thread, _signed(n)) in self.provisions,
+                                   interrupted=lambda: signals.pending(thread))  # fmt: skip
         except OSError as error:
             result = -(error.errno or errno.EINVAL)
         finish(thread, result)

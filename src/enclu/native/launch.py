@@ -13,7 +13,7 @@ from enclu.native.address_space import VDSO_AREA, VDSO_BASE
 
 OPTIONS = (
     ptrace.Option.TRACESYSGOOD | ptrace.Option.TRACEFORK | ptrace.Option.TRACEVFORK | ptrace.Option.TRACECLONE
-    | ptrace.Option.TRACEEXEC | ptrace.Option.TRACESECCOMP | ptrace.Option.EXITKILL
+    | ptrace.Option.TRACEEXEC | ptrace.Option.TRACEVFORKDONE | ptrace.Option.TRACESECCOMP | ptrace.Option.EXITKILL
 )  # fmt: skip
 ELF_CLASS64, EM_X86_64 = 2, 62
 

@@ -53,6 +53,7 @@ class Option(enum.IntFlag):
     TRACEVFORK = 1 << 2
     TRACECLONE = 1 << 3
     TRACEEXEC = 1 << 4
+    TRACEVFORKDONE = 1 << 5
     TRACESECCOMP = 1 << 7
     EXITKILL = 1 << 20
 
@@ -64,6 +65,7 @@ class Event(enum.IntEnum):
     VFORK = 2
     CLONE = 3
     EXEC = 4
+    VFORK_DONE = 5
     SECCOMP = 7
     STOP = 128
 
@@ -224,6 +226,16 @@ class SigInfo:
     @property
     def address(self) -> int:
         return int(_siginfo_head.unpack_from(self._buffer)[4])
+
+    def __bytes__(self) -> bytes:
+        return bytes(self._buffer)
+
+    @classmethod
+    def of(cls, image: bytes) -> SigInfo:
+        """From what `bytes` made of one."""
+        info = cls()
+        ctypes.memmove(info.pointer, image, SIGINFO_SIZE)
+        return info
 
     def get(self, tid: int) -> None:
         """PTRACE_GETSIGINFO into this object."""

@@ -110,6 +110,18 @@ def apply_frame_patch(thread: Thread) -> None:
         space.poke(ucontext + UC_SIGMASK, (saved | patch.blocked).to_bytes(8, "little"))
 
 
+def pending(thread: Thread) -> bool:
+    """A signal waits to be delivered to the stopped thread (the kernel's signal_pending()); also if it is dying."""
+    try:
+        with open(f"/proc/{thread.tid}/status", "rb") as status:
+            sets = {
+                line[:6]: int(line[7:], 16) for line in status if line.startswith((b"SigPnd", b"ShdPnd", b"SigBlk"))
+            }
+    except OSError:
+        return True
+    return bool((sets[b"SigPnd"] | sets[b"ShdPnd"]) & ~sets[b"SigBlk"])
+
+
 def sigreturn(thread: Thread) -> None:
     """The thread is about to make rt_sigreturn: take the hidden part of the mask that it restores."""
     at = thread.regs.rsp + UC_SIGMASK

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from enclu.linux.kernel import Kernel
 from enclu.linux.vdso import image as vdso_image
-from enclu.native import cpuid, exceptions, exec_image, ptrace, signals
+from enclu.native import cpuid, exceptions, exec_image, halt, ptrace, signals
 from enclu.native.address_space import VDSO_AREA, VDSO_BASE, AddressSpace
+from enclu.native.halt import STOP_SIGNALS, Halter
 from enclu.native.inject import ThreadGone, inject, wait_for
 from enclu.native.intercept import Interceptor
 from enclu.native.process import Process, SignalHandlers
@@ -26,18 +27,12 @@ from enclu.sgx.exceptions import Fault
 from enclu.sgx.leave import shut_down
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from enclu.linux.delivery.base import Delivery
-    from enclu.linux.encl import Encl
     from enclu.linux.stats import Stats
     from enclu.sgx.machine import Machine
 
 CLONE_VM, CLONE_SIGHAND, CLONE_THREAD = 0x100, 0x800, 0x10000
 MAX_THREADS = 1 << 15
-STOP_SIGNALS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
-INTERRUPTED = ptrace.Event.STOP << 16 | signal.SIGTRAP << 8 | 0x7F
-"""Wait status of a thread that PTRACE_INTERRUPT stopped."""
 SIGILL_STOP = signal.SIGILL << 8 | 0x7F
 ENCLU = b"\x0f\x01\xd7"
 NOTHING = ptrace.Word(0)
@@ -49,10 +44,11 @@ PIN_AFTER, PIN_WINDOW_NS = 32, 32_000_000
 
 
 class Supervisor:
-    """Owns every traced process of one run.  Also the `linux.interfaces.Processors` of its kernel."""
+    """Owns every traced process of one run."""
 
     def __init__(self, machine: Machine, delivery: Delivery, stats: Stats, *, pin: bool = True) -> None:
-        self.kernel = Kernel(machine, delivery, stats, self)
+        self.halter = Halter(self)
+        self.kernel = Kernel(machine, delivery, stats, self.halter)
         self.machine = machine
         self.delivery = delivery
         self.stats = stats
@@ -65,7 +61,8 @@ class Supervisor:
         self.interceptor = Interceptor(self)
         self._early: dict[int, int] = {}
         """First stops of children whose parents' events have not come yet."""
-        self._deferred: list[tuple[Thread, int]] = []
+        self.deferred: list[tuple[Thread, int]] = []
+        """Stops that are still to be looked at, of threads that were stopped for another reason first."""
         self._slots = memoryview(mmap.mmap(-1, MAX_THREADS * SLOT_SIZE))
         self._free_slots = list(range(MAX_THREADS - 1, -1, -1))
         self._cpu = self._choose_cpu() if pin else -1
@@ -108,7 +105,7 @@ class Supervisor:
         self.release_unreferenced()
 
     def new_space(self, pid: int) -> AddressSpace:
-        return AddressSpace(self.kernel, pid, self.syscall_stub, self.inject_in)
+        return AddressSpace(self.kernel, pid, self.syscall_stub, self.halter.inject_in)
 
     def adopt(self, pid: int) -> None:
         """Take over the first process, stopped at its exec event."""
@@ -124,11 +121,12 @@ class Supervisor:
     def run(self) -> int:
         """Supervise until the last process is gone; the first one's wait status."""
         while self.threads or self._early:
-            if self._deferred:
-                thread, status = self._deferred.pop(0)
+            if self.deferred:
+                thread, status = self.deferred.pop(0)
                 if thread.tid not in self.threads:
                     continue
                 tid = thread.tid
+                halt.restore_info(thread)
             else:
                 try:
                     tid, status = os.waitpid(-1, ptrace.WALL)
@@ -171,33 +169,37 @@ class Supervisor:
     def _dispatch(self, tid: int, status: int) -> None:
         thread = self.threads.get(tid)
         if not os.WIFSTOPPED(status):
-            self._ended(tid, status)
+            self.ended(tid, status)
             return
         if thread is None:
             self._early[tid] = status
             return
-        self.current = thread
         thread.stopped = True
-        try:
-            self._stopped(thread, status)
-        except ThreadGone as gone:
-            self._ended(gone.tid, gone.status)
-        except ProcessLookupError:
-            # The thread was killed while we looked at it; its end will be reported.
-            self._note_lost(thread)
-        finally:
-            self.current = None
+        self.serve(thread, status)
         while thread.pending and thread.tid in self.threads:
             # Signals that came during injected calls: queue them again for the thread.
             put_off = thread.pending.pop(0) >> 8 & 0xFF
             with contextlib.suppress(ProcessLookupError):
                 signals.send(thread, put_off)
 
-    def _note_lost(self, thread: Thread) -> None:
+    def serve(self, thread: Thread, status: int) -> None:
+        """Do what the stop of a thread asks for; it has been resumed afterwards, or it is gone."""
+        before, self.current = self.current, thread
+        try:
+            self._stopped(thread, status)
+        except ThreadGone as gone:
+            self.ended(gone.tid, gone.status)
+        except ProcessLookupError:
+            # The thread was killed while we looked at it; its end will be reported.
+            self.note_lost(thread)
+        finally:
+            self.current = before
+
+    def note_lost(self, thread: Thread) -> None:
         if not os.path.exists(f"/proc/{thread.tid}"):
             self._forget(thread)
 
-    def _ended(self, tid: int, status: int) -> None:
+    def ended(self, tid: int, status: int) -> None:
         self._early.pop(tid, None)
         if tid == self.main_pid:
             self.exit_status = status
@@ -217,13 +219,15 @@ class Supervisor:
             else:
                 self._signal_stop(thread, signo)
         elif event == ptrace.Event.SECCOMP:
-            thread.injected = False
             thread.fetch()
             self.interceptor.handle(thread)
         elif event == ptrace.Event.STOP:
             self._event_stop(thread, signo)
         elif event == ptrace.Event.EXEC:
             self._exec(thread)
+        elif event == ptrace.Event.VFORK_DONE:
+            thread.in_vfork = False
+            thread.resume()
         else:
             self._clone(thread, event)
 
@@ -293,11 +297,13 @@ class Supervisor:
             signals.inherit_mask(thread)
             thread.resume()
         elif signo in STOP_SIGNALS:
-            ptrace.ptrace(ptrace.LISTEN, thread.tid, 0, 0)
-            if thread.tid == self.main_pid and signo != signal.SIGSTOP:
+            told = thread.listening
+            thread.listen()
+            if thread.tid == self.main_pid and signo != signal.SIGSTOP and not told:
                 # Job control: our shell must see its child stop too.
                 os.kill(os.getpid(), signal.SIGSTOP)
         else:
+            thread.listening = False
             thread.resume()
 
     def _clone(self, parent: Thread, event: int) -> None:
@@ -319,6 +325,7 @@ class Supervisor:
             )
         thread = self.new_thread(tid, process)
         thread.hidden_mask = parent.hidden_mask
+        parent.in_vfork = event == ptrace.Event.VFORK
         if process.space is not parent.space:
             process.space.mm = parent.space.mm.fork(process.space)
             process.space.cpuid_sites = set(parent.space.cpuid_sites)
@@ -335,7 +342,7 @@ class Supervisor:
                 process.space.open_memory(tid)
                 self._hide_enclaves(thread)
         except (ThreadGone, ProcessLookupError) as gone:
-            self._ended(tid, gone.status if isinstance(gone, ThreadGone) else 0)
+            self.ended(tid, gone.status if isinstance(gone, ThreadGone) else 0)
             parent.resume()
             return
         if parent.pinned and parent.free_affinity:
@@ -345,7 +352,7 @@ class Supervisor:
         if status >> 16 == ptrace.Event.STOP and status >> 8 & 0xFF == signal.SIGTRAP:
             thread.resume()
         else:
-            self._deferred.append((thread, status))
+            self.deferred.append((thread, status))
         parent.resume()
 
     def _hide_enclaves(self, thread: Thread) -> None:
@@ -388,78 +395,6 @@ class Supervisor:
         thread.regs.orig_rax = ptrace.NO_SYSCALL
         thread.store()
         thread.resume()
-
-    # Doing things in other threads.
-
-    def inject_in(self, space: AddressSpace, nr: int, *arguments: int) -> int:
-        """A system call in any thread of `space`: the one at hand, else one that is stopped for the purpose."""
-        thread = self.current
-        if thread is not None and thread.space is space and thread.stopped:
-            return inject(thread, nr, *arguments)
-        for other in list(self.threads.values()):
-            if other.space is space and other.started:
-                self._halt(other)
-                try:
-                    return inject(other, nr, *arguments)
-                finally:
-                    self._unhalt(other)
-        return 0
-
-    def _halt(self, thread: Thread) -> None:
-        if not thread.stopped:
-            ptrace.ptrace(ptrace.INTERRUPT, thread.tid, 0, 0)
-            status = wait_for(thread)
-            thread.stopped = True
-            thread.fetch()
-            thread.halt_status = status
-
-    def _unhalt(self, thread: Thread) -> None:
-        status, thread.halt_status = thread.halt_status, None
-        if status is None:
-            return
-        if status >> 16 == ptrace.Event.STOP and status >> 8 & 0xFF == signal.SIGTRAP:
-            thread.resume()
-        else:
-            self._deferred.append((thread, status))
-
-    def with_halted(self, thread: Thread, action: Callable[[Thread], None]) -> None:
-        """Do something to a thread that may be running."""
-        try:
-            self._halt(thread)
-            action(thread)
-            self._unhalt(thread)
-        except ThreadGone as gone:
-            self._ended(gone.tid, gone.status)
-
-    # linux.interfaces.Processors
-
-    def kick(self, encl: Encl) -> None:
-        """The inter-processor interrupt: every other processor in this enclave leaves it by an AEX."""
-        secs = encl.secs
-        if secs is None:
-            return
-        for thread in list(self.threads.values()):
-            if thread is self.current or not thread.mode.enclave or thread.mode.eid != secs.eid:
-                continue
-            self.with_halted(thread, self._interrupt)
-
-    def _interrupt(self, thread: Thread) -> None:
-        """AEX by an interrupt; an exception that has just stopped the thread will be raised again by ERESUME."""
-        status = thread.halt_status or 0
-        signo = status >> 8 & 0xFF
-        regs = thread.regs
-        if status >> 16 == 0 and signo == signal.SIGTRAP | ptrace.SYSCALL_STOP:
-            regs.rip -= 2
-            regs.rax = regs.orig_rax
-            regs.orig_rax = ptrace.NO_SYSCALL
-            thread.halt_status = INTERRUPTED
-        elif status >> 16 == 0 and signo in signals.SYNCHRONOUS_SIGNALS:
-            self._info.get(thread.tid)
-            if self._info.code > 0:
-                if signo == signal.SIGTRAP:
-                    regs.rip -= 1  # INT3, the only trap among them
-                thread.halt_status = INTERRUPTED
-        exceptions.interrupt(self, thread)
 
     def release_unreferenced(self) -> None:
         """Free enclaves that no process maps and whose device file no process has open."""
