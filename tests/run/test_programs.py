@@ -13,6 +13,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "aex_interrupt": ANY,
     "bad_eenter": ("vdso",),
     "edmm": ("vdso",),
+    "evict_across_processes": ANY,
     "exec_from_thread": ANY,
     "exinfo": ("vdso",),
     "fork_child": ("vdso",),
@@ -32,7 +33,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "vdso_fault_vectors": ("vdso",),
     "vfork_spawn_exec": ANY,
 }
-OPTIONS = {"oversubscribe": ("--epc", "4M")}
+OPTIONS = {"evict_across_processes": ("--epc", "1M"), "oversubscribe": ("--epc", "4M")}
 
 
 @pytest.mark.parametrize(

@@ -88,45 +88,70 @@ class Halter:
 
     def _halt(self, thread: Thread) -> bool:
         """Bring it to a stop at which system calls can be injected; False if it is gone."""
-        sup = self._sup
-        while not thread.stopped:
-            ptrace.ptrace(ptrace.INTERRUPT, thread.tid, 0, 0)
-            status = wait_for(thread)
+        while True:
+            status = self._sup.deferred.pop(thread.tid, None)
+            if status is None:
+                if thread.stopped:
+                    break  # somebody is at work on it
+                status = self._interrupted(thread)
             thread.stopped = True
-            event, signo = status >> 16, status >> 8 & 0xFF
-            thread.halt_status = status
-            if event == ptrace.Event.SECCOMP or (
-                event == 0 and signo == signal.SIGTRAP | ptrace.SYSCALL_STOP and thread.mode.enclave
-            ):
-                thread.fetch()
-                _call_again(thread)
-                thread.halt_status = INTERRUPTED
-            elif event == 0 and not signo & ptrace.SYSCALL_STOP:
-                info = ptrace.SigInfo()
-                info.get(thread.tid)
-                if signo in SYNCHRONOUS_SIGNALS and signo != signal.SIGTRAP and info.code > 0:
-                    thread.halt_status = INTERRUPTED  # a fault: it will come again
-                else:
-                    thread.kept_info = bytes(info)
-            elif event not in (0, ptrace.Event.STOP):
-                # Between a clone, fork or exec and its result.  Serve that, and stop it anew.
-                thread.halt_status = None
-                sup.serve(thread, status)
-                if thread.tid not in sup.threads:
-                    return False
+            thread.halt_status = self._settled(thread, status)
+            if thread.halt_status is not None:
+                break
+            self._sup.serve(thread, status)  # and stop it anew
+            if thread.tid not in self._sup.threads:
+                return False
         thread.fetch()
         return True
 
+    @staticmethod
+    def _interrupted(thread: Thread) -> int:
+        """PTRACE_INTERRUPT; the wait status of the stop that the thread comes to, which may be another."""
+        ptrace.ptrace(ptrace.INTERRUPT, thread.tid, 0, 0)
+        status = wait_for(thread)
+        if status >> 16 == ptrace.Event.STOP:
+            thread.listening = status >> 8 & 0xFF in STOP_SIGNALS
+            if not SYNCHRONOUS_SIGNALS.isdisjoint(ptrace.queued_signals(thread.tid)):
+                # It has faulted, but the interruption came first.  Before anything else it stops for the fault.
+                ptrace.ptrace(ptrace.CONT, thread.tid, 0, 0)
+                status = wait_for(thread)
+        return status
+
+    @staticmethod
+    def _settled(thread: Thread, status: int) -> int | None:
+        """Give the stop a form in which it can wait; the wait status to go on with.
+
+        None for a stop that cannot wait: between a clone, fork or exec and its result.
+        """
+        event, signo = status >> 16, status >> 8 & 0xFF
+        if event == ptrace.Event.STOP:
+            return status
+        if event == ptrace.Event.SECCOMP or (
+            event == 0 and signo == signal.SIGTRAP | ptrace.SYSCALL_STOP and thread.mode.enclave
+        ):
+            thread.fetch()
+            _call_again(thread)
+            return INTERRUPTED
+        if event:
+            return None
+        if not signo & ptrace.SYSCALL_STOP and thread.kept_info is None:
+            info = ptrace.SigInfo()
+            info.get(thread.tid)
+            if signo in SYNCHRONOUS_SIGNALS and signo != signal.SIGTRAP and info.code > 0:
+                return INTERRUPTED  # a fault: it will come again
+            thread.kept_info = bytes(info)
+        return status
+
     def _let_go(self, thread: Thread) -> None:
+        if thread.listening:
+            ptrace.ptrace(ptrace.INTERRUPT, thread.tid, 0, 0)  # back to the stop of its process, first of all
         status, thread.halt_status = thread.halt_status, None
         if status is None:
             return  # it was stopped before; its stop is to be looked at yet
-        if status >> 16 != ptrace.Event.STOP:
-            self._sup.deferred.append((thread, status))
-        else:
-            if status >> 8 & 0xFF in STOP_SIGNALS:
-                ptrace.ptrace(ptrace.INTERRUPT, thread.tid, 0, 0)  # back to the stop of its process
+        if status >> 16 == ptrace.Event.STOP:
             thread.resume()
+        else:
+            self._sup.deferred[thread.tid] = status
 
     def kick(self, encl: Encl) -> None:
         """The inter-processor interrupt: every other processor in this enclave leaves it by an AEX."""

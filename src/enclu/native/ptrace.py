@@ -36,6 +36,7 @@ SETREGSET = 0x4205
 SEIZE = 0x4206
 INTERRUPT = 0x4207
 LISTEN = 0x4208
+PEEKSIGINFO = 0x4209
 GETSIGMASK = 0x420A
 SETSIGMASK = 0x420B
 
@@ -244,6 +245,18 @@ class SigInfo:
     def set(self, tid: int) -> None:
         """PTRACE_SETSIGINFO."""
         ptrace(SETSIGINFO, tid, 0, self.pointer)
+
+
+_peek_args = struct.Struct("<QIi")
+_PEEKED = 32
+
+
+def queued_signals(tid: int) -> list[int]:
+    """Signals that wait for this thread alone, among them those of its own faults (PTRACE_PEEKSIGINFO)."""
+    args = ctypes.create_string_buffer(_peek_args.pack(0, 0, _PEEKED), _peek_args.size)
+    infos = ctypes.create_string_buffer(_PEEKED * SIGINFO_SIZE)
+    count = ptrace(PEEKSIGINFO, tid, ctypes.addressof(args), ctypes.addressof(infos))
+    return [int(_siginfo_head.unpack_from(infos, i * SIGINFO_SIZE)[0]) for i in range(count)]
 
 
 _vm_readv = _libc.process_vm_readv

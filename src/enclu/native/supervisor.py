@@ -61,8 +61,8 @@ class Supervisor:
         self.interceptor = Interceptor(self)
         self._early: dict[int, int] = {}
         """First stops of children whose parents' events have not come yet."""
-        self.deferred: list[tuple[Thread, int]] = []
-        """Stops that are still to be looked at, of threads that were stopped for another reason first."""
+        self.deferred: dict[int, int] = {}
+        """Stops that are still to be looked at, in the order in which they came: wait statuses by tid."""
         self._slots = memoryview(mmap.mmap(-1, MAX_THREADS * SLOT_SIZE))
         self._free_slots = list(range(MAX_THREADS - 1, -1, -1))
         self._cpu = self._choose_cpu() if pin else -1
@@ -88,6 +88,7 @@ class Supervisor:
     def _forget(self, thread: Thread) -> None:
         if self.threads.pop(thread.tid, None) is None:
             return
+        self.deferred.pop(thread.tid, None)
         if thread.mode.enclave:
             shut_down(thread)
         process = thread.process
@@ -122,21 +123,36 @@ class Supervisor:
         """Supervise until the last process is gone; the first one's wait status."""
         while self.threads or self._early:
             if self.deferred:
-                thread, status = self.deferred.pop(0)
-                if thread.tid not in self.threads:
-                    continue
-                tid = thread.tid
-                halt.restore_info(thread)
+                tid = next(iter(self.deferred))
+                status = self.deferred.pop(tid)
+                halt.restore_info(self.threads[tid])
             else:
                 try:
                     tid, status = os.waitpid(-1, ptrace.WALL)
                 except ChildProcessError:
                     break
-                if status == SIGILL_STOP and self._transition(tid):
-                    continue
+            if len(self.threads) > 1:
+                known = tid in self.threads
+                self._collect()
+                if known and tid not in self.threads:
+                    continue  # its end has just been collected
+            if status == SIGILL_STOP and self._transition(tid):
+                continue
             self._dispatch(tid, status)
         assert self.exit_status is not None
         return self.exit_status
+
+    def _collect(self) -> None:
+        """Queue every stop that there is: waitpid favours the oldest threads, and would starve others of their turn."""
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                tid, status = os.waitpid(-1, ptrace.WALL | os.WNOHANG)
+                if tid == 0:
+                    return
+                if tid in self.threads and os.WIFSTOPPED(status):
+                    self.deferred[tid] = status
+                else:
+                    self._dispatch(tid, status)
 
     def _transition(self, tid: int) -> bool:
         """The hot path: EENTER, ERESUME or EEXIT at a known ENCLU.  False, with nothing changed, for all else.
@@ -352,7 +368,7 @@ class Supervisor:
         if status >> 16 == ptrace.Event.STOP and status >> 8 & 0xFF == signal.SIGTRAP:
             thread.resume()
         else:
-            self.deferred.append((thread, status))
+            self.deferred[tid] = status
         parent.resume()
 
     def _hide_enclaves(self, thread: Thread) -> None:
