@@ -139,7 +139,13 @@ class Interceptor:
         if fd < 0:
             finish(thread, fd)
             return
-        ours = os.open(f"/proc/{thread.tid}/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            ours = os.open(f"/proc/{thread.tid}/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            self.sup.message(f"cannot open what stands for {path}: {error.strerror}")
+            inject(thread, NR["close"], fd)
+            finish(thread, -errno.ENFILE)
+            return
         status = os.fstat(ours)
         file = (status.st_dev, status.st_ino)
         if path == CPUINFO:
@@ -276,7 +282,8 @@ class Interceptor:
             encl = self.enclaves.get(file) if file else None
         mm = thread.space.mm
         if encl is None:
-            patch = prot & PROT_EXEC and fd >= 0 and not flags & MAP_ANONYMOUS
+            # Not a shared mapping: what is patched there would be written into the file.
+            patch = prot & PROT_EXEC and fd >= 0 and not flags & MAP_ANONYMOUS and flags & MAP_TYPE == MAP_PRIVATE
             over = flags & MAP_FIXED and mm.overlaps(address, length)
             if not patch and not over:
                 thread.resume()
