@@ -12,6 +12,7 @@ ANY = ("signal", "vdso", "mm-handler")
 PROGRAMS: dict[str, tuple[str, ...]] = {
     "aex_interrupt": ANY,
     "bad_eenter": ("vdso",),
+    "cpuid_bytes": ANY,
     "edmm": ("vdso",),
     "exec_from_thread": ANY,
     "exinfo": ("vdso",),
