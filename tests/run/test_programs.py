@@ -22,6 +22,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "mm_handler": ("mm-handler",),
     "nested_handler": ("vdso",),
     "oversubscribe": ("vdso",),
+    "own_seccomp": ANY,
     "own_sigsegv": ANY,
     "report_key": ANY,
     "signal_fault": ANY,
