@@ -12,6 +12,7 @@ ANY = ("signal", "vdso", "mm-handler")
 PROGRAMS: dict[str, tuple[str, ...]] = {
     "aex_interrupt": ANY,
     "bad_eenter": ("vdso",),
+    "cpuid_bytes": ANY,
     "edmm": ("vdso",),
     "evict_across_processes": ANY,
     "exec_from_thread": ANY,
@@ -24,6 +25,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "mm_handler": ("mm-handler",),
     "nested_handler": ("vdso",),
     "oversubscribe": ("vdso",),
+    "own_seccomp": ANY,
     "own_sigsegv": ANY,
     "report_key": ANY,
     "signal_fault": ANY,

@@ -42,6 +42,8 @@ def host(leaf: int, subleaf: int) -> tuple[int, int, int, int]:
     return out[0], out[1], out[2], out[3]
 
 
+_SCANNER = 2
+"""Part of the names of what is kept: raised when `cpuid_scan` would find something else in the same file."""
 _KEPT = 1024
 """Files in the cache directory, at most; the oldest go when there are more."""
 
@@ -77,7 +79,7 @@ _known: dict[str, list[int]] = {}
 
 def _sites_in(fd: int) -> list[int]:
     status = os.fstat(fd)
-    name = f"{status.st_dev:x}-{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
+    name = f"{_SCANNER}-{status.st_dev:x}-{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
     if name in _known:
         return _known[name]
     found: list[int] = []

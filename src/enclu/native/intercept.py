@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from enclu.linux import procfs
 from enclu.linux.ioctl import sgx_ioctl
 from enclu.linux.uapi import SGX_MAGIC
-from enclu.native import cpuid, seccomp, signals
+from enclu.native import cpuid, ptrace, seccomp, signals
 from enclu.native.address_space import SCRATCH, VDSO_AREA, VDSO_BASE, thread_scratch
 from enclu.native.enclave_memory import MemfdMemory
 from enclu.native.inject import SYNCHRONOUS, finish, inject
@@ -82,6 +82,10 @@ class Interceptor:
 
     def handle(self, thread: Thread) -> None:
         """The thread is about to make a system call that some rule names; resumes it."""
+        if ptrace.event_message(thread.tid) != seccomp.TRACE_DATA:
+            # The program's own filter wants it traced, and to the program nobody traces it.
+            finish(thread, -errno.ENOSYS)
+            return
         thread.space.enclu_sites.clear()
         self._handlers[thread.regs.orig_rax](thread)
 

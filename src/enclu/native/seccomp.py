@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enclu.native.syscalls import NR
 
 RET_TRACE = 0x7FF00000
+TRACE_DATA = 0x0567
+"""SECCOMP_RET_DATA of our filters: tells their stops from those that a filter of the program's own asks for."""
 RET_ALLOW = 0x7FFF0000
 AUDIT_ARCH_X86_64 = 0xC000003E
 PR_SET_NO_NEW_PRIVS = 38
@@ -111,7 +113,7 @@ def program(rules: tuple[Rule, ...], own_text: tuple[int, int]) -> bytes:
     emit(_JGE, start & 0xFFFF_FFFF, "", "trace")
     emit(_JGE, end & 0xFFFF_FFFF, "trace", "allow")
     labels["trace"] = len(out)
-    emit(_RET, RET_TRACE)
+    emit(_RET, RET_TRACE | TRACE_DATA)
     labels["allow"] = len(out)
     emit(_RET, RET_ALLOW)
 
