@@ -12,9 +12,11 @@ ANY = ("signal", "vdso", "mm-handler")
 PROGRAMS: dict[str, tuple[str, ...]] = {
     "aex_interrupt": ANY,
     "bad_eenter": ("vdso",),
-    "edmm": ("vdso",),
+    "edmm": ANY,
+    "exception_vectors": ANY,
     "exec_from_thread": ANY,
     "exinfo": ("vdso",),
+    "illegal_instructions": ANY,
     "fork_child": ("vdso",),
     "ioctl_errors": ANY,
     "mask_sync_signals": ("signal", "vdso"),
@@ -22,12 +24,12 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "nested_handler": ("vdso",),
     "oversubscribe": ("vdso",),
     "own_sigsegv": ANY,
+    "page_fault_codes": ANY,
     "report_key": ANY,
     "signal_fault": ANY,
     "sigstop_cont": ANY,
     "state_kept": ANY,
     "threads": ANY,
-    "vdso_fault_vectors": ("vdso",),
     "vfork_spawn_exec": ANY,
 }
 OPTIONS = {"oversubscribe": ("--epc", "4M")}

@@ -276,7 +276,7 @@ class Supervisor:
             regs.rip -= 2
             regs.rax = regs.orig_rax
             regs.orig_rax = ptrace.NO_SYSCALL
-            exceptions.take(self, thread, Fault(6, why="SYSCALL in an enclave"), None)
+            exceptions.take(self, thread, Fault(6, why="SYSCALL in an enclave"), None, at_syscall=True)
             return
         on_exit, thread.on_syscall_exit = thread.on_syscall_exit, None
         if on_exit is not None:
@@ -455,7 +455,7 @@ class Supervisor:
             self._info.get(thread.tid)
             if self._info.code > 0:
                 if signo == signal.SIGTRAP:
-                    regs.rip -= 1  # INT3, the only trap among them
+                    exceptions.undo_trap(thread, self._info.code)
                 thread.halt_status = INTERRUPTED
         exceptions.interrupt(self, thread)
 
