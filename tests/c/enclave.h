@@ -70,6 +70,23 @@ extern uint8_t raw_once_enclu[], raw_once_aep[], raw_direct_enclu[], raw_count_e
 extern uint8_t raw_faulted[]; /* go on here, with RDI, RSI, RDX as mm-handler gives them, to return RAW_FAULTED */
 extern volatile uint64_t raw_aex_count;
 
+/*
+ * One entry, the same for every delivery design: how it ended, and of an exception what the program was told.
+ * `signo`, `code` and `where` (si_addr) are those of the signal, if the design delivered one.
+ */
+struct outcome {
+	unsigned int function; /* EEXIT: left; ERESUME: an exception after an AEX; EENTER: ENCLU itself faulted */
+	int vector, error;
+	uint64_t address;
+	int signo, code;
+	uint64_t where;
+};
+struct outcome attempt(void *tcs, struct request *request, unsigned int leaf);
+bool expect_exit(const char *name, struct outcome got);
+bool expect_fault(const char *name, struct outcome got, unsigned int function, int vector, int error, uint64_t address);
+uint64_t ask(void *tcs, uint64_t op, uint64_t a, uint64_t b, uint64_t c); /* must succeed; its result */
+void drop_frame(void *tcs); /* the enclave gives up its topmost interrupted frame (EDECCSSA) */
+
 /* TAP. ok() returns its condition. */
 bool ok(bool condition, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int done(void);

@@ -49,6 +49,9 @@ raw_faulted:
 	mov %rcx, 40(%r8)
 	mov $2, %eax
 leave:
+	pushf                           /* AC stays as the enclave had it; unaligned accesses are common here */
+	andl $~0x40000, (%rsp)
+	popf
 	pop %rcx
 	pop %r15
 	pop %r14
@@ -76,6 +79,9 @@ vdso_call:
 	push %rax
 	call *%r10
 	add $16, %rsp
+	pushf
+	andl $~0x40000, (%rsp)
+	popf
 	pop %r15
 	pop %r14
 	pop %r13

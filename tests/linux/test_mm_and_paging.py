@@ -8,7 +8,6 @@ from enclu.linux import cpuid, fault, procfs
 from enclu.linux.fault import Resolution
 from enclu.sgx.enclu import execute
 from enclu.sgx.exceptions import Fault, PageFault, Vector
-from enclu.sgx.processor import Access
 from enclu.sgx.structs import SECINFO, EncluLeaf
 from support.memory_processor import BASE, REG_R, World
 
@@ -87,7 +86,7 @@ def test_eaug_adds_a_pending_page_that_only_eaccept_opens(world: World) -> None:
     assert fault.handle(world.mm, Fault(Vector.PF, 6, at)) is Resolution.RESOLVED
     page = world.page(0x9000)
     assert page.pending and page.rwx == 3
-    assert world.mm.hardware_code(at, Access.WRITE) == 0x8007
+    assert world.mm.hardware_code(at, 7) == 0x8007
     cpu = world.processor()
     cpu.regs.rax, cpu.regs.rbx = EncluLeaf.EENTER, BASE
     execute(cpu)
@@ -102,9 +101,9 @@ def test_eaug_adds_a_pending_page_that_only_eaccept_opens(world: World) -> None:
 def test_error_codes_tell_vma_from_epcm(world: World) -> None:
     mm = world.mm
     mm.mprotect(BASE + 0x6000, 0x1000, 1)
-    assert mm.hardware_code(BASE + 0x6000, Access.WRITE) == 0x7
+    assert mm.hardware_code(BASE + 0x6000, 7) == 0x7
     world.page(0x7000).rwx = REG_R & 7
-    assert mm.hardware_code(BASE + 0x7000, Access.WRITE) == 0x8007
+    assert mm.hardware_code(BASE + 0x7000, 6) == 0x8007
 
 
 def crowded() -> World:

@@ -87,9 +87,10 @@ def enclave_environment(work: Path) -> dict[str, str]:
 def library(work: Path) -> list[Path]:
     """Objects of the programs' host library."""
     objects = []
-    for source in (C_SOURCES / "loader.c", C_SOURCES / "raw.S"):
+    includes = ("-I", C_SOURCES, "-I", ROOT / "src" / "enclu" / "include")
+    for source in (C_SOURCES / "loader.c", C_SOURCES / "attempt.c", C_SOURCES / "raw.S"):
         objects.append(work / (source.name + ".o"))
-        compile_c("-g", "-O1", "-Wall", "-Wextra", "-Werror", "-I", C_SOURCES, "-c", source, "-o", objects[-1])
+        compile_c("-g", "-O1", "-Wall", "-Wextra", "-Werror", *includes, "-c", source, "-o", objects[-1])
     return objects
 
 

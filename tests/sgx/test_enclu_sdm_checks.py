@@ -162,7 +162,7 @@ def test_aex_leaves_df_and_saves_tf_as_zero(world: World, cpu: MemoryProcessor) 
 
 
 @pytest.mark.parametrize(
-    ("vector", "rf"), [(Vector.UD, RF), (Vector.PF, RF), (Vector.DB, 0), (Vector.BP, 0), (None, 0)]
+    ("vector", "rf"), [(Vector.UD, RF), (Vector.PF, RF), (Vector.DB, 0), (Vector.BP, RF), (None, 0)]
 )
 def test_aex_saves_rf_as_the_exception_would_push_it(
     world: World, cpu: MemoryProcessor, vector: Vector | None, rf: int

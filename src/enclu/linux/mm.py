@@ -33,6 +33,11 @@ FAULT_AROUND = 256
 TASK_SIZE = (1 << 47) - PAGE_SIZE
 
 
+def access_of(code: int) -> Access:
+    """The kind of access that a page-fault error code tells."""
+    return Access.WRITE if code & PFEC.W else Access.FETCH if code & PFEC.I else Access.READ
+
+
 class VMA:
     """A mapping of an enclave: [start, end), PROT_* and the enclave; None in a forked child.
 
@@ -202,17 +207,22 @@ class MM:
         if epc is None or page is None or vma.prot & ~page.max_prot:  # as sgx_vma_fault() would find it
             raise PageFault(address, PFEC.U | access, "page not present")
         if not vma.prot & NEEDS[access]:
-            raise PageFault(address, PFEC.P | PFEC.U | access, "the VMA forbids it")
+            present = PFEC.P if vma.prot else 0  # PROT_NONE: no translation at all
+            raise PageFault(address, present | PFEC.U | access, "the VMA forbids it")
         return epc
 
-    def hardware_code(self, address: int, access: Access) -> int:
-        """The error code that SGX hardware pushes for a refused enclave access (SDM 3A section 4.7)."""
+    def hardware_code(self, address: int, code: int) -> int:
+        """The error code that SGX hardware pushes where the page tables made from VMA and EPCM refused with `code`.
+
+        SDM 3A section 4.7.  Of ordinary memory, `code` is right as it is.
+        """
+        access = access_of(code)
         try:
             epc = self.translate(address, access)
         except PageFault as fault:
             return fault.error_code
         if epc is None:
-            return int(PFEC.U) | access
+            return code
         return int(PFEC.P | PFEC.U | PFEC.SGX) | access
 
     @staticmethod

@@ -9,7 +9,8 @@ from enclu.linux.fault import Resolution
 from enclu.sgx.exceptions import Fault, Vector
 
 SI_KERNEL = 0x80
-ILL_ILLOPN, FPE_INTDIV, BUS_ADRALN, BUS_ADRERR, SEGV_MAPERR, SEGV_ACCERR, TRAP_TRACE = 2, 1, 1, 2, 1, 2, 2
+ILL_ILLOPN, FPE_INTDIV, FPE_FLTINV, BUS_ADRALN, BUS_ADRERR = 2, 1, 7, 1, 2
+SEGV_MAPERR, SEGV_ACCERR, TRAP_TRACE = 1, 2, 2
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,11 @@ class Signal:
     address: int = 0
 
 
-def signal_of(fault: Fault, resolution: Resolution | None, rip: int, native_code: int | None = None) -> Signal:
+def signal_of(fault: Fault, resolution: Resolution | None, rip: int) -> Signal:
     """The signal for `fault` at `rip`, after any AEX.
 
-    `resolution` is the page fault handler's verdict, `native_code` the si_code of the same exception as the host
-    kernel reported it, which alone tells the kinds of floating-point exceptions apart.
+    `resolution` is the page fault handler's verdict.  Every floating-point exception looks like an invalid operation:
+    the kernel judges by the synthetic FSW or MXCSR.
     """
     vector = fault.vector
     if vector == Vector.PF:
@@ -38,7 +39,7 @@ def signal_of(fault: Fault, resolution: Resolution | None, rip: int, native_code
     if vector == Vector.DE:
         return Signal(signal.SIGFPE, FPE_INTDIV, rip)
     if vector in (Vector.MF, Vector.XM):
-        return Signal(signal.SIGFPE, native_code or SI_KERNEL, rip)
+        return Signal(signal.SIGFPE, FPE_FLTINV, rip)
     if vector == Vector.BP:
         return Signal(signal.SIGTRAP, SI_KERNEL)
     if vector == Vector.DB:

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 
 from enclu.linux import fault as vm_fault
 from enclu.linux.fault import Resolution
-from enclu.linux.traps import signal_of
+from enclu.linux.mm import access_of
+from enclu.linux.traps import TRAP_TRACE, signal_of
 from enclu.native import ptrace, signals
+from enclu.native.inject import inject
 from enclu.native.native_fault import error_code, exception_of
+from enclu.native.syscalls import NR
+from enclu.sgx import inside
 from enclu.sgx.aex import aex
+from enclu.sgx.enclu.enter import RFLAGS_TF
 from enclu.sgx.exceptions import PFEC, Fault, Vector
-from enclu.sgx.processor import Access
 
 if TYPE_CHECKING:
     from enclu.native.supervisor import Supervisor
@@ -20,12 +24,17 @@ if TYPE_CHECKING:
 
 NEVER_FIXED_UP = (Vector.DB, Vector.BP)
 """They stay signals, for debuggers."""
+INT_3 = b"\xcd\x03"
+"""The long form of INT3."""
 
 
-def take(sup: Supervisor, thread: Thread, fault: Fault, native: ptrace.SigInfo | None) -> None:
+def take(
+    sup: Supervisor, thread: Thread, fault: Fault, native: ptrace.SigInfo | None, at_syscall: bool = False
+) -> None:
     """Handle an exception of an enclave or of ENCLU: AEX, kernel, delivery design, signal; then resume.
 
-    `native` is the siginfo if the host processor itself raised the exception.
+    `native` is the siginfo if the host processor itself raised the exception; `at_syscall` says that the thread is
+    at a system call stop.
     """
     in_enclave = thread.mode.enclave
     if in_enclave:
@@ -38,7 +47,7 @@ def take(sup: Supervisor, thread: Thread, fault: Fault, native: ptrace.SigInfo |
     if fault.vector == Vector.PF:
         if native is not None and in_enclave and not vm_fault.handle_address(thread.space.mm, fault.address):
             fault.error_code = error_code(thread)
-            if thread.space.mm.granted(fault.address, _access(fault.error_code)):
+            if thread.space.mm.granted(fault.address, access_of(fault.error_code)):
                 resolution = Resolution.RESOLVED
             else:
                 _correct_exinfo(thread, fault)
@@ -61,10 +70,13 @@ def take(sup: Supervisor, thread: Thread, fault: Fault, native: ptrace.SigInfo |
         thread.resume()
         return
     sup.stats.signals += 1
-    what = signal_of(fault, resolution, regs.rip, native.code if native else None)
+    what = signal_of(fault, resolution, regs.rip)
     info = ptrace.SigInfo.fault(what.signo, what.code, what.address)
     regs.orig_rax = ptrace.NO_SYSCALL
     thread.store()
+    if at_syscall:
+        # On to a stop that a signal can be delivered from: here one would only be sent, without its siginfo.
+        inject(thread, NR["getpid"])
     signals.deliver_fault(thread, info, (fault.vector, fault.error_code, fault.address))
 
 
@@ -74,15 +86,10 @@ def _presumed_code(thread: Thread, address: int) -> int:
     return int(PFEC.U | fetch)
 
 
-def _access(code: int) -> Access:
-    """The kind of access that a page-fault error code tells."""
-    return Access.WRITE if code & PFEC.W else Access.FETCH if code & PFEC.I else Access.READ
-
-
 def _correct_exinfo(thread: Thread, fault: Fault) -> None:
     """Add the SGX bit where the EPCM refused, and put the exact code into EXINFO of the frame just filled."""
     mm = thread.space.mm
-    fault.error_code = mm.hardware_code(fault.address, _access(fault.error_code))
+    fault.error_code = mm.hardware_code(fault.address, fault.error_code)
     gprsgx = thread.mode.gprsgx
     page = mm.resident(gprsgx)
     if page is not None and page.secs is not None and page.secs.miscselect & 1:
@@ -99,10 +106,12 @@ def signal_stop(sup: Supervisor, thread: Thread, signo: int) -> None:
         fault = exception_of(thread, signo, info)
     if fault is not None:
         if thread.mode.enclave:
-            base, size = thread.mode.elrange
-            if not base <= thread.regs.rip < base + size and fault.vector not in NEVER_FIXED_UP:
-                fault = Fault(Vector.GP, why="instruction fetch outside ELRANGE in enclave mode")
-            take(sup, thread, fault, info)
+            raised = _in_enclave(thread, fault, info.code)
+            if raised is None:
+                thread.store()
+                thread.resume()
+            else:
+                take(sup, thread, raised, info)
             return
         if fault.vector == Vector.PF and vm_fault.handle_address(thread.space.mm, fault.address):
             thread.resume()
@@ -111,7 +120,7 @@ def signal_stop(sup: Supervisor, thread: Thread, signo: int) -> None:
             return
         if fault.vector == Vector.PF and thread.space.mm.find_vma(fault.address) is not None:
             fault.error_code = error_code(thread)
-            if thread.space.mm.granted(fault.address, _access(fault.error_code)):
+            if thread.space.mm.granted(fault.address, access_of(fault.error_code)):
                 thread.resume()
             else:
                 signals.deliver_fault(thread, info, (fault.vector, fault.error_code, fault.address))
@@ -124,6 +133,40 @@ def signal_stop(sup: Supervisor, thread: Thread, signo: int) -> None:
     if signo != signal.SIGSTOP:
         sup.stats.async_signals += 1
     signals.deliver_sent(thread, signo)
+
+
+def _in_enclave(thread: Thread, fault: Fault, code: int) -> Fault | None:
+    """What enclave mode makes of an exception that the host processor raised; None: nothing, the thread goes on.
+
+    `code` is the siginfo's: it tells the kinds of #DB apart.
+    """
+    base, size = thread.mode.elrange
+    regs = thread.regs
+    if fault.vector == Vector.BP:
+        undo_trap(thread, code)
+        return fault if inside.opted_in(thread) else Fault(Vector.UD, why="INT3 after an opt-out entry")
+    if fault.vector == Vector.DB:
+        if code != TRAP_TRACE or inside.opted_in(thread):
+            return fault
+        undo_trap(thread, code)
+        return None
+    if not base <= regs.rip < base + size:
+        return Fault(Vector.GP, why="instruction fetch outside ELRANGE in enclave mode")
+    if fault.vector == Vector.GP and inside.illegal(thread.space.peek(regs.rip, inside.MAX_LENGTH)):
+        return Fault(Vector.UD, why="instruction illegal in an enclave")
+    return fault
+
+
+def undo_trap(thread: Thread, code: int) -> None:
+    """Go back before INT3 or INT1, which trapped, or undo a POPF that set TF where it has no effect."""
+    regs = thread.regs
+    if code == TRAP_TRACE:
+        if not inside.opted_in(thread):
+            regs.rflags &= ~RFLAGS_TF
+    elif thread.space.peek(regs.rip - 2, 2) == INT_3:
+        regs.rip -= 2
+    else:
+        regs.rip -= 1
 
 
 def interrupt(sup: Supervisor, thread: Thread) -> None:

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 STOP_SIGNALS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 INTERRUPTED = ptrace.Event.STOP << 16 | signal.SIGTRAP << 8 | 0x7F
 """Wait status of a thread that PTRACE_INTERRUPT stopped."""
-SYSCALL_SIZE, INT3_SIZE = 2, 1
-SI_KERNEL = 0x80
+SYSCALL_SIZE = 2
 
 
 def restore_info(thread: Thread) -> None:
@@ -168,7 +167,7 @@ class Halter:
             return
         if thread.kept_info is not None:
             info = ptrace.SigInfo.of(thread.kept_info)
-            if info.signo == signal.SIGTRAP and info.code == SI_KERNEL:
-                thread.regs.rip -= INT3_SIZE  # a trap, but one that can come again
+            if info.signo == signal.SIGTRAP and info.code > 0:
+                exceptions.undo_trap(thread, info.code)
                 thread.kept_info, thread.halt_status = None, INTERRUPTED
         exceptions.interrupt(self._sup, thread)

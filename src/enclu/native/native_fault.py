@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 SI_KERNEL = 0x80
 _FPE_INTDIV = 1
 _BUS_ADRALN = 1
+_X87 = bytes.fromhex("9b d8 d9 da db dc dd de df")
+"""First opcode bytes of x87 instructions."""
+_PREFIXES = bytes([0x26, 0x2E, 0x36, 0x3E, *range(0x40, 0x50), 0x64, 0x65, 0x66, 0x67])
 X87_ES = 1 << 7
 """Exception summary bit of the x87 status word."""
 FRAME_UC = 8
@@ -49,8 +52,7 @@ def exception_of(thread: Thread, signo: int, info: ptrace.SigInfo) -> Fault | No
     if signo == signal.SIGFPE:
         if code == _FPE_INTDIV:
             return Fault(Vector.DE)
-        status = int.from_bytes(thread.xsave()[2:4], "little")
-        return Fault(Vector.MF if status & X87_ES else Vector.XM)
+        return Fault(Vector.MF if _is_x87(thread) else Vector.XM)
     if signo == signal.SIGBUS:
         if code == SI_KERNEL:
             return Fault(Vector.SS)
@@ -58,6 +60,19 @@ def exception_of(thread: Thread, signo: int, info: ptrace.SigInfo) -> Fault | No
     if signo == signal.SIGTRAP:
         return Fault(Vector.BP) if code == SI_KERNEL else Fault(Vector.DB)
     return None
+
+
+def _is_x87(thread: Thread) -> bool:
+    """The floating-point exception is #MF: at an x87 instruction, or a pending one of x87 at another (MMX, WAIT).
+
+    Both status words may tell of an exception: MXCSR's flags are sticky, and those of an AEX synthetic.
+    """
+    code = thread.space.peek(thread.regs.rip, 15).lstrip(_PREFIXES)
+    if code and code[0] in _X87:
+        return True
+    image = thread.xsave()
+    mxcsr = int.from_bytes(image[24:26], "little")
+    return bool(image[2] & X87_ES) and not mxcsr & 0x3F & ~(mxcsr >> 7)
 
 
 def error_code(thread: Thread) -> int:

@@ -300,7 +300,7 @@ class Supervisor:
             regs.rip -= 2
             regs.rax = regs.orig_rax
             regs.orig_rax = ptrace.NO_SYSCALL
-            exceptions.take(self, thread, Fault(6, why="SYSCALL in an enclave"), None)
+            exceptions.take(self, thread, Fault(6, why="SYSCALL in an enclave"), None, at_syscall=True)
             return
         on_exit, thread.on_syscall_exit = thread.on_syscall_exit, None
         if on_exit is not None:

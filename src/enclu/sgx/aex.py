@@ -1,4 +1,4 @@
-"""Asynchronous enclave exit.  SDM 3D chapter 36 (section 36.4 in the flow's order; tables of EXITINFO and EXINFO)."""
+"""Asynchronous enclave exit.  SDM 3D chapter 37 (section 37.4 in the flow's order; tables of EXITINFO and EXINFO)."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _AEP = TCS.offset("AEP")
 _FLAGS = TCS.offset("FLAGS")
 _TF, _RF = 1 << 8, 1 << 16
 RFLAGS_CLEARED = 0x8D5 | _RF
-"""CF PF AF ZF SF OF and RF: zero in the synthetic state (SDM 3D table 36-1); DF and the others stay."""
-_TRAPS = (Vector.DB, Vector.BP)
-"""Exceptions that do not set RF in the image of RFLAGS that they push (SDM 3B section 18.3.1.1)."""
+"""CF PF AF ZF SF OF and RF: zero in the synthetic state (SDM 3D table 37-1); DF and the others stay."""
+_TRAPS = (Vector.DB,)
+"""Exceptions that do not set RF in the RFLAGS that they push (SDM 3B section 18.3.1.1).  In an enclave INT3 faults."""
 
 
 def exit_info(fault: Fault | None, miscselect: int) -> int:
@@ -65,7 +65,7 @@ def aex(cpu: Processor, fault: Fault | None) -> None:
     _GPRS.pack_into(frame, _GPRSGX_AT, *(getattr(regs, name) for name in GPR_NAMES))
     rflags = regs.rflags
     rf = _RF if fault is not None and fault.vector not in _TRAPS else 0
-    GPRSGX.put(frame, "RFLAGS", rflags & ~_TF | rf, _GPRSGX_AT)  # TF saved as 0: SDM 3D section 39.2.4
+    GPRSGX.put(frame, "RFLAGS", rflags & ~_TF | rf, _GPRSGX_AT)  # TF saved as 0: SDM 3D section 40.2.4
     GPRSGX.put(frame, "RIP", regs.rip, _GPRSGX_AT)
     GPRSGX.put(frame, "FSBASE", regs.fs_base, _GPRSGX_AT)
     GPRSGX.put(frame, "GSBASE", regs.gs_base, _GPRSGX_AT)
@@ -78,7 +78,7 @@ def aex(cpu: Processor, fault: Fault | None) -> None:
             fault.address &= ~0xFFF
     image = cpu.xsave()
     xsave.save(image, secs.xfrm, first.data)
-    xsave.initialise(image, secs.xfrm)
+    xsave.synthesise(image, secs.xfrm, None if fault is None else fault.vector)
     cpu.xrstor(image)
 
     tcs = free_tcs(cpu)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from enclu.sgx.exceptions import Vector
+
 COMPONENTS = {2: (576, 256)}
 """Component number -> (offset, size) beyond x87 and SSE.  Only AVX lies at the same place on every processor."""
 HEADER = 512
 MXCSR_INIT, FCW_INIT = 0x1F80, 0x37F
+SYNTHETIC_FCW, SYNTHETIC_MXCSR = 0x37F, 0x1FB0
+SYNTHETIC_MF, SYNTHETIC_XM = (0x37E, 0x8081), 0x1F01
+"""Instead after #MF (FCW and FSW) and #XM (MXCSR): what an unmasked invalid operation leaves."""
 _X87 = ((0, 24), (32, 160))
 """Byte ranges of the legacy region that belong to x87; MXCSR is at 24, XMM at 160..415."""
 
@@ -28,7 +33,7 @@ def save(image: bytearray, xfrm: int, area: memoryview) -> None:
 
 
 def initialise(image: bytearray, xfrm: int) -> None:
-    """Put the components of `xfrm` into their initial state, others left alone (the synthetic state of an AEX)."""
+    """Put the components of `xfrm` into their initial state, others left alone."""
     bv = int.from_bytes(image[HEADER : HEADER + 8], "little")
     if xfrm & 1:
         image[0:24] = FCW_INIT.to_bytes(2, "little") + bytes(22)
@@ -40,6 +45,15 @@ def initialise(image: bytearray, xfrm: int) -> None:
         if xfrm >> number & 1 and offset + length <= len(image):
             image[offset : offset + length] = bytes(length)
     image[HEADER : HEADER + 8] = (bv & ~xfrm).to_bytes(8, "little")
+
+
+def synthesise(image: bytearray, xfrm: int, vector: int | None) -> None:
+    """Load the synthetic state of an AEX for an exception, or None (SDM 3D table 37-1)."""
+    initialise(image, xfrm)
+    fcw, fsw = SYNTHETIC_MF if vector == Vector.MF else (SYNTHETIC_FCW, 0)
+    image[0:4] = fcw.to_bytes(2, "little") + fsw.to_bytes(2, "little")
+    image[24:28] = (SYNTHETIC_XM if vector == Vector.XM else SYNTHETIC_MXCSR).to_bytes(4, "little")
+    image[HEADER] |= 3
 
 
 def restore(image: bytearray, xfrm: int, area: memoryview) -> None:

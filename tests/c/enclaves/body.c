@@ -1,9 +1,10 @@
 /* The test enclave: does one request per entry. */
 #include "requests.h"
 
-extern uint8_t encl_base[], encl_ssa[], encl_dynamic_entry[];
+extern uint8_t encl_base[], encl_ssa[], encl_dynamic_entry[], encl_instructions[];
 void encl_state(const struct state *in, volatile uint32_t *flag, struct state *out, uint32_t avx);
 void encl_body(struct request *request, uint64_t cssa, uint8_t *tcs);
+uint64_t encl_call(uint64_t address, uint64_t rax, uint64_t rcx, uint64_t rdx);
 
 struct secinfo {
 	uint64_t flags;
@@ -149,6 +150,18 @@ void encl_body(struct request *request, uint64_t cssa, uint8_t *tcs)
 		break;
 	case OP_JUMP:
 		((void (*)(void))request->a)();
+		break;
+	case OP_ENCLU:
+		request->result = enclu(request->a, (void *)request->b, request->c, request->d);
+		break;
+	case OP_EDECCSSA:
+		enclu(9, 0, 0, 0);
+		if (request->a)
+			__asm__ volatile("ud2");
+		break;
+	case OP_INSTRUCTION:
+		request->rip = (uint64_t)encl_instructions + 32 * request->a;
+		request->result = encl_call(request->rip, request->b, request->c, request->d);
 		break;
 	}
 }

@@ -153,6 +153,85 @@ encl_state:
 	pop %rbx
 	ret
 
+/* uint64_t encl_call(address RDI, rax RSI, rcx RDX, rdx RCX) */
+	.globl encl_call
+encl_call:
+	push %rbx
+	mov %rsi, %rax
+	xchg %rdx, %rcx
+	call *%rdi
+	pop %rbx
+	ret
+
+/* enum instruction, 32 bytes each. They may change RAX, RCX, RDX, RBX, RDI and R11. */
+	.macro INSN code:vararg
+	.balign 32
+	\code
+	ret
+	.endm
+
+	.globl encl_instructions
+	.balign 32
+encl_instructions:
+	INSN in %dx, %al
+	INSN out %al, %dx
+	INSN insb
+	INSN outsb
+	INSN int $0x2e
+	INSN .byte 0xcd, 3
+	INSN int $0x80
+	INSN sysenter
+	INSN rdpmc
+	INSN hlt
+	INSN cli
+	INSN rdtsc
+	INSN cpuid
+	INSN syscall
+	INSN int3
+	INSN .byte 0x66, 0x0f, 0x01, 0xd7
+	INSN sgdt (%rax)
+	INSN str %eax
+	INSN smsw %eax
+	.balign 32
+	mov %ss, %eax
+	mov %eax, %ss
+	ret
+	.balign 32
+	push %fs
+	pop %fs
+	ret
+	INSN .byte 0x48, 0x0f, 0xb2, 0x08
+	.balign 32
+	mov %cs, %eax
+	lea 1f(%rip), %rdi
+	push %rax
+	push %rdi
+	lretq
+1:	ret
+	.balign 32
+	pushf
+	orl $0x40000, (%rsp)
+	popf
+	mov 1(%rsp), %eax
+	pushf
+	andl $~0x40000, (%rsp)
+	popf
+	ret
+	.balign 32
+	pushf
+	orl $0x100, (%rsp)
+	popf
+	nop
+	pushf
+	pop %rax
+	ret
+	INSN ldmxcsr (%rax)
+	.balign 32
+	push %rax
+	stmxcsr (%rsp)
+	pop %rax
+	ret
+
 	.section .ssa, "aw", @progbits
 	.balign 4096
 	.globl encl_ssa

@@ -29,6 +29,41 @@ enum request_op {
 	OP_FIX_RIP,     /* at CSSA > 0: the interrupted frame's RIP += a; the frame's facts come back */
 	OP_BASE,        /* result = base address */
 	OP_JUMP,        /* call the code at a */
+	OP_ENCLU,       /* EAX a, RBX b, RCX c, RDX d; result = RAX */
+	OP_EDECCSSA,    /* then UD2 if a */
+	OP_INSTRUCTION, /* a: enum instruction, with RAX b, RCX c, RDX d; result = RAX; rip = its address */
+};
+
+/* Instructions that behave differently, or not at all, in an enclave: encl_instructions in entry.S, in this order. */
+enum instruction {
+	INSN_IN,
+	INSN_OUT,
+	INSN_INSB,
+	INSN_OUTSB,
+	INSN_INT_2E,
+	INSN_INT_3,        /* the two-byte form */
+	INSN_INT_80,
+	INSN_SYSENTER,
+	INSN_RDPMC,
+	INSN_HLT,
+	INSN_CLI,
+	INSN_RDTSC,
+	INSN_CPUID,
+	INSN_SYSCALL,
+	INSN_INT3,
+	INSN_ENCLU_66,     /* ENCLU with an operand-size prefix */
+	INSN_SGDT,         /* to RAX */
+	INSN_STR,
+	INSN_SMSW,
+	INSN_MOV_SS,       /* SS := SS */
+	INSN_POP_FS,       /* FS := FS */
+	INSN_LSS,          /* SS:RCX := from RAX */
+	INSN_FAR_RETURN,   /* to the next instruction */
+	INSN_UNALIGNED,    /* an unaligned read from the stack with RFLAGS.AC */
+	INSN_POPF_TF,      /* POPF with TF; result: RFLAGS */
+	INSN_LDMXCSR,      /* MXCSR := [RAX] */
+	INSN_STMXCSR,      /* RAX := MXCSR */
+	INSN_COUNT
 };
 
 struct request {

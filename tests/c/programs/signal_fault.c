@@ -73,7 +73,7 @@ int main(void)
 	ok(!leaked, "no secret in the signal frame");
 	expect("division by zero", (struct request){ .op = OP_DIV0 }, SIGFPE, 0, 0);
 	expect("non-canonical address", (struct request){ .op = OP_GP }, SIGSEGV, 13, 0);
-	expect("INT3", (struct request){ .op = OP_INT3 }, SIGTRAP, 3, 0);
+	expect("INT3, which is #UD after an opt-out entry", (struct request){ .op = OP_INT3 }, SIGILL, 6, 0);
 	expect("read of a hole", (struct request){ .op = OP_READ, .a = (uint64_t)hole + 8 }, SIGSEGV, 14, 4);
 	ok_eq(address, (uint64_t)hole, "CR2 has the page only");
 	expect("write of a hole", (struct request){ .op = OP_WRITE, .a = (uint64_t)hole }, SIGSEGV, 14, 6);

@@ -1,0 +1,125 @@
+/* Entering an enclave in the way that the delivery design at hand is made for, and telling how the entry ended. */
+#include "enclave.h"
+
+#include "enclu_sgx.h"
+
+static enum { UNKNOWN, VDSO, MM_HANDLER, SIGNAL } design;
+static __thread struct outcome *waiting;
+
+/* The design `signal`: what the vDSO or a registered handler would be told comes from the signal's frame. */
+static void on_fault(int signo, siginfo_t *info, void *context)
+{
+	greg_t *r = ((ucontext_t *)context)->uc_mcontext.gregs;
+	struct outcome *outcome = waiting;
+
+	__asm__ volatile("pushf; andl $~0x40000, (%%rsp); popf" : : : "cc", "memory");
+	if (!outcome) {
+		printf("Bail out! signal %d at %#llx outside an attempt, address %p\n", signo, r[REG_RIP], info->si_addr);
+		fflush(stdout);
+		_exit(99);
+	}
+	*outcome = (struct outcome){ .function = ERESUME, .vector = r[REG_TRAPNO], .error = r[REG_ERR], .signo = signo,
+		.code = info->si_code, .where = (uint64_t)info->si_addr };
+	if (outcome->vector == 14)
+		outcome->address = r[REG_CR2];
+	if (r[REG_RIP] == (greg_t)raw_once_enclu) {
+		outcome->function = r[REG_RAX];
+		r[REG_RIP] = (greg_t)raw_faulted;
+	}
+}
+
+static void find_design(void)
+{
+	static const int faults[] = { SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV };
+	struct enclu_sgx_mm_handler handler = { .handler = (uint64_t)raw_faulted };
+	int fd;
+
+	if (vdso_symbol("__vdso_sgx_enter_enclave")) {
+		design = VDSO;
+		return;
+	}
+	fd = open("/dev/sgx_enclave", O_RDWR | O_CLOEXEC);
+	design = ioctl(fd, ENCLU_SGX_IOC_REGISTER_MM_HANDLER, &handler) ? SIGNAL : MM_HANDLER;
+	close(fd);
+	for (int i = 0; design == SIGNAL && i < 5; i++)
+		handle(faults[i], on_fault);
+}
+
+struct outcome attempt(void *tcs, struct request *request, unsigned int leaf)
+{
+	struct outcome outcome = { 0 };
+	struct sgx_enclave_run run;
+	struct raw_fault fault;
+	int result;
+
+	if (design == UNKNOWN)
+		find_design();
+	switch (design) {
+	case VDSO:
+		vdso_enter(tcs, request, leaf, &run);
+		outcome.function = run.function;
+		if (run.function != EEXIT) {
+			outcome.vector = run.exception_vector;
+			outcome.error = run.exception_error_code;
+			outcome.address = run.exception_addr;
+		}
+		break;
+	case MM_HANDLER:
+		outcome.function = EEXIT;
+		if (raw_enter_direct(leaf, tcs, request, &fault) == RAW_FAULTED)
+			outcome = (struct outcome){ .function = fault.leaf, .vector = fault.vector, .error = fault.error,
+				.address = fault.address };
+		break;
+	default:
+		waiting = &outcome;
+		do {
+			result = raw_enter_once(leaf, tcs, request, &fault);
+			leaf = ERESUME; /* an AEX without a signal: an interrupt, or a fault that the kernel resolved */
+		} while (result == RAW_AEX && !outcome.function);
+		waiting = NULL;
+		if (result == RAW_EXITED)
+			outcome.function = EEXIT;
+	}
+	return outcome;
+}
+
+bool expect_exit(const char *name, struct outcome got)
+{
+	bool right = ok(got.function == EEXIT, "%s", name);
+
+	if (!right)
+		printf("# leaf %u, vector %d, error code %#x, address %#llx\n", got.function, got.vector, got.error,
+		       (unsigned long long)got.address);
+	return right;
+}
+
+bool expect_fault(const char *name, struct outcome got, unsigned int function, int vector, int error, uint64_t address)
+{
+	bool right = got.function == function && got.vector == vector && got.error == error && got.address == address;
+
+	if (!ok(right, "%s", name)) {
+		printf("# got leaf %u, vector %d, error code %#x, address %#llx\n", got.function, got.vector, got.error,
+		       (unsigned long long)got.address);
+		printf("# want leaf %u, vector %d, error code %#x, address %#llx\n", function, vector, error,
+		       (unsigned long long)address);
+	}
+	return right;
+}
+
+uint64_t ask(void *tcs, uint64_t op, uint64_t a, uint64_t b, uint64_t c)
+{
+	struct request request = { .op = op, .a = a, .b = b, .c = c };
+	struct outcome outcome = attempt(tcs, &request, EENTER);
+
+	if (outcome.function != EEXIT) {
+		printf("Bail out! request %d: leaf %u, vector %d, error code %#x, address %#llx\n", (int)op, outcome.function,
+		       outcome.vector, outcome.error, (unsigned long long)outcome.address);
+		exit(99);
+	}
+	return request.result;
+}
+
+void drop_frame(void *tcs)
+{
+	ask(tcs, OP_EDECCSSA, 0, 0, 0);
+}
