@@ -7,6 +7,7 @@ again, or a signal whose siginfo is kept.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from enclu.native.inject import ThreadGone, inject, wait_for
 from enclu.native.signals import SYNCHRONOUS_SIGNALS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from enclu.linux.encl import Encl
     from enclu.native.address_space import AddressSpace
@@ -62,7 +63,7 @@ class Halter:
         if thread is not None and thread.space is space and thread.stopped:
             return inject(thread, nr, *arguments)
         for other in list(sup.threads.values()):
-            if other.space is space and other.started and not other.in_vfork:
+            if other.space is space:
                 results: list[int] = []
 
                 def call(halted: Thread, results: list[int] = results) -> None:
@@ -76,22 +77,30 @@ class Halter:
 
     def with_halted(self, thread: Thread, action: Callable[[Thread], None]) -> None:
         """Do something to a thread that may be running.  Nothing is done to one that has ended."""
-        try:
+        with self._surviving(thread):
             if self._halt(thread):
                 action(thread)
                 self._let_go(thread)
+
+    @contextlib.contextmanager
+    def _surviving(self, thread: Thread) -> Iterator[None]:
+        """Whatever is done to a thread that turns out to have ended is void; the caller's own business goes on."""
+        try:
+            yield
         except ThreadGone as gone:
             self._sup.ended(gone.tid, gone.status)
         except ProcessLookupError:
             self._sup.note_lost(thread)
 
     def _halt(self, thread: Thread) -> bool:
-        """Bring it to a stop at which system calls can be injected; False if it is gone."""
+        """Bring it to a stop at which system calls can be injected; False if it is gone or cannot come to one."""
         while True:
             status = self._sup.deferred.pop(thread.tid, None)
             if status is None:
                 if thread.stopped:
                     break  # somebody is at work on it
+                if not self._runs(thread):
+                    return False
                 status = self._interrupted(thread)
             thread.stopped = True
             thread.halt_status = self._settled(thread, status)
@@ -102,6 +111,17 @@ class Halter:
                 return False
         thread.fetch()
         return True
+
+    @staticmethod
+    def _runs(thread: Thread) -> bool:
+        """It has begun, has not ended before the rest of its process, and does not wait in vfork(2)."""
+        if not thread.started or thread.in_vfork:
+            return False
+        try:
+            with open(f"/proc/{thread.tid}/stat", "rb") as stat:
+                return stat.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+        except OSError:
+            return False
 
     @staticmethod
     def _interrupted(thread: Thread) -> int:
