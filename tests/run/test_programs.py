@@ -30,6 +30,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "own_seccomp": ANY,
     "own_sigsegv": ANY,
     "page_fault_codes": ANY,
+    "path_calls": ("vdso",),
     "report_key": ANY,
     "signal_fault": ANY,
     "sigstop_cont": ANY,

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from enclu.linux import procfs
 from enclu.linux.ioctl import sgx_ioctl
 from enclu.linux.uapi import SGX_MAGIC
-from enclu.native import cpuid, ptrace, seccomp, signals
-from enclu.native.address_space import SCRATCH, VDSO_AREA, VDSO_BASE, thread_scratch
+from enclu.native import ptrace, seccomp, signals, text
+from enclu.native.address_space import OWN_TEXT, SCRATCH, thread_scratch
 from enclu.native.enclave_memory import MemfdMemory
 from enclu.native.inject import SYNCHRONOUS, finish, inject
 from enclu.native.syscalls import NR
@@ -49,7 +49,7 @@ class Interceptor:
         self.sup = supervisor
         self.enclaves: dict[File, Encl] = {}
         self.provisions: set[File] = set()
-        self._watch_filter = seccomp.program(seccomp.SGX_PROGRAM, (VDSO_BASE, VDSO_BASE + VDSO_AREA))
+        self._watch_filter = seccomp.program(seccomp.SGX_PROGRAM, OWN_TEXT)
         self._handlers = {
             NR[name]: getattr(self, "_" + name)
             for name in [
@@ -63,6 +63,12 @@ class Interceptor:
                 "access",
                 "faccessat",
                 "faccessat2",
+                "readlink",
+                "readlinkat",
+                "getxattr",
+                "lgetxattr",
+                "listxattr",
+                "llistxattr",
                 "ioctl",
                 "mmap",
                 "mprotect",
@@ -227,11 +233,7 @@ class Interceptor:
         self._stat_path(thread, _signed(regs.rdi), regs.rsi, regs.r8, extended=True)
 
     def _access_path(self, thread: Thread, dirfd: int, pointer: int, mode: int) -> None:
-        path = self._path(thread, dirfd, pointer)
-        if path is None or self._stat_answer(path) is None:
-            thread.resume()
-        else:
-            finish(thread, -errno.EACCES if mode & os.X_OK else 0)
+        self._answer_path(thread, dirfd, pointer, -errno.EACCES if mode & os.X_OK else 0)
 
     def _access(self, thread: Thread) -> None:
         self._access_path(thread, AT_FDCWD, thread.regs.rdi, thread.regs.rsi)
@@ -241,6 +243,29 @@ class Interceptor:
         self._access_path(thread, _signed(regs.rdi), regs.rsi, regs.rdx)
 
     _faccessat2 = _faccessat
+
+    def _answer_path(self, thread: Thread, dirfd: int, pointer: int, result: int) -> None:
+        path = self._path(thread, dirfd, pointer)
+        if path is None or self._stat_answer(path) is None:
+            thread.resume()
+        else:
+            finish(thread, result)
+
+    def _readlink(self, thread: Thread) -> None:
+        self._answer_path(thread, AT_FDCWD, thread.regs.rdi, -errno.EINVAL)
+
+    def _readlinkat(self, thread: Thread) -> None:
+        self._answer_path(thread, _signed(thread.regs.rdi), thread.regs.rsi, -errno.EINVAL)
+
+    def _getxattr(self, thread: Thread) -> None:
+        self._answer_path(thread, AT_FDCWD, thread.regs.rdi, -errno.ENODATA)
+
+    _lgetxattr = _getxattr
+
+    def _listxattr(self, thread: Thread) -> None:
+        self._answer_path(thread, AT_FDCWD, thread.regs.rdi, 0)
+
+    _llistxattr = _listxattr
 
     # The device.
 
@@ -298,7 +323,7 @@ class Interceptor:
                     mm.munmap(address, length)
                     self._enclaves_unmapped()
                 if patch:
-                    cpuid.patch_mapping(self.sup, thread, result, length, fd, regs.r9)
+                    text.patch_mapping(thread, result, length, fd, regs.r9)
             finish(thread, result)
             return
         thread.space.device_fd = fd

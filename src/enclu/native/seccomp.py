@@ -49,9 +49,17 @@ class Rule:
     nonzero: bool = False
 
 
+PATH_CALLS = {
+    NR[name]: register
+    for register, names in {
+        "rdi": ("open", "stat", "lstat", "access", "readlink", "getxattr", "lgetxattr", "listxattr", "llistxattr"),
+        "rsi": ("openat", "openat2", "newfstatat", "statx", "faccessat", "faccessat2", "readlinkat"),
+    }.items()
+    for name in names
+}
+"""System calls that name a path -> the register that points to it."""
 EVERY_PROGRAM = (
-    *(Rule(NR[name]) for name in
-      ("open", "openat", "openat2", "stat", "lstat", "newfstatat", "statx", "access", "faccessat", "faccessat2")),
+    *(Rule(nr) for nr in PATH_CALLS),
     Rule(NR["ioctl"], arg=1, mask=0xFF00, equals=SGX_MAGIC << 8),
     Rule(NR["mmap"], arg=2, mask=PROT_EXEC, equals=PROT_EXEC),
     Rule(NR["ptrace"]),

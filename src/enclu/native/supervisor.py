@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from enclu.linux.kernel import Kernel
 from enclu.linux.vdso import image as vdso_image
-from enclu.native import cpuid, exceptions, exec_image, halt, ptrace, signals
+from enclu.native import cpuid, exceptions, exec_image, halt, ptrace, signals, text
 from enclu.native.address_space import VDSO_AREA, VDSO_BASE, AddressSpace
 from enclu.native.halt import STOP_SIGNALS, Halter
 from enclu.native.inject import ThreadGone, inject, wait_for
@@ -53,7 +53,6 @@ class Supervisor:
         self.delivery = delivery
         self.stats = stats
         self.image = vdso_image.load(delivery.vdso)
-        self.syscall_stub = VDSO_BASE + self.image.syscall_stub
         self.threads: dict[int, Thread] = {}
         self.current: Thread | None = None
         self.main_pid = 0
@@ -106,7 +105,7 @@ class Supervisor:
         self.release_unreferenced()
 
     def new_space(self, pid: int) -> AddressSpace:
-        return AddressSpace(self.kernel, pid, self.syscall_stub, self.halter.inject_in)
+        return AddressSpace(self.kernel, pid, self.image, self.halter.inject_in)
 
     def adopt(self, pid: int) -> None:
         """Take over the first process, stopped at its exec event."""
@@ -345,6 +344,7 @@ class Supervisor:
         if process.space is not parent.space:
             process.space.mm = parent.space.mm.fork(process.space)
             process.space.cpuid_sites = set(parent.space.cpuid_sites)
+            process.space.path_slots = parent.space.path_slots
         if process is not parent.process:
             self.delivery.on_fork(parent.process, process)
         else:
@@ -407,7 +407,7 @@ class Supervisor:
         thread.fetch()
         thread.space.open_memory(thread.tid)
         exec_image.install(thread, self.image, VDSO_BASE, VDSO_AREA)
-        cpuid.patch_program(self, thread)
+        text.patch_program(thread)
         thread.regs.orig_rax = ptrace.NO_SYSCALL
         thread.store()
         thread.resume()
