@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import signal
 import stat
 import struct
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 ENCLAVE = frozenset(("/dev/sgx_enclave", "/dev/sgx/enclave"))
 PROVISION = frozenset(("/dev/sgx_provision", "/dev/sgx/provision"))
 CPUINFO = "/proc/cpuinfo"
+AUXV = re.compile(r"/proc/(self|thread-self|\d+)(/task/\d+)?/auxv")
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
 MAP_PRIVATE, MAP_TYPE, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_ANONYMOUS = 2, 0xF, 0x10, 0x100000, 0x20
@@ -111,7 +113,7 @@ class Interceptor:
             name = os.fsdecode(thread.space.string(pointer))
         except OSError:
             return None
-        if "sgx" not in name and "cpuinfo" not in name and not name.endswith(("enclave", "provision")):
+        if "sgx" not in name and not name.endswith(("cpuinfo", "auxv", "enclave", "provision")):
             return None
         if not name.startswith("/"):
             at = "cwd" if dirfd == AT_FDCWD else f"fd/{dirfd}"
@@ -120,7 +122,21 @@ class Interceptor:
             except OSError:
                 return None
         name = os.path.normpath(name)
-        return name if name in ENCLAVE or name in PROVISION or name == CPUINFO else None
+        return name if name in ENCLAVE or name in PROVISION or name == CPUINFO or AUXV.fullmatch(name) else None
+
+    def _proc_file(self, thread: Thread, path: str) -> bytes | None:
+        """What the program shall read in a file under /proc; None where the real one is right."""
+        if path == CPUINFO:
+            with open(CPUINFO) as real:
+                return procfs.cpuinfo(real.read()).encode()
+        match = AUXV.fullmatch(path)
+        if match is None:
+            return None
+        pid = int(match[1]) if match[1].isdigit() else thread.tid
+        if pid not in self.sup.threads:
+            return None
+        with open(f"/proc/{pid}/auxv", "rb") as vector:
+            return procfs.auxv(vector.read(), VDSO_BASE)
 
     def _open(self, thread: Thread) -> None:
         self._open_path(thread, AT_FDCWD, thread.regs.rdi, thread.regs.rsi)
@@ -134,7 +150,8 @@ class Interceptor:
 
     def _open_path(self, thread: Thread, dirfd: int, pointer: int, flags: int) -> None:
         path = self._path(thread, dirfd, pointer)
-        if path is None:
+        content = self._proc_file(thread, path) if path and path.startswith("/proc/") else None
+        if path is None or (content is None and path.startswith("/proc/")):
             thread.resume()
             return
         if flags & os.O_DIRECTORY:
@@ -158,9 +175,8 @@ class Interceptor:
             return
         status = os.fstat(ours)
         file = (status.st_dev, status.st_ino)
-        if path == CPUINFO:
-            with open(CPUINFO) as real:
-                os.pwrite(ours, procfs.cpuinfo(real.read()).encode(), 0)
+        if content is not None:
+            os.pwrite(ours, content, 0)
             os.close(ours)
         elif path in PROVISION:
             self.provisions.add(file)
