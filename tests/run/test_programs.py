@@ -7,20 +7,38 @@ from collections.abc import Callable
 
 import pytest
 
-# program -> designs. The vDSO's function exists in every design; its fixup only in `vdso`.
+# program -> designs
 ANY = ("signal", "vdso", "mm-handler")
+DRIVER = ("vdso",)
+"""For what no design has a say in."""
 PROGRAMS: dict[str, tuple[str, ...]] = {
     "aex_interrupt": ANY,
     "bad_eenter": ("vdso",),
+    "descriptor_in_flight": DRIVER,
+    "descriptor_passed": ANY,
+    "descriptors": DRIVER,
+    "dynamic_tcs": ANY,
+    "eacceptcopy": ANY,
+    "edeccssa": ANY,
     "edmm": ANY,
+    "emodpe_errors": ANY,
+    "epc_exhausted": DRIVER,
     "exception_vectors": ANY,
     "exec_from_thread": ANY,
     "exinfo": ("vdso",),
-    "illegal_instructions": ANY,
     "fork_child": ("vdso",),
+    "hostile_operands": ANY,
+    "illegal_instructions": ANY,
+    "ioctl_concurrent": DRIVER,
     "ioctl_errors": ANY,
+    "ioctl_numbers": DRIVER,
+    "ioctl_progress": DRIVER,
+    "ioctl_ranges": DRIVER,
+    "ioctl_wild_pointers": DRIVER,
+    "local_attestation": ANY,
     "mask_sync_signals": ("signal", "vdso"),
     "mm_handler": ("mm-handler",),
+    "mmap_rules": DRIVER,
     "nested_handler": ("vdso",),
     "oversubscribe": ("vdso",),
     "own_sigsegv": ANY,
@@ -28,11 +46,17 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "report_key": ANY,
     "signal_fault": ANY,
     "sigstop_cont": ANY,
+    "ssa_protected_inside": ANY,
+    "ssa_removed_inside": ANY,
     "state_kept": ANY,
+    "tcs_trimmed_inside": ANY,
+    "tcs_unmapped_inside": ANY,
     "threads": ANY,
+    "undefined_leaves": ANY,
+    "unmapped_inside": ANY,
     "vfork_spawn_exec": ANY,
 }
-OPTIONS = {"oversubscribe": ("--epc", "4M")}
+OPTIONS = {"epc_exhausted": ("--epc", "1M"), "oversubscribe": ("--epc", "4M")}
 
 
 @pytest.mark.parametrize(

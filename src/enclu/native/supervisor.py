@@ -460,19 +460,13 @@ class Supervisor:
         exceptions.interrupt(self, thread)
 
     def release_unreferenced(self) -> None:
-        """Free enclaves that no process maps and whose device file no process has open."""
-        candidates = [e for e in self.kernel.enclaves() if not e.mms]
-        if not candidates:
-            return
-        open_files = set()
-        for pid in {t.process.tgid for t in self.threads.values()}:
-            with contextlib.suppress(OSError):
-                for name in os.listdir(f"/proc/{pid}/fd"):
-                    with contextlib.suppress(OSError):
-                        stat = os.stat(f"/proc/{pid}/fd/{name}")
-                        open_files.add((stat.st_dev, stat.st_ino))
-        for encl in candidates:
-            if self.interceptor.file_of(encl) not in open_files:
+        """sgx_release() of every enclave whose device file nothing refers to any more.
+
+        A thread that is still inside leaves first, as the TLB shootdown of the last munmap() would make it.
+        """
+        for encl in self.kernel.enclaves():
+            if not encl.mms and not self.interceptor.referenced(encl):
+                self.kick(encl)
                 self.interceptor.forget(encl)
                 self.kernel.release(encl)
 
