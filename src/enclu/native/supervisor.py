@@ -22,8 +22,10 @@ from enclu.native.syscalls import NR
 from enclu.native.thread import Thread
 from enclu.sgx import enclu
 from enclu.sgx.enclave_mode import SLOT_SIZE
-from enclu.sgx.exceptions import Fault
+from enclu.sgx.enclu.enter import RFLAGS_TF
+from enclu.sgx.exceptions import Fault, Vector
 from enclu.sgx.leave import shut_down
+from enclu.sgx.structs import EncluLeaf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,6 +152,8 @@ class Supervisor:
         leaf = regs.rax & 0xFFFF_FFFF
         if not 2 <= leaf <= 4 or raw(ptrace.GETSIGINFO, tid, 0, self._info.pointer) or self._info.code <= 0:
             return False
+        if leaf == 4 and thread.mode.save_tf:
+            return False
         thread.stopped = True
         try:
             enclu.execute(thread)
@@ -257,6 +261,10 @@ class Supervisor:
                     exceptions.take(self, thread, fault, None)
                     return
                 self.stats.leaves[leaf] += 1
+                if leaf == EncluLeaf.EEXIT and regs.rflags & RFLAGS_TF:
+                    # Single-stepping, suppressed by an opt-out entry, is pending right after EEXIT.
+                    exceptions.take(self, thread, Fault(Vector.DB), None)
+                    return
                 thread.store()
                 thread.resume()
                 return
