@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Callable
 
 import pytest
@@ -15,6 +15,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "aex_interrupt": ANY,
     "avx_by_xfrm": ANY,
     "bad_eenter": ("vdso",),
+    "clone_without_vm": ANY,
     "descriptor_in_flight": DRIVER,
     "descriptor_passed": ANY,
     "descriptors": DRIVER,
@@ -28,6 +29,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "exec_from_thread": ANY,
     "exinfo": ANY,
     "fork_child": ("vdso",),
+    "fork_inside": ANY,
     "hostile_operands": ANY,
     "illegal_instructions": ANY,
     "ioctl_concurrent": DRIVER,
@@ -40,6 +42,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "longjmp_out": ANY,
     "mask_sync_signals": ("signal", "vdso"),
     "mm_handler": ("mm-handler",),
+    "mm_handler_inherited": ("mm-handler",),
     "mmap_rules": DRIVER,
     "mxcsr": ANY,
     "nested_handler": ("vdso",),
@@ -57,6 +60,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "state_kept": ANY,
     "tcs_trimmed_inside": ANY,
     "tcs_unmapped_inside": ANY,
+    "thread_gone": ANY,
     "threads": ANY,
     "undefined_leaves": ANY,
     "unmapped_inside": ANY,
@@ -68,15 +72,20 @@ OPTIONS = {"epc_exhausted": ("--epc", "1M"), "oversubscribe": ("--epc", "4M")}
 @pytest.mark.parametrize(
     ("name", "design"), [(name, design) for name, designs in PROGRAMS.items() for design in designs]
 )
-def test_program(
-    name: str, design: str, program: Callable, enclu_run: Callable, enclave_environment: dict[str, str]
-) -> None:
-    options = ("--delivery", design, *OPTIONS.get(name, ()))
-    done = enclu_run(program(name), options=options, env=enclave_environment)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert not re.search(r"^not ok", done.stdout, re.MULTILINE), done.stdout
-    assert re.search(r"^1\.\.[1-9]", done.stdout, re.MULTILINE), done.stdout
-    assert done.stderr == ""
+def test_program(name: str, design: str, passes: Callable) -> None:
+    assert passes(name, options=("--delivery", design, *OPTIONS.get(name, ()))).stderr == ""
+
+
+@pytest.mark.parametrize("policy", ["overwrite", "write-once", "unregister-first"])
+def test_mm_handler_policies(policy: str, passes: Callable) -> None:
+    passes("mm_handler_policies", policy, options=("--delivery", "mm-handler", "--policy", policy))
+
+
+@pytest.mark.parametrize("design", ANY)
+@pytest.mark.parametrize("name", ["death_inside", "exec_while_inside"])
+def test_the_epc_of_those_inside_is_free_when_they_are_gone(name: str, design: str, passes: Callable) -> None:
+    done = passes(name, options=("--delivery", design, "--epc", "1M", "--stats=json"))
+    assert json.loads(done.stderr)["evictions"] == 0
 
 
 @pytest.mark.parametrize(
