@@ -16,18 +16,25 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "avx_by_xfrm": ANY,
     "bad_eenter": ("vdso",),
     "clone_without_vm": ANY,
+    "compat_syscall": DRIVER,
+    "cpuid_patched": DRIVER,
     "descriptor_in_flight": DRIVER,
     "descriptor_passed": ANY,
     "descriptors": DRIVER,
+    "device_node": DRIVER,
     "dynamic_tcs": ANY,
     "eacceptcopy": ANY,
     "edeccssa": ANY,
     "edmm": ANY,
+    "elrange_memory": ANY,
     "emodpe_errors": ANY,
     "epc_exhausted": DRIVER,
     "exception_vectors": ANY,
     "exec_from_thread": ANY,
     "exinfo": ANY,
+    "features": DRIVER,
+    "fetch_outside": ANY,
+    "first_touch_code": ANY,
     "fork_child": ("vdso",),
     "fork_inside": ANY,
     "hostile_operands": ANY,
@@ -46,10 +53,15 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "mmap_rules": DRIVER,
     "mxcsr": ANY,
     "nested_handler": ("vdso",),
+    "noexec_source": DRIVER,
+    "outside_reads_enclave": DRIVER,
+    "outside_touches_tcs": DRIVER,
     "oversubscribe": ("vdso",),
     "own_sigsegv": ANY,
     "page_fault_codes": ANY,
+    "proc_mem": DRIVER,
     "report_key": ANY,
+    "runs_inside": ANY,
     "signal_fault": ANY,
     "signal_frame": ANY,
     "signal_storm": ANY,
@@ -58,6 +70,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "ssa_protected_inside": ANY,
     "ssa_removed_inside": ANY,
     "state_kept": ANY,
+    "syscall_registers": ANY,
     "tcs_trimmed_inside": ANY,
     "tcs_unmapped_inside": ANY,
     "thread_gone": ANY,
@@ -65,6 +78,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "undefined_leaves": ANY,
     "unmapped_inside": ANY,
     "vfork_spawn_exec": ANY,
+    "xcr0_not_narrowed": ANY,
 }
 OPTIONS = {"epc_exhausted": ("--epc", "1M"), "oversubscribe": ("--epc", "4M")}
 
@@ -74,6 +88,11 @@ OPTIONS = {"epc_exhausted": ("--epc", "1M"), "oversubscribe": ("--epc", "4M")}
 )
 def test_program(name: str, design: str, passes: Callable) -> None:
     assert passes(name, options=("--delivery", design, *OPTIONS.get(name, ()))).stderr == ""
+
+
+@pytest.mark.parametrize("options", [(), ("--no-pin",)])
+def test_busy_threads_are_pinned_unless_told_otherwise(options: tuple[str, ...], passes: Callable) -> None:
+    passes("affinity", *options, options=options)
 
 
 @pytest.mark.parametrize("policy", ["overwrite", "write-once", "unregister-first"])

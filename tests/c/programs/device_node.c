@@ -1,0 +1,27 @@
+/* A difference from Linux: who looks closely sees that the device is no device, and the vDSO not the host's. */
+#include "enclave.h"
+
+#include <dirent.h>
+#include <elf.h>
+#include <sys/auxv.h>
+#include <sys/stat.h>
+
+int main(void)
+{
+	int fd = open("/dev/sgx_enclave", O_RDWR), auxv = open("/proc/self/auxv", O_RDONLY), listed = 0;
+	uint64_t image = 0, entry[2];
+	struct dirent *item;
+	struct stat status;
+	DIR *dev = opendir("/dev");
+
+	ok(stat("/dev/sgx_enclave", &status) == 0 && S_ISCHR(status.st_mode), "stat: a character device");
+	ok(fstat(fd, &status) == 0 && S_ISREG(status.st_mode), "fstat: a file (Linux: the device)");
+	while ((item = readdir(dev)))
+		listed += !strcmp(item->d_name, "sgx_enclave");
+	ok_eq(listed, 0, "/dev does not list it (Linux does)");
+	while (read(auxv, entry, sizeof(entry)) == sizeof(entry) && entry[0] != AT_NULL)
+		if (entry[0] == AT_SYSINFO_EHDR)
+			image = entry[1];
+	ok(image && image != getauxval(AT_SYSINFO_EHDR), "/proc/self/auxv names another vDSO than getauxval() (Linux: the same)");
+	return done();
+}
