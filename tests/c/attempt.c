@@ -83,6 +83,30 @@ struct outcome attempt(void *tcs, struct request *request, unsigned int leaf)
 	return outcome;
 }
 
+static void *spin(void *argument)
+{
+	struct spinner *spinner = argument;
+
+	spinner->outcome = attempt(spinner->tcs, &spinner->request, EENTER);
+	return NULL;
+}
+
+void spinner_start(struct spinner *spinner, void *tcs)
+{
+	spinner->tcs = tcs;
+	spinner->inside = spinner->stop = 0;
+	spinner->request = (struct request){ .op = OP_SPIN, .a = (uint64_t)&spinner->stop, .b = (uint64_t)&spinner->inside };
+	pthread_create(&spinner->thread, NULL, spin, spinner);
+	while (!spinner->inside)
+		usleep(100);
+}
+
+struct outcome spinner_join(struct spinner *spinner)
+{
+	pthread_join(spinner->thread, NULL);
+	return spinner->outcome;
+}
+
 bool expect_exit(const char *name, struct outcome got)
 {
 	bool right = ok(got.function == EEXIT, "%s", name);

@@ -8,6 +8,7 @@
 #include <asm/sgx.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -55,6 +56,12 @@ void enclave_unload(struct enclave *enclave);
 int enclave_init(struct enclave *enclave);
 static inline void *enclave_tcs(const struct enclave *enclave, int index) { return enclave->base + index * PAGE; }
 
+/* The page that holds a TCS's SSA frame: SSA and stacks, a page for each frame, end the image. */
+static inline uint8_t *enclave_ssa(const struct enclave *enclave, int index, int frame)
+{
+	return enclave->base + enclave->heap - (2 * TEST_TCS_COUNT * TEST_SSA_FRAMES - index * TEST_SSA_FRAMES - frame) * PAGE;
+}
+
 /* Enters through the vDSO; fills *run. Returns what the vDSO returned. Without a vDSO function: raw, *run unused. */
 int enclave_call(void *tcs, struct request *request, struct sgx_enclave_run *run);
 int vdso_enter(void *tcs, struct request *request, unsigned int leaf, struct sgx_enclave_run *run);
@@ -86,6 +93,17 @@ bool expect_exit(const char *name, struct outcome got);
 bool expect_fault(const char *name, struct outcome got, unsigned int function, int vector, int error, uint64_t address);
 uint64_t ask(void *tcs, uint64_t op, uint64_t a, uint64_t b, uint64_t c); /* must succeed; its result */
 void drop_frame(void *tcs); /* the enclave gives up its topmost interrupted frame (EDECCSSA) */
+
+/* A thread that spins in an enclave until told to stop, or until its entry ends otherwise. */
+struct spinner {
+	pthread_t thread;
+	void *tcs;
+	volatile uint32_t inside, stop;
+	struct request request;
+	struct outcome outcome;
+};
+void spinner_start(struct spinner *spinner, void *tcs); /* returns when the thread is inside */
+struct outcome spinner_join(struct spinner *spinner);
 
 /* TAP. ok() returns its condition. */
 bool ok(bool condition, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -15,7 +15,7 @@ from enclu.linux import procfs
 from enclu.linux.ioctl import sgx_ioctl
 from enclu.linux.uapi import SGX_MAGIC
 from enclu.native import ptrace, seccomp, signals, text
-from enclu.native.address_space import OWN_TEXT, SCRATCH, thread_scratch
+from enclu.native.address_space import OWN_TEXT, SCRATCH, VDSO_BASE, thread_scratch
 from enclu.native.enclave_memory import MemfdMemory
 from enclu.native.inject import SYNCHRONOUS, finish, inject
 from enclu.native.syscalls import NR
@@ -100,6 +100,11 @@ class Interceptor:
     def file_of(self, encl: Encl) -> File | None:
         return next((f for f, e in self.enclaves.items() if e is encl), None)
 
+    def referenced(self, encl: Encl) -> bool:
+        memory = encl.memory
+        assert isinstance(memory, MemfdMemory)
+        return memory.referenced
+
     def forget(self, encl: Encl) -> None:
         file = self.file_of(encl)
         if file is not None:
@@ -166,6 +171,7 @@ class Interceptor:
         if fd < 0:
             finish(thread, fd)
             return
+        counted = path in ENCLAVE and self._reopen(thread, fd, flags & os.O_CLOEXEC)
         try:
             ours = os.open(f"/proc/{thread.tid}/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
@@ -182,9 +188,20 @@ class Interceptor:
             self.provisions.add(file)
             os.close(ours)
         else:
-            self.enclaves[file] = self.sup.kernel.open_enclave(MemfdMemory(ours))
+            self.sup.release_unreferenced()  # closing one is no event that we see
+            self.enclaves[file] = self.sup.kernel.open_enclave(MemfdMemory(ours, counted))
             self._watch(thread)
         finish(thread, fd)
+
+    def _reopen(self, thread: Thread, fd: int, cloexec: int) -> bool:
+        """Open the memfd `fd` as a file, under the same number: the kernel counts only files that were opened."""
+        thread.space.poke(SCRATCH, f"/proc/self/fd/{fd}".encode() + b"\0")
+        again = inject(thread, NR["openat"], AT_FDCWD, SCRATCH, os.O_RDWR)
+        if again < 0:  # no /proc here
+            return False
+        inject(thread, NR["dup3"], again, fd, cloexec)
+        inject(thread, NR["close"], again)
+        return True
 
     def _watch(self, thread: Thread) -> None:
         """The process uses SGX: from now on its maps and signal masks matter."""
@@ -333,6 +350,8 @@ class Interceptor:
             if not patch and not over:
                 thread.resume()
                 return
+            if over:
+                self._shoot_down(thread, address, length)
             result = inject(thread, NR["mmap"], address, length, prot, flags, fd, regs.r9)
             if result >= 0:
                 if over:
@@ -342,6 +361,7 @@ class Interceptor:
                     text.patch_mapping(thread, result, length, fd, regs.r9)
             finish(thread, result)
             return
+        self._watch(thread)
         thread.space.device_fd = fd
         length = length + 0xFFF & ~0xFFF
         try:
@@ -376,6 +396,7 @@ class Interceptor:
             return
         try:
             outside = mm.mprotect(start, length, prot)
+            self._shoot_down(thread, start, length)
             result = 0
             for low, high in outside:
                 result = result or inject(thread, NR["mprotect"], low, high - low, prot)
@@ -392,11 +413,18 @@ class Interceptor:
         if not mm.overlaps(start, length):
             thread.resume()
             return
+        self._shoot_down(thread, start, length)
         result = inject(thread, NR["munmap"], start, length)
         if result == 0:
             mm.munmap(start, length)
             self._enclaves_unmapped()
         finish(thread, result)
+
+    def _shoot_down(self, thread: Thread, start: int, length: int) -> None:
+        """The TLB shootdown of a changed mapping interrupts processors: threads in its enclaves leave by an AEX."""
+        for encl in {v.encl for v in thread.space.mm.vmas if v.start < start + length and start < v.end}:
+            if encl is not None:
+                self.sup.halter.kick(encl)
 
     def _enclaves_unmapped(self) -> None:
         if any(not encl.mms for encl in self.enclaves.values()):
@@ -412,6 +440,7 @@ class Interceptor:
         if new_length > length:
             finish(thread, -errno.EFAULT)  # VM_DONTEXPAND
             return
+        self._shoot_down(thread, start, length or 1)
         arguments = (start, length, new_length, regs.r10, regs.r8)
         result = inject(thread, NR["mremap"], *arguments)
         if result >= 0:

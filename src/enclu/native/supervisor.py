@@ -23,8 +23,10 @@ from enclu.native.syscalls import NR
 from enclu.native.thread import Thread
 from enclu.sgx import enclu
 from enclu.sgx.enclave_mode import SLOT_SIZE
-from enclu.sgx.exceptions import Fault
+from enclu.sgx.enclu.enter import RFLAGS_TF
+from enclu.sgx.exceptions import Fault, Vector
 from enclu.sgx.leave import shut_down
+from enclu.sgx.structs import EncluLeaf
 
 if TYPE_CHECKING:
     from enclu.linux.delivery.base import Delivery
@@ -167,6 +169,8 @@ class Supervisor:
         leaf = regs.rax & 0xFFFF_FFFF
         if not 2 <= leaf <= 4 or raw(GETSIGINFO, who, NOTHING, self._info.word) or self._info.code <= 0:
             return False
+        if leaf == 4 and thread.mode.save_tf:
+            return False
         thread.stopped = True
         try:
             enclu.execute(thread)
@@ -280,6 +284,10 @@ class Supervisor:
                     exceptions.take(self, thread, fault, None)
                     return
                 self.stats.leaves[leaf] += 1
+                if leaf == EncluLeaf.EEXIT and regs.rflags & RFLAGS_TF:
+                    # Single-stepping, suppressed by an opt-out entry, is pending right after EEXIT.
+                    exceptions.take(self, thread, Fault(Vector.DB), None)
+                    return
                 thread.store()
                 thread.resume()
                 return
@@ -413,19 +421,13 @@ class Supervisor:
         thread.resume()
 
     def release_unreferenced(self) -> None:
-        """Free enclaves that no process maps and whose device file no process has open."""
-        candidates = [e for e in self.kernel.enclaves() if not e.mms]
-        if not candidates:
-            return
-        open_files = set()
-        for pid in {t.process.tgid for t in self.threads.values()}:
-            with contextlib.suppress(OSError):
-                for name in os.listdir(f"/proc/{pid}/fd"):
-                    with contextlib.suppress(OSError):
-                        stat = os.stat(f"/proc/{pid}/fd/{name}")
-                        open_files.add((stat.st_dev, stat.st_ino))
-        for encl in candidates:
-            if self.interceptor.file_of(encl) not in open_files:
+        """sgx_release() of every enclave whose device file nothing refers to any more.
+
+        A thread that is still inside leaves first, as the TLB shootdown of the last munmap() would make it.
+        """
+        for encl in self.kernel.enclaves():
+            if not encl.mms and not self.interceptor.referenced(encl):
+                self.halter.kick(encl)
                 self.interceptor.forget(encl)
                 self.kernel.release(encl)
 

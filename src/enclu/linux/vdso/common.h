@@ -93,6 +93,8 @@ enclu_path_load_\register:
 	je	enclu_path_stop
 	cmp	$0x6f666e69, %r11d	/* "info": /proc/cpuinfo */
 	je	enclu_path_stop
+	cmp	$0x76787561, %r11d	/* "auxv": /proc/PID/auxv */
+	je	enclu_path_stop
 	jmp	enclu_path_pass
 	.cfi_endproc
 	.size	enclu_path_\register, . - enclu_path_\register
