@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from dataclasses import dataclass, field
+
+import pytest
 
 from enclu.sgx.exceptions import PFEC, PageFault
 
@@ -17,8 +20,10 @@ class Space:
     mm: MM = field(default_factory=MM)
 
 
-@dataclass
-class Process:
+@dataclass(eq=False)
+class Thread:
+    """A thread; the first of its process, or given its process's space."""
+
     space: Space = field(default_factory=Space)
 
 
@@ -47,6 +52,9 @@ class Cpu:
         return self.memory[address][:size]
 
 
+ENCLU = b"\x0f\x01\xd7"
+
+
 class User(Cpu):
     """The same as user memory."""
 
@@ -55,3 +63,15 @@ class User(Cpu):
             return super().read(address, size)
         except PageFault:
             raise OSError(errno.EFAULT, "not mapped") from None
+
+    def write(self, address: int, data: bytes) -> None:
+        if address not in self.memory:
+            raise OSError(errno.EFAULT, "not mapped")
+        self.memory[address] = data + self.memory[address][len(data) :]
+
+
+def refused(number: int, action: Callable[..., object], *arguments: object) -> None:
+    """`action` raises OSError with this errno."""
+    with pytest.raises(OSError) as error:
+        action(*arguments)
+    assert error.value.errno == number, error.value

@@ -15,6 +15,20 @@
 #define ENCLU_SGX_MAGIC 0xA4
 
 /*
+ * Every design: which one the program runs under. For programs that can do with several.
+ */
+struct enclu_sgx_delivery {
+	char name[32];	/* As `enclu run --delivery` has it, without a setting; padded with zeros, at least one. */
+};
+
+/*
+ * Tells the design.
+ *
+ * EFAULT	the structure cannot be written
+ */
+#define ENCLU_SGX_IOC_GET_DELIVERY	_IOR(ENCLU_SGX_MAGIC, 0x28, struct enclu_sgx_delivery)
+
+/*
  * Design `mm-handler`: one handler for each memory map (process), for exceptions of ENCLU.
  *
  * When ENCLU[EENTER] or ENCLU[ERESUME] raises an exception, or an enclave does and the instruction at the AEP is an
@@ -32,6 +46,9 @@
  * beyond what the program itself made.  #DB and #BP are never delivered so; they stay signals.
  *
  * A forked child has a copy of its parent's registration; exec removes it.  Threads share it.
+ *
+ * `--delivery mm-handler:SETTING` says what a second registration does: `overwrite` (the default) replaces the first,
+ * `unregister-first` refuses while there is one, `write-once` refuses for good.
  */
 struct enclu_sgx_mm_handler {
 	__u64 handler;	/* Address of the code to go on at: a user-space address, not 0. */
@@ -43,7 +60,7 @@ struct enclu_sgx_mm_handler {
  *
  * EFAULT	the structure cannot be read
  * EINVAL	`handler` is 0 or not a user-space address, or `flags` is not 0
- * EBUSY	a handler is registered, and the policy is `write-once` or `unregister-first`
+ * EBUSY	a handler is registered, and the setting is `write-once` or `unregister-first`
  */
 #define ENCLU_SGX_IOC_REGISTER_MM_HANDLER	_IOW(ENCLU_SGX_MAGIC, 0x20, struct enclu_sgx_mm_handler)
 
@@ -51,7 +68,7 @@ struct enclu_sgx_mm_handler {
  * Removes the registered handler: exceptions become signals again.  The argument is ignored.
  *
  * ENOENT	no handler is registered
- * EBUSY	a handler is registered, and the policy is `write-once`
+ * EBUSY	a handler is registered, and the setting is `write-once`
  */
 #define ENCLU_SGX_IOC_UNREGISTER_MM_HANDLER	_IO(ENCLU_SGX_MAGIC, 0x21)
 

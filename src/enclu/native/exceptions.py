@@ -53,7 +53,7 @@ def take(sup: Supervisor, thread: Thread, fault: Fault, native: ptrace.SigInfo |
             return
     regs = thread.regs
     if fault.vector not in NEVER_FIXED_UP and sup.delivery.fixup(
-        thread.space.mm, thread.process, thread, regs, fault.vector, fault.error_code, fault.address
+        thread.space.mm, thread, thread, regs, fault.vector, fault.error_code, fault.address
     ):
         sup.stats.fixups += 1
         regs.orig_rax = ptrace.NO_SYSCALL

@@ -96,7 +96,6 @@ class Supervisor:
             self._process_gone(process)
 
     def _process_gone(self, process: Process) -> None:
-        self.delivery.on_exit(process)
         space = process.space
         if not any(t.space is space for t in self.threads.values()):
             space.close_memory()
@@ -319,7 +318,7 @@ class Supervisor:
             process.space.mm = parent.space.mm.fork(process.space)
             process.space.cpuid_sites = set(parent.space.cpuid_sites)
         if process is not parent.process:
-            self.delivery.on_fork(parent.process, process)
+            self.delivery.on_fork(parent, thread)
         else:
             self.delivery.on_clone(parent, thread)
         try:
@@ -363,7 +362,7 @@ class Supervisor:
         old = process.space
         process.handlers = SignalHandlers()
         process.space = self.new_space(thread.tid)
-        self.delivery.on_exec(process)
+        self.delivery.on_exec(thread)
         if not any(t.space is old for t in self.threads.values()):
             old.close_memory()
             self.kernel.mm_gone(old.mm)
