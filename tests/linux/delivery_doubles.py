@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
 import pytest
 
 from enclu.sgx.exceptions import PFEC, PageFault
 
+VDSO = 0x7E90_0000_0000
+
 
 class MM:
-    """An address space as far as designs care: an identity."""
+    """An address space as far as designs care: an identity, and the program's text with its protections.
+
+    Stands for `linux.mm.MM`, its page tables, its kernel and that kernel's processors at once.
+    """
+
+    def __init__(self, text: dict[int, bytes] | None = None, executable: Container[int] = ()) -> None:
+        self.vdso = VDSO
+        self.text = text if text is not None else {}
+        self._executable = executable
+        self.page_tables = self.kernel = self.processors = self
+
+    def executable(self, address: int) -> bool:
+        return address in self._executable
+
+    def patch_text(self, mm: MM, address: int, code: bytes) -> None:
+        mm.text[address] = code
 
 
 @dataclass

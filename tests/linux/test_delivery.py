@@ -16,7 +16,9 @@ CHOICES = delivery.choices()
 
 
 def test_names() -> None:
-    assert delivery.names() == ["signal", "mm-handler", "vdso"]
+    assert delivery.names() == [
+        "signal", "vdso-2018", "vdso-jmp", "mm-handler", "thread-handler", "range-handler", "vdso",
+    ]  # fmt: skip
     for name in delivery.names():
         assert delivery.create(name).name == name
 
@@ -90,5 +92,5 @@ def test_without_registration_an_enclu_of_the_program_leaves_signals(choice: str
 
 
 def test_the_vdso_of_each_design() -> None:
-    images = {"vdso": "vdso"}
+    images = {"vdso": "vdso", "vdso-2018": "vdso_2018", "vdso-jmp": "vdso_jmp"}
     assert {n: delivery.design(n).vdso for n in delivery.names()} == {n: images.get(n, "sgx") for n in delivery.names()}

@@ -33,3 +33,5 @@ class Process:
     threads: dict[int, Thread] = field(default_factory=dict)
     watches_maps: bool = False
     """The second seccomp filter is on: the process has opened an SGX device, or descends from one that has."""
+    vfork_parent: Thread | None = None
+    """The thread that waits in vfork(2) until this process ends or calls exec: nothing can stop it meanwhile."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from enclu.linux.delivery.base import Delivery
     from enclu.linux.encl import Encl
+    from enclu.linux.mm import MM
     from enclu.linux.stats import Stats
     from enclu.sgx.machine import Machine
 
@@ -312,6 +313,8 @@ class Supervisor:
             process = Process(
                 tid, space, handlers if flags & CLONE_SIGHAND else handlers.copy(), watches_maps=process.watches_maps
             )
+            if event == ptrace.Event.VFORK:
+                process.vfork_parent = parent
         thread = self.new_thread(tid, process)
         thread.hidden_mask = parent.hidden_mask
         if process.space is not parent.space:
@@ -361,6 +364,7 @@ class Supervisor:
             shut_down(thread)
         old = process.space
         process.handlers = SignalHandlers()
+        process.vfork_parent = None
         process.space = self.new_space(thread.tid)
         self.delivery.on_exec(thread)
         if not any(t.space is old for t in self.threads.values()):
@@ -394,13 +398,25 @@ class Supervisor:
         if thread is not None and thread.space is space and thread.stopped:
             return inject(thread, nr, *arguments)
         for other in list(self.threads.values()):
-            if other.space is space and other.started:
+            if other.space is space and self._can_be_halted(other):
                 self._halt(other)
                 try:
                     return inject(other, nr, *arguments)
                 finally:
                     self._unhalt(other)
         return 0
+
+    def _can_be_halted(self, thread: Thread) -> bool:
+        """It has started, has not ended before the rest of its process, and does not wait in vfork(2)."""
+        if thread.stopped:
+            return True
+        if not thread.started or any(t.process.vfork_parent is thread for t in self.threads.values()):
+            return False
+        try:
+            with open(f"/proc/{thread.tid}/stat", "rb") as stat:
+                return stat.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+        except OSError:
+            return False
 
     def _halt(self, thread: Thread) -> None:
         if not thread.stopped:
@@ -420,7 +436,9 @@ class Supervisor:
             self._deferred.append((thread, status))
 
     def with_halted(self, thread: Thread, action: Callable[[Thread], None]) -> None:
-        """Do something to a thread that may be running."""
+        """Do something to a thread that may be running; nothing to one that cannot be stopped."""
+        if not self._can_be_halted(thread):
+            return
         try:
             self._halt(thread)
             action(thread)
@@ -457,6 +475,22 @@ class Supervisor:
                     regs.rip -= 1  # INT3, the only trap among them
                 thread.halt_status = INTERRUPTED
         exceptions.interrupt(self, thread)
+
+    def patch_text(self, mm: MM, address: int, code: bytes) -> None:
+        """Poke while the address space's other threads are stopped (stop_machine()); one in vfork(2) is so anyway."""
+        assert self.current is not None
+        halted: list[Thread] = []
+        for other in list(self.threads.values()):
+            if other is self.current or other.space.mm is not mm or not self._can_be_halted(other):
+                continue
+            try:
+                self._halt(other)
+                halted.append(other)
+            except ThreadGone as gone:
+                self._ended(gone.tid, gone.status)
+        self.current.space.poke(address, code)
+        for other in halted:
+            self._unhalt(other)
 
     def release_unreferenced(self) -> None:
         """Free enclaves that no process maps and whose device file no process has open."""

@@ -10,7 +10,11 @@ if TYPE_CHECKING:
 
 DESIGNS = {
     "signal": "signal:SignalDelivery",
+    "vdso-2018": "vdso_2018:Vdso2018Delivery",
+    "vdso-jmp": "vdso_jmp:VdsoJmpDelivery",
     "mm-handler": "mm_handler:MMHandlerDelivery",
+    "thread-handler": "thread_handler:ThreadHandlerDelivery",
+    "range-handler": "range_handler:RangeHandlerDelivery",
     "vdso": "vdso:VdsoDelivery",
 }
 """Name to module and class; only a design that is asked for is imported."""
