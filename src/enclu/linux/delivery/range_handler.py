@@ -36,7 +36,7 @@ class Range(NamedTuple):
     handler: int
 
     def overlaps(self, start: int, end: int) -> bool:
-        return self.start < end and start < self.end
+        return max(self.start, start) < min(self.end, end)
 
 
 class RangeHandlerDelivery(Delivery):
