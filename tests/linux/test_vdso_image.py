@@ -8,6 +8,7 @@ import io
 import mmap
 import os
 import struct
+from pathlib import Path
 
 import pytest
 from elftools.elf.elffile import ELFFile
@@ -21,7 +22,7 @@ HOST = ["clock_gettime", "clock_getres", "gettimeofday", "time", "getcpu", "getr
 SYSTEM_V_HASH_OF_LINUX_2_6 = 0x3AE75F6
 ENTER = "__vdso_sgx_enter_enclave"
 
-IMAGES = ["sgx", "vdso", "vdso_2018", "vdso_jmp"]
+IMAGES = sorted(source.stem for source in Path(image.__file__).parent.glob("*.S"))
 
 every = pytest.mark.parametrize("name", IMAGES)
 
