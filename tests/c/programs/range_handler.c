@@ -134,7 +134,8 @@ int main(int argc, char **argv)
 	first = library(1);
 	second = library(1);
 	if (argc > 1)
-		return meet_ud2(&enclave, first, NULL) == MET_SIGNAL && del(first, PAGE) == ENOENT ? 42 : 1;
+		return meet_ud2(&enclave, first, NULL) == MET_SIGNAL && caught.rip == (uint64_t)first &&
+		       del(first, PAGE) == ENOENT ? 42 : 1;
 	errors(first);
 	ok_eq(meet_ud2(&enclave, first, NULL), MET_SIGNAL, "without a handler: a signal");
 	add(first, PAGE, raw_faulted);

@@ -131,7 +131,8 @@ int main(int argc, char **argv)
 	catch_signals();
 	enclave_load(&enclave, NULL);
 	if (argc > 1)
-		return meet_ud2(&enclave, raw_direct_enclu, NULL) == MET_SIGNAL && pop(raw_faulted) == ENOENT ? 42 : 1;
+		return meet_ud2(&enclave, raw_direct_enclu, NULL) == MET_SIGNAL && caught.rip == (uint64_t)raw_direct_enclu &&
+		       pop(raw_faulted) == ENOENT ? 42 : 1;
 	enclave_load(&other, NULL);
 	errors();
 	ok_eq(meet_ud2(&enclave, raw_direct_enclu, NULL), MET_SIGNAL, "without a handler: a signal");
