@@ -37,6 +37,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "vdso_2018": ("vdso-2018",),
     "vdso_fault_vectors": ("vdso",),
     "vdso_jmp": ("vdso-jmp",),
+    "vdso_jmp_patching": ("vdso-jmp",),
     "vfork_spawn_exec": ANY,
 }
 OTHER, HANDLER = 1, 2
