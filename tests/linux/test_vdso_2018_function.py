@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import faulthandler
 import mmap
+import os
+import resource
+import signal
 import struct
 
 import pytest
@@ -105,3 +109,23 @@ def test_all_callee_saved_registers_survive(load: bytes, target: int, result: in
     code += bytes.fromhex("415f 415e 415d 415c 5d 5b c3")
     mapped.memory[CALLER : CALLER + len(code)] = code
     assert ctypes.CFUNCTYPE(ctypes.c_int)(mapped.address + CALLER)() == result + 63
+
+
+def test_the_direction_flag_is_left_as_the_enclave_had_it() -> None:
+    mapped = Mapped(b"\xfd", ENTER + 3)  # std
+    code = b"\x48\xb8" + struct.pack("<Q", mapped.address + FUNCTION) + bytes.fromhex("31d2 4883ec08 ffd0 4883c408")
+    code += bytes.fromhex("9c 58 fc c3")  # pushf; pop rax; cld
+    mapped.memory[CALLER : CALLER + len(code)] = code
+    assert ctypes.CFUNCTYPE(ctypes.c_int)(mapped.address + CALLER)() & 1 << 10
+
+
+def test_an_enclave_that_moves_the_stack_pointer_crashes_its_host() -> None:
+    mapped = Mapped(b"\x6a\x00", ENTER + 3)  # push 0
+    child = os.fork()
+    if child == 0:
+        faulthandler.disable()
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        mapped.call(TCS, PRIV, None)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGSEGV

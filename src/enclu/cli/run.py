@@ -64,8 +64,9 @@ TAKE_A_VALUE = ("--delivery", "--epc", "--machine")
     context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False},
     epilog="Example: enclu run --delivery mm-handler --stats ./my_sgx_app --its-own-option",
 )
-@click.option("--delivery", "design", type=click.Choice(designs.choices()), default="vdso", show_default=True,
-              help="How the kernel delivers an exception of ENCLU or of an enclave.")  # fmt: skip
+@click.option("--delivery", "design", type=click.Choice(designs.choices()), metavar="NAME", default="vdso",
+              show_default=True, help="How the kernel delivers an exception of ENCLU or of an enclave: "
+              f"{', '.join(designs.choices())}.")  # fmt: skip
 @click.option("--epc", type=Size(), default="64M", show_default=True, help="Size of the EPC; pages beyond are evicted.")
 @click.option("--machine", "machine_name", metavar="NAME",
               help="A machine that keeps its keys, so that sealed data survives; fresh keys otherwise.")  # fmt: skip

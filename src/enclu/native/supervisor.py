@@ -15,6 +15,7 @@ from enclu.linux.kernel import Kernel
 from enclu.linux.vdso import image as vdso_image
 from enclu.native import cpuid, exceptions, exec_image, ptrace, signals
 from enclu.native.address_space import VDSO_AREA, VDSO_BASE, AddressSpace
+from enclu.native.halting import can_be_halted
 from enclu.native.inject import ThreadGone, inject, wait_for
 from enclu.native.intercept import Interceptor
 from enclu.native.process import Process, SignalHandlers
@@ -398,25 +399,13 @@ class Supervisor:
         if thread is not None and thread.space is space and thread.stopped:
             return inject(thread, nr, *arguments)
         for other in list(self.threads.values()):
-            if other.space is space and self._can_be_halted(other):
+            if other.space is space and can_be_halted(self, other):
                 self._halt(other)
                 try:
                     return inject(other, nr, *arguments)
                 finally:
                     self._unhalt(other)
         return 0
-
-    def _can_be_halted(self, thread: Thread) -> bool:
-        """It has started, has not ended before the rest of its process, and does not wait in vfork(2)."""
-        if thread.stopped:
-            return True
-        if not thread.started or any(t.process.vfork_parent is thread for t in self.threads.values()):
-            return False
-        try:
-            with open(f"/proc/{thread.tid}/stat", "rb") as stat:
-                return stat.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
-        except OSError:
-            return False
 
     def _halt(self, thread: Thread) -> None:
         if not thread.stopped:
@@ -437,7 +426,7 @@ class Supervisor:
 
     def with_halted(self, thread: Thread, action: Callable[[Thread], None]) -> None:
         """Do something to a thread that may be running; nothing to one that cannot be stopped."""
-        if not self._can_be_halted(thread):
+        if not can_be_halted(self, thread):
             return
         try:
             self._halt(thread)
@@ -477,20 +466,22 @@ class Supervisor:
         exceptions.interrupt(self, thread)
 
     def patch_text(self, mm: MM, address: int, code: bytes) -> None:
-        """Poke while the address space's other threads are stopped (stop_machine()); one in vfork(2) is so anyway."""
+        """Poke while the address space's other threads are stopped, as by stop_machine()."""
         assert self.current is not None
-        halted: list[Thread] = []
-        for other in list(self.threads.values()):
-            if other is self.current or other.space.mm is not mm or not self._can_be_halted(other):
-                continue
-            try:
-                self._halt(other)
-                halted.append(other)
-            except ThreadGone as gone:
-                self._ended(gone.tid, gone.status)
+        others = [t for t in self.threads.values() if t is not self.current and t.space.mm is mm]
+        halted = [t for t in others if can_be_halted(self, t) and self._try_halt(t)]
         self.current.space.poke(address, code)
         for other in halted:
             self._unhalt(other)
+
+    def _try_halt(self, thread: Thread) -> bool:
+        """False if the thread has ended meanwhile."""
+        try:
+            self._halt(thread)
+        except ThreadGone as gone:
+            self._ended(gone.tid, gone.status)
+            return False
+        return True
 
     def release_unreferenced(self) -> None:
         """Free enclaves that no process maps and whose device file no process has open."""
