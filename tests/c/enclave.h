@@ -62,7 +62,10 @@ static inline uint8_t *enclave_ssa(const struct enclave *enclave, int index, int
 	return enclave->base + enclave->heap - (2 * TEST_TCS_COUNT * TEST_SSA_FRAMES - index * TEST_SSA_FRAMES - frame) * PAGE;
 }
 
-/* Enters through the vDSO; fills *run. Returns what the vDSO returned. Without a vDSO function: raw, *run unused. */
+/* The design that the program runs under. */
+const char *delivery(void);
+
+/* Enters through the vDSO; fills *run. Returns what the vDSO returned. In other designs than `vdso`: raw, *run unused. */
 int enclave_call(void *tcs, struct request *request, struct sgx_enclave_run *run);
 int vdso_enter(void *tcs, struct request *request, unsigned int leaf, struct sgx_enclave_run *run);
 void *vdso_symbol(const char *name);
@@ -73,8 +76,11 @@ struct raw_fault { uint64_t leaf, vector, error, address, rbx, rcx; };
 int raw_enter_count(uint64_t leaf, void *tcs, struct request *request, struct raw_fault *fault); /* AEP counts, resumes */
 int raw_enter_once(uint64_t leaf, void *tcs, struct request *request, struct raw_fault *fault);  /* AEP returns RAW_AEX */
 int raw_enter_direct(uint64_t leaf, void *tcs, struct request *request, struct raw_fault *fault); /* AEP is the ENCLU */
+/* By an ENCLU elsewhere, which is the AEP, and behind which must be a jump to raw_returned. */
+int raw_enter_at(uint64_t leaf, void *tcs, struct request *request, struct raw_fault *fault, void *enclu);
 extern uint8_t raw_once_enclu[], raw_once_aep[], raw_direct_enclu[], raw_count_enclu[], raw_count_aep[];
-extern uint8_t raw_faulted[]; /* go on here, with RDI, RSI, RDX as mm-handler gives them, to return RAW_FAULTED */
+extern uint8_t raw_faulted[];  /* go on here, with RDI, RSI, RDX as all designs give them, to return RAW_FAULTED */
+extern uint8_t raw_returned[]; /* the same, or EEXIT, as RAX tells */
 extern volatile uint64_t raw_aex_count;
 
 /*

@@ -7,10 +7,13 @@ from collections.abc import Callable
 
 import pytest
 
-# program -> designs
-ANY = ("signal", "vdso", "mm-handler")
+from enclu.linux import delivery
+
+ANY = tuple(delivery.names())
+"""Every design."""
 DRIVER = ("vdso",)
 """For what no design has a say in."""
+# program -> designs that it is meant for
 PROGRAMS: dict[str, tuple[str, ...]] = {
     "aex_interrupt": ANY,
     "auxv_file": ANY,
@@ -37,6 +40,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "exinfo": ANY,
     "features": DRIVER,
     "fetch_outside": ANY,
+    "first_thread_ends": ("vdso",),
     "first_touch_code": ANY,
     "fork_child": ("vdso",),
     "fork_inside": ANY,
@@ -59,6 +63,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "mxcsr": ANY,
     "nested_handler": ("vdso",),
     "noexec_source": DRIVER,
+    "open_during_vfork": ("vdso",),
     "outside_reads_enclave": DRIVER,
     "outside_touches_tcs": DRIVER,
     "oversubscribe": ("vdso",),
@@ -67,6 +72,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "page_fault_codes": ANY,
     "path_calls": ("vdso",),
     "proc_mem": DRIVER,
+    "range_handler": ("range-handler",),
     "report_key": ANY,
     "runs_inside": ANY,
     "signal_fault": ANY,
@@ -81,9 +87,13 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "tcs_trimmed_inside": ANY,
     "tcs_unmapped_inside": ANY,
     "thread_gone": ANY,
+    "thread_handler": ("thread-handler",),
     "threads": ANY,
     "undefined_leaves": ANY,
     "unmapped_inside": ANY,
+    "vdso_2018": ("vdso-2018",),
+    "vdso_jmp": ("vdso-jmp",),
+    "vdso_jmp_patching": ("vdso-jmp",),
     "vfork_spawn_exec": ANY,
     "xcr0_not_narrowed": ANY,
 }
@@ -108,7 +118,7 @@ def test_busy_threads_are_pinned_unless_told_otherwise(options: tuple[str, ...],
 
 @pytest.mark.parametrize("policy", ["overwrite", "write-once", "unregister-first"])
 def test_mm_handler_policies(policy: str, passes: Callable) -> None:
-    passes("mm_handler_policies", policy, options=("--delivery", "mm-handler", "--policy", policy))
+    passes("mm_handler_policies", policy, options=("--delivery", f"mm-handler:{policy}"))
 
 
 @pytest.mark.parametrize("design", ANY)

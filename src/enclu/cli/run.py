@@ -56,7 +56,7 @@ class RunCommand(click.Command):
         return super().parse_args(ctx, args)
 
 
-TAKE_A_VALUE = ("--delivery", "--policy", "--epc", "--machine")
+TAKE_A_VALUE = ("--delivery", "--epc", "--machine")
 
 
 @click.command(
@@ -64,10 +64,9 @@ TAKE_A_VALUE = ("--delivery", "--policy", "--epc", "--machine")
     context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False},
     epilog="Example: enclu run --delivery mm-handler --stats ./my_sgx_app --its-own-option",
 )
-@click.option("--delivery", "design", type=click.Choice(designs.names()), default="vdso", show_default=True,
-              help="How the kernel delivers an exception of ENCLU or of an enclave.")  # fmt: skip
-@click.option("--policy", type=click.Choice(["overwrite", "write-once", "unregister-first"]), default="overwrite",
-              show_default=True, help="mm-handler: what a second registration does.")  # fmt: skip
+@click.option("--delivery", "design", type=click.Choice(designs.choices()), metavar="NAME", default="vdso",
+              show_default=True, help="How the kernel delivers an exception of ENCLU or of an enclave: "
+              f"{', '.join(designs.choices())}.")  # fmt: skip
 @click.option("--epc", type=Size(), default="64M", show_default=True, help="Size of the EPC; pages beyond are evicted.")
 @click.option("--machine", "machine_name", metavar="NAME",
               help="A machine that keeps its keys, so that sealed data survives; fresh keys otherwise.")  # fmt: skip
@@ -78,22 +77,19 @@ TAKE_A_VALUE = ("--delivery", "--policy", "--epc", "--machine")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def run(
-    ctx: click.Context, design: str, policy: str, epc: int, machine_name: str | None, stats: str | None,
+    ctx: click.Context, design: str, epc: int, machine_name: str | None, stats: str | None,
     no_pin: bool, program: str, arguments: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Run PROGRAM, an unmodified SGX program or any other, and exit as it does.
 
     enclu waits for PROGRAM and all its descendants.  No secrets are protected.
     """
-    if policy != "overwrite" and design != "mm-handler":
-        raise click.UsageError("--policy goes with --delivery mm-handler")
     try:
         secret = secret_of(machine_name) if machine_name is not None else None
         path = launch.find(program)
         counters = Stats()
         machine = Machine(epc, secret)
-        delivery = designs.create(design, policy=policy) if design == "mm-handler" else designs.create(design)
-        supervisor = Supervisor(machine, delivery, counters, pin=not no_pin)
+        supervisor = Supervisor(machine, designs.create(design), counters, pin=not no_pin)
         launch.shield()
         pid = launch.start(path, [program, *arguments])
         _forward(pid)

@@ -41,6 +41,7 @@ class AddressSpace:
     def __init__(self, kernel: Kernel, pid: int, image: VdsoImage, inject: Callable[..., int]) -> None:
         self.kernel = kernel
         self.pid = pid
+        """A thread last seen alive: a process whose first thread has ended is not reached by its own number."""
         self.image = image
         self.syscall_stub = VDSO_BASE + image.syscall_stub
         self._inject = inject
@@ -129,6 +130,16 @@ class AddressSpace:
         result = self._inject(self, NR["mmap"], start, end - start, 0, flags, self.device_fd, offset)
         if result < 0:
             raise OSError(-result, os.strerror(-result))
+
+    def executable(self, address: int) -> bool:
+        """/proc/PID/maps has the address with "x"."""
+        with open(f"/proc/{self.pid}/maps") as maps:
+            for line in maps:
+                bounds, permissions, _ = line.split(maxsplit=2)
+                start, end = (int(bound, 16) for bound in bounds.split("-"))
+                if start <= address < end:
+                    return "x" in permissions and self.mm.find_vma(address) is None
+        return False
 
 
 def thread_scratch(thread: Thread) -> int:

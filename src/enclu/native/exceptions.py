@@ -62,7 +62,7 @@ def take(
             return
     regs = thread.regs
     if fault.vector not in NEVER_FIXED_UP and sup.delivery.fixup(
-        thread.space.mm, thread.process, thread, regs, fault.vector, fault.error_code, fault.address
+        thread.space.mm, thread, thread, regs, fault.vector, fault.error_code, fault.address
     ):
         sup.stats.fixups += 1
         regs.orig_rax = ptrace.NO_SYSCALL

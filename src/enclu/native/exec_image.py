@@ -78,3 +78,4 @@ def install(thread: Thread, image: VdsoImage, base: int, area: int) -> None:
     functions = _functions(space.peek(real, size))
     space.poke(base, image.build(base, real, functions))
     space.poke(slot, struct.pack("<Q", base))
+    space.mm.vdso = base

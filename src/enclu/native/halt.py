@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from enclu.linux.encl import Encl
+    from enclu.linux.mm import MM
     from enclu.native.address_space import AddressSpace
     from enclu.native.supervisor import Supervisor
     from enclu.native.thread import Thread
@@ -81,6 +82,20 @@ class Halter:
             if self._halt(thread):
                 action(thread)
                 self._let_go(thread)
+
+    def patch_text(self, mm: MM, address: int, code: bytes) -> None:
+        """Poke while no other thread of the address space runs (stop_machine())."""
+        sup, halted = self._sup, []
+        assert sup.current is not None
+        for other in list(sup.threads.values()):
+            if other is not sup.current and other.space.mm is mm:
+                with self._surviving(other):
+                    if self._halt(other):
+                        halted.append(other)
+        sup.current.space.poke(address, code)
+        for other in halted:
+            with self._surviving(other):
+                self._let_go(other)
 
     @contextlib.contextmanager
     def _surviving(self, thread: Thread) -> Iterator[None]:

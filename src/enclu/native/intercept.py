@@ -22,6 +22,7 @@ from enclu.native.syscalls import NR
 
 if TYPE_CHECKING:
     from enclu.linux.encl import Encl
+    from enclu.linux.mm import MM
     from enclu.native.supervisor import Supervisor
     from enclu.native.thread import Thread
 
@@ -32,6 +33,7 @@ AUXV = re.compile(r"/proc/(self|thread-self|\d+)(/task/\d+)?/auxv")
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
 MAP_PRIVATE, MAP_TYPE, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_ANONYMOUS = 2, 0xF, 0x10, 0x100000, 0x20
+MREMAP_FIXED = 2
 MFD_CLOEXEC = 1
 PROT_EXEC = 4
 MISC_MAJOR = 10
@@ -95,6 +97,7 @@ class Interceptor:
             finish(thread, -errno.ENOSYS)
             return
         thread.space.enclu_sites.clear()
+        thread.space.pid = thread.tid
         self._handlers[thread.regs.orig_rax](thread)
 
     def file_of(self, encl: Encl) -> File | None:
@@ -346,7 +349,8 @@ class Interceptor:
         if encl is None:
             # Not a shared mapping: what is patched there would be written into the file.
             patch = prot & PROT_EXEC and fd >= 0 and not flags & MAP_ANONYMOUS and flags & MAP_TYPE == MAP_PRIVATE
-            over = flags & MAP_FIXED and mm.overlaps(address, length)
+            covered = length + 0xFFF & ~0xFFF
+            over = flags & MAP_FIXED and self._matters(mm, address, covered)
             if not patch and not over:
                 thread.resume()
                 return
@@ -355,8 +359,7 @@ class Interceptor:
             result = inject(thread, NR["mmap"], address, length, prot, flags, fd, regs.r9)
             if result >= 0:
                 if over:
-                    mm.munmap(address, length)
-                    self._enclaves_unmapped()
+                    self._unmapped(mm, address, covered)
                 if patch:
                     text.patch_mapping(thread, result, length, fd, regs.r9)
             finish(thread, result)
@@ -383,6 +386,7 @@ class Interceptor:
                     raise
             mm.munmap(result, length)
             mm.mmap(encl, result, length, prot)
+            self.sup.delivery.on_unmap(mm, result, result + length)
         except OSError as error:
             result = -(error.errno or errno.EINVAL)
         finish(thread, result)
@@ -410,14 +414,13 @@ class Interceptor:
         regs = thread.regs
         start, length = regs.rdi, regs.rsi + 0xFFF & ~0xFFF
         mm = thread.space.mm
-        if not mm.overlaps(start, length):
+        if not self._matters(mm, start, length):
             thread.resume()
             return
         self._shoot_down(thread, start, length)
         result = inject(thread, NR["munmap"], start, length)
         if result == 0:
-            mm.munmap(start, length)
-            self._enclaves_unmapped()
+            self._unmapped(mm, start, length)
         finish(thread, result)
 
     def _shoot_down(self, thread: Thread, start: int, length: int) -> None:
@@ -426,29 +429,41 @@ class Interceptor:
             if encl is not None:
                 self.sup.halter.kick(encl)
 
-    def _enclaves_unmapped(self) -> None:
+    def _matters(self, mm: MM, start: int, length: int) -> bool:
+        """An enclave, or memory that the delivery design watches, is mapped in the range."""
+        return mm.overlaps(start, length) or self.sup.delivery.watches(mm, start, start + length)
+
+    def _unmapped(self, mm: MM, start: int, length: int) -> None:
+        """What was mapped in the range is so no more."""
+        mm.munmap(start, length)
+        self.sup.delivery.on_unmap(mm, start, start + length)
         if any(not encl.mms for encl in self.enclaves.values()):
             self.sup.release_unreferenced()
 
     def _mremap(self, thread: Thread) -> None:
         regs = thread.regs
         mm = thread.space.mm
-        start, length, new_length = regs.rdi, regs.rsi, regs.rdx
-        if not mm.overlaps(start, length or 1):
+        start, length, new_length = regs.rdi, regs.rsi + 0xFFF & ~0xFFF, regs.rdx + 0xFFF & ~0xFFF
+        flags, place = regs.r10, regs.r8
+        over = flags & MREMAP_FIXED and self._matters(mm, place, new_length)
+        if not over and not self._matters(mm, start, length or 1):
             thread.resume()
             return
-        if new_length > length:
+        of_enclave = mm.overlaps(start, length or 1)
+        if of_enclave and new_length > length:
             finish(thread, -errno.EFAULT)  # VM_DONTEXPAND
             return
         self._shoot_down(thread, start, length or 1)
-        arguments = (start, length, new_length, regs.r10, regs.r8)
-        result = inject(thread, NR["mremap"], *arguments)
+        result = inject(thread, NR["mremap"], start, regs.rsi, regs.rdx, flags, place)
         if result >= 0:
-            if result == start:
-                mm.munmap(start + new_length, length - new_length)
-            else:
+            if over:
+                self._unmapped(mm, place, new_length)
+            if result != start and length:
+                self._unmapped(mm, start, length)
+            elif new_length < length:
+                self._unmapped(mm, start + new_length, length - new_length)
+            if result != start and of_enclave:
                 # The pages stay where ELRANGE has them; nothing can be reached through the moved mapping.
-                mm.munmap(start, length)
                 inject(thread, NR["mprotect"], result, new_length, 0)
         finish(thread, result)
 

@@ -99,7 +99,6 @@ class Supervisor:
             self._process_gone(process)
 
     def _process_gone(self, process: Process) -> None:
-        self.delivery.on_exit(process)
         space = process.space
         if not any(t.space is space for t in self.threads.values()):
             space.close_memory()
@@ -354,7 +353,7 @@ class Supervisor:
             process.space.cpuid_sites = set(parent.space.cpuid_sites)
             process.space.path_slots = parent.space.path_slots
         if process is not parent.process:
-            self.delivery.on_fork(parent.process, process)
+            self.delivery.on_fork(parent, thread)
         else:
             self.delivery.on_clone(parent, thread)
         try:
@@ -398,7 +397,7 @@ class Supervisor:
         old = process.space
         process.handlers = SignalHandlers()
         process.space = self.new_space(thread.tid)
-        self.delivery.on_exec(process)
+        self.delivery.on_exec(thread)
         if not any(t.space is old for t in self.threads.values()):
             old.close_memory()
             self.kernel.mm_gone(old.mm)
