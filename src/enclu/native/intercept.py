@@ -30,7 +30,8 @@ CPUINFO = "/proc/cpuinfo"
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
 MAP_PRIVATE, MAP_TYPE, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_ANONYMOUS = 2, 0xF, 0x10, 0x100000, 0x20
-MFD_CLOEXEC = 1
+MFD_CLOEXEC, MFD_ALLOW_SEALING = 1, 2
+MREMAP_FIXED, MREMAP_DONTUNMAP = 2, 4
 PROT_EXEC = 4
 MISC_MAJOR = 10
 MINOR_ENCLAVE, MINOR_PROVISION = 125, 126
@@ -50,34 +51,11 @@ class Interceptor:
         self.enclaves: dict[File, Encl] = {}
         self.provisions: set[File] = set()
         self._watch_filter = seccomp.program(seccomp.SGX_PROGRAM, (VDSO_BASE, VDSO_BASE + VDSO_AREA))
-        self._handlers = {
-            NR[name]: getattr(self, "_" + name)
-            for name in [
-                "open",
-                "openat",
-                "openat2",
-                "stat",
-                "lstat",
-                "newfstatat",
-                "statx",
-                "access",
-                "faccessat",
-                "faccessat2",
-                "ioctl",
-                "mmap",
-                "mprotect",
-                "pkey_mprotect",
-                "munmap",
-                "mremap",
-                "madvise",
-                "rt_sigaction",
-                "rt_sigprocmask",
-                "rt_sigsuspend",
-                "ppoll",
-                "epoll_pwait",
-                "ptrace",
-            ]
-        }
+        names = (
+            "open openat openat2 stat lstat newfstatat statx access faccessat faccessat2 ioctl mmap mprotect "
+            "pkey_mprotect munmap mremap madvise rt_sigaction rt_sigprocmask rt_sigsuspend ppoll epoll_pwait ptrace"
+        )
+        self._handlers = {NR[name]: getattr(self, "_" + name) for name in names.split()}
 
     def handle(self, thread: Thread) -> None:
         """The thread is about to make a system call that some rule names; resumes it."""
@@ -137,14 +115,20 @@ class Interceptor:
         if flags & os.O_EXCL and flags & os.O_CREAT:
             finish(thread, -errno.EEXIST)
             return
-        name = path.encode() + b"\0"
-        thread.space.poke(SCRATCH, name)
-        fd = inject(thread, NR["memfd_create"], SCRATCH, MFD_CLOEXEC if flags & os.O_CLOEXEC else 0)
+        self.sup.release_unreferenced()  # closing an enclave is no event that we see
+        thread.space.poke(SCRATCH, path.encode() + b"\0")
+        cloexec = MFD_CLOEXEC if flags & os.O_CLOEXEC else 0
+        fd = inject(thread, NR["memfd_create"], SCRATCH, MFD_ALLOW_SEALING | cloexec)
         if fd < 0:
             finish(thread, fd)
             return
         counted = path in ENCLAVE and self._reopen(thread, fd, flags & os.O_CLOEXEC)
-        ours = os.open(f"/proc/{thread.tid}/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            ours = os.open(f"/proc/{thread.tid}/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:  # the supervisor, which has a descriptor for each enclave of all processes, has no more
+            inject(thread, NR["close"], fd)
+            finish(thread, -errno.ENFILE)
+            return
         status = os.fstat(ours)
         file = (status.st_dev, status.st_ino)
         if path == CPUINFO:
@@ -155,7 +139,6 @@ class Interceptor:
             self.provisions.add(file)
             os.close(ours)
         else:
-            self.sup.release_unreferenced()  # closing one is no event that we see
             self.enclaves[file] = self.sup.kernel.open_enclave(MemfdMemory(ours, counted))
             self._watch(thread)
         finish(thread, fd)
@@ -337,7 +320,7 @@ class Interceptor:
         regs = thread.regs
         mm = thread.space.mm
         start, length, prot = regs.rdi, regs.rsi + 0xFFF & ~0xFFF, regs.rdx
-        if not length or not mm.overlaps(start, length):
+        if not length or start + length >= 1 << 64 or not mm.overlaps(start, length):
             thread.resume()
             return
         try:
@@ -379,17 +362,27 @@ class Interceptor:
     def _mremap(self, thread: Thread) -> None:
         regs = thread.regs
         mm = thread.space.mm
-        start, length, new_length = regs.rdi, regs.rsi, regs.rdx
+        start, length, new_length, flags, target = regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8
+        over = bool(flags & MREMAP_FIXED) and mm.overlaps(target, new_length)
         if not mm.overlaps(start, length or 1):
-            thread.resume()
+            if over:
+                self._shoot_down(thread, target, new_length)
+                result = inject(thread, NR["mremap"], start, length, new_length, flags, target)
+                if result >= 0:
+                    mm.munmap(target, new_length)
+                    self._enclaves_unmapped()
+                finish(thread, result)
+            else:
+                thread.resume()
             return
-        if new_length > length:
-            finish(thread, -errno.EFAULT)  # VM_DONTEXPAND
+        if flags & MREMAP_DONTUNMAP or new_length > length:  # VM_DONTEXPAND
+            finish(thread, -errno.EINVAL if flags & MREMAP_DONTUNMAP else -errno.EFAULT)
             return
         self._shoot_down(thread, start, length or 1)
-        arguments = (start, length, new_length, regs.r10, regs.r8)
-        result = inject(thread, NR["mremap"], *arguments)
+        result = inject(thread, NR["mremap"], start, length, new_length, flags, target)
         if result >= 0:
+            if over:
+                mm.munmap(target, new_length)
             if result == start:
                 mm.munmap(start + new_length, length - new_length)
             else:
