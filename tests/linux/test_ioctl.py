@@ -110,10 +110,6 @@ def test_a_bad_tcs_is_eio_and_gives_its_page_back(world: World) -> None:
     assert caught.value.errno == errno.EIO and world.machine.epc.used == used
 
 
-def test_a_pending_signal_stops_add_pages_before_the_first_page(world: World) -> None:
-    fails(errno.EINTR, world, U.SGX_IOC_ENCLAVE_ADD_PAGES, add_arguments(), interrupted=lambda: True)
-
-
 def test_an_epc_that_one_enclave_cannot_fit_is_enomem() -> None:
     world = World(epc_pages=1)
     with pytest.raises(OSError) as caught:

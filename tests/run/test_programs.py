@@ -13,11 +13,13 @@ DRIVER = ("vdso",)
 """For what no design has a say in."""
 PROGRAMS: dict[str, tuple[str, ...]] = {
     "aex_interrupt": ANY,
+    "auxv_file": ANY,
     "avx_by_xfrm": ANY,
     "bad_eenter": ANY,
     "bad_stack": ANY,
     "clone_without_vm": ANY,
     "compat_syscall": DRIVER,
+    "cpuid_bytes": ANY,
     "cpuid_patched": DRIVER,
     "descriptor_exec": ANY,
     "descriptor_in_flight": DRIVER,
@@ -32,6 +34,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "elrange_memory": ANY,
     "emodpe_errors": ANY,
     "epc_exhausted": DRIVER,
+    "evict_across_processes": ANY,
     "exception_vectors": ANY,
     "exec_from_thread": ANY,
     "exinfo": ANY,
@@ -40,6 +43,8 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "first_touch_code": ANY,
     "fork_child": ANY,
     "fork_inside": ANY,
+    "handler_faults": ANY,
+    "handler_mask": ANY,
     "hostile_operands": ANY,
     "illegal_instructions": ANY,
     "ioctl_concurrent": DRIVER,
@@ -62,8 +67,10 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "outside_touches_tcs": DRIVER,
     "oversubscribe": ("vdso",),
     "oversubscribe_threads": ANY,
+    "own_seccomp": ANY,
     "own_sigsegv": ANY,
     "page_fault_codes": ANY,
+    "path_calls": ("vdso",),
     "proc_mem": DRIVER,
     "provision": DRIVER,
     "report_key": ANY,
@@ -87,7 +94,12 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "wild_aep": ANY,
     "xcr0_not_narrowed": ANY,
 }
-OPTIONS = {"epc_exhausted": ("--epc", "1M"), "oversubscribe": ("--epc", "4M"), "oversubscribe_threads": ("--epc", "2M")}
+OPTIONS = {
+    "epc_exhausted": ("--epc", "1M"),
+    "evict_across_processes": ("--epc", "1M"),
+    "oversubscribe": ("--epc", "4M"),
+    "oversubscribe_threads": ("--epc", "2M"),
+}
 
 
 @pytest.mark.parametrize(

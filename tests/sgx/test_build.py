@@ -88,7 +88,7 @@ def test_no_page_joins_while_the_secs_is_evicted() -> None:
     _, secs = created()
     secs.page.valid = False
     for leaf in (
-        lambda: encls.eadd(secs, fresh(), BASE, RW, None),
+        lambda: encls.eadd(secs, fresh(), BASE, RW, bytes(4096)),
         lambda: add_run(secs, [fresh(), fresh()], BASE, RW, 8192, True),
         lambda: encls.eaug(secs, fresh(), BASE),
         lambda: encls.etrack(secs),
@@ -152,7 +152,7 @@ def test_building_ends_with_einit() -> None:
     assert initialise(machine, secs, sigstruct) == ErrorCode.SUCCESS and secs.mrenclave == measured
     assert secs.mrsigner == hashlib.sha256(SIGSTRUCT.get(sigstruct, "MODULUS")).digest()
     for leaf in (
-        lambda: encls.eadd(secs, fresh(), BASE + 0x1000, RW, None),
+        lambda: encls.eadd(secs, fresh(), BASE + 0x1000, RW, bytes(4096)),
         lambda: encls.eextend(secs, page, 0),
         lambda: encls.einit(machine, secs, sigstruct),
     ):

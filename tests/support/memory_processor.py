@@ -128,6 +128,9 @@ class BytesMemory:
     def write(self, offset: int, data: memoryview) -> None:
         self.bytes[offset : offset + len(data)] = data
 
+    def settle(self) -> None:
+        """Nothing is ever under way."""
+
     def discard(self, offset: int, size: int) -> None:
         self.bytes[offset : offset + size] = bytes(size)
 

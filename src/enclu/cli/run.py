@@ -100,6 +100,7 @@ def run(
         # Collecting garbage among as many objects as there are EPC pages costs more than the garbage.
         gc.freeze()
         gc.set_threshold(200_000, 20, 100)
+        sys.setswitchinterval(1e-4)  # the workers' tasks are short; waiting for the interpreter must not be longer
         supervisor.adopt(pid)
         status = supervisor.run()
     except (launch.LaunchError, MachineStateError) as error:

@@ -140,15 +140,14 @@ def _add_pages(encl: Encl, user: UserMemory, arg: int, interrupted: Callable[[],
     at_once = min(CHUNK_PAGES, max(1, encl.kernel.machine.epc.pages // 8))
     try:
         while done < f["length"]:
-            if interrupted():
-                if not done:
-                    raise OSError(errno.EINTR, "a signal is pending")
+            if done and interrupted():  # before the first page the driver says ERESTARTSYS: the call is made again
                 break
             count = min(at_once, (f["length"] - done) >> 12)
             done += _add_chunk(encl, user, f, secinfo, done, count, PageType(pt), max_prot)
     except OSError as error:
         failure = error
         done += getattr(error, "bytes_done", 0)
+    encl.memory.settle()
     user.write(arg + uapi.ENCLAVE_ADD_PAGES.offset("count"), done.to_bytes(8, "little"))
     if failure is not None:
         raise failure
@@ -182,7 +181,8 @@ def _add_chunk(
     count = len(fresh)
     if count:
         contents = contents[: count * PAGE_SIZE]
-        encl.memory.write(offset, contents)
+        if count > 1 and pt == PageType.REG:
+            encl.memory.write(offset, contents)
         try:
             memory = encl.view[offset : offset + count * PAGE_SIZE]
             encls.eadd_run(secs, fresh, address, secinfo, memory, contents, bool(f["flags"] & 1))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from enclu.linux.encl import Encl, EnclPage
 from enclu.linux.reclaim import Reclaimer
-from enclu.sgx import encls
+from enclu.sgx import encls, measurement
 from enclu.sgx.structs import ErrorCode
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Kernel:
 
     def open_enclave(self, memory: EnclaveMemory) -> Encl:
         """open("/dev/sgx_enclave")."""
+        measurement.prepare()
         encl = Encl(self, memory)
         self._enclaves[encl] = None
         return encl

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from enclu.linux.kernel import Kernel
 
 PROT_READ, PROT_WRITE, PROT_EXEC = 1, 2, 4
-NEEDS = {int(Access.READ): PROT_READ, int(Access.WRITE): PROT_WRITE, int(Access.FETCH): PROT_EXEC}
-"""By plain number: hashing an enumeration member is a Python call, and this is on the path of every EENTER."""
+NEEDS = [0] * (Access.FETCH + 1)
+"""PROT_* by kind of access.  A list, not a dict: this is on the path of every EENTER, and hashing a member of an
+enumeration is a Python call."""
+NEEDS[Access.READ], NEEDS[Access.WRITE], NEEDS[Access.FETCH] = PROT_READ, PROT_WRITE, PROT_EXEC
 MAP_PRIVATE, MAP_TYPE = 2, 0xF
 FAULT_AROUND = 256
 """Pages on either side of a fault that are shown with it."""
@@ -204,7 +206,7 @@ class MM:
         epc = page.epc if page is not None else None
         if epc is None or page is None or vma.prot & ~page.max_prot:  # as sgx_vma_fault() would find it
             raise PageFault(address, PFEC.U | access, "page not present")
-        if not vma.prot & NEEDS[access.value]:
+        if not vma.prot & NEEDS[access]:
             present = PFEC.P if vma.prot else 0  # PROT_NONE: no translation at all
             raise PageFault(address, present | PFEC.U | access, "the VMA forbids it")
         return epc
@@ -282,7 +284,7 @@ class MM:
     def granted(self, address: int, access: Access) -> bool:
         """The page tables grant this access by now: a fault on it raced with the one that made the page present."""
         vma = self.find_vma(address)
-        return vma is not None and bool(vma.shown.get(address >> 12, 0) & NEEDS[access.value])
+        return vma is not None and bool(vma.shown.get(address >> 12, 0) & NEEDS[access])
 
     def zap(self, encl: Encl, start: int, end: int) -> None:
         """Forget the translations to the enclave's pages in [start, end), which are about to change."""

@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 
     from enclu.linux.encl import Encl
     from enclu.linux.kernel import Kernel
+    from enclu.linux.vdso.image import VdsoImage
     from enclu.native.thread import Thread
 
 VDSO_BASE = 0x7E90_0000_0000
 """Where every traced process has its vDSO: fixed, because the seccomp filter, older than the process's image,
 must know it; in a part of the address space that neither mmap nor the sanitizers use."""
 VDSO_AREA = 0x1_0000
-"""Bytes set aside for the image."""
+"""Bytes set aside for the image, and for the slots of `native.path_calls` behind it."""
+OWN_TEXT = (VDSO_BASE, VDSO_BASE + VDSO_AREA // 2)
+"""Addresses from which no system call stops."""
 SCRATCH = VDSO_BASE + VDSO_AREA
 SCRATCH_SIZE = 0x1_0000
 MAP_SHARED, MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS = 1, 2, 0x10, 0x20
@@ -35,15 +38,18 @@ MAP_SHARED, MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS = 1, 2, 0x10, 0x20
 class AddressSpace:
     """One mm.  `inject` is how to have a system call made in it by whichever of its threads is stopped."""
 
-    def __init__(self, kernel: Kernel, pid: int, syscall_stub: int, inject: Callable[..., int]) -> None:
+    def __init__(self, kernel: Kernel, pid: int, image: VdsoImage, inject: Callable[..., int]) -> None:
         self.kernel = kernel
         self.pid = pid
-        self.syscall_stub = syscall_stub
+        self.image = image
+        self.syscall_stub = VDSO_BASE + image.syscall_stub
         self._inject = inject
         self.mm = MM(kernel, self)
         self.memory = -1
         self.cpuid_sites: set[int] = set()
         """Addresses at which UD2 stands for CPUID."""
+        self.path_slots = 0
+        """Slots in use, of `native.path_calls`."""
         self.enclu_sites: set[int] = set()
         """Addresses at which an ENCLU has been seen since the memory map last changed."""
         self.device_fd = -1

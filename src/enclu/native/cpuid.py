@@ -1,23 +1,19 @@
 """CPUID as the machine's processor answers it.
 
-Where the host cannot make CPUID fault, the instruction is found in the program's text (`cpuid_scan`) and replaced
-by UD2.  What was found in a file is kept in the user's cache directory.
+Where the host cannot make CPUID fault, the instruction is found in the program's text (`text`) and replaced by UD2.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import functools
-import json
 import mmap
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enclu.linux import cpuid as machine_cpuid
 
 if TYPE_CHECKING:
+    from enclu.native.address_space import AddressSpace
     from enclu.native.supervisor import Supervisor
     from enclu.native.thread import Thread
 
@@ -42,96 +38,11 @@ def host(leaf: int, subleaf: int) -> tuple[int, int, int, int]:
     return out[0], out[1], out[2], out[3]
 
 
-_KEPT = 1024
-"""Files in the cache directory, at most; the oldest go when there are more."""
-
-
-def cache_directory() -> Path:
-    """$XDG_CACHE_HOME/enclu/cpuid, by default under ~/.cache."""
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(given) if given.startswith("/") else Path.home() / ".cache") / "enclu" / "cpuid"
-
-
-def _keep(path: Path, found: list[int]) -> None:
-    """Remember what a scan found.  Where the cache cannot be written, the next run scans again."""
-    with contextlib.suppress(OSError, RuntimeError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".{path.name}.{os.getpid()}")
-        fresh.write_text(json.dumps(found))
-        fresh.rename(path)
-        files = sorted(path.parent.iterdir(), key=lambda p: p.stat().st_mtime_ns)
-        for old in files[:-_KEPT]:
-            old.unlink()
-
-
-def _kept(path: Path) -> list[int] | None:
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, list) and all(isinstance(at, int) for at in found) else None
-
-
-_known: dict[str, list[int]] = {}
-
-
-def _sites_in(fd: int) -> list[int]:
-    status = os.fstat(fd)
-    name = f"{status.st_dev:x}-{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
-    if name in _known:
-        return _known[name]
-    found: list[int] = []
-    if status.st_size > 4:
-        with mmap.mmap(fd, 0, prot=mmap.PROT_READ) as data:
-            if data[:4] == b"\x7fELF" and data.find(CPUID) >= 0:
-                path = cache_directory() / name
-                kept = _kept(path)
-                if kept is not None:
-                    found = kept
-                else:
-                    from enclu.native import cpuid_scan
-
-                    found = cpuid_scan.sites(data[:])
-                    _keep(path, found)
-    _known[name] = found
-    return found
-
-
-def sites_of(path: str) -> list[int]:
-    """File offsets of CPUID in the ELF file at `path`; none if it is no ELF file."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return []
-    try:
-        return _sites_in(fd)
-    except (OSError, ValueError):
-        return []  # not a file that can be mapped
-    finally:
-        os.close(fd)
-
-
-def _patch(thread: Thread, start: int, end: int, offset: int, sites: list[int]) -> None:
-    for site in sites:
-        address = site - offset + start
-        if start <= address < end and thread.space.peek(address, 2) == CPUID:
-            thread.space.poke(address, UD2)
-            thread.space.cpuid_sites.add(address)
-
-
-def patch_program(sup: Supervisor, thread: Thread) -> None:
-    """After exec: the program and its interpreter."""
-    with open(f"/proc/{thread.tid}/maps") as maps:
-        lines = [line.split(maxsplit=5) for line in maps]
-    for fields in lines:
-        if "x" in fields[1] and len(fields) == 6 and fields[5].startswith("/"):
-            start, end = (int(x, 16) for x in fields[0].split("-"))
-            _patch(thread, start, end, int(fields[2], 16), sites_of(fields[5].rstrip("\n")))
-
-
-def patch_mapping(sup: Supervisor, thread: Thread, start: int, length: int, fd: int, offset: int) -> None:
-    """After the program has mapped a file to execute it."""
-    _patch(thread, start, start + length, offset, sites_of(f"/proc/{thread.tid}/fd/{fd}"))
+def patch(space: AddressSpace, address: int) -> None:
+    """Put UD2 where CPUID stands."""
+    if space.peek(address, 2) == CPUID:
+        space.poke(address, UD2)
+        space.cpuid_sites.add(address)
 
 
 def emulate(sup: Supervisor, thread: Thread) -> bool:

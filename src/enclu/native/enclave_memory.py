@@ -8,6 +8,9 @@ import fcntl
 import mmap
 import os
 import signal
+from concurrent.futures import Future
+
+from enclu.sgx.background import worker
 
 _FALLOC_KEEP_SIZE, _FALLOC_PUNCH_HOLE = 1, 2
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -23,6 +26,7 @@ class MemfdMemory:
         fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)  # which nobody minds, where a lease is in somebody's way
         self._map: mmap.mmap | None = None
         self.view = memoryview(b"")
+        self._under_way: list[Future[None]] = []
 
     def resize(self, size: int) -> memoryview:
         """Make it `size` bytes, all zero; the supervisor's view of them."""
@@ -34,10 +38,22 @@ class MemfdMemory:
         return self.view
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Store bytes; cheaper than through the view where nothing is yet, as no page is faulted in and cleared."""
+        """Store bytes, beside the caller's work: done once `settle` has returned; `data` must not change until then.
+
+        Cheaper than through the view where nothing is yet, as no page is faulted in and cleared.
+        """
+        self._under_way.append(worker("enclave memory").submit(self._write, offset, data))
+
+    def _write(self, offset: int, data: memoryview) -> None:
         while data:
             done = os.pwrite(self.fd, data, offset)
             data, offset = data[done:], offset + done
+
+    def settle(self) -> None:
+        """Wait for every `write`.  Raises OSError if one failed."""
+        under_way, self._under_way = self._under_way, []
+        for write in under_way:
+            write.result()
 
     def discard(self, offset: int, size: int) -> None:
         """Give the bytes back to the system; they read as zero afterwards."""

@@ -28,7 +28,10 @@ class ThreadGone(Exception):
 
 def wait_for(thread: Thread) -> int:
     """The next wait status of one thread.  Raises ThreadGone if that is its end."""
-    _, status = os.waitpid(thread.tid, ptrace.WALL)
+    try:
+        _, status = os.waitpid(thread.tid, ptrace.WALL)
+    except ChildProcessError:  # another name since its exec: the exec event, under that name, will tell
+        raise ThreadGone(thread.tid, 0) from None
     if not os.WIFSTOPPED(status):
         raise ThreadGone(thread.tid, status)
     return status
@@ -53,6 +56,7 @@ def inject(thread: Thread, nr: int, *arguments: int, stub: int = 0) -> int:
         setattr(regs, name, value & (1 << 64) - 1)
     thread.store()
     stop_at = regs.rip + 3
+    group_stop = False
     ptrace.ptrace(ptrace.CONT, thread.tid, 0, 0)
     while True:
         status = wait_for(thread)
@@ -64,12 +68,15 @@ def inject(thread: Thread, nr: int, *arguments: int, stub: int = 0) -> int:
         if status >> 16 == 0 and stop not in (signal.SIGTRAP, signal.SIGTRAP | ptrace.SYSCALL_STOP):
             # A signal that cannot be blocked here (SIGSTOP, or a synchronous one that somebody sent): later.
             thread.pending.append(status)
+        elif status >> 16 == ptrace.Event.STOP and stop != signal.SIGTRAP:
+            group_stop = True
         ptrace.ptrace(ptrace.CONT, thread.tid, 0, 0)
     result = ctypes.c_int64(regs.rax).value
     ptrace.set_signal_mask(thread.tid, mask)
     ctypes.memmove(ctypes.addressof(regs), ctypes.addressof(saved), ctypes.sizeof(saved))
     thread.store()
-    thread.injected = True
+    if group_stop:  # the process is being stopped: have that told once more
+        ptrace.ptrace(ptrace.INTERRUPT, thread.tid, 0, 0)
     return result
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import signal
 import stat
 import struct
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING
 from enclu.linux import procfs
 from enclu.linux.ioctl import sgx_ioctl
 from enclu.linux.uapi import SGX_MAGIC
-from enclu.native import cpuid, seccomp, signals
-from enclu.native.address_space import SCRATCH, VDSO_AREA, VDSO_BASE, thread_scratch
+from enclu.native import ptrace, seccomp, signals, text
+from enclu.native.address_space import OWN_TEXT, SCRATCH, VDSO_BASE, thread_scratch
 from enclu.native.enclave_memory import MemfdMemory
 from enclu.native.inject import SYNCHRONOUS, finish, inject
 from enclu.native.syscalls import NR
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 ENCLAVE = frozenset(("/dev/sgx_enclave", "/dev/sgx/enclave"))
 PROVISION = frozenset(("/dev/sgx_provision", "/dev/sgx/provision"))
 CPUINFO = "/proc/cpuinfo"
+AUXV = re.compile(r"/proc/(self|thread-self|\d+)(/task/\d+)?/auxv")
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
 MAP_PRIVATE, MAP_TYPE, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_ANONYMOUS = 2, 0xF, 0x10, 0x100000, 0x20
@@ -50,15 +52,20 @@ class Interceptor:
         self.sup = supervisor
         self.enclaves: dict[File, Encl] = {}
         self.provisions: set[File] = set()
-        self._watch_filter = seccomp.program(seccomp.SGX_PROGRAM, (VDSO_BASE, VDSO_BASE + VDSO_AREA))
+        self._watch_filter = seccomp.program(seccomp.SGX_PROGRAM, OWN_TEXT)
         names = (
-            "open openat openat2 stat lstat newfstatat statx access faccessat faccessat2 ioctl mmap mprotect "
-            "pkey_mprotect munmap mremap madvise rt_sigaction rt_sigprocmask rt_sigsuspend ppoll epoll_pwait ptrace"
+            "open openat openat2 stat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat "
+            "getxattr lgetxattr listxattr llistxattr ioctl mmap mprotect pkey_mprotect munmap mremap madvise "
+            "rt_sigaction rt_sigprocmask rt_sigreturn rt_sigsuspend ppoll epoll_pwait ptrace"
         )
         self._handlers = {NR[name]: getattr(self, "_" + name) for name in names.split()}
 
     def handle(self, thread: Thread) -> None:
         """The thread is about to make a system call that some rule names; resumes it."""
+        if ptrace.event_message(thread.tid) != seccomp.TRACE_DATA:
+            # The program's own filter wants it traced, and to the program nobody traces it.
+            finish(thread, -errno.ENOSYS)
+            return
         thread.space.enclu_sites.clear()
         self._handlers[thread.regs.orig_rax](thread)
 
@@ -83,7 +90,7 @@ class Interceptor:
             name = os.fsdecode(thread.space.string(pointer))
         except OSError:
             return None
-        if "sgx" not in name and "cpuinfo" not in name and not name.endswith(("enclave", "provision")):
+        if "sgx" not in name and not name.endswith(("cpuinfo", "auxv", "enclave", "provision")):
             return None
         if not name.startswith("/"):
             at = "cwd" if dirfd == AT_FDCWD else f"fd/{dirfd}"
@@ -92,7 +99,21 @@ class Interceptor:
             except OSError:
                 return None
         name = os.path.normpath(name)
-        return name if name in ENCLAVE or name in PROVISION or name == CPUINFO else None
+        return name if name in ENCLAVE or name in PROVISION or name == CPUINFO or AUXV.fullmatch(name) else None
+
+    def _proc_file(self, thread: Thread, path: str) -> bytes | None:
+        """What the program shall read in a file under /proc; None where the real one is right."""
+        if path == CPUINFO:
+            with open(CPUINFO) as real:
+                return procfs.cpuinfo(real.read()).encode()
+        match = AUXV.fullmatch(path)
+        if match is None:
+            return None
+        pid = int(match[1]) if match[1].isdigit() else thread.tid
+        if pid not in self.sup.threads:
+            return None
+        with open(f"/proc/{pid}/auxv", "rb") as vector:
+            return procfs.auxv(vector.read(), VDSO_BASE)
 
     def _open(self, thread: Thread) -> None:
         self._open_path(thread, AT_FDCWD, thread.regs.rdi, thread.regs.rsi)
@@ -106,7 +127,8 @@ class Interceptor:
 
     def _open_path(self, thread: Thread, dirfd: int, pointer: int, flags: int) -> None:
         path = self._path(thread, dirfd, pointer)
-        if path is None:
+        content = self._proc_file(thread, path) if path and path.startswith("/proc/") else None
+        if path is None or (content is None and path.startswith("/proc/")):
             thread.resume()
             return
         if flags & os.O_DIRECTORY:
@@ -125,15 +147,15 @@ class Interceptor:
         counted = path in ENCLAVE and self._reopen(thread, fd, flags & os.O_CLOEXEC)
         try:
             ours = os.open(f"/proc/{thread.tid}/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
-        except OSError:  # the supervisor, which has a descriptor for each enclave of all processes, has no more
+        except OSError as error:
+            self.sup.message(f"cannot open what stands for {path}: {error.strerror}")
             inject(thread, NR["close"], fd)
             finish(thread, -errno.ENFILE)
             return
         status = os.fstat(ours)
         file = (status.st_dev, status.st_ino)
-        if path == CPUINFO:
-            with open(CPUINFO) as real:
-                os.pwrite(ours, procfs.cpuinfo(real.read()).encode(), 0)
+        if content is not None:
+            os.pwrite(ours, content, 0)
             os.close(ours)
         elif path in PROVISION:
             self.provisions.add(file)
@@ -170,7 +192,7 @@ class Interceptor:
             if other is thread:
                 signals.watch(thread)
             elif other.started:
-                self.sup.with_halted(other, signals.watch)
+                self.sup.halter.with_halted(other, signals.watch)
 
     def _stat_answer(self, path: str) -> tuple[int, int] | None:
         """(mode, minor) of one of our device nodes."""
@@ -216,11 +238,7 @@ class Interceptor:
         self._stat_path(thread, _signed(regs.rdi), regs.rsi, regs.r8, extended=True)
 
     def _access_path(self, thread: Thread, dirfd: int, pointer: int, mode: int) -> None:
-        path = self._path(thread, dirfd, pointer)
-        if path is None or self._stat_answer(path) is None:
-            thread.resume()
-        else:
-            finish(thread, -errno.EACCES if mode & os.X_OK else 0)
+        self._answer_path(thread, dirfd, pointer, -errno.EACCES if mode & os.X_OK else 0)
 
     def _access(self, thread: Thread) -> None:
         self._access_path(thread, AT_FDCWD, thread.regs.rdi, thread.regs.rsi)
@@ -230,6 +248,29 @@ class Interceptor:
         self._access_path(thread, _signed(regs.rdi), regs.rsi, regs.rdx)
 
     _faccessat2 = _faccessat
+
+    def _answer_path(self, thread: Thread, dirfd: int, pointer: int, result: int) -> None:
+        path = self._path(thread, dirfd, pointer)
+        if path is None or self._stat_answer(path) is None:
+            thread.resume()
+        else:
+            finish(thread, result)
+
+    def _readlink(self, thread: Thread) -> None:
+        self._answer_path(thread, AT_FDCWD, thread.regs.rdi, -errno.EINVAL)
+
+    def _readlinkat(self, thread: Thread) -> None:
+        self._answer_path(thread, _signed(thread.regs.rdi), thread.regs.rsi, -errno.EINVAL)
+
+    def _getxattr(self, thread: Thread) -> None:
+        self._answer_path(thread, AT_FDCWD, thread.regs.rdi, -errno.ENODATA)
+
+    _lgetxattr = _getxattr
+
+    def _listxattr(self, thread: Thread) -> None:
+        self._answer_path(thread, AT_FDCWD, thread.regs.rdi, 0)
+
+    _llistxattr = _listxattr
 
     # The device.
 
@@ -258,7 +299,8 @@ class Interceptor:
                 result = self.sup.delivery.ioctl(space.mm, thread, space, cmd, argument)
             else:
                 result = sgx_ioctl(encl, space.mm, space, cmd, argument,
-                                   provision=lambda n: self._file(thread, _signed(n)) in self.provisions)  # fmt: skip
+                                   provision=lambda n: self._file(thread, _signed(n)) in self.provisions,
+                                   interrupted=lambda: signals.pending(thread))  # fmt: skip
         except OSError as error:
             result = -(error.errno or errno.EINVAL)
         finish(thread, result)
@@ -274,7 +316,8 @@ class Interceptor:
             encl = self.enclaves.get(file) if file else None
         mm = thread.space.mm
         if encl is None:
-            patch = prot & PROT_EXEC and fd >= 0 and not flags & MAP_ANONYMOUS
+            # Not a shared mapping: what is patched there would be written into the file.
+            patch = prot & PROT_EXEC and fd >= 0 and not flags & MAP_ANONYMOUS and flags & MAP_TYPE == MAP_PRIVATE
             over = flags & MAP_FIXED and mm.overlaps(address, length)
             if not patch and not over:
                 thread.resume()
@@ -287,7 +330,7 @@ class Interceptor:
                     mm.munmap(address, length)
                     self._enclaves_unmapped()
                 if patch:
-                    cpuid.patch_mapping(self.sup, thread, result, length, fd, regs.r9)
+                    text.patch_mapping(thread, result, length, fd, regs.r9)
             finish(thread, result)
             return
         self._watch(thread)
@@ -353,7 +396,7 @@ class Interceptor:
         """The TLB shootdown of a changed mapping interrupts processors: threads in its enclaves leave by an AEX."""
         for encl in {v.encl for v in thread.space.mm.vmas if v.start < start + length and start < v.end}:
             if encl is not None:
-                self.sup.kick(encl)
+                self.sup.halter.kick(encl)
 
     def _enclaves_unmapped(self) -> None:
         if any(not encl.mms for encl in self.enclaves.values()):
@@ -401,33 +444,25 @@ class Interceptor:
     # Signals.
 
     def _rt_sigaction(self, thread: Thread) -> None:
-        regs = thread.regs
+        regs, space = thread.regs, thread.space
         signo, new, old, size = regs.rdi, regs.rsi, regs.rdx, regs.r10
-        hidden = thread.process.handlers.hidden
         if size != 8 or not 1 <= signo <= 64 or signo in (signal.SIGKILL, signal.SIGSTOP):
             thread.resume()
             return
-        shown = hidden.get(signo)
-        pointer = 0
+        shown = thread.process.handlers.actions.get(signo)
         try:
             if new:
-                handler, flags, restorer, mask = struct.unpack("<QQQQ", thread.space.read(new, 32))
-                flags, mask = signals.kernel_action(thread, signo, flags, mask)
-                thread.space.poke(SCRATCH, struct.pack("<QQQQ", handler, flags, restorer, mask))
-                pointer = SCRATCH
-            if not old and not pointer:
-                thread.resume()
-                return
-            result = inject(thread, NR["rt_sigaction"], signo, pointer, SCRATCH + 64, 8)
+                result = signals.set_action(thread, signo, space.read(new, signals.SIGACTION.size))
+            else:
+                result = inject(thread, NR["rt_sigaction"], signo, 0, SCRATCH + 64, 8)
             if old and result == 0:
-                action = bytearray(thread.space.peek(SCRATCH + 64, 32))
-                if shown:
-                    action[8:16] = shown[1].to_bytes(8, "little")
-                    action[24:32] = shown[0].to_bytes(8, "little")
-                thread.space.write(old, bytes(action))
+                space.write(old, signals.former_action(shown, space.peek(SCRATCH + 64, signals.SIGACTION.size)))
         except OSError:
             result = -errno.EFAULT
         finish(thread, result)
+
+    def _rt_sigreturn(self, thread: Thread) -> None:
+        signals.sigreturn(thread)
 
     def _rt_sigprocmask(self, thread: Thread) -> None:
         regs = thread.regs

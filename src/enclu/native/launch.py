@@ -10,11 +10,11 @@ import stat
 from collections.abc import Sequence
 
 from enclu.native import ptrace, seccomp
-from enclu.native.address_space import VDSO_AREA, VDSO_BASE
+from enclu.native.address_space import OWN_TEXT
 
 OPTIONS = (
     ptrace.Option.TRACESYSGOOD | ptrace.Option.TRACEFORK | ptrace.Option.TRACEVFORK | ptrace.Option.TRACECLONE
-    | ptrace.Option.TRACEEXEC | ptrace.Option.TRACESECCOMP | ptrace.Option.EXITKILL
+    | ptrace.Option.TRACEEXEC | ptrace.Option.TRACEVFORKDONE | ptrace.Option.TRACESECCOMP | ptrace.Option.EXITKILL
 )  # fmt: skip
 ELF_CLASS64, EM_X86_64 = 2, 62
 
@@ -61,7 +61,7 @@ def start(path: str, arguments: Sequence[str]) -> int:
     """
     ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
     error_read, error_write = os.pipe2(os.O_CLOEXEC)
-    filter_bytes = seccomp.program(seccomp.EVERY_PROGRAM, (VDSO_BASE, VDSO_BASE + VDSO_AREA))
+    filter_bytes = seccomp.program(seccomp.EVERY_PROGRAM, OWN_TEXT)
     pid = os.fork()
     if pid == 0:
         try:

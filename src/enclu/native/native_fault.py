@@ -27,12 +27,13 @@ _X87 = bytes.fromhex("9b d8 d9 da db dc dd de df")
 _PREFIXES = bytes([0x26, 0x2E, 0x36, 0x3E, *range(0x40, 0x50), 0x64, 0x65, 0x66, 0x67])
 X87_ES = 1 << 7
 """Exception summary bit of the x87 status word."""
-_FRAME_UC = 8
+FRAME_UC = 8
 """Offset of struct ucontext in struct rt_sigframe."""
 _UC_MCONTEXT = 40
-_MC_ERR = _UC_MCONTEXT + 19 * 8
-_MC_TRAPNO = _MC_ERR + 8
-_MC_CR2 = _MC_ERR + 24
+MC_ERR = _UC_MCONTEXT + 19 * 8
+MC_TRAPNO = MC_ERR + 8
+MC_CR2 = MC_ERR + 24
+UC_SIGMASK = _UC_MCONTEXT + 256
 SA_SIGINFO, SA_RESTORER, SA_NODEFER = 0x4, 0x0400_0000, 0x4000_0000
 
 
@@ -100,7 +101,7 @@ def error_code(thread: Thread) -> int:
     _run_to(thread, ptrace.CONT, signal.SIGSEGV, signal.SIGSEGV)
     _run_to(thread, ptrace.SINGLESTEP, signal.SIGTRAP, signal.SIGSEGV)
     thread.fetch()
-    error, _trapno = struct.unpack("<QQ", space.peek(regs.rsp + _FRAME_UC + _MC_ERR, 16))
+    error, _trapno = struct.unpack("<QQ", space.peek(regs.rsp + FRAME_UC + MC_ERR, 16))
     old_action = space.peek(SCRATCH + 64, 32)
     type(regs).from_buffer_copy(saved)  # size check
     _restore(thread, saved)
@@ -128,10 +129,3 @@ def _run_to(thread: Thread, request: int, stop: int, signo: int = 0) -> None:
         if status >> 16 == 0:
             thread.pending.append(status)
         ptrace.ptrace(request, thread.tid, 0, 0)
-
-
-def patch_frame(thread: Thread, trapno: int, code: int, cr2: int) -> None:
-    """Write trap number, error code and CR2 into the signal frame on top of the stopped thread's stack."""
-    frame = thread.regs.rsp + _FRAME_UC
-    thread.space.poke(frame + _MC_ERR, struct.pack("<QQ", code, trapno))
-    thread.space.poke(frame + _MC_CR2, struct.pack("<Q", cr2))

@@ -10,17 +10,28 @@ if TYPE_CHECKING:
     from enclu.native.thread import Thread
 
 
+@dataclass(frozen=True)
+class SignalAction:
+    """struct sigaction as the program set it; the kernel was given other flags and another mask."""
+
+    handler: int
+    flags: int
+    mask: int
+
+    @property
+    def handled(self) -> bool:
+        """By a function, neither by default nor ignored (SIG_DFL is 0, SIG_IGN 1)."""
+        return self.handler > 1
+
+
 @dataclass
 class SignalHandlers:
-    """What the program asked of rt_sigaction where the kernel was given something else (struct sighand).
+    """struct sighand of a process that uses SGX: signal number -> action, of those with a handler or ever set."""
 
-    signal number -> (sa_mask, sa_flags) as the program sees them.
-    """
-
-    hidden: dict[int, tuple[int, int]] = field(default_factory=dict)
+    actions: dict[int, SignalAction] = field(default_factory=dict)
 
     def copy(self) -> SignalHandlers:
-        return SignalHandlers(dict(self.hidden))
+        return SignalHandlers(dict(self.actions))
 
 
 @dataclass(eq=False)

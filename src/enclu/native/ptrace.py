@@ -14,8 +14,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _ptrace = _libc.ptrace
 _ptrace.restype = ctypes.c_long
 _ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
-raw = _ptrace
-"""ptrace itself, for hot paths: -1 on failure, no exception."""
+raw = ctypes.PyDLL(None).ptrace
+"""ptrace itself, for the hot path: -1 on failure, no exception.
+
+Converting arguments costs more than the calls, none of which waits: so the interpreter's lock is kept, and all
+four arguments are `Word`s made beforehand.
+"""
+Word = ctypes.c_long
 
 CONT = 7
 SINGLESTEP = 9
@@ -31,6 +36,7 @@ SETREGSET = 0x4205
 SEIZE = 0x4206
 INTERRUPT = 0x4207
 LISTEN = 0x4208
+PEEKSIGINFO = 0x4209
 GETSIGMASK = 0x420A
 SETSIGMASK = 0x420B
 
@@ -48,6 +54,7 @@ class Option(enum.IntFlag):
     TRACEVFORK = 1 << 2
     TRACECLONE = 1 << 3
     TRACEEXEC = 1 << 4
+    TRACEVFORKDONE = 1 << 5
     TRACESECCOMP = 1 << 7
     EXITKILL = 1 << 20
 
@@ -59,6 +66,7 @@ class Event(enum.IntEnum):
     VFORK = 2
     CLONE = 3
     EXEC = 4
+    VFORK_DONE = 5
     SECCOMP = 7
     STOP = 128
 
@@ -193,12 +201,13 @@ _siginfo_head = struct.Struct("<iiiiQ")
 class SigInfo:
     """siginfo_t of a stop: signo, code and the fault address (valid for synchronous signals)."""
 
-    __slots__ = ("_buffer", "_words", "pointer")
+    __slots__ = ("_buffer", "_words", "pointer", "word")
 
     def __init__(self) -> None:
         self._buffer = (ctypes.c_ubyte * SIGINFO_SIZE)()
         self._words = memoryview(self._buffer).cast("B").cast("i")
         self.pointer = ctypes.addressof(self._buffer)
+        self.word = Word(self.pointer)
 
     @classmethod
     def fault(cls, signo: int, code: int, address: int) -> SigInfo:
@@ -219,6 +228,16 @@ class SigInfo:
     def address(self) -> int:
         return int(_siginfo_head.unpack_from(self._buffer)[4])
 
+    def __bytes__(self) -> bytes:
+        return bytes(self._buffer)
+
+    @classmethod
+    def of(cls, image: bytes) -> SigInfo:
+        """From what `bytes` made of one."""
+        info = cls()
+        ctypes.memmove(info.pointer, image, SIGINFO_SIZE)
+        return info
+
     def get(self, tid: int) -> None:
         """PTRACE_GETSIGINFO into this object."""
         ptrace(GETSIGINFO, tid, 0, self.pointer)
@@ -226,6 +245,18 @@ class SigInfo:
     def set(self, tid: int) -> None:
         """PTRACE_SETSIGINFO."""
         ptrace(SETSIGINFO, tid, 0, self.pointer)
+
+
+_peek_args = struct.Struct("<QIi")
+_PEEKED = 32
+
+
+def queued_signals(tid: int) -> list[int]:
+    """Signals that wait for this thread alone, among them those of its own faults (PTRACE_PEEKSIGINFO)."""
+    args = ctypes.create_string_buffer(_peek_args.pack(0, 0, _PEEKED), _peek_args.size)
+    infos = ctypes.create_string_buffer(_PEEKED * SIGINFO_SIZE)
+    count = ptrace(PEEKSIGINFO, tid, ctypes.addressof(args), ctypes.addressof(infos))
+    return [int(_siginfo_head.unpack_from(infos, i * SIGINFO_SIZE)[0]) for i in range(count)]
 
 
 _vm_readv = _libc.process_vm_readv

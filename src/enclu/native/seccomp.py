@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enclu.native.syscalls import NR
 
 RET_TRACE = 0x7FF00000
+TRACE_DATA = 0x0567
+"""SECCOMP_RET_DATA of our filters: tells their stops from those that a filter of the program's own asks for."""
 RET_ALLOW = 0x7FFF0000
 AUDIT_ARCH_X86_64 = 0xC000003E
 PR_SET_NO_NEW_PRIVS = 38
@@ -48,9 +50,17 @@ class Rule:
     nonzero: bool = False
 
 
+PATH_CALLS = {
+    NR[name]: register
+    for register, names in {
+        "rdi": ("open", "stat", "lstat", "access", "readlink", "getxattr", "lgetxattr", "listxattr", "llistxattr"),
+        "rsi": ("openat", "openat2", "newfstatat", "statx", "faccessat", "faccessat2", "readlinkat"),
+    }.items()
+    for name in names
+}
+"""System calls that name a path -> the register that points to it."""
 EVERY_PROGRAM = (
-    *(Rule(NR[name]) for name in
-      ("open", "openat", "openat2", "stat", "lstat", "newfstatat", "statx", "access", "faccessat", "faccessat2")),
+    *(Rule(nr) for nr in PATH_CALLS),
     Rule(NR["ioctl"], arg=1, mask=0xFF00, equals=SGX_MAGIC << 8),
     Rule(NR["mmap"], arg=2, mask=PROT_EXEC, equals=PROT_EXEC),
     Rule(NR["mmap"], arg=3, mask=MAP_SHARED | MAP_ANONYMOUS, equals=MAP_SHARED),  # of an enclave passed on, perhaps
@@ -59,7 +69,7 @@ EVERY_PROGRAM = (
 SGX_PROGRAM = (
     *(Rule(NR[name]) for name in
       ("mprotect", "pkey_mprotect", "munmap", "mremap", "madvise", "rt_sigaction", "rt_sigprocmask",
-       "rt_sigsuspend")),
+       "rt_sigreturn", "rt_sigsuspend")),
     Rule(NR["mmap"], arg=3, mask=MAP_FIXED, equals=MAP_FIXED),  # MAP_FIXED may replace part of an enclave's range
     Rule(NR["mmap"], arg=4, mask=0x8000_0000, equals=0),  # a file, which may be an enclave
     Rule(NR["ppoll"], arg=3, nonzero=True),
@@ -113,7 +123,7 @@ def program(rules: tuple[Rule, ...], own_text: tuple[int, int]) -> bytes:
     emit(_JGE, start & 0xFFFF_FFFF, "", "trace")
     emit(_JGE, end & 0xFFFF_FFFF, "trace", "allow")
     labels["trace"] = len(out)
-    emit(_RET, RET_TRACE)
+    emit(_RET, RET_TRACE | TRACE_DATA)
     labels["allow"] = len(out)
     emit(_RET, RET_ALLOW)
 

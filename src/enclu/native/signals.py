@@ -1,20 +1,24 @@
 """Signals of a traced thread: masks, delivery, and the frames that handlers see.
 
 The kernel kills a thread that faults while the signal of the fault is blocked.  ENCLU is such a fault here, so
-synchronous signals must never really be blocked: the program gets the mask it set, the kernel another.
+synchronous signals must never really be blocked: the program gets the mask it set, the kernel another.  What a
+handler's sa_mask blocks of them is in force from its start (`_enter`) to its rt_sigreturn (`sigreturn`).
 """
 
 from __future__ import annotations
 
 import signal
 import struct
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from enclu.native import ptrace
 from enclu.native.address_space import SCRATCH
 from enclu.native.inject import SYNCHRONOUS, inject
-from enclu.native.native_fault import patch_frame
+from enclu.native.native_fault import FRAME_UC, MC_CR2, MC_ERR, UC_SIGMASK
+from enclu.native.process import SignalAction
 from enclu.native.syscalls import NR
+from enclu.native.thread import FramePatch
 
 if TYPE_CHECKING:
     from enclu.native.thread import Thread
@@ -25,14 +29,6 @@ SIG_DFL = 0
 
 def bit(signo: int) -> int:
     return 1 << (signo - 1)
-
-
-def _has_handler(thread: Thread, signo: int) -> bool:
-    with open(f"/proc/{thread.tid}/status", "rb") as status:
-        for line in status:
-            if line.startswith(b"SigCgt:"):
-                return bool(int(line.split()[1], 16) & bit(signo))
-    return False
 
 
 def _force_default(thread: Thread, signo: int) -> None:
@@ -50,13 +46,13 @@ def deliver_fault(thread: Thread, info: ptrace.SigInfo, frame: tuple[int, int, i
     `frame` is the trap number, error code and CR2 that the handler shall find in its ucontext.
     """
     signo = info.signo
-    if thread.hidden_mask & bit(signo) or not _has_handler(thread, signo):
+    action = thread.process.handlers.actions.get(signo)
+    if thread.hidden_mask & bit(signo) or action is None or not action.handled:
         _force_default(thread, signo)
         info.set(thread.tid)
-        thread.resume(signo)
-        return
-    info.set(thread.tid)
-    thread.frame_patch = frame
+    else:
+        info.set(thread.tid)
+        _enter(thread, signo, frame)
     thread.resume(signo)
 
 
@@ -67,6 +63,8 @@ def deliver_native(thread: Thread, signo: int) -> None:
         info.get(thread.tid)
         _force_default(thread, signo)
         info.set(thread.tid)
+    else:
+        _enter(thread, signo)
     thread.resume(signo)
 
 
@@ -76,15 +74,64 @@ def deliver_sent(thread: Thread, signo: int) -> None:
         thread.held.append(signo)
         thread.resume()
         return
+    _enter(thread, signo)
     thread.resume(signo)
+
+
+def _enter(thread: Thread, signo: int, trap: tuple[int, int, int] | None = None) -> None:
+    """The signal is about to be delivered: if to a handler, what its sa_mask hides is blocked now.
+
+    The mask that the frame saves is completed only where something was hidden before; that costs a stop.
+    """
+    actions = thread.process.handlers.actions
+    action = actions.get(signo)
+    if action is None or not action.handled:
+        return
+    before = thread.hidden_mask
+    if trap is not None or before:
+        thread.frame_patch = FramePatch(trap, before)
+    own = 0 if action.flags & SA_NODEFER else bit(signo)
+    thread.hidden_mask |= (action.mask | own) & SYNCHRONOUS
+    if action.flags & SA_RESETHAND:
+        actions[signo] = replace(action, handler=SIG_DFL)
 
 
 def apply_frame_patch(thread: Thread) -> None:
     """The kernel has built the frame: the thread stands at its handler's first instruction."""
-    assert thread.frame_patch is not None
-    trapno, code, cr2 = thread.frame_patch
-    thread.frame_patch = None
-    patch_frame(thread, trapno, code, cr2)
+    patch, thread.frame_patch = thread.frame_patch, None
+    assert patch is not None
+    space, ucontext = thread.space, thread.regs.rsp + FRAME_UC
+    if patch.trap is not None:
+        trapno, code, cr2 = patch.trap
+        space.poke(ucontext + MC_ERR, struct.pack("<QQ", code, trapno))
+        space.poke(ucontext + MC_CR2, struct.pack("<Q", cr2))
+    if patch.blocked:
+        saved = int.from_bytes(space.peek(ucontext + UC_SIGMASK, 8), "little")
+        space.poke(ucontext + UC_SIGMASK, (saved | patch.blocked).to_bytes(8, "little"))
+
+
+def pending(thread: Thread) -> bool:
+    """A signal waits to be delivered to the stopped thread (the kernel's signal_pending()); also if it is dying."""
+    try:
+        with open(f"/proc/{thread.tid}/status", "rb") as status:
+            sets = {
+                line[:6]: int(line[7:], 16) for line in status if line.startswith((b"SigPnd", b"ShdPnd", b"SigBlk"))
+            }
+    except OSError:
+        return True
+    return bool((sets[b"SigPnd"] | sets[b"ShdPnd"]) & ~sets[b"SigBlk"])
+
+
+def sigreturn(thread: Thread) -> None:
+    """The thread is about to make rt_sigreturn: take the hidden part of the mask that it restores."""
+    at = thread.regs.rsp + UC_SIGMASK
+    frame = thread.space.peek(at, 8)
+    if len(frame) == 8:  # else the call itself will kill the thread
+        mask = int.from_bytes(frame, "little")
+        if mask & SYNCHRONOUS:
+            thread.space.poke(at, (mask & ~SYNCHRONOUS).to_bytes(8, "little"))
+        _hide(thread, mask)
+    thread.resume()
 
 
 def send(thread: Thread, signo: int) -> None:
@@ -97,8 +144,13 @@ def send(thread: Thread, signo: int) -> None:
 
 def set_mask(thread: Thread, mask: int) -> None:
     """The program wants `mask` blocked: block it but for the synchronous signals, which are remembered."""
-    thread.hidden_mask = mask & SYNCHRONOUS
     ptrace.set_signal_mask(thread.tid, mask & ~SYNCHRONOUS)
+    _hide(thread, mask)
+
+
+def _hide(thread: Thread, mask: int) -> None:
+    """Of `mask`, remember the synchronous signals; queue those that were held and no longer are."""
+    thread.hidden_mask = mask & SYNCHRONOUS
     still = []
     for signo in thread.held:
         if mask & bit(signo):
@@ -125,27 +177,36 @@ def inherit_mask(thread: Thread) -> None:
 
 
 def watch_handlers(thread: Thread) -> None:
-    """Free the synchronous signals from the sa_masks of the handlers that the process already has."""
+    """Take over the handlers that the process already has."""
     with open(f"/proc/{thread.tid}/status", "rb") as status:
         caught = next(int(line.split()[1], 16) for line in status if line.startswith(b"SigCgt:"))
     for signo in range(1, 65):
         if caught & bit(signo) and inject(thread, NR["rt_sigaction"], signo, 0, SCRATCH, 8) == 0:
-            handler, flags, restorer, mask = struct.unpack("<QQQQ", thread.space.peek(SCRATCH, 32))
-            wanted = kernel_action(thread, signo, flags, mask)
-            if wanted != (flags, mask):
-                thread.space.poke(SCRATCH, struct.pack("<QQQQ", handler, wanted[0], restorer, wanted[1]))
-                inject(thread, NR["rt_sigaction"], signo, SCRATCH, 0, 8)
+            set_action(thread, signo, thread.space.peek(SCRATCH, SIGACTION.size))
 
 
-SA_NODEFER = 0x4000_0000
+SIGACTION = struct.Struct("<QQQQ")
+"""struct kernel_sigaction: handler, flags, restorer, mask."""
+SA_NODEFER, SA_RESETHAND = 0x4000_0000, 0x8000_0000
 
 
-def kernel_action(thread: Thread, signo: int, flags: int, mask: int) -> tuple[int, int]:
-    """sa_flags and sa_mask to give the kernel for what the program wants; remembers what it wanted."""
+def set_action(thread: Thread, signo: int, wanted: bytes) -> int:
+    """rt_sigaction with what the program wants, less what must not be blocked; the call's result.
+
+    The kernel's former action is left at SCRATCH + 64.
+    """
+    handler, flags, restorer, mask = SIGACTION.unpack(wanted)
     real_flags = flags | SA_NODEFER if signo in SYNCHRONOUS_SIGNALS else flags
-    real_mask = mask & ~SYNCHRONOUS
-    hidden = thread.process.handlers.hidden
-    hidden.pop(signo, None)
-    if (real_flags, real_mask) != (flags, mask):
-        hidden[signo] = (mask, flags)
-    return real_flags, real_mask
+    thread.space.poke(SCRATCH, SIGACTION.pack(handler, real_flags, restorer, mask & ~SYNCHRONOUS))
+    result = inject(thread, NR["rt_sigaction"], signo, SCRATCH, SCRATCH + 64, 8)
+    if result == 0:
+        thread.process.handlers.actions[signo] = SignalAction(handler, flags, mask)
+    return result
+
+
+def former_action(shown: SignalAction | None, kernels: bytes) -> bytes:
+    """The action that rt_sigaction tells the program of: what it set itself, if it ever did."""
+    if shown is None:
+        return kernels
+    _, _, restorer, _ = SIGACTION.unpack(kernels)
+    return SIGACTION.pack(shown.handler, shown.flags, restorer, shown.mask)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from enclu.linux.kernel import Kernel
 from enclu.linux.vdso import image as vdso_image
-from enclu.native import cpuid, exceptions, exec_image, ptrace, signals
+from enclu.native import cpuid, exceptions, exec_image, halt, ptrace, signals, text
 from enclu.native.address_space import VDSO_AREA, VDSO_BASE, AddressSpace
+from enclu.native.halt import STOP_SIGNALS, Halter
 from enclu.native.inject import ThreadGone, inject, wait_for
 from enclu.native.intercept import Interceptor
 from enclu.native.process import Process, SignalHandlers
@@ -28,34 +29,32 @@ from enclu.sgx.leave import shut_down
 from enclu.sgx.structs import EncluLeaf
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from enclu.linux.delivery.base import Delivery
-    from enclu.linux.encl import Encl
     from enclu.linux.stats import Stats
     from enclu.sgx.machine import Machine
 
 CLONE_VM, CLONE_SIGHAND, CLONE_THREAD = 0x100, 0x800, 0x10000
 MAX_THREADS = 1 << 15
-STOP_SIGNALS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
-INTERRUPTED = ptrace.Event.STOP << 16 | signal.SIGTRAP << 8 | 0x7F
-"""Wait status of a thread that PTRACE_INTERRUPT stopped."""
 SIGILL_STOP = signal.SIGILL << 8 | 0x7F
 ENCLU = b"\x0f\x01\xd7"
+NOTHING = ptrace.Word(0)
+GETREGS, SETREGS, GETSIGINFO, SYSEMU, CONT = map(
+    ptrace.Word, (ptrace.GETREGS, ptrace.SETREGS, ptrace.GETSIGINFO, ptrace.SYSEMU, ptrace.CONT)
+)
 PIN_AFTER, PIN_WINDOW_NS = 32, 32_000_000
 """A thread that stops this often within this time shares the supervisor's processor from then on."""
 
 
 class Supervisor:
-    """Owns every traced process of one run.  Also the `linux.interfaces.Processors` of its kernel."""
+    """Owns every traced process of one run."""
 
     def __init__(self, machine: Machine, delivery: Delivery, stats: Stats, *, pin: bool = True) -> None:
-        self.kernel = Kernel(machine, delivery, stats, self)
+        self.halter = Halter(self)
+        self.kernel = Kernel(machine, delivery, stats, self.halter)
         self.machine = machine
         self.delivery = delivery
         self.stats = stats
         self.image = vdso_image.load(delivery.vdso)
-        self.syscall_stub = VDSO_BASE + self.image.syscall_stub
         self.threads: dict[int, Thread] = {}
         self.current: Thread | None = None
         self.main_pid = 0
@@ -63,7 +62,8 @@ class Supervisor:
         self.interceptor = Interceptor(self)
         self._early: dict[int, int] = {}
         """First stops of children whose parents' events have not come yet."""
-        self._deferred: list[tuple[Thread, int]] = []
+        self.deferred: dict[int, int] = {}
+        """Stops that are still to be looked at, in the order in which they came: wait statuses by tid."""
         self._slots = memoryview(mmap.mmap(-1, MAX_THREADS * SLOT_SIZE))
         self._free_slots = list(range(MAX_THREADS - 1, -1, -1))
         self._cpu = self._choose_cpu() if pin else -1
@@ -89,6 +89,7 @@ class Supervisor:
     def _forget(self, thread: Thread) -> None:
         if self.threads.pop(thread.tid, None) is None:
             return
+        self.deferred.pop(thread.tid, None)
         if thread.mode.enclave:
             shut_down(thread)
         process = thread.process
@@ -106,7 +107,7 @@ class Supervisor:
         self.release_unreferenced()
 
     def new_space(self, pid: int) -> AddressSpace:
-        return AddressSpace(self.kernel, pid, self.syscall_stub, self.inject_in)
+        return AddressSpace(self.kernel, pid, self.image, self.halter.inject_in)
 
     def adopt(self, pid: int) -> None:
         """Take over the first process, stopped at its exec event."""
@@ -122,21 +123,37 @@ class Supervisor:
     def run(self) -> int:
         """Supervise until the last process is gone; the first one's wait status."""
         while self.threads or self._early:
-            if self._deferred:
-                thread, status = self._deferred.pop(0)
-                if thread.tid not in self.threads:
-                    continue
-                tid = thread.tid
+            if self.deferred:
+                tid = next(iter(self.deferred))
+                status = self.deferred.pop(tid)
+                halt.restore_info(self.threads[tid])
             else:
                 try:
                     tid, status = os.waitpid(-1, ptrace.WALL)
                 except ChildProcessError:
                     break
-                if status == SIGILL_STOP and self._transition(tid):
-                    continue
+            if len(self.threads) > 1:
+                known = tid in self.threads
+                self._collect()
+                if known and tid not in self.threads:
+                    continue  # its end has just been collected
+            if status == SIGILL_STOP and self._transition(tid):
+                continue
             self._dispatch(tid, status)
         assert self.exit_status is not None
         return self.exit_status
+
+    def _collect(self) -> None:
+        """Queue every stop that there is: waitpid favours the oldest threads, and would starve others of their turn."""
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                tid, status = os.waitpid(-1, ptrace.WALL | os.WNOHANG)
+                if tid == 0:
+                    return
+                if tid in self.threads and os.WIFSTOPPED(status):
+                    self.deferred[tid] = status
+                else:
+                    self._dispatch(tid, status)
 
     def _transition(self, tid: int) -> bool:
         """The hot path: EENTER, ERESUME or EEXIT at a known ENCLU.  False, with nothing changed, for all else.
@@ -146,11 +163,11 @@ class Supervisor:
         thread = self.threads.get(tid)
         if thread is None or thread.frame_patch is not None:
             return False
-        raw, regs, pointer = ptrace.raw, thread.regs, thread.regs_pointer
-        if raw(ptrace.GETREGS, tid, 0, pointer) or regs.rip not in thread.process.space.enclu_sites:
+        raw, regs, who, where = ptrace.raw, thread.regs, thread.word, thread.regs_word
+        if raw(GETREGS, who, NOTHING, where) or regs.rip not in thread.process.space.enclu_sites:
             return False
         leaf = regs.rax & 0xFFFF_FFFF
-        if not 2 <= leaf <= 4 or raw(ptrace.GETSIGINFO, tid, 0, self._info.pointer) or self._info.code <= 0:
+        if not 2 <= leaf <= 4 or raw(GETSIGINFO, who, NOTHING, self._info.word) or self._info.code <= 0:
             return False
         if leaf == 4 and thread.mode.save_tf:
             return False
@@ -164,40 +181,44 @@ class Supervisor:
         if thread.stop_count >= PIN_AFTER and self._cpu >= 0:
             self._place(thread)
         thread.stopped = False
-        raw(ptrace.SETREGS, tid, 0, pointer)
-        raw(ptrace.SYSEMU if leaf != 4 else ptrace.CONT, tid, 0, 0)
+        raw(SETREGS, who, NOTHING, where)
+        raw(SYSEMU if leaf != 4 else CONT, who, NOTHING, NOTHING)
         return True
 
     def _dispatch(self, tid: int, status: int) -> None:
         thread = self.threads.get(tid)
         if not os.WIFSTOPPED(status):
-            self._ended(tid, status)
+            self.ended(tid, status)
             return
         if thread is None:
             self._early[tid] = status
             return
-        self.current = thread
         thread.stopped = True
-        try:
-            self._stopped(thread, status)
-        except ThreadGone as gone:
-            self._ended(gone.tid, gone.status)
-        except ProcessLookupError:
-            # The thread was killed while we looked at it; its end will be reported.
-            self._note_lost(thread)
-        finally:
-            self.current = None
+        self.serve(thread, status)
         while thread.pending and thread.tid in self.threads:
             # Signals that came during injected calls: queue them again for the thread.
             put_off = thread.pending.pop(0) >> 8 & 0xFF
             with contextlib.suppress(ProcessLookupError):
                 signals.send(thread, put_off)
 
-    def _note_lost(self, thread: Thread) -> None:
+    def serve(self, thread: Thread, status: int) -> None:
+        """Do what the stop of a thread asks for; it has been resumed afterwards, or it is gone."""
+        before, self.current = self.current, thread
+        try:
+            self._stopped(thread, status)
+        except ThreadGone as gone:
+            self.ended(gone.tid, gone.status)
+        except ProcessLookupError:
+            # The thread was killed while we looked at it; its end will be reported.
+            self.note_lost(thread)
+        finally:
+            self.current = before
+
+    def note_lost(self, thread: Thread) -> None:
         if not os.path.exists(f"/proc/{thread.tid}"):
             self._forget(thread)
 
-    def _ended(self, tid: int, status: int) -> None:
+    def ended(self, tid: int, status: int) -> None:
         self._early.pop(tid, None)
         if tid == self.main_pid:
             self.exit_status = status
@@ -217,13 +238,15 @@ class Supervisor:
             else:
                 self._signal_stop(thread, signo)
         elif event == ptrace.Event.SECCOMP:
-            thread.injected = False
             thread.fetch()
             self.interceptor.handle(thread)
         elif event == ptrace.Event.STOP:
             self._event_stop(thread, signo)
         elif event == ptrace.Event.EXEC:
             self._exec(thread)
+        elif event == ptrace.Event.VFORK_DONE:
+            thread.in_vfork = False
+            thread.resume()
         else:
             self._clone(thread, event)
 
@@ -298,11 +321,13 @@ class Supervisor:
             signals.inherit_mask(thread)
             thread.resume()
         elif signo in STOP_SIGNALS:
-            ptrace.ptrace(ptrace.LISTEN, thread.tid, 0, 0)
-            if thread.tid == self.main_pid and signo != signal.SIGSTOP:
+            told = thread.listening
+            thread.listen()
+            if thread.tid == self.main_pid and signo != signal.SIGSTOP and not told:
                 # Job control: our shell must see its child stop too.
                 os.kill(os.getpid(), signal.SIGSTOP)
         else:
+            thread.listening = False
             thread.resume()
 
     def _clone(self, parent: Thread, event: int) -> None:
@@ -324,9 +349,11 @@ class Supervisor:
             )
         thread = self.new_thread(tid, process)
         thread.hidden_mask = parent.hidden_mask
+        parent.in_vfork = event == ptrace.Event.VFORK
         if process.space is not parent.space:
             process.space.mm = parent.space.mm.fork(process.space)
             process.space.cpuid_sites = set(parent.space.cpuid_sites)
+            process.space.path_slots = parent.space.path_slots
         if process is not parent.process:
             self.delivery.on_fork(parent.process, process)
         else:
@@ -340,7 +367,7 @@ class Supervisor:
                 process.space.open_memory(tid)
                 self._hide_enclaves(thread)
         except (ThreadGone, ProcessLookupError) as gone:
-            self._ended(tid, gone.status if isinstance(gone, ThreadGone) else 0)
+            self.ended(tid, gone.status if isinstance(gone, ThreadGone) else 0)
             parent.resume()
             return
         if parent.pinned and parent.free_affinity:
@@ -350,7 +377,7 @@ class Supervisor:
         if status >> 16 == ptrace.Event.STOP and status >> 8 & 0xFF == signal.SIGTRAP:
             thread.resume()
         else:
-            self._deferred.append((thread, status))
+            self.deferred[tid] = status
         parent.resume()
 
     def _hide_enclaves(self, thread: Thread) -> None:
@@ -388,85 +415,11 @@ class Supervisor:
             ptrace.ptrace(ptrace.SYSCALL, thread.tid, 0, 0)
         thread.fetch()
         thread.space.open_memory(thread.tid)
-        if thread.hidden_mask:
-            thread.hidden_mask = 0
         exec_image.install(thread, self.image, VDSO_BASE, VDSO_AREA)
-        cpuid.patch_program(self, thread)
+        text.patch_program(thread)
         thread.regs.orig_rax = ptrace.NO_SYSCALL
         thread.store()
         thread.resume()
-
-    # Doing things in other threads.
-
-    def inject_in(self, space: AddressSpace, nr: int, *arguments: int) -> int:
-        """A system call in any thread of `space`: the one at hand, else one that is stopped for the purpose."""
-        thread = self.current
-        if thread is not None and thread.space is space and thread.stopped:
-            return inject(thread, nr, *arguments)
-        for other in list(self.threads.values()):
-            if other.space is space and other.started:
-                self._halt(other)
-                try:
-                    return inject(other, nr, *arguments)
-                finally:
-                    self._unhalt(other)
-        return 0
-
-    def _halt(self, thread: Thread) -> None:
-        if not thread.stopped:
-            ptrace.ptrace(ptrace.INTERRUPT, thread.tid, 0, 0)
-            status = wait_for(thread)
-            thread.stopped = True
-            thread.fetch()
-            thread.halt_status = status
-
-    def _unhalt(self, thread: Thread) -> None:
-        status, thread.halt_status = thread.halt_status, None
-        if status is None:
-            return
-        if status >> 16 == ptrace.Event.STOP and status >> 8 & 0xFF == signal.SIGTRAP:
-            thread.resume()
-        else:
-            self._deferred.append((thread, status))
-
-    def with_halted(self, thread: Thread, action: Callable[[Thread], None]) -> None:
-        """Do something to a thread that may be running."""
-        try:
-            self._halt(thread)
-            action(thread)
-            self._unhalt(thread)
-        except ThreadGone as gone:
-            self._ended(gone.tid, gone.status)
-
-    # linux.interfaces.Processors
-
-    def kick(self, encl: Encl) -> None:
-        """The inter-processor interrupt: every other processor in this enclave leaves it by an AEX."""
-        secs = encl.secs
-        if secs is None:
-            return
-        for thread in list(self.threads.values()):
-            if thread is self.current or not thread.mode.enclave or thread.mode.eid != secs.eid:
-                continue
-            self.with_halted(thread, self._interrupt)
-
-    def _interrupt(self, thread: Thread) -> None:
-        """AEX by an interrupt; an exception that has just stopped the thread will be raised again by ERESUME."""
-        status = thread.halt_status or 0
-        signo = status >> 8 & 0xFF
-        regs = thread.regs
-        if status >> 16 == 0 and signo == signal.SIGTRAP | ptrace.SYSCALL_STOP:
-            regs.rip -= 2
-            regs.rax = regs.orig_rax
-            regs.orig_rax = ptrace.NO_SYSCALL
-            thread.halt_status = INTERRUPTED
-        elif status >> 16 == 0 and signo in signals.SYNCHRONOUS_SIGNALS:
-            self._info.get(thread.tid)
-            if self._info.code > 0:
-                if signo == signal.SIGTRAP:
-                    exceptions.undo_trap(thread, self._info.code)
-                thread.halt_status = INTERRUPTED
-        exceptions.interrupt(self, thread)
 
     def release_unreferenced(self) -> None:
         """sgx_release() of every enclave whose device file nothing refers to any more.
@@ -475,7 +428,7 @@ class Supervisor:
         """
         for encl in self.kernel.enclaves():
             if not encl.mms and not self.interceptor.referenced(encl):
-                self.kick(encl)
+                self.halter.kick(encl)
                 self.interceptor.forget(encl)
                 self.kernel.release(encl)
 

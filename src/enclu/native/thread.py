@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from enclu.native import ptrace
@@ -22,6 +23,14 @@ XCR0_OFFSET = 464
 """Where NT_X86_XSTATE holds XCR0 (the software-usable bytes of the legacy region)."""
 
 
+@dataclass(frozen=True)
+class FramePatch:
+    """Corrections of a signal frame: trap number, error code and CR2, and signals that belong into uc_sigmask."""
+
+    trap: tuple[int, int, int] | None
+    blocked: int
+
+
 class Thread:
     """One thread, stopped or running.  `regs` is current only while it is stopped and fetched."""
 
@@ -33,21 +42,27 @@ class Thread:
         self.mode = EnclaveMode(slot)
         self.regs = ptrace.UserRegs()
         self.regs_pointer = ctypes.addressof(self.regs)
+        self.word, self.regs_word = ptrace.Word(tid), ptrace.Word(self.regs_pointer)
         self.stopped = False
         self.started = False
-        self.in_group_stop = False
+        self.listening = False
+        """It takes part in a stop of its process by SIGSTOP or the like, and has said so."""
+        self.in_vfork = False
+        """Its vfork has not returned: it cannot be stopped before the child has called exec or exited."""
         self.on_syscall_exit: Callable[[Thread], None] | None = None
-        self.frame_patch: tuple[int, int, int] | None = None
-        """Trap number, error code and CR2 to write into the signal frame that the kernel is about to build."""
+        self.frame_patch: FramePatch | None = None
+        """What to write into the signal frame that the kernel is about to build."""
         self.hidden_mask = 0
         """Synchronous signals that the program believes to have blocked; the kernel must never block them."""
         self.held: list[int] = []
         """Signals sent while the program had them blocked in `hidden_mask`."""
         self.pending: list[int] = []
         """Wait statuses that arrived while the supervisor was waiting for something else."""
-        self.injected = False
         self.slot_index = -1
         self.halt_status: int | None = None
+        """Wait status with which the thread came to a halt (see `native.halt`), until it goes on."""
+        self.kept_info: bytes | None = None
+        """siginfo of the signal in a stop that is still to be looked at."""
         self.stop_count = 0
         self.stop_window = 0
         self.pinned = False
@@ -79,6 +94,11 @@ class Thread:
             request = ptrace.CONT
         self.stopped = False
         ptrace.ptrace(request, self.tid, 0, signo)
+
+    def listen(self) -> None:
+        """Stay stopped with the whole process, as SIGSTOP and its like want it, until SIGCONT or an interruption."""
+        self.stopped, self.listening = False, True
+        ptrace.ptrace(ptrace.LISTEN, self.tid, 0, 0)
 
     # The processor interface.
 

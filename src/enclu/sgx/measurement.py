@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import os
 import struct
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+
+from enclu.sgx.background import worker
 
 PAGE, CHUNK, BLOCK = 4096, 256, 64
 PER_PAGE = BLOCK + PAGE // CHUNK * (BLOCK + CHUNK)
 """Measured bytes of a page added with its content measured: 5184."""
 BATCH = 256
 """Pages measured at a time: the log of a batch stays in the cache."""
+HASHER = "measurement"
+"""The worker that hashes while its caller prepares more."""
 
 
 def ecreate(ssaframesize: int, size: int) -> bytes:
@@ -29,24 +32,13 @@ def eextend(offset: int, chunk: bytes | memoryview) -> bytes:
     return struct.pack("<8sQ48x", b"EEXTEND", offset) + bytes(chunk)
 
 
-@functools.cache
-def _hasher() -> ThreadPoolExecutor:
-    """One thread, which hashes while its caller prepares more; where it may run is not tied to where the caller is."""
-
-    def anywhere() -> None:
-        with contextlib.suppress(OSError):
-            os.sched_setaffinity(0, range(os.cpu_count() or 1))
-
-    return ThreadPoolExecutor(1, "measurement", anywhere)
-
-
 class Measurement:
     """The running MRENCLAVE of one enclave: SHA-256 of the log so far."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
         self._under_way: Future[None] | None = None
-        """The last batch that was given to the hasher, which keeps their order."""
+        """The last batch that was given to the hasher."""
 
     def update(self, log: bytes) -> None:
         """Append to the log."""
@@ -75,10 +67,11 @@ class Measurement:
         pages = len(data) // PAGE
         for first in range(0, pages, BATCH):
             n = min(BATCH, pages - first)
-            batch = _batches()[0]
-            _batches().rotate(-1)
+            batches = _batches().result()
+            batch = batches[0]
+            batches.rotate(-1)
             log = batch.fill(offset + first * PAGE, secinfo, data[first * PAGE : (first + n) * PAGE])
-            self._under_way = batch.hashed = _hasher().submit(self._hash.update, log)
+            self._under_way = batch.hashed = worker(HASHER).submit(self._hash.update, log)
 
 
 class _Batch:
@@ -86,6 +79,7 @@ class _Batch:
 
     def __init__(self) -> None:
         # Not at the top: loading NumPy takes longer than many programs, which measure nothing, run.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its threads spin, and nothing here multiplies matrices
         import numpy as np
 
         self._np = np
@@ -112,6 +106,11 @@ class _Batch:
 
 
 @functools.cache
-def _batches() -> deque[_Batch]:
+def _batches() -> Future[deque[_Batch]]:
     """One is filled while another is hashed and a third waits."""
-    return deque(_Batch() for _ in range(3))
+    return worker(HASHER).submit(lambda: deque(_Batch() for _ in range(3)))
+
+
+def prepare() -> None:
+    """An enclave will be measured soon: begin to load what that takes, beside whatever else goes on."""
+    _batches()

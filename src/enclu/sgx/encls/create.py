@@ -84,8 +84,8 @@ def check_place(secs: Secs, linaddr: int) -> None:
         raise GeneralProtection(f"{linaddr:#x} is not a page of ELRANGE")
 
 
-def eadd(secs: Secs, page: EPCPage, linaddr: int, secinfo: bytes, contents: bytes | memoryview | None) -> None:
-    """Add a page.  None as contents: they are in `page.data` already."""
+def eadd(secs: Secs, page: EPCPage, linaddr: int, secinfo: bytes, contents: bytes | memoryview) -> None:
+    """Add a page; its contents go to `page.data`."""
     rwx, pt = secinfo_flags(secinfo)
     if page.valid:
         raise PageFault(linaddr, 0, "EPC page in use")
@@ -99,8 +99,7 @@ def eadd(secs: Secs, page: EPCPage, linaddr: int, secinfo: bytes, contents: byte
     check_place(secs, linaddr)
     if secs.initialised:
         raise GeneralProtection("EADD after EINIT")
-    if contents is not None:
-        page.data[:] = contents
+    page.data[:] = contents
     if pt == PageType.TCS:
         _check_tcs(page.data)
         rwx = 0
@@ -140,15 +139,17 @@ def eadd_run(
 ) -> None:
     """EADD for every page in turn, each followed by its 16 EEXTENDs if `measure`; much faster than one by one.
 
-    `memory` is what the pages are bound to and already holds `contents`, which is read in its stead: the processor's
-    caches have it.  On Fault, the pages before the one at fault may have been added: those that are `valid` have.
+    `memory` is what the pages are bound to.  Whoever calls with more than one PT_REG page puts `contents` there
+    himself, before or after, as is fastest.  On Fault, the pages before the one at fault may have been added: those
+    that are `valid` have.
     """
     rwx, pt = secinfo_flags(secinfo)
     simple = pt == PageType.REG and len(pages) > 1 and not secs.initialised and rwx & 3 != 2
     if not simple or SECINFO.get(secinfo, "FLAGS") & 0x38 or any(page.valid for page in pages):
         for i, page in enumerate(pages):
-            page.data = memory[i * PAGE_SIZE : (i + 1) * PAGE_SIZE]
-            eadd(secs, page, linaddr + i * PAGE_SIZE, secinfo, None)
+            position = i * PAGE_SIZE
+            page.data = memory[position : position + PAGE_SIZE]
+            eadd(secs, page, linaddr + position, secinfo, contents[position : position + PAGE_SIZE])
             for chunk in range(0, PAGE_SIZE if measure else 0, 256):
                 eextend(secs, page, chunk)
         return

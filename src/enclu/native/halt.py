@@ -1,0 +1,193 @@
+"""Stopping a running thread for the supervisor's own purposes, and letting it go on as if nothing had been.
+
+A system call cannot be injected at every stop, and an injected call replaces what the kernel remembers of a stop.
+So whatever stop the thread comes to is turned into one that loses nothing: an instruction that will be executed
+again, or a signal whose siginfo is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from typing import TYPE_CHECKING
+
+from enclu.native import exceptions, ptrace
+from enclu.native.inject import ThreadGone, inject, wait_for
+from enclu.native.signals import SYNCHRONOUS_SIGNALS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from enclu.linux.encl import Encl
+    from enclu.native.address_space import AddressSpace
+    from enclu.native.supervisor import Supervisor
+    from enclu.native.thread import Thread
+
+STOP_SIGNALS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+INTERRUPTED = ptrace.Event.STOP << 16 | signal.SIGTRAP << 8 | 0x7F
+"""Wait status of a thread that PTRACE_INTERRUPT stopped."""
+SYSCALL_SIZE = 2
+
+
+def restore_info(thread: Thread) -> None:
+    """Before a stop that was put off is looked at: give it back its siginfo, if it has one."""
+    if thread.kept_info is not None:
+        kept, thread.kept_info = thread.kept_info, None
+        try:
+            ptrace.SigInfo.of(kept).set(thread.tid)
+        except ProcessLookupError:
+            return  # killed meanwhile, as whoever looks at the stop will find
+
+
+def _call_again(thread: Thread) -> None:
+    """Undo the beginning of a system call, so that the instruction is executed again."""
+    regs = thread.regs
+    regs.rip -= SYSCALL_SIZE
+    regs.rax, regs.orig_rax = regs.orig_rax, ptrace.NO_SYSCALL
+    thread.store()
+
+
+class Halter:
+    """Acts on threads that may be running.  The `linux.interfaces.Processors` of the kernel."""
+
+    def __init__(self, sup: Supervisor) -> None:
+        self._sup = sup
+
+    def inject_in(self, space: AddressSpace, nr: int, *arguments: int) -> int:
+        """A system call in any thread of `space`: the one at hand, else one that is halted for the purpose.
+
+        0 if there is none any more: then nobody is left for whom the call could matter.
+        """
+        sup = self._sup
+        thread = sup.current
+        if thread is not None and thread.space is space and thread.stopped:
+            return inject(thread, nr, *arguments)
+        for other in list(sup.threads.values()):
+            if other.space is space:
+                results: list[int] = []
+
+                def call(halted: Thread, results: list[int] = results) -> None:
+                    if halted.space is space:  # else it has called exec just now
+                        results.append(inject(halted, nr, *arguments))
+
+                self.with_halted(other, call)
+                if results:
+                    return results[0]
+        return 0
+
+    def with_halted(self, thread: Thread, action: Callable[[Thread], None]) -> None:
+        """Do something to a thread that may be running.  Nothing is done to one that has ended."""
+        with self._surviving(thread):
+            if self._halt(thread):
+                action(thread)
+                self._let_go(thread)
+
+    @contextlib.contextmanager
+    def _surviving(self, thread: Thread) -> Iterator[None]:
+        """Whatever is done to a thread that turns out to have ended is void; the caller's own business goes on."""
+        try:
+            yield
+        except ThreadGone as gone:
+            self._sup.ended(gone.tid, gone.status)
+        except ProcessLookupError:
+            self._sup.note_lost(thread)
+
+    def _halt(self, thread: Thread) -> bool:
+        """Bring it to a stop at which system calls can be injected; False if it is gone or cannot come to one."""
+        while True:
+            status = self._sup.deferred.pop(thread.tid, None)
+            if status is None:
+                if thread.stopped:
+                    break  # somebody is at work on it
+                if not self._runs(thread):
+                    return False
+                status = self._interrupted(thread)
+            thread.stopped = True
+            thread.halt_status = self._settled(thread, status)
+            if thread.halt_status is not None:
+                break
+            self._sup.serve(thread, status)  # and stop it anew
+            if thread.tid not in self._sup.threads:
+                return False
+        thread.fetch()
+        return True
+
+    @staticmethod
+    def _runs(thread: Thread) -> bool:
+        """It has begun, has not ended before the rest of its process, and does not wait in vfork(2)."""
+        if not thread.started or thread.in_vfork:
+            return False
+        try:
+            with open(f"/proc/{thread.tid}/stat", "rb") as stat:
+                return stat.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+        except OSError:
+            return False
+
+    @staticmethod
+    def _interrupted(thread: Thread) -> int:
+        """PTRACE_INTERRUPT; the wait status of the stop that the thread comes to, which may be another."""
+        ptrace.ptrace(ptrace.INTERRUPT, thread.tid, 0, 0)
+        status = wait_for(thread)
+        if status >> 16 == ptrace.Event.STOP:
+            thread.listening = status >> 8 & 0xFF in STOP_SIGNALS
+            if not SYNCHRONOUS_SIGNALS.isdisjoint(ptrace.queued_signals(thread.tid)):
+                # It has faulted, but the interruption came first.  Before anything else it stops for the fault.
+                ptrace.ptrace(ptrace.CONT, thread.tid, 0, 0)
+                status = wait_for(thread)
+        return status
+
+    @staticmethod
+    def _settled(thread: Thread, status: int) -> int | None:
+        """Give the stop a form in which it can wait; the wait status to go on with.
+
+        None for a stop that cannot wait: between a clone, fork or exec and its result.
+        """
+        event, signo = status >> 16, status >> 8 & 0xFF
+        if event == ptrace.Event.STOP:
+            return status
+        if event == ptrace.Event.SECCOMP or (
+            event == 0 and signo == signal.SIGTRAP | ptrace.SYSCALL_STOP and thread.mode.enclave
+        ):
+            thread.fetch()
+            _call_again(thread)
+            return INTERRUPTED
+        if event:
+            return None
+        if not signo & ptrace.SYSCALL_STOP and thread.kept_info is None:
+            info = ptrace.SigInfo()
+            info.get(thread.tid)
+            if signo in SYNCHRONOUS_SIGNALS and signo != signal.SIGTRAP and info.code > 0:
+                return INTERRUPTED  # a fault: it will come again
+            thread.kept_info = bytes(info)
+        return status
+
+    def _let_go(self, thread: Thread) -> None:
+        if thread.listening:
+            ptrace.ptrace(ptrace.INTERRUPT, thread.tid, 0, 0)  # back to the stop of its process, first of all
+        status, thread.halt_status = thread.halt_status, None
+        if status is None:
+            return  # it was stopped before; its stop is to be looked at yet
+        if status >> 16 == ptrace.Event.STOP:
+            thread.resume()
+        else:
+            self._sup.deferred[thread.tid] = status
+
+    def kick(self, encl: Encl) -> None:
+        """The inter-processor interrupt: every other processor in this enclave leaves it by an AEX."""
+        sup, secs = self._sup, encl.secs
+        if secs is None:
+            return
+        for thread in list(sup.threads.values()):
+            if thread is not sup.current and thread.mode.enclave and thread.mode.eid == secs.eid:
+                self.with_halted(thread, self._interrupt)
+
+    def _interrupt(self, thread: Thread) -> None:
+        """AEX by an interrupt, unless it has left meanwhile."""
+        if not thread.mode.enclave:
+            return
+        if thread.kept_info is not None:
+            info = ptrace.SigInfo.of(thread.kept_info)
+            if info.signo == signal.SIGTRAP and info.code > 0:
+                exceptions.undo_trap(thread, info.code)
+                thread.kept_info, thread.halt_status = None, INTERRUPTED
+        exceptions.interrupt(self._sup, thread)
