@@ -35,6 +35,7 @@ struct enclave_options {
 	uint64_t heap_pages;    /* unmeasured read-write pages after the image */
 	uint64_t spare_pages;   /* addresses after the heap, mapped, without pages (for EAUG) */
 	uint64_t xfrm;          /* 0: 3 (x87 and SSE) */
+	uint64_t attributes;    /* besides MODE64BIT */
 	uint32_t miscselect;
 	bool no_init;
 	bool no_map;

@@ -79,7 +79,7 @@ static void sign(struct enclave *enclave, const struct enclave_options *options,
 	put32(s + 512, 3);
 	put32(s + 900, options->miscselect);
 	put32(s + 904, 0xffffffff);
-	put64(s + 928, ATTRIBUTES_MODE64);
+	put64(s + 928, ATTRIBUTES_MODE64 | options->attributes);
 	put64(s + 936, xfrm);
 	put64(s + 944, ~0ull);
 	put64(s + 952, ~0ull);
@@ -209,7 +209,7 @@ void enclave_load(struct enclave *enclave, const struct enclave_options *options
 	secs.base = (uint64_t)enclave->base;
 	secs.ssa_frame_size = 1;
 	secs.miscselect = options->miscselect;
-	secs.attributes = ATTRIBUTES_MODE64;
+	secs.attributes = ATTRIBUTES_MODE64 | options->attributes;
 	secs.xfrm = options->xfrm ? options->xfrm : 3;
 	if (ioctl(enclave->fd, SGX_IOC_ENCLAVE_CREATE, &create))
 		fail("SGX_IOC_ENCLAVE_CREATE");

@@ -31,6 +31,8 @@ class MemfdMemory:
     def resize(self, size: int) -> memoryview:
         """Make it `size` bytes, all zero; the supervisor's view of them."""
         os.ftruncate(self.fd, size)
+        # The supervisor would die of SIGBUS where the program took away what it has mapped.
+        fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
         self._map = mmap.mmap(self.fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
         self.view = memoryview(self._map)
         return self.view

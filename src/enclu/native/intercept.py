@@ -33,8 +33,8 @@ AUXV = re.compile(r"/proc/(self|thread-self|\d+)(/task/\d+)?/auxv")
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
 MAP_PRIVATE, MAP_TYPE, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_ANONYMOUS = 2, 0xF, 0x10, 0x100000, 0x20
-MREMAP_FIXED = 2
-MFD_CLOEXEC = 1
+MFD_CLOEXEC, MFD_ALLOW_SEALING = 1, 2
+MREMAP_FIXED, MREMAP_DONTUNMAP = 2, 4
 PROT_EXEC = 4
 MISC_MAJOR = 10
 MINOR_ENCLAVE, MINOR_PROVISION = 125, 126
@@ -54,41 +54,12 @@ class Interceptor:
         self.enclaves: dict[File, Encl] = {}
         self.provisions: set[File] = set()
         self._watch_filter = seccomp.program(seccomp.SGX_PROGRAM, OWN_TEXT)
-        self._handlers = {
-            NR[name]: getattr(self, "_" + name)
-            for name in [
-                "open",
-                "openat",
-                "openat2",
-                "stat",
-                "lstat",
-                "newfstatat",
-                "statx",
-                "access",
-                "faccessat",
-                "faccessat2",
-                "readlink",
-                "readlinkat",
-                "getxattr",
-                "lgetxattr",
-                "listxattr",
-                "llistxattr",
-                "ioctl",
-                "mmap",
-                "mprotect",
-                "pkey_mprotect",
-                "munmap",
-                "mremap",
-                "madvise",
-                "rt_sigaction",
-                "rt_sigprocmask",
-                "rt_sigreturn",
-                "rt_sigsuspend",
-                "ppoll",
-                "epoll_pwait",
-                "ptrace",
-            ]
-        }
+        names = (
+            "open openat openat2 stat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat "
+            "getxattr lgetxattr listxattr llistxattr ioctl mmap mprotect pkey_mprotect munmap mremap madvise "
+            "rt_sigaction rt_sigprocmask rt_sigreturn rt_sigsuspend ppoll epoll_pwait ptrace"
+        )
+        self._handlers = {NR[name]: getattr(self, "_" + name) for name in names.split()}
 
     def handle(self, thread: Thread) -> None:
         """The thread is about to make a system call that some rule names; resumes it."""
@@ -168,9 +139,10 @@ class Interceptor:
         if flags & os.O_EXCL and flags & os.O_CREAT:
             finish(thread, -errno.EEXIST)
             return
-        name = path.encode() + b"\0"
-        thread.space.poke(SCRATCH, name)
-        fd = inject(thread, NR["memfd_create"], SCRATCH, MFD_CLOEXEC if flags & os.O_CLOEXEC else 0)
+        self.sup.release_unreferenced()  # closing an enclave is no event that we see
+        thread.space.poke(SCRATCH, path.encode() + b"\0")
+        cloexec = MFD_CLOEXEC if flags & os.O_CLOEXEC else 0
+        fd = inject(thread, NR["memfd_create"], SCRATCH, MFD_ALLOW_SEALING | cloexec)
         if fd < 0:
             finish(thread, fd)
             return
@@ -191,7 +163,6 @@ class Interceptor:
             self.provisions.add(file)
             os.close(ours)
         else:
-            self.sup.release_unreferenced()  # closing one is no event that we see
             self.enclaves[file] = self.sup.kernel.open_enclave(MemfdMemory(ours, counted))
             self._watch(thread)
         finish(thread, fd)
@@ -395,7 +366,7 @@ class Interceptor:
         regs = thread.regs
         mm = thread.space.mm
         start, length, prot = regs.rdi, regs.rsi + 0xFFF & ~0xFFF, regs.rdx
-        if not length or not mm.overlaps(start, length):
+        if not length or start + length >= 1 << 64 or not mm.overlaps(start, length):
             thread.resume()
             return
         try:
@@ -450,10 +421,12 @@ class Interceptor:
             thread.resume()
             return
         of_enclave = mm.overlaps(start, length or 1)
-        if of_enclave and new_length > length:
-            finish(thread, -errno.EFAULT)  # VM_DONTEXPAND
+        if of_enclave and (flags & MREMAP_DONTUNMAP or new_length > length):  # VM_DONTEXPAND
+            finish(thread, -errno.EINVAL if flags & MREMAP_DONTUNMAP else -errno.EFAULT)
             return
         self._shoot_down(thread, start, length or 1)
+        if over:
+            self._shoot_down(thread, place, new_length)
         result = inject(thread, NR["mremap"], start, regs.rsi, regs.rdx, flags, place)
         if result >= 0:
             if over:

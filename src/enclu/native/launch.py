@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import stat
@@ -70,6 +71,7 @@ def start(path: str, arguments: Sequence[str]) -> int:
                           signal.SIGTERM, signal.SIGHUP, signal.SIGXFSZ):  # fmt: skip
                 if _inherited.get(signo) != signal.SIG_IGN:
                     signal.signal(signo, signal.SIG_DFL)
+            resource.setrlimit(resource.RLIMIT_NOFILE, _limit)
             seccomp.install(filter_bytes)
             os.execv(path, list(arguments))
         except OSError as error:
@@ -100,10 +102,15 @@ def start(path: str, arguments: Sequence[str]) -> int:
 
 
 _inherited: dict[int, object] = {}
+_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
 def shield() -> None:
-    """Let terminal and termination signals be the program's business; remember what was ignored already."""
+    """Let terminal and termination signals be the program's business; remember what was ignored already.
+
+    Allow as many open files as can be had: every process and every enclave takes one.
+    """
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_limit[1], _limit[1]))
     for signo in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):
         _inherited[signo] = signal.signal(signo, signal.SIG_IGN)
     for signo in (signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):

@@ -268,11 +268,12 @@ class Supervisor:
     def _signal_stop(self, thread: Thread, signo: int) -> None:
         regs = thread.fetch()
         if thread.frame_patch is not None:
-            signals.apply_frame_patch(thread)
             self._info.get(thread.tid)
             if signo == signal.SIGTRAP and self._info.code == signal.SIGTRAP:
+                signals.apply_frame_patch(thread)
                 thread.resume()
                 return
+            thread.frame_patch = None  # there was no room for the frame: this is the SIGSEGV that tells
         if signo == signal.SIGILL and self._at_enclu(thread, regs.rip):
             self._info.get(thread.tid)
             if self._info.code > 0:

@@ -202,5 +202,5 @@ def scan(data: bytes, numbers: Collection[int]) -> tuple[list[int], list[tuple[i
     try:
         code = _Code(data)
         return list(_cpuids(code, data)), list(_path_calls(code, data, numbers))
-    except (ELFError, KeyError, ValueError, struct.error):
+    except (ELFError, KeyError, OverflowError, ValueError, struct.error):
         return [], []

@@ -39,6 +39,7 @@ int main(void)
 	ok_eq(protect(enclave.text, 2 * (enclave.heap - enclave.text), PROT_READ | PROT_EXEC), EACCES,
 	      "mprotect that fails for one page");
 	ok_eq(protect(enclave.heap + 1, PAGE, PROT_READ), EINVAL, "mprotect, not aligned");
+	ok_eq(protect(enclave.heap, -PAGE, PROT_NONE), ENOMEM, "mprotect of a range that overflows");
 	ok_eq(protect(enclave.spare, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC), 0, "all rights where no page is yet");
 	ok_eq(ask(tcs, OP_READ, heap, 0, 0), 100, "the refusals changed nothing");
 
@@ -51,6 +52,8 @@ int main(void)
 	ok_eq(ask(tcs, OP_READ, heap + PAGE, 0, 0), 101, "with its contents");
 
 	ok(mremap((void *)heap, PAGE, 2 * PAGE, MREMAP_MAYMOVE) == MAP_FAILED && errno == EFAULT, "mremap cannot extend");
+	ok(mremap((void *)heap, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL) == MAP_FAILED && errno == EINVAL,
+	   "mremap cannot leave a copy");
 	ok(madvise((void *)heap, PAGE, MADV_DONTNEED) == -1 && errno == EINVAL, "madvise cannot discard");
 	ok_eq(ask(tcs, OP_READ, heap, 0, 0), 100, "contents kept");
 	moved = mmap(NULL, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -58,6 +61,13 @@ int main(void)
 	read.a = heap + 3 * PAGE;
 	expect_fault("nothing is at the old place", attempt(tcs, &read, EENTER), ERESUME, 14, 4, heap + 3 * PAGE);
 	drop_frame(tcs);
+
+	around = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ok(mremap(around, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, enclave_tcs(&enclave, 3)) == enclave_tcs(&enclave, 3),
+	   "ordinary memory moved over a TCS");
+	*(volatile char *)enclave_tcs(&enclave, 3) = 0;
+	expect_fault("it is one no more", attempt(enclave_tcs(&enclave, 3), &read, EENTER), EENTER, 14, 0x8005,
+		     (uint64_t)enclave_tcs(&enclave, 3));
 
 	/* Ordinary memory right behind the heap's VMA, then one mprotect over both. */
 	around = mmap((void *)(heap + 3 * PAGE), PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
