@@ -86,6 +86,9 @@ class Interceptor:
             # The program's own filter wants it traced, and to the program nobody traces it.
             finish(thread, -errno.ENOSYS)
             return
+        if not thread.space.visible:
+            thread.resume()
+            return
         thread.space.enclu_sites.clear()
         self._handlers[thread.regs.orig_rax](thread)
 
