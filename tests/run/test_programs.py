@@ -11,6 +11,7 @@ import pytest
 ANY = ("signal", "vdso", "mm-handler")
 PROGRAMS: dict[str, tuple[str, ...]] = {
     "aex_interrupt": ANY,
+    "affinity": ("vdso",),
     "bad_eenter": ("vdso",),
     "cpuid_bytes": ANY,
     "edmm": ANY,

@@ -77,6 +77,8 @@ class Interceptor:
                 "ppoll",
                 "epoll_pwait",
                 "ptrace",
+                "sched_getaffinity",
+                "sched_setaffinity",
             ]
         }
 
@@ -478,3 +480,14 @@ class Interceptor:
         with contextlib.suppress(OSError):
             self.sup.warn_ptrace(thread)
         thread.resume()
+
+    # Placement.
+
+    def _sched_getaffinity(self, thread: Thread) -> None:
+        """The program is not to see, nor to change, where the supervisor has put a busy thread for a while."""
+        target = self.sup.threads.get(_signed(thread.regs.rdi) or thread.tid)
+        if target is not None:
+            target.unpin()
+        thread.resume()
+
+    _sched_setaffinity = _sched_getaffinity

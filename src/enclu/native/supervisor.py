@@ -290,7 +290,8 @@ class Supervisor:
         event = status >> 16
         signo = status >> 8 & 0xFF
         thread.stop_count += 1
-        if thread.stop_count >= PIN_AFTER and self._cpu >= 0:
+        # Only what uses SGX: others stop often for a moment, when they start, and would be in each other's way later.
+        if thread.stop_count >= PIN_AFTER and self._cpu >= 0 and thread.process.watches_maps:
             self._place(thread)
         if event == 0:
             if signo == signal.SIGTRAP | ptrace.SYSCALL_STOP:
