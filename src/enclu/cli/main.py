@@ -1,68 +1,31 @@
-"""The `enclu` command."""
+"""The `enclu` command.
+
+Nothing is imported here that takes time or may fail: that is done where failures are told in one line.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
-# Before anything that takes time to import: Ctrl-C ends enclu as it ends any program, without a traceback.
+# First of all: Ctrl-C ends enclu as it ends any program, without a traceback.
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-import click
-
-from enclu import __version__
-from enclu.cli.check import check
-from enclu.cli.run import run
-from enclu.native import console
-
-
-class Commands(click.Group):
-    """Says what to write instead when `run` was forgotten."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in self.commands:
-            known = ", ".join(sorted(self.commands))
-            ctx.fail(f"no command {args[0]!r} (there are: {known}); to run a program: enclu run {' '.join(args)}")
-        return super().resolve_command(ctx, args)
-
-
-@click.group(
-    cls=Commands,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="""\b
-Examples:
-  enclu check                   can this machine do it?
-  enclu run ./my_sgx_app        run a program as on a machine with SGX
-  enclu run --help              the designs of exception delivery, and more""",
-)
-@click.version_option(__version__, prog_name="enclu")
-def commands() -> None:
-    """An SGX machine in software: run SGX programs on x86-64 Linux machines without SGX.
-
-    For developing, testing and teaching.  Nothing in an enclave is protected here.
-    """
-
-
-commands.add_command(run)
-commands.add_command(check)
+DEBUG = "ENCLU_DEBUG"
 
 
 def main() -> None:
-    """The command line; what is wrong with it in one line."""
+    """The command line."""
     try:
-        status = commands.main(prog_name="enclu", standalone_mode=False)
-    except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context is not None else "enclu"
-        message = error.format_message().replace("\n", " ").rstrip(".")
-        console.say(f"{message[:1].lower()}{message[1:]}; see `{command} --help`")
-        sys.exit(error.exit_code)
-    except click.Abort:
-        sys.exit(130)
-    sys.exit(status if isinstance(status, int) else 0)
+        from enclu.cli import commands
+    except (ImportError, OSError, MemoryError) as error:
+        if os.environ.get(DEBUG):
+            raise
+        os.write(2, f"enclu: cannot load: {error}; too little memory (ulimit -v), or to be installed again?\n".encode())
+        sys.exit(125)
+    sys.exit(commands.main())
 
 
 if __name__ == "__main__":

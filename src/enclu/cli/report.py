@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enclu import __version__
+from enclu.cli.main import DEBUG
 from enclu.native import console
 from enclu.native.exec_image import NoVdso
 
 if TYPE_CHECKING:
     from enclu.linux.stats import Stats
     from enclu.native.supervisor import Supervisor
-
-DEBUG = "ENCLU_DEBUG"
 
 
 def supervise(supervisor: Supervisor, pid: int) -> None:

@@ -114,6 +114,3 @@ def run(
     except MachineStateError as error:
         console.say(str(error))
         ctx.exit(125)
-    except Exception as error:
-        report.failure(error)
-        ctx.exit(125)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enclu.linux import cpuid as machine_cpuid
+from enclu.native import directories
 
 if TYPE_CHECKING:
     from enclu.native.supervisor import Supervisor
@@ -48,30 +49,33 @@ _KEPT = 1024
 """Files in the cache directory, at most; the oldest go when there are more."""
 
 
-def cache_directory() -> Path:
-    """$XDG_CACHE_HOME/enclu/cpuid, by default under ~/.cache."""
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(given) if given.startswith("/") else Path.home() / ".cache") / "enclu" / "cpuid"
+def _cached(name: str) -> Path:
+    return directories.cache() / "cpuid" / name
 
 
-def _keep(path: Path, found: list[int]) -> None:
+def _keep(name: str, found: list[int]) -> None:
     """Remember what a scan found.  Where the cache cannot be written, the next run scans again."""
-    with contextlib.suppress(OSError, RuntimeError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".{path.name}.{os.getpid()}")
-        fresh.write_text(json.dumps(found))
-        fresh.rename(path)
+    with contextlib.suppress(OSError):
+        path = _cached(name)
+        directories.create(path, json.dumps(found).encode())
         files = sorted(path.parent.iterdir(), key=lambda p: p.stat().st_mtime_ns)
         for old in files[:-_KEPT]:
             old.unlink()
 
 
-def _kept(path: Path) -> list[int] | None:
+def _kept(name: str) -> list[int] | None:
     try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
+        path = _cached(name)
+        found = json.loads(path.read_bytes())
+    except OSError:
         return None
-    return found if isinstance(found, list) and all(isinstance(at, int) for at in found) else None
+    except ValueError:
+        found = None
+    if isinstance(found, list) and all(isinstance(at, int) for at in found):
+        return found
+    with contextlib.suppress(OSError):
+        path.unlink()  # damaged
+    return None
 
 
 _known: dict[str, list[int]] = {}
@@ -86,15 +90,14 @@ def _sites_in(fd: int) -> list[int]:
     if status.st_size > 4:
         with mmap.mmap(fd, 0, prot=mmap.PROT_READ) as data:
             if data[:4] == b"\x7fELF" and data.find(CPUID) >= 0:
-                path = cache_directory() / name
-                kept = _kept(path)
+                kept = _kept(name)
                 if kept is not None:
                     found = kept
                 else:
                     from enclu.native import cpuid_scan
 
                     found = cpuid_scan.sites(data[:])
-                    _keep(path, found)
+                    _keep(name, found)
     _known[name] = found
     return found
 

@@ -142,6 +142,14 @@ class Interceptor:
         if flags & os.O_EXCL and flags & os.O_CREAT:
             finish(thread, -errno.EEXIST)
             return
+        content = b""
+        if path == CPUINFO:
+            try:
+                with open(CPUINFO) as real:
+                    content = procfs.cpuinfo(real.read()).encode()
+            except OSError:
+                thread.resume()  # a /proc without it, mounted with subset=pid: let the program find that out itself
+                return
         name = path.encode() + b"\0"
         thread.space.poke(SCRATCH, name)
         fd = inject(thread, NR["memfd_create"], SCRATCH, MFD_CLOEXEC if flags & os.O_CLOEXEC else 0)
@@ -158,8 +166,7 @@ class Interceptor:
         status = os.fstat(ours)
         file = (status.st_dev, status.st_ino)
         if path == CPUINFO:
-            with open(CPUINFO) as real:
-                os.pwrite(ours, procfs.cpuinfo(real.read()).encode(), 0)
+            os.pwrite(ours, content, 0)
             os.close(ours)
         elif path in PROVISION:
             self.provisions.add(file)

@@ -38,6 +38,8 @@ def find(program: str) -> str:
     if not stat.S_ISREG(status.st_mode):
         raise LaunchError(126, f"{path}: not a regular file")
     if not os.access(path, os.X_OK):
+        if os.statvfs(path).f_flag & os.ST_NOEXEC:
+            raise LaunchError(126, f"{path}: is on a file system mounted noexec; run a copy from elsewhere")
         raise LaunchError(126, f"{path}: not executable (chmod +x it?)")
     if status.st_mode & (stat.S_ISUID | stat.S_ISGID):
         raise LaunchError(126, f"{path}: is setuid or setgid, and a traced program cannot gain privileges; "
@@ -76,8 +78,6 @@ def why_not_executed(path: str, error: OSError) -> str:
             return f"{path}: its interpreter {interpreter} does not exist"
         if interpreter and not os.access(interpreter, os.X_OK):
             return f"{path}: its interpreter {interpreter} is not executable"
-        if error.errno == errno.EACCES:
-            return f"{path}: {error.strerror}; is it on a file system mounted noexec?"
     if error.errno == errno.ENOEXEC:
         return f"{path}: damaged, or not a program for this kernel ({error.strerror})"
     return f"{path}: cannot be executed: {error.strerror}"
