@@ -1,24 +1,12 @@
 """`enclu run` around ordinary programs: exit status, signals, streams, errors; nothing left behind."""
 
-import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-
-ENCLU = [sys.executable, "-m", "enclu.cli.main"]
-
-
-def enclu(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*ENCLU, *arguments], capture_output=True, text=True, timeout=60, check=False, **options)  # type: ignore[call-overload,no-any-return]
-
-
-def sh(script: str, **options: object) -> subprocess.CompletedProcess[str]:
-    return enclu("run", "/bin/sh", "-c", script, **options)
+from tests.support.runs import RUN, enclu, environment, sh
 
 
 @pytest.mark.parametrize("code", [0, 1, 42, 255])
@@ -37,9 +25,9 @@ def test_standard_streams_are_the_programs() -> None:
 
 
 def test_a_pipeline_of_two_runs() -> None:
-    python = f"{sys.executable} -m enclu.cli.main run"
+    run = " ".join(RUN)
     done = subprocess.run(
-        f"{python} seq 1000 | {python} tail -1", shell=True, capture_output=True, text=True, check=True
+        f"{run} seq 1000 | {run} tail -1", shell=True, capture_output=True, text=True, check=True, env=environment()
     )
     assert done.stdout == "1000\n"
 
@@ -67,41 +55,6 @@ def test_the_device_and_the_processor_announce_sgx() -> None:
     assert (done.returncode, done.stdout) == (0, "1\n")
 
 
-@pytest.mark.parametrize(
-    ("program", "status", "words"),
-    [("no-such-program", 127, "not found"), ("/no/such/file", 127, "no such file"), ("/etc/passwd", 126, "executable"),
-     ("/tmp", 126, "not a regular file")],
-)  # fmt: skip
-def test_what_cannot_be_run_is_named(program: str, status: int, words: str) -> None:
-    done = enclu("run", program)
-    assert done.returncode == status
-    assert done.stderr.startswith("enclu: ") and words in done.stderr and "Traceback" not in done.stderr
-
-
-def test_a_program_of_another_machine_is_refused(tmp_path: Path) -> None:
-    image = bytearray(Path("/bin/true").read_bytes())
-    image[18:20] = (183).to_bytes(2, "little")
-    other = tmp_path / "arm"
-    other.write_bytes(image)
-    other.chmod(0o755)
-    done = enclu("run", str(other))
-    assert done.returncode == 126 and "x86-64" in done.stderr
-
-
-def test_a_setuid_program_is_refused(tmp_path: Path) -> None:
-    program = tmp_path / "true"
-    program.write_bytes(Path("/bin/true").read_bytes())
-    program.chmod(0o4755)
-    done = enclu("run", str(program))
-    assert done.returncode == 126 and "setuid" in done.stderr
-
-
-@pytest.mark.parametrize("size", ["4K", "0", "lots", "-5M", "100G", "1048577"])
-def test_an_epc_size_that_makes_no_sense_is_refused(size: str) -> None:
-    done = enclu("run", f"--epc={size}", "/bin/true")
-    assert done.returncode == 2 and "--epc" in done.stderr
-
-
 @pytest.mark.parametrize("choice", ["telepathy", "vdso:write-once", "mm-handler:sometimes", "mm-handler:"])
 def test_a_design_or_setting_that_does_not_exist_is_refused(choice: str) -> None:
     done = enclu("run", f"--delivery={choice}", "/bin/true")
@@ -114,82 +67,8 @@ def test_tracing_inside_the_run_is_explained() -> None:
     assert done.returncode == 0 and "ptrace(2)" in done.stderr
 
 
-def test_stats_are_json_when_asked_for() -> None:
-    done = enclu("run", "--stats=json", "/bin/true")
-    assert json.loads(done.stderr)["entries"] == 0
-
-
-def test_stats_alone_are_a_table() -> None:
-    assert "evictions" in enclu("run", "--stats", "/bin/true").stderr
-
-
-def test_check_finds_this_machine_fit() -> None:
-    done = enclu("check")
-    assert done.returncode == 0 and "ptrace" in done.stdout
-
-
-def test_version_and_help() -> None:
-    assert enclu("--version").stdout.startswith("enclu")
-    assert "mm-handler" in enclu("run", "--help").stdout
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def wait_until(condition: object, seconds: float = 10) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():  # type: ignore[operator]
-            return True
-        time.sleep(0.02)
-    return False
-
-
-def start_sleeper() -> tuple[subprocess.Popen[bytes], int]:
-    run = subprocess.Popen([*ENCLU, "run", "/bin/sh", "-c", "echo up; sleep 60 & wait"], stdout=subprocess.PIPE)
-    assert run.stdout is not None and run.stdout.readline() == b"up\n"
-    assert wait_until(lambda: children_of(run.pid) and children_of(children_of(run.pid)[0]))
-    return run, children_of(run.pid)[0]
-
-
-def test_killing_the_supervisor_leaves_no_orphan() -> None:
-    run, shell = start_sleeper()
-    sleeper = children_of(shell)[0]
-    run.kill()
-    run.wait()
-    assert wait_until(lambda: not os.path.exists(f"/proc/{shell}") and not os.path.exists(f"/proc/{sleeper}"))
-
-
-def test_sigterm_to_the_supervisor_reaches_the_program() -> None:
-    run, shell = start_sleeper()
-    for child in children_of(shell):
-        os.kill(child, signal.SIGKILL)
-    run.terminate()
-    assert run.wait(10) == -signal.SIGTERM or run.returncode == 128 + signal.SIGTERM
-
-
-def test_killing_the_program_ends_the_run() -> None:
-    run, shell = start_sleeper()
-    for child in children_of(shell):
-        os.kill(child, signal.SIGKILL)
-    os.kill(shell, signal.SIGKILL)
-    assert run.wait(10) == -signal.SIGKILL
-
-
-def test_a_stopped_program_goes_on() -> None:
-    script = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP); print('went on')"
-    run = subprocess.Popen([*ENCLU, "run", sys.executable, "-c", script], stdout=subprocess.PIPE)
-    assert wait_until(lambda: children_of(run.pid))
-    pid = children_of(run.pid)[0]
-    assert wait_until(lambda: "State:\tt" in Path(f"/proc/{pid}/status").read_text())
-    time.sleep(0.3)
-    os.kill(pid, signal.SIGCONT)
-    assert run.communicate(timeout=20)[0] == b"went on\n"
-
-
 def test_a_named_machine_keeps_one_secret(tmp_path: Path) -> None:
-    env = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
+    env = environment(XDG_STATE_HOME=str(tmp_path))
     for _ in range(2):
         assert enclu("run", "--machine", "m1", "/bin/true", env=env).returncode == 0
     state = tmp_path / "enclu" / "machines"

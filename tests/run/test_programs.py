@@ -16,6 +16,7 @@ DRIVER = ("vdso",)
 # program -> designs that it is meant for
 PROGRAMS: dict[str, tuple[str, ...]] = {
     "aex_interrupt": ANY,
+    "affinity": ("vdso",),
     "auxv_file": ANY,
     "avx_by_xfrm": ANY,
     "bad_eenter": ANY,
@@ -117,11 +118,6 @@ OPTIONS = {
 )
 def test_program(name: str, design: str, passes: Callable) -> None:
     assert passes(name, options=("--delivery", design, *OPTIONS.get(name, ()))).stderr == ""
-
-
-@pytest.mark.parametrize("options", [(), ("--no-pin",)])
-def test_busy_threads_are_pinned_unless_told_otherwise(options: tuple[str, ...], passes: Callable) -> None:
-    passes("affinity", *options, options=options)
 
 
 @pytest.mark.parametrize("policy", ["overwrite", "write-once", "unregister-first"])

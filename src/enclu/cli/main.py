@@ -1,25 +1,39 @@
-"""The `enclu` command."""
+"""The `enclu` command.
+
+Nothing is imported here that takes time or may fail: that is done where failures are told in one line.
+"""
 
 from __future__ import annotations
 
-import click
+import os
+import resource
+import signal
+import sys
 
-from enclu import __version__
-from enclu.cli.check import check
-from enclu.cli.run import run
+# First of all: Ctrl-C ends enclu as it ends any program, without a traceback.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+DEBUG = "ENCLU_DEBUG"
+LEAST_MEMORY = 64 << 20
+"""Bytes of address space.  With less, a library that enclu loads may abort without a word."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="enclu")
 def main() -> None:
-    """An SGX machine in software: run SGX programs on x86-64 Linux machines without SGX.
+    """The command line."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < LEAST_MEMORY:
+        os.write(2, f"enclu: too little memory: {limit >> 20} MiB; raise it with `ulimit -v`\n".encode())
+        sys.exit(125)
+    try:
+        from enclu.cli import commands
+    except (ImportError, OSError, MemoryError) as error:
+        if os.environ.get(DEBUG):
+            raise
+        os.write(2, f"enclu: cannot load: {error}; too little memory (ulimit -v), or to be installed again?\n".encode())
+        sys.exit(125)
+    sys.exit(commands.main())
 
-    For developing, testing and teaching.  Nothing in an enclave is protected here.
-    """
-
-
-main.add_command(run)
-main.add_command(check)
 
 if __name__ == "__main__":
     main()

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import gc
-import json
-import os
 import re
-import resource
-import signal
-import sys
 
 import click
 
+from enclu.cli import report
 from enclu.linux import delivery as designs
 from enclu.linux.stats import Stats
-from enclu.native import launch
+from enclu.native import console, launch
 from enclu.native.machine_state import MachineStateError, secret_of
+from enclu.native.program_file import LaunchError, find
 from enclu.native.supervisor import Supervisor
 from enclu.sgx.machine import Machine
 
@@ -48,11 +44,16 @@ class RunCommand(click.Command):
     """Lets `--stats` stand alone: click would take the program that follows as its value."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        previous = ""
         for i, arg in enumerate(args):
+            if previous in TAKE_A_VALUE:
+                previous = ""
+                continue
+            if not arg.startswith("-") or arg == "--":
+                break
             if arg == "--stats":
                 args[i] = "--stats=human"
-            if not arg.startswith("-") and (i == 0 or args[i - 1] not in TAKE_A_VALUE):
-                break
+            previous = arg
         return super().parse_args(ctx, args)
 
 
@@ -62,7 +63,18 @@ TAKE_A_VALUE = ("--delivery", "--epc", "--machine")
 @click.command(
     cls=RunCommand,
     context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False},
-    epilog="Example: enclu run --delivery mm-handler --stats ./my_sgx_app --its-own-option",
+    epilog="""\b
+Examples:
+  enclu run ./my_sgx_app --its-own-option
+  enclu run --delivery signal ./my_sgx_app      as before Linux 5.11: exceptions are signals
+  enclu run --epc 16M --stats ./my_sgx_app      a small EPC; counters at the end
+  enclu run --stats=json ./my_sgx_app 2>log     the last line of log is the counters
+  enclu run --machine build7 ./my_sgx_app       what it seals today it unseals tomorrow
+
+\b
+Exit status: the program's own, and the signals it dies by are its own.
+  2 for a bad option, 125 for a failure of enclu, 126 for a program that cannot
+  be executed, 127 for one that is not there.""",
 )
 @click.option("--delivery", "design", type=click.Choice(designs.choices()), metavar="NAME", default="vdso",
               show_default=True, help="How the kernel delivers an exception of ENCLU or of an enclave: "
@@ -80,70 +92,21 @@ def run(
     ctx: click.Context, design: str, epc: int, machine_name: str | None, stats: str | None,
     no_pin: bool, program: str, arguments: tuple[str, ...],
 ) -> None:  # fmt: skip
-    """Run PROGRAM, an unmodified SGX program or any other, and exit as it does.
+    """Run PROGRAM, an unmodified SGX program or any other.
 
-    enclu waits for PROGRAM and all its descendants.  No secrets are protected.
+    This process becomes PROGRAM; a supervisor beside it plays processor and kernel for it and for all its
+    descendants.  No secrets are protected.
     """
     try:
+        path = find(program)
         secret = secret_of(machine_name) if machine_name is not None else None
-        path = launch.find(program)
-        counters = Stats()
-        machine = Machine(epc, secret)
-        supervisor = Supervisor(machine, designs.create(design), counters, pin=not no_pin)
-        launch.shield()
-        pid = launch.start(path, [program, *arguments])
-        _forward(pid)
-        # Collecting garbage among as many objects as there are EPC pages costs more than the garbage.
-        gc.freeze()
-        gc.set_threshold(200_000, 20, 100)
-        sys.setswitchinterval(1e-4)  # the workers' tasks are short; waiting for the interpreter must not be longer
-        supervisor.adopt(pid)
-        status = supervisor.run()
-    except (launch.LaunchError, MachineStateError) as error:
-        print(f"enclu: {error}", file=sys.stderr)
-        ctx.exit(getattr(error, "status", 125))
-    if stats:
-        _print_stats(counters, stats)
-    _exit_as(status)
-
-
-def _forward(pid: int) -> None:
-    """Signals meant for the run as a whole go to the program."""
-
-    def pass_on(signo: int, _frame: object) -> None:
-        os.kill(pid, signo)
-
-    for signo in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(signo, pass_on)
-
-
-def _exit_as(status: int) -> None:
-    """End this process as the program ended, so that the shell sees the same."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if os.WIFSIGNALED(status):
-        signo = os.WTERMSIG(status)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-        if signo not in (signal.SIGKILL, signal.SIGSTOP):
-            signal.signal(signo, signal.SIG_DFL)
-        os.kill(os.getpid(), signo)
-    os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
-
-
-def _print_stats(stats: Stats, form: str) -> None:
-    values = stats.as_dict()
-    if form == "json":
-        print(json.dumps(values), file=sys.stderr)
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("counter", "value", title="enclu")
-    table.columns[1].justify = "right"
-    for name, value in values.items():
-        if isinstance(value, dict):
-            for key, number in value.items():
-                table.add_row(f"{name.replace('_', ' ')} {key}", f"{number:,}")
-        else:
-            table.add_row(name.replace("_", " "), f"{value:,}")
-    Console(stderr=True).print(table)
+        supervisor = Supervisor(Machine(epc, secret), designs.create(design), Stats(), pin=not no_pin)
+        if stats:
+            supervisor.at_end = lambda: report.stats(supervisor.stats, stats)
+        launch.start(path, [program, *arguments], lambda pid: report.supervise(supervisor, pid))
+    except LaunchError as error:
+        console.say(str(error))
+        ctx.exit(error.status)
+    except MachineStateError as error:
+        console.say(str(error))
+        ctx.exit(125)

@@ -6,6 +6,7 @@ calls made in a stopped thread of the process.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -57,10 +58,20 @@ class AddressSpace:
         """The program's descriptor of the enclave that the ioctl at hand is about."""
 
     def open_memory(self, pid: int) -> None:
-        """(Re)open /proc/PID/mem: after exec the old descriptor means the old memory."""
+        """(Re)open /proc/PID/mem: after exec the old descriptor means the old memory.
+
+        The memory of a process that is not dumpable (prctl(2)), as after exec of an unreadable file, is shown only to
+        the privileged.  It runs on the host's processor, without SGX.
+        """
         self.close_memory()
         self.pid = pid
-        self.memory = os.open(f"/proc/{pid}/mem", os.O_RDWR | os.O_CLOEXEC)
+        with contextlib.suppress(PermissionError):
+            self.memory = os.open(f"/proc/{pid}/mem", os.O_RDWR | os.O_CLOEXEC)
+
+    @property
+    def visible(self) -> bool:
+        """Whether there is access to the memory."""
+        return self.memory >= 0
 
     def close_memory(self) -> None:
         if self.memory >= 0:

@@ -61,20 +61,21 @@ class Halter:
         """
         sup = self._sup
         thread = sup.current
-        if thread is not None and thread.space is space and thread.stopped:
-            return inject(thread, nr, *arguments)
+        results: list[int] = []
+
+        def call(halted: Thread) -> None:
+            if halted.space is space:  # else it has called exec just now
+                results.append(inject(halted, nr, *arguments))
+
+        if thread is not None and thread.space is space and thread.stopped and not thread.exiting:
+            with self._surviving(thread):
+                call(thread)
         for other in list(sup.threads.values()):
+            if results:
+                return results[0]
             if other.space is space:
-                results: list[int] = []
-
-                def call(halted: Thread, results: list[int] = results) -> None:
-                    if halted.space is space:  # else it has called exec just now
-                        results.append(inject(halted, nr, *arguments))
-
                 self.with_halted(other, call)
-                if results:
-                    return results[0]
-        return 0
+        return results[0] if results else 0
 
     def with_halted(self, thread: Thread, action: Callable[[Thread], None]) -> None:
         """Do something to a thread that may be running.  Nothing is done to one that has ended."""
@@ -103,9 +104,11 @@ class Halter:
         try:
             yield
         except ThreadGone as gone:
-            self._sup.ended(gone.tid, gone.status)
+            self._sup.lost(thread, gone.status)
         except ProcessLookupError:
-            self._sup.note_lost(thread)
+            if self._sup.is_stopped(thread):
+                raise
+            self._sup.lost(thread)
 
     def _halt(self, thread: Thread) -> bool:
         """Bring it to a stop at which system calls can be injected; False if it is gone or cannot come to one."""
@@ -130,7 +133,7 @@ class Halter:
     @staticmethod
     def _runs(thread: Thread) -> bool:
         """It has begun, has not ended before the rest of its process, and does not wait in vfork(2)."""
-        if not thread.started or thread.in_vfork:
+        if not thread.started or thread.exiting or thread.in_vfork:
             return False
         try:
             with open(f"/proc/{thread.tid}/stat", "rb") as stat:

@@ -5,17 +5,27 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
+import resource
 import shutil
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from enclu.native import cpuid, launch, ptrace
-from enclu.native.syscalls import NR
+from enclu.native import cpuid
 
 AT_HWCAP2, HWCAP2_FSGSBASE = 26, 2
-ARCH_GET_CPUID, ARCH_SET_CPUID = 0x1011, 0x1012
+AT_SYSINFO_EHDR = 33
+ARCH_SET_CPUID = 0x1012
 SYS_ARCH_PRCTL = 158
-YAMA = "/proc/sys/kernel/yama/ptrace_scope"
+CAP_SYS_PTRACE = 19
+YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
+SECCOMP_ACTIONS = Path("/proc/sys/kernel/seccomp/actions_avail")
+OLDEST_LINUX = (4, 17)
+"""MAP_FIXED_NOREPLACE, the youngest thing that is needed."""
+ENOUGH_MEMORY = 512 << 20
+TRIAL_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -28,17 +38,22 @@ class Finding:
     repair: str = ""
 
 
-def findings() -> Iterator[Finding]:
-    """Every check in order."""
-    if platform.machine() == "x86_64" and platform.system() == "Linux":
-        yield Finding("host", True, "x86-64 Linux")
-    else:
+def findings(enclu: Sequence[str]) -> Iterator[Finding]:
+    """Every check in order; `enclu` is the command by which to call enclu itself."""
+    if platform.machine() != "x86_64" or platform.system() != "Linux":
         yield Finding("host", False, f"{platform.system()} on {platform.machine()}", "enclu needs x86-64 Linux.")
         return
-    yield _ptrace()
-    yield _yama()
+    yield kernel(platform.release())
+    proc = os.access("/proc/self/mem", os.W_OK)
+    yield Finding("/proc", proc, "mounted" if proc else "missing", "" if proc else "mount -t proc proc /proc")
+    yield yama(YAMA)
+    yield seccomp(SECCOMP_ACTIONS)
     libc = ctypes.CDLL(None, use_errno=True)
     libc.getauxval.restype = ctypes.c_ulong
+    vdso = bool(libc.getauxval(AT_SYSINFO_EHDR))
+    yield Finding("vDSO", vdso, "the kernel gives programs one" if vdso else "the kernel gives programs none",
+                  "" if vdso else "Boot the kernel without vdso=0.")  # fmt: skip
+    yield trial(enclu)
     fsgsbase = bool(libc.getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE)
     yield Finding("FSGSBASE", True if fsgsbase else None,
                   "user mode may use WRFSBASE" if fsgsbase else "enclaves that use WRFSBASE get #UD",
@@ -46,44 +61,130 @@ def findings() -> Iterator[Finding]:
     faulting = libc.syscall(SYS_ARCH_PRCTL, ARCH_SET_CPUID, 1) == 0
     yield Finding("CPUID faulting", True if faulting else None,
                   "the host can make CPUID fault" if faulting else
-                  "not available: CPUID in programs is patched where it can be told from data")  # fmt: skip
-    sgx = cpuid.host(7, 0)[1] >> 2 & 1 if cpuid.host(0, 0)[0] >= 7 else 0
-    device = os.path.exists("/dev/sgx_enclave")
-    yield Finding(
-        "real SGX",
-        None,
-        {(0, False): "none: the machine is all software"}.get(
-            (sgx, device),
-            f"processor {'yes' if sgx else 'no'}, device {'yes' if device else 'no'}; enclu does not use it",
-        ),
-    )
+                  "not available: CPUID in programs is patched where it can be told from data",
+                  "" if faulting else "Nothing to repair: the processor or its hypervisor decides.")  # fmt: skip
+    yield real_sgx()
+    yield memory()
+    yield processors()
+    yield descriptors()
 
 
-def _ptrace() -> Finding:
+def kernel(release: str) -> Finding:
+    """Whether the kernel has the system calls."""
+    found = re.match(r"(\d+)\.(\d+)", release)
+    if found is None:
+        return Finding("kernel", None, f"Linux {release}, of unknown age")
+    if (int(found[1]), int(found[2])) >= OLDEST_LINUX:
+        return Finding("kernel", True, f"Linux {release}")
+    return Finding("kernel", False, f"Linux {release} is too old", "enclu needs Linux 4.17 or newer.")
+
+
+def capable(capability: int) -> bool:
+    """Whether this process has the capability in effect."""
+    text = Path("/proc/self/status").read_text()
+    found = re.search(r"^CapEff:\s*([0-9a-f]+)", text, re.MULTILINE)
+    return found is not None and bool(int(found[1], 16) >> capability & 1)
+
+
+def yama(path: Path) -> Finding:
+    """Kernel: Documentation/admin-guide/LSM/Yama.rst."""
+    try:
+        scope = int(path.read_text())
+    except OSError:
+        return Finding("yama", True, "not in this kernel: programs may be traced")
+    if scope <= 1 or (scope == 2 and capable(CAP_SYS_PTRACE)):
+        return Finding("yama", True, f"ptrace_scope {scope}: programs may be traced that allow it, as enclu does")
+    if scope == 2:
+        return Finding("yama", False, "ptrace_scope 2: only administrators may trace",
+                       f"echo 1 | sudo tee {YAMA}, or run enclu with CAP_SYS_PTRACE.")  # fmt: skip
+    return Finding("yama", False, f"ptrace_scope {scope}: nobody may trace, until the next boot",
+                   "Set kernel.yama.ptrace_scope = 1 in /etc/sysctl.d and reboot.")  # fmt: skip
+
+
+def seccomp(actions: Path) -> Finding:
+    """Whether the kernel can stop a program at system calls of our choice."""
+    try:
+        available = actions.read_text().split()
+    except OSError:
+        return Finding("seccomp", None, f"unknown: {actions} cannot be read")
+    if "trace" in available:
+        return Finding("seccomp", True, "the kernel has filters that call the tracer")
+    return Finding("seccomp", False, "the kernel has no filters that call the tracer",
+                   "Use a kernel with CONFIG_SECCOMP_FILTER.")  # fmt: skip
+
+
+def trial(enclu: Sequence[str]) -> Finding:
+    """Run something: what containers and service managers forbid shows only then."""
     true = shutil.which("true")
     if true is None:
-        return Finding("ptrace", None, "not tried: there is no `true` in PATH")
+        return Finding("trial run", None, "not tried: there is no `true` in PATH")
     try:
-        pid = launch.start(true, ["true"])
-    except launch.LaunchError as error:
-        return Finding(
-            "ptrace",
-            False,
-            str(error),
-            "In a container: docker run --cap-add=SYS_PTRACE --security-opt seccomp=unconfined",
-        )
-    os.kill(pid, 9)
-    os.waitpid(pid, ptrace.WALL)
-    return Finding("ptrace and seccomp", True, f"a child can be traced and filtered (seccomp is call {NR['seccomp']})")
+        done = subprocess.run([*enclu, "run", true], capture_output=True, text=True, timeout=TRIAL_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return Finding("trial run", False, f"`enclu run true` did not end within {TRIAL_SECONDS} seconds",
+                       "Please report it, with the output of `ENCLU_DEBUG=1 enclu run true`.")  # fmt: skip
+    if done.returncode == 0:
+        return Finding("trial run", True, "a program can be traced, filtered and run")
+    said = " ".join(done.stderr.split()) or f"`enclu run true` ended with status {done.returncode}"
+    return Finding("trial run", False, said.removeprefix("enclu: "),
+                   "In a container: docker run --cap-add=SYS_PTRACE --security-opt seccomp=unconfined")  # fmt: skip
 
 
-def _yama() -> Finding:
+def real_sgx() -> Finding:
+    """SGX of the host, which enclu never uses."""
+    sgx = cpuid.host(7, 0)[1] >> 2 & 1 if cpuid.host(0, 0)[0] >= 7 else 0
+    device = os.path.exists("/dev/sgx_enclave")
+    if not sgx and not device:
+        return Finding("real SGX", None, "none: the machine is all software")
+    return Finding("real SGX", None, f"processor {'yes' if sgx else 'no'}, device {'yes' if device else 'no'}; "
+                   "enclu does not use it")  # fmt: skip
+
+
+def memory() -> Finding:
+    """What is free, in the machine and in our control group."""
+    pages, size = os.sysconf("SC_AVPHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    free = pages * size
     try:
-        with open(YAMA) as file:
-            scope = int(file.read())
+        found = re.search(r"^MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
     except OSError:
-        return Finding("yama", True, "not in this kernel")
-    if scope <= 2:
-        return Finding("yama", True, f"ptrace_scope {scope}: children may be traced")
-    repair = f"echo 1 | sudo tee {YAMA}; at 3 reboot first"
-    return Finding("yama", False, f"ptrace_scope {scope}: nobody may trace", repair)
+        found = None  # a /proc mounted with subset=pid
+    if found:
+        free = int(found[1]) << 10
+    limit = _memory_limit()
+    text = f"{free >> 20:,} MiB free"
+    if limit is not None and limit < free:
+        free, text = limit, f"{limit >> 20:,} MiB allowed to this control group"
+    if free >= ENOUGH_MEMORY:
+        return Finding("memory", True, text)
+    return Finding("memory", None, text, "Enclaves live in memory, however small the EPC: give the machine more.")
+
+
+def _memory_limit() -> int | None:
+    """Kernel: Documentation/admin-guide/cgroup-v2.rst, memory.max."""
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        return None
+    return int(limit) if limit.isdigit() else None
+
+
+def processors() -> Finding:
+    """Whether a busy thread can be brought to the supervisor's processor."""
+    allowed = os.sched_getaffinity(0)
+    if len(allowed) == 1:
+        return Finding("processors", True, "one: nothing to pin")
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        os.sched_setaffinity(0, allowed)
+    except OSError as error:
+        return Finding("processors", None, f"{len(allowed)}, but threads cannot be pinned ({error.strerror}): slower",
+                       "Allow sched_setaffinity(2), or use taskset to give enclu one processor.")  # fmt: skip
+    return Finding("processors", True, f"{len(allowed)}; busy enclave threads can be pinned beside the supervisor")
+
+
+def descriptors() -> Finding:
+    """The supervisor needs one for each process and each enclave."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard == resource.RLIM_INFINITY or hard >= 256:
+        return Finding("open files", True, f"up to {'any number' if hard == resource.RLIM_INFINITY else f'{hard:,}'}")
+    return Finding("open files", None, f"at most {hard}: few processes can run at once", "Raise `ulimit -Hn`.")

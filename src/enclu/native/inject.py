@@ -19,10 +19,9 @@ MAX_ERRNO = 4095
 
 
 class ThreadGone(Exception):
-    """The thread died while the supervisor was working with it; its wait status has been noted."""
+    """The thread died while the supervisor was working with it: `status` is how, None if that is yet to be reported."""
 
-    def __init__(self, tid: int, status: int) -> None:
-        self.tid = tid
+    def __init__(self, status: int | None) -> None:
         self.status = status
 
 
@@ -31,9 +30,13 @@ def wait_for(thread: Thread) -> int:
     try:
         _, status = os.waitpid(thread.tid, ptrace.WALL)
     except ChildProcessError:  # another name since its exec: the exec event, under that name, will tell
-        raise ThreadGone(thread.tid, 0) from None
+        raise ThreadGone(0) from None
     if not os.WIFSTOPPED(status):
-        raise ThreadGone(thread.tid, status)
+        raise ThreadGone(status)
+    if status >> 16 == ptrace.Event.EXIT:
+        # Never wait for the end itself: a leader's is reported only after those of all its threads.
+        ptrace.ptrace(ptrace.CONT, thread.tid, 0, 0)
+        raise ThreadGone(None)
     return status
 
 

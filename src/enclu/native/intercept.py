@@ -57,7 +57,8 @@ class Interceptor:
         names = (
             "open openat openat2 stat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat "
             "getxattr lgetxattr listxattr llistxattr ioctl mmap mprotect pkey_mprotect munmap mremap madvise "
-            "rt_sigaction rt_sigprocmask rt_sigreturn rt_sigsuspend ppoll epoll_pwait ptrace"
+            "rt_sigaction rt_sigprocmask rt_sigreturn rt_sigsuspend ppoll epoll_pwait ptrace "
+            "sched_getaffinity sched_setaffinity"
         )
         self._handlers = {NR[name]: getattr(self, "_" + name) for name in names.split()}
 
@@ -66,6 +67,9 @@ class Interceptor:
         if ptrace.event_message(thread.tid) != seccomp.TRACE_DATA:
             # The program's own filter wants it traced, and to the program nobody traces it.
             finish(thread, -errno.ENOSYS)
+            return
+        if not thread.space.visible:
+            thread.resume()
             return
         thread.space.enclu_sites.clear()
         thread.space.pid = thread.tid
@@ -533,3 +537,14 @@ class Interceptor:
         with contextlib.suppress(OSError):
             self.sup.warn_ptrace(thread)
         thread.resume()
+
+    # Placement.
+
+    def _sched_getaffinity(self, thread: Thread) -> None:
+        """The program is not to see, nor to change, where the supervisor has put a busy thread for a while."""
+        target = self.sup.threads.get(_signed(thread.regs.rdi) or thread.tid)
+        if target is not None:
+            target.unpin()
+        thread.resume()
+
+    _sched_setaffinity = _sched_getaffinity

@@ -1,119 +1,192 @@
-"""Starting the program: a child that is traced and filtered before it calls exec."""
+"""Starting the program.
+
+The process that the user started becomes the program itself, by exec: shells, `timeout` and every other parent deal
+with the program and nothing else, be it exit status, signals, job control or the time used.  The supervisor is a
+process beside it, in a session of its own, so that nothing meant for the program hits it.  The kernel recommends it:
+wait_consider_task() in kernel/exit.c hides group stops from a real parent that is the tracer too.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import errno
 import os
 import resource
-import shutil
 import signal
-import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
 
-from enclu.native import ptrace, seccomp
+from enclu.native import console, ptrace, seccomp
 from enclu.native.address_space import OWN_TEXT
+from enclu.native.halt import STOP_SIGNALS
+from enclu.native.program_file import LaunchError, why_not_executed
 
 OPTIONS = (
     ptrace.Option.TRACESYSGOOD | ptrace.Option.TRACEFORK | ptrace.Option.TRACEVFORK | ptrace.Option.TRACECLONE
-    | ptrace.Option.TRACEEXEC | ptrace.Option.TRACEVFORKDONE | ptrace.Option.TRACESECCOMP | ptrace.Option.EXITKILL
+    | ptrace.Option.TRACEEXEC | ptrace.Option.TRACEVFORKDONE | ptrace.Option.TRACEEXIT | ptrace.Option.TRACESECCOMP
+    | ptrace.Option.EXITKILL
 )  # fmt: skip
-ELF_CLASS64, EM_X86_64 = 2, 62
+PR_SET_PTRACER = 0x59616D61
+LIMITS = (resource.RLIMIT_NOFILE, resource.RLIMIT_AS, resource.RLIMIT_DATA, resource.RLIMIT_FSIZE, resource.RLIMIT_CPU)
+"""Limits meant for the program, under which the supervisor shall not suffer."""
 
 
-class LaunchError(Exception):
-    """The program cannot be run; `status` is the exit code a shell would give (127 not found, 126 otherwise)."""
+def start(path: str, arguments: Sequence[str], supervise: Callable[[int], None]) -> NoReturn:
+    """Become the program; in a process of its own call `supervise` with its pid, stopped at its exec event.
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-def find(program: str) -> str:
-    """The file to execute for `program`, found as a shell would.  Raises LaunchError."""
-    path = program if "/" in program else shutil.which(program)
-    if path is None or not os.path.exists(path):
-        raise LaunchError(127, f"{program}: not found (neither here nor in PATH)" if "/" not in program
-                          else f"{program}: no such file")  # fmt: skip
-    status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):
-        raise LaunchError(126, f"{path}: not a regular file")
-    if not os.access(path, os.X_OK):
-        raise LaunchError(126, f"{path}: not executable (chmod +x it?)")
-    if status.st_mode & (stat.S_ISUID | stat.S_ISGID):
-        raise LaunchError(126, f"{path}: is setuid or setgid, and a traced program cannot gain privileges; "
-                          "run a copy without the bit")  # fmt: skip
-    try:
-        with open(path, "rb") as file:
-            head = file.read(20)
-    except OSError:
-        return path  # executable but not readable: let exec decide
-    if head[:4] == b"\x7fELF":
-        if len(head) < 20 or head[4] != ELF_CLASS64 or int.from_bytes(head[18:20], "little") != EM_X86_64:
-            raise LaunchError(126, f"{path}: not an x86-64 program; enclu runs 64-bit x86 programs only")
-    elif head[:2] != b"#!":
-        raise LaunchError(126, f"{path}: neither an ELF program nor a script with a #! line")
-    return path
-
-
-def start(path: str, arguments: Sequence[str]) -> int:
-    """Fork a child that is seized and filtered, and execs; its pid, stopped at the exec event.
-
-    Raises LaunchError, also when tracing or seccomp is denied.
+    Raises LaunchError in the calling process when the program cannot be executed or traced.
     """
-    ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
-    error_read, error_write = os.pipe2(os.O_CLOEXEC)
-    filter_bytes = seccomp.program(seccomp.EVERY_PROGRAM, OWN_TEXT)
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.close(ready_write)
-            os.read(ready_read, 1)
-            for signo in (signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU,
-                          signal.SIGTERM, signal.SIGHUP, signal.SIGXFSZ):  # fmt: skip
-                if _inherited.get(signo) != signal.SIG_IGN:
-                    signal.signal(signo, signal.SIG_DFL)
-            resource.setrlimit(resource.RLIMIT_NOFILE, _limit)
-            seccomp.install(filter_bytes)
-            os.execv(path, list(arguments))
-        except OSError as error:
-            os.write(error_write, f"{error.errno} {error}".encode())
-        os._exit(127)
-    os.close(ready_read)
-    os.close(error_write)
     try:
-        ptrace.ptrace(ptrace.SEIZE, pid, 0, OPTIONS)
+        os.close(os.open("/proc/self/mem", os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        os.close(ready_write)
-        os.close(error_read)
-        raise LaunchError(126, f"may not trace a child: {error.strerror}; see `enclu check`") from None
-    os.close(ready_write)
+        message = f"/proc/self/mem: {error.strerror}; enclu needs /proc: mount -t proc proc /proc"
+        raise LaunchError(126, message) from None
+    for fd in range(3):
+        # Else the pipes would get its number.  Closed for the program all the same.
+        if not _is_open(fd):
+            console.null(fd)
+    to_supervisor, to_program = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
+    program = os.getpid()
+    # The supervisor must be nobody's child that the program might wait for.
+    child_signals = signal.sigpending() & {signal.SIGCHLD}
+    try:
+        middle = os.fork()
+    except OSError as error:
+        raise LaunchError(126, f"cannot start the supervisor: {error.strerror} (ulimit -u?)") from None
+    if middle == 0:
+        status = 1
+        try:
+            if os.fork() == 0:
+                _supervisor(program, to_supervisor[0], to_program[1], path, supervise)
+            status = 0
+        finally:
+            os._exit(status)
+    with contextlib.suppress(ChildProcessError):  # nothing to wait for where SIGCHLD is ignored
+        os.waitpid(middle, 0)
+    if not child_signals and signal.SIGCHLD in signal.sigpending():
+        signal.sigtimedwait([signal.SIGCHLD], 0)
+    os.close(to_supervisor[0])
+    os.close(to_program[1])
+    _become_traced(to_supervisor[1], to_program[0])
+    _become(path, arguments)
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+def _supervisor(program: int, requests: int, answers: int, path: str, supervise: Callable[[int], None]) -> NoReturn:
+    """The process beside the program."""
+    status = 1
+    try:
+        os.setsid()
+        _let_go(keep=(requests, answers))
+        os.write(answers, str(os.getpid()).encode())
+        if os.read(requests, 1):
+            try:
+                ptrace.ptrace(ptrace.SEIZE, program, 0, OPTIONS)
+            except OSError as error:
+                os.write(answers, str(error.errno).encode())
+            else:
+                os.write(answers, b"0")
+                os.close(requests)
+                os.close(answers)
+                if _until_exec(program, path):
+                    supervise(program)
+                status = 0
+    except Exception as error:
+        console.say(f"the supervisor cannot start: {error}")
+    finally:
+        os._exit(status)
+
+
+def _let_go(keep: Sequence[int]) -> None:
+    """Give back what belongs to the program: descriptors (a pipe ends when its last one is closed), limits, signals."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > console.STDERR and int(name) not in keep:
+            with contextlib.suppress(OSError):  # the one that listed them
+                os.close(int(name))
+    console.null(0)
+    console.null(1)
+    for limit in LIMITS:
+        hard = resource.getrlimit(limit)[1]
+        resource.setrlimit(limit, (hard, hard))
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if ignored, the kernel would not tell how tracees end
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _until_exec(program: int, path: str) -> bool:
+    """Let the program run until it is what it shall be; False if it never becomes that."""
     while True:
-        _, status = os.waitpid(pid, ptrace.WALL)
+        _, status = os.waitpid(program, ptrace.WALL)
         if not os.WIFSTOPPED(status):
-            number, _, text = os.read(error_read, 4096).decode(errors="replace").partition(" ")
-            os.close(error_read)
-            raise LaunchError(127 if number == "2" else 126, f"{path}: cannot be executed: {text or status}")
-        if status >> 16 == ptrace.Event.EXEC:
-            os.close(error_read)
-            return pid
-        sent = status >> 8 & 0xFF if status >> 16 == 0 else 0
-        ptrace.ptrace(ptrace.CONT, pid, 0, sent)
+            if os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGSEGV, signal.SIGBUS):
+                console.say(f"{path}: the kernel cannot load it; is the file damaged?")
+            return False
+        event, signo = status >> 16, status >> 8 & 0xFF
+        if event == ptrace.Event.EXEC:
+            return True
+        if event == ptrace.Event.STOP and signo in STOP_SIGNALS:
+            ptrace.ptrace(ptrace.LISTEN, program, 0, 0)
+        else:
+            ptrace.ptrace(ptrace.CONT, program, 0, signo if event == 0 else 0)
 
 
-_inherited: dict[int, object] = {}
-_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+def _become_traced(requests: int, answers: int) -> None:
+    """The program's side of the agreement with the supervisor.  Raises LaunchError."""
+    supervisor = os.read(answers, 32)
+    if not supervisor:
+        raise LaunchError(126, "the supervisor did not start: no memory, or no process left (ulimit -u)?")
+    # Yama lets a process be traced by its ancestors, or by whom it names; EINVAL where there is no Yama.
+    ctypes.CDLL(None).prctl(PR_SET_PTRACER, int(supervisor), 0, 0, 0)
+    os.write(requests, b"!")
+    answer = os.read(answers, 32)
+    if not answer:
+        raise LaunchError(126, "the supervisor ended before the program began")
+    if answer != b"0":
+        raise LaunchError(126, f"may not trace the program: {os.strerror(int(answer))}; {why_not_traced()}")
 
 
-def shield() -> None:
-    """Let terminal and termination signals be the program's business; remember what was ignored already.
+def why_not_traced() -> str:
+    """The likeliest cause of a refusal, and the way out."""
+    tracer = next((line.split()[1] for line in Path("/proc/self/status").read_text().splitlines()
+                   if line.startswith("TracerPid:")), "0")  # fmt: skip
+    if tracer != "0":
+        return f"process {tracer} traces it already, and only one can: start enclu outside strace, gdb and enclu run"
+    return "in a container add --cap-add=SYS_PTRACE; `enclu check` tells more"
 
-    Allow as many open files as can be had: every process and every enclave takes one.
-    """
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_limit[1], _limit[1]))
-    for signo in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):
-        _inherited[signo] = signal.signal(signo, signal.SIG_IGN)
-    for signo in (signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
-        _inherited[signo] = signal.getsignal(signo)
-    # Python itself ignores these two; a program expects the default.
-    _inherited[signal.SIGPIPE] = _inherited[signal.SIGXFSZ] = signal.SIG_DFL
+
+def _become(path: str, arguments: Sequence[str]) -> NoReturn:
+    """exec, with everything as enclu got it.  Raises LaunchError."""
+    for signo in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(signo, signal.SIG_DFL)  # Python ignores them, and what was before it has forgotten
+    _undo_locale_coercion()
+    try:
+        seccomp.install(seccomp.program(seccomp.EVERY_PROGRAM, OWN_TEXT))
+    except OSError as error:
+        raise LaunchError(126, f"may not filter system calls: {error.strerror}; enclu needs seccomp(2), "
+                          "which this kernel, container or service manager denies") from None  # fmt: skip
+    try:
+        os.execv(path, list(arguments))
+    except OSError as error:
+        status = 127 if error.errno == errno.ENOENT else 126
+        raise LaunchError(status, why_not_executed(path, error)) from None
+
+
+def _undo_locale_coercion() -> None:
+    """Put LC_CTYPE back as it was before Python replaced the C locale by C.UTF-8 (PEP 538)."""
+    try:
+        before = Path("/proc/self/environ").read_bytes().split(b"\0")
+    except OSError:
+        return  # a process that may not read its own environment keeps Python's
+    given = next((entry[9:] for entry in before if entry.startswith(b"LC_CTYPE=")), None)
+    if given is None:
+        os.environb.pop(b"LC_CTYPE", None)
+    elif os.environb.get(b"LC_CTYPE") != given:
+        os.environb[b"LC_CTYPE"] = given

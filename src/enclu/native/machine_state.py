@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import re
 import secrets
-from pathlib import Path
+
+from enclu.native import directories
 
 SECRET_SIZE = 32
 
 
 class MachineStateError(Exception):
     """The machine's state cannot be read or made."""
-
-
-def directory() -> Path:
-    """$XDG_STATE_HOME/enclu/machines, by default under ~/.local/state."""
-    state = os.environ.get("XDG_STATE_HOME", "")
-    root = Path(state) if state.startswith("/") else Path.home() / ".local" / "state"
-    return root / "enclu" / "machines"
 
 
 def secret_of(name: str) -> bytes:
@@ -28,22 +22,19 @@ def secret_of(name: str) -> bytes:
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
         raise MachineStateError(f"machine name {name!r}: use letters, digits, '.', '_' and '-', at most 64")
-    path = directory() / name
     try:
+        path = directories.state() / "machines" / name
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            fresh = path.with_name(f".{name}.{os.getpid()}.{secrets.token_hex(4)}")
-            fresh.touch(mode=0o600)
-            try:
-                fresh.write_bytes(secrets.token_bytes(SECRET_SIZE))
-                os.link(fresh, path)  # fails if another run was faster; never replaces
-            except FileExistsError:
-                pass
-            finally:
-                fresh.unlink()
+            with contextlib.suppress(FileExistsError):  # another run was faster
+                directories.create(path, secrets.token_bytes(SECRET_SIZE))
         data = path.read_bytes()
+    except directories.NoHome as error:
+        raise MachineStateError(f"machine {name}: {error.strerror}") from None
     except OSError as error:
-        raise MachineStateError(f"machine {name}: {error}") from None
+        raise MachineStateError(
+            f"machine {name}: {error.filename}: {error.strerror}; its secret is kept there, "
+            "or under XDG_STATE_HOME if that is set"
+        ) from None
     if len(data) != SECRET_SIZE:
         raise MachineStateError(f"{path}: {len(data)} bytes instead of {SECRET_SIZE}; remove it to start afresh")
     return data

@@ -55,6 +55,7 @@ class Option(enum.IntFlag):
     TRACECLONE = 1 << 3
     TRACEEXEC = 1 << 4
     TRACEVFORKDONE = 1 << 5
+    TRACEEXIT = 1 << 6
     TRACESECCOMP = 1 << 7
     EXITKILL = 1 << 20
 
@@ -67,6 +68,7 @@ class Event(enum.IntEnum):
     CLONE = 3
     EXEC = 4
     VFORK_DONE = 5
+    EXIT = 6
     SECCOMP = 7
     STOP = 128
 

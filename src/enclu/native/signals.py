@@ -149,14 +149,14 @@ def set_mask(thread: Thread, mask: int) -> None:
 
 
 def _hide(thread: Thread, mask: int) -> None:
-    """Of `mask`, remember the synchronous signals; queue those that were held and no longer are."""
+    """Of `mask`, remember the synchronous signals; send those that were held and no longer are."""
     thread.hidden_mask = mask & SYNCHRONOUS
     still = []
     for signo in thread.held:
         if mask & bit(signo):
             still.append(signo)
         else:
-            thread.pending.append(signo << 8)
+            send(thread, signo)  # now, while it is stopped: it shall not execute an instruction before
     thread.held = still
 
 

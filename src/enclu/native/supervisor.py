@@ -7,19 +7,18 @@ import ctypes
 import mmap
 import os
 import signal
-import sys
 import time
 from typing import TYPE_CHECKING
 
 from enclu.linux.kernel import Kernel
 from enclu.linux.vdso import image as vdso_image
-from enclu.native import cpuid, exceptions, exec_image, halt, ptrace, signals, text
+from enclu.native import console, cpuid, exceptions, exec_image, halt, ptrace, signals, text
 from enclu.native.address_space import VDSO_AREA, VDSO_BASE, AddressSpace
+from enclu.native.births import EVENTS, Births
 from enclu.native.halt import STOP_SIGNALS, Halter
-from enclu.native.inject import ThreadGone, inject, wait_for
+from enclu.native.inject import ThreadGone, wait_for
 from enclu.native.intercept import Interceptor
 from enclu.native.process import Process, SignalHandlers
-from enclu.native.syscalls import NR
 from enclu.native.thread import Thread
 from enclu.sgx import enclu
 from enclu.sgx.enclave_mode import SLOT_SIZE
@@ -29,11 +28,13 @@ from enclu.sgx.leave import shut_down
 from enclu.sgx.structs import EncluLeaf
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from enclu.linux.delivery.base import Delivery
+    from enclu.linux.mm import MM
     from enclu.linux.stats import Stats
     from enclu.sgx.machine import Machine
 
-CLONE_VM, CLONE_SIGHAND, CLONE_THREAD = 0x100, 0x800, 0x10000
 MAX_THREADS = 1 << 15
 SIGILL_STOP = signal.SIGILL << 8 | 0x7F
 ENCLU = b"\x0f\x01\xd7"
@@ -58,16 +59,23 @@ class Supervisor:
         self.threads: dict[int, Thread] = {}
         self.current: Thread | None = None
         self.main_pid = 0
-        self.exit_status: int | None = None
+        self.at_end: Callable[[], None] | None = None
+        """To be called when all that is left of the run is about to exit."""
         self.interceptor = Interceptor(self)
-        self._early: dict[int, int] = {}
-        """First stops of children whose parents' events have not come yet."""
+        self.births = Births(self)
         self.deferred: dict[int, int] = {}
         """Stops that are still to be looked at, in the order in which they came: wait statuses by tid."""
+        self._ends: list[int] = []
+        """Threads that were found dead while others were at work; what follows from that comes after the work."""
+        self._gone: list[MM] = []
+        """Likewise, address spaces."""
+        self._unreferenced = False
+        """Likewise, there may be enclaves that nobody has a reference to."""
         self._slots = memoryview(mmap.mmap(-1, MAX_THREADS * SLOT_SIZE))
         self._free_slots = list(range(MAX_THREADS - 1, -1, -1))
         self._cpu = self._choose_cpu() if pin else -1
         self._info = ptrace.SigInfo()
+        self._spare_regs = ptrace.UserRegs()
         self._warned_ptrace = False
 
     def _choose_cpu(self) -> int:
@@ -101,9 +109,12 @@ class Supervisor:
     def _process_gone(self, process: Process) -> None:
         space = process.space
         if not any(t.space is space for t in self.threads.values()):
-            space.close_memory()
-            self.kernel.mm_gone(space.mm)
+            self._space_gone(space)
         self.release_unreferenced()
+
+    def _space_gone(self, space: AddressSpace) -> None:
+        space.close_memory()
+        self._gone.append(space.mm)
 
     def new_space(self, pid: int) -> AddressSpace:
         return AddressSpace(self.kernel, pid, self.image, self.halter.inject_in)
@@ -114,14 +125,16 @@ class Supervisor:
         process = Process(pid, self.new_space(pid))
         thread = self.new_thread(pid, process)
         thread.started = True
-        thread.stopped = True
-        self._after_exec(thread)
+        self.deferred[pid] = ptrace.Event.EXEC << 16 | signal.SIGTRAP << 8 | 0x7F
 
     # The loop.
 
-    def run(self) -> int:
-        """Supervise until the last process is gone; the first one's wait status."""
-        while self.threads or self._early:
+    def run(self) -> None:
+        """Supervise until the last process is gone."""
+        while self.threads or self.births.early:
+            if self._ends or self._gone or self._unreferenced:
+                self._clear_away()
+                continue
             if self.deferred:
                 tid = next(iter(self.deferred))
                 status = self.deferred.pop(tid)
@@ -139,8 +152,31 @@ class Supervisor:
             if status == SIGILL_STOP and self._transition(tid):
                 continue
             self._dispatch(tid, status)
-        assert self.exit_status is not None
-        return self.exit_status
+        if self.at_end is not None:
+            self.at_end()
+
+    def _clear_away(self) -> None:
+        """What ends have left behind, now that nobody is at work on it."""
+        while self._ends:
+            self._ended(self._ends.pop(0))
+        while self._gone:
+            self.kernel.mm_gone(self._gone.pop(0))
+        if self._unreferenced:
+            self._unreferenced = False
+            self._release_unreferenced()
+
+    def kill(self) -> None:
+        """End every process of the run, now."""
+        for pid in {self.main_pid, *self.births.early, *(t.process.tgid for t in self.threads.values())}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def pass_on(self, signo: int) -> None:
+        """Somebody sent the supervisor a signal: it is meant for the program, or for what is left of it."""
+        processes = {t.process.tgid for t in self.threads.values()}
+        for pid in {self.main_pid} & processes or processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signo)
 
     def _collect(self) -> None:
         """Queue every stop that there is: waitpid favours the oldest threads, and would starve others of their turn."""
@@ -187,10 +223,10 @@ class Supervisor:
     def _dispatch(self, tid: int, status: int) -> None:
         thread = self.threads.get(tid)
         if not os.WIFSTOPPED(status):
-            self.ended(tid, status)
+            self._ended(tid)
             return
         if thread is None:
-            self._early[tid] = status
+            self.births.first_stop(tid, status)
             return
         thread.stopped = True
         self.serve(thread, status)
@@ -206,30 +242,58 @@ class Supervisor:
         try:
             self._stopped(thread, status)
         except ThreadGone as gone:
-            self.ended(gone.tid, gone.status)
-        except ProcessLookupError:
-            # The thread was killed while we looked at it; its end will be reported.
-            self.note_lost(thread)
+            self.lost(thread, gone.status)
+        except Exception:
+            # A thread that is killed under our hands makes all kinds of calls fail; its end will be reported.
+            if self.is_stopped(thread):
+                raise
+            self.lost(thread)
         finally:
             self.current = before
 
-    def note_lost(self, thread: Thread) -> None:
-        if not os.path.exists(f"/proc/{thread.tid}"):
-            self._forget(thread)
+    def is_stopped(self, thread: Thread) -> bool:
+        """Whether the thread is in a ptrace stop still, rather than killed."""
+        spare = ptrace.Word(ctypes.addressof(self._spare_regs))
+        return not thread.exiting and ptrace.raw(GETREGS, thread.word, NOTHING, spare) == 0
 
-    def ended(self, tid: int, status: int) -> None:
-        self._early.pop(tid, None)
-        if tid == self.main_pid:
-            self.exit_status = status
+    def lost(self, thread: Thread, status: int | None = None) -> None:
+        """The thread has died under our hands: `status` is how, None if that will be reported."""
+        self._leave(thread)
+        if status is not None:
+            self._ends.append(thread.tid)
+
+    def _leave(self, thread: Thread) -> None:
+        """The thread will execute no more instructions."""
+        thread.exiting = True
+        if thread.mode.enclave:
+            shut_down(thread)
+
+    def _ended(self, tid: int) -> None:
+        self.births.early.pop(tid, None)
         thread = self.threads.get(tid)
         if thread is not None:
             self._forget(thread)
+        if tid == self.main_pid and self.at_end is None:
+            # Whoever reads the program's standard error to its end must not have to wait for descendants.
+            console.null(console.STDERR)
+        if self.births.early:
+            self.births.settle()
+
+    def _exit_stop(self, thread: Thread) -> None:
+        """The last one of the run waits until `at_end` is done: then those who wait for the program have seen it."""
+        self._leave(thread)
+        if self.at_end is not None and not self.births.early and all(t.exiting for t in self.threads.values()):
+            at_end, self.at_end = self.at_end, None
+            at_end()
+        thread.stopped = False
+        ptrace.ptrace(ptrace.CONT, thread.tid, 0, 0)
 
     def _stopped(self, thread: Thread, status: int) -> None:
         event = status >> 16
         signo = status >> 8 & 0xFF
         thread.stop_count += 1
-        if thread.stop_count >= PIN_AFTER and self._cpu >= 0:
+        # Only what uses SGX: others stop often for a moment, when they start, and would be in each other's way later.
+        if thread.stop_count >= PIN_AFTER and self._cpu >= 0 and thread.process.watches_maps:
             self._place(thread)
         if event == 0:
             if signo == signal.SIGTRAP | ptrace.SYSCALL_STOP:
@@ -245,9 +309,12 @@ class Supervisor:
             self._exec(thread)
         elif event == ptrace.Event.VFORK_DONE:
             thread.in_vfork = False
+            signals.inherit_mask(thread)  # `signals.watch` could not stop it
             thread.resume()
-        else:
-            self._clone(thread, event)
+        elif event == ptrace.Event.EXIT:
+            self._exit_stop(thread)
+        elif event in EVENTS:
+            self.births.event(thread, event)
 
     def _place(self, thread: Thread) -> None:
         """Bring threads that stop often onto one processor with the supervisor, send others back."""
@@ -320,70 +387,10 @@ class Supervisor:
             signals.inherit_mask(thread)
             thread.resume()
         elif signo in STOP_SIGNALS:
-            told = thread.listening
             thread.listen()
-            if thread.tid == self.main_pid and signo != signal.SIGSTOP and not told:
-                # Job control: our shell must see its child stop too.
-                os.kill(os.getpid(), signal.SIGSTOP)
         else:
             thread.listening = False
             thread.resume()
-
-    def _clone(self, parent: Thread, event: int) -> None:
-        tid = ptrace.event_message(parent.tid)
-        regs = parent.fetch()
-        flags = 0
-        if regs.orig_rax == NR["clone"]:
-            flags = regs.rdi
-        elif regs.orig_rax == NR["clone3"]:
-            flags = int.from_bytes(parent.space.peek(regs.rdi, 8), "little")
-        elif event == ptrace.Event.VFORK:
-            flags = CLONE_VM
-        process = parent.process
-        if not flags & CLONE_THREAD:
-            space = parent.space if flags & CLONE_VM else self.new_space(tid)
-            handlers = parent.process.handlers
-            process = Process(
-                tid, space, handlers if flags & CLONE_SIGHAND else handlers.copy(), watches_maps=process.watches_maps
-            )
-        thread = self.new_thread(tid, process)
-        thread.hidden_mask = parent.hidden_mask
-        parent.in_vfork = event == ptrace.Event.VFORK
-        if process.space is not parent.space:
-            process.space.mm = parent.space.mm.fork(process.space)
-            process.space.cpuid_sites = set(parent.space.cpuid_sites)
-            process.space.path_slots = parent.space.path_slots
-        if process is not parent.process:
-            self.delivery.on_fork(parent, thread)
-        else:
-            self.delivery.on_clone(parent, thread)
-        try:
-            status = self._early.pop(tid, None)
-            if status is None:
-                status = wait_for(thread)
-            thread.stopped = True
-            if process.space is not parent.space:
-                process.space.open_memory(tid)
-                self._hide_enclaves(thread)
-        except (ThreadGone, ProcessLookupError) as gone:
-            self.ended(tid, gone.status if isinstance(gone, ThreadGone) else 0)
-            parent.resume()
-            return
-        if parent.pinned and parent.free_affinity:
-            with contextlib.suppress(OSError):
-                os.sched_setaffinity(tid, parent.free_affinity)
-        thread.started = True
-        if status >> 16 == ptrace.Event.STOP and status >> 8 & 0xFF == signal.SIGTRAP:
-            thread.resume()
-        else:
-            self.deferred[tid] = status
-        parent.resume()
-
-    def _hide_enclaves(self, thread: Thread) -> None:
-        """A forked child keeps the addresses of its parent's enclaves, but no EPC page behind them."""
-        thread.fetch()
-        for start, end in thread.space.mm.enclave_ranges():
-            inject(thread, NR["mmap"], start, end - start, 0, 0x32, -1, 0)  # PRIVATE | FIXED | ANONYMOUS
 
     def _exec(self, thread: Thread) -> None:
         former = self.threads.get(ptrace.event_message(thread.tid))
@@ -393,18 +400,19 @@ class Supervisor:
                 self._forget(other)
         if former is not None and former is not thread:
             thread.hidden_mask = former.hidden_mask
-        if thread.mode.enclave:
-            shut_down(thread)
+        self._leave(thread)
+        thread.exiting = thread.in_vfork = False  # it may have the name of one that has exited
         old = process.space
         process.handlers = SignalHandlers()
         process.space = self.new_space(thread.tid)
         self.delivery.on_exec(thread)
         if not any(t.space is old for t in self.threads.values()):
-            old.close_memory()
-            self.kernel.mm_gone(old.mm)
+            self._space_gone(old)
             self.release_unreferenced()
         thread.on_syscall_exit = None
         thread.frame_patch = None
+        if self.births.early:
+            self.births.settle()
         self._after_exec(thread)
 
     def _after_exec(self, thread: Thread) -> None:
@@ -414,13 +422,18 @@ class Supervisor:
             ptrace.ptrace(ptrace.SYSCALL, thread.tid, 0, 0)
         thread.fetch()
         thread.space.open_memory(thread.tid)
-        exec_image.install(thread, self.image, VDSO_BASE, VDSO_AREA)
-        text.patch_program(thread)
+        if thread.space.visible:
+            exec_image.install(thread, self.image, VDSO_BASE, VDSO_AREA)
+            text.patch_program(thread)
         thread.regs.orig_rax = ptrace.NO_SYSCALL
         thread.store()
         thread.resume()
 
     def release_unreferenced(self) -> None:
+        """Free enclaves that no process maps and whose device file no process has open, as soon as may be."""
+        self._unreferenced = True
+
+    def _release_unreferenced(self) -> None:
         """sgx_release() of every enclave whose device file nothing refers to any more.
 
         A thread that is still inside leaves first, as the TLB shootdown of the last munmap() would make it.
@@ -442,4 +455,4 @@ class Supervisor:
             self.message(f"process {thread.process.tgid} calls ptrace(2): a traced program cannot trace; it gets EPERM")
 
     def message(self, text: str) -> None:
-        print(f"enclu: {text}", file=sys.stderr, flush=True)
+        console.say(text)

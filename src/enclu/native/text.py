@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enclu.native import cpuid, path_calls
+from enclu.native import cpuid, directories, path_calls
 from enclu.native.seccomp import PATH_CALLS
 
 if TYPE_CHECKING:
@@ -34,29 +34,33 @@ class Sites:
     path_calls: list[tuple[int, int]] = field(default_factory=list)
 
 
-def cache_directory() -> Path:
-    """$XDG_CACHE_HOME/enclu/text, by default under ~/.cache."""
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(given) if given.startswith("/") else Path.home() / ".cache") / "enclu" / "text"
+def _cached(name: str) -> Path:
+    return directories.cache() / "text" / name
 
 
-def _keep(path: Path, found: Sites) -> None:
+def _keep(name: str, found: Sites) -> None:
     """Remember what a scan found.  Where the cache cannot be written, the next run scans again."""
-    with contextlib.suppress(OSError, RuntimeError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".{path.name}.{os.getpid()}")
-        fresh.write_text(json.dumps(vars(found)))
-        fresh.rename(path)
+    with contextlib.suppress(OSError):
+        path = _cached(name)
+        directories.create(path, json.dumps(vars(found)).encode())
         files = sorted(path.parent.iterdir(), key=lambda p: p.stat().st_mtime_ns)
         for old in files[:-_KEPT]:
             old.unlink()
 
 
-def _kept(path: Path) -> Sites | None:
+def _kept(name: str) -> Sites | None:
     try:
-        found = json.loads(path.read_text())
+        path = _cached(name)
+        found = json.loads(path.read_bytes())
+    except OSError:
+        return None
+    except ValueError:
+        found = None
+    try:
         return Sites([int(at) for at in found["cpuid"]], [(int(at), int(n)) for at, n in found["path_calls"]])
-    except (OSError, ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError):
+        with contextlib.suppress(OSError):
+            path.unlink()  # damaged
         return None
 
 
@@ -72,15 +76,14 @@ def _sites_in(fd: int) -> Sites:
     if status.st_size > 4:
         with mmap.mmap(fd, 0, prot=mmap.PROT_READ) as data:
             if data[:4] == b"\x7fELF" and (data.find(cpuid.CPUID) >= 0 or data.find(path_calls.TAIL) >= 0):
-                path = cache_directory() / name
-                kept = _kept(path)
+                kept = _kept(name)
                 if kept is not None:
                     found = kept
                 else:
                     from enclu.native import text_scan
 
                     found = Sites(*text_scan.scan(data[:], PATH_CALLS))
-                    _keep(path, found)
+                    _keep(name, found)
     _known[name] = found
     return found
 

@@ -47,6 +47,8 @@ class Thread:
         self.started = False
         self.listening = False
         """It takes part in a stop of its process by SIGSTOP or the like, and has said so."""
+        self.exiting = False
+        """It will execute no more instructions: past its exit event, or killed."""
         self.in_vfork = False
         """Its vfork has not returned: it cannot be stopped before the child has called exec or exited."""
         self.on_syscall_exit: Callable[[Thread], None] | None = None

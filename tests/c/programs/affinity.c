@@ -1,31 +1,47 @@
-/* A thread that enters often comes to share one processor with the supervisor; never with --no-pin (argument). */
+/* A thread that the supervisor keeps beside itself for a while finds the processors that it may use unchanged. */
 #include "enclave.h"
 
 #include <sched.h>
 
-static int processors(void)
+static void call_often(struct enclave *enclave)
 {
-	cpu_set_t set;
+	for (int i = 0; i < 500; i++) {
+		struct request request = { .op = OP_NOP };
 
-	sched_getaffinity(0, sizeof(set), &set);
-	return CPU_COUNT(&set);
+		enclave_call(enclave_tcs(enclave, 0), &request, NULL);
+	}
 }
 
-int main(int argc, char **argv)
+int main(void)
 {
-	bool pinned = argc < 2 || strcmp(argv[1], "--no-pin");
-	int all = processors(), seen = all;
+	cpu_set_t before, after, last;
 	struct enclave enclave;
+	pid_t child;
+	int status;
 
-	if (all == 1) {
-		ok(true, "# SKIP there is only one processor");
-		return done();
-	}
+	sched_getaffinity(0, sizeof(before), &before);
 	enclave_load(&enclave, NULL);
-	for (int i = 0; i < (pinned ? 20000 : 500) && seen == all; i++) {
-		ask(enclave_tcs(&enclave, 0), OP_NOP, 0, 0, 0);
-		seen = processors();
+	call_often(&enclave);
+	sched_getaffinity(0, sizeof(after), &after);
+	ok(CPU_EQUAL(&before, &after), "the same processors after many entries");
+
+	call_often(&enclave);
+	child = fork();
+	if (!child) {
+		sched_getaffinity(0, sizeof(after), &after);
+		_exit(CPU_EQUAL(&before, &after) ? 0 : 1);
 	}
-	ok_eq(seen, pinned ? 1 : all, "sched_getaffinity");
+	waitpid(child, &status, 0);
+	ok_eq(status, 0, "and in a child");
+
+	CPU_ZERO(&last);
+	for (int i = CPU_SETSIZE - 1; i >= 0 && !CPU_COUNT(&last); i--)
+		if (CPU_ISSET(i, &before))
+			CPU_SET(i, &last);
+	call_often(&enclave);
+	ok_eq(sched_setaffinity(0, sizeof(last), &last), 0, "choose one");
+	call_often(&enclave);
+	sched_getaffinity(0, sizeof(after), &after);
+	ok(CPU_EQUAL(&last, &after), "the choice lasts");
 	return done();
 }

@@ -1,0 +1,69 @@
+"""The commands of `enclu`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from click.exceptions import NoArgsIsHelpError
+
+from enclu import __version__
+from enclu.cli import report
+from enclu.cli.check import check
+from enclu.cli.run import run
+from enclu.native import console
+
+
+class Commands(click.Group):
+    """Says what to write instead when `run` was forgotten."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            known = ", ".join(sorted(self.commands))
+            ctx.fail(f"no command {args[0]!r} (there are: {known}); to run a program: enclu run {' '.join(args)}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+Examples:
+  enclu check                   can this machine do it?
+  enclu run ./my_sgx_app        run a program as on a machine with SGX
+  enclu run --help              the designs of exception delivery, and more""",
+)
+@click.version_option(__version__, prog_name="enclu")
+def commands() -> None:
+    """An SGX machine in software: run SGX programs on x86-64 Linux machines without SGX.
+
+    For developing, testing and teaching.  Nothing in an enclave is protected here.
+    """
+
+
+commands.add_command(run)
+commands.add_command(check)
+
+
+def main() -> int:
+    """What the command line asks for; its exit status.  What is wrong with it is said in one line."""
+    try:
+        status = commands.main(prog_name="enclu", standalone_mode=False)
+    except NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        named = [name for name in sys.argv[1:2] if name in commands.commands]
+        command = context.command_path if context is not None else " ".join(["enclu", *named])
+        message = error.format_message().replace("\n", " ").rstrip(".")
+        console.say(f"{message[:1].lower()}{message[1:]}; see `{command} --help`")
+        return error.exit_code
+    except click.Abort:
+        return 130
+    except Exception as error:
+        report.failure(error)
+        return 125
+    return status if isinstance(status, int) else 0

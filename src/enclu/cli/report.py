@@ -1,0 +1,88 @@
+"""What a run tells people: its counters, and how it failed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from enclu import __version__
+from enclu.cli.main import DEBUG
+from enclu.native import console
+from enclu.native.exec_image import NoVdso
+
+if TYPE_CHECKING:
+    from enclu.linux.stats import Stats
+    from enclu.native.supervisor import Supervisor
+
+
+def supervise(supervisor: Supervisor, pid: int) -> None:
+    """The supervisor's life.  Whatever goes wrong in it ends the run: the program is killed, never left hanging."""
+    # Collecting garbage among as many objects as there are EPC pages costs more than the garbage.
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 100)
+    sys.setswitchinterval(1e-4)  # the workers' tasks are short; waiting for the interpreter must not be longer
+    for signo in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(signo, lambda signo, _frame: supervisor.pass_on(signo))
+    try:
+        supervisor.adopt(pid)
+        supervisor.run()
+    except BaseException as error:
+        failure(error, killed=True)
+        supervisor.kill()
+
+
+def failure(error: BaseException, *, killed: bool = False) -> None:
+    """One line that says what went wrong and what to do about it."""
+    so = "; the program is killed" if killed else ""
+    if os.environ.get(DEBUG):
+        with contextlib.suppress(OSError, ValueError):  # no standard error to print it on
+            traceback.print_exception(error, file=sys.stderr)
+    if isinstance(error, NoVdso):
+        console.say(f"{error}{so}")
+    elif isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        console.say(f"out of memory{so}; a smaller --epc, or a higher `ulimit -v`, may help")
+    elif isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        console.say(f"out of file descriptors{so}; enclu needs about one for each process: raise `ulimit -Hn`")
+    else:
+        where = _where(error)
+        console.say(
+            f"internal error in enclu {__version__}, {where}: {type(error).__name__}: {' '.join(str(error).split())}"
+            f"{so}. Please report this line, the command and what it prints with {DEBUG}=1"
+        )
+
+
+def _where(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if f"{os.sep}enclu{os.sep}" in frame.filename] or frames
+    return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "nowhere"
+
+
+def stats(counters: Stats, form: str) -> None:
+    """Print the counters on standard error, `form` being human or json."""
+    values = counters.as_dict()
+    text = json.dumps(values) + "\n" if form == "json" else _table(values)
+    data = text.encode()
+    with contextlib.suppress(OSError):  # nobody reads it
+        while data:
+            data = data[os.write(console.STDERR, data) :]
+
+
+def _table(values: dict[str, object]) -> str:
+    rows: list[tuple[str, str]] = []
+    for name, value in values.items():
+        name = name.replace("_", " ")
+        if isinstance(value, dict):
+            rows += [(f"{name} {key}", f"{number:,}") for key, number in value.items()]
+        else:
+            rows.append((name, f"{value:,}"))
+    left, right = max(len(n) for n, _ in rows), max(len(v) for _, v in rows)
+    lines = [f"{name:<{left}}  {value:>{right}}" for name, value in rows]
+    return "\n".join(["enclu", *lines]) + "\n"

@@ -1,0 +1,143 @@
+"""New threads and processes: a parent's fork, vfork or clone event, and the first stop of the child.
+
+They come in either order, and of a parent that is killed right then only the child's comes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from enclu.native import ptrace
+from enclu.native.inject import ThreadGone, inject, wait_for
+from enclu.native.process import Process
+from enclu.native.syscalls import NR
+
+if TYPE_CHECKING:
+    from enclu.native.supervisor import Supervisor
+    from enclu.native.thread import Thread
+
+CLONE_VM, CLONE_SIGHAND, CLONE_THREAD = 0x100, 0x800, 0x10000
+EVENTS = (ptrace.Event.FORK, ptrace.Event.VFORK, ptrace.Event.CLONE)
+PRIVATE_FIXED_ANONYMOUS = 0x32
+
+
+class Births:
+    """Makes Threads and Processes of what the kernel has attached by itself."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._sup = supervisor
+        self.early: dict[int, int] = {}
+        """First stops of children whose parents' events have not come yet."""
+
+    def first_stop(self, tid: int, status: int) -> None:
+        """A thread has stopped that nobody has announced."""
+        self.early[tid] = status
+        if not self._may_announce(tid):
+            self.settle()
+
+    def event(self, parent: Thread, event: int) -> None:
+        """The parent's event; it and the child go on afterwards."""
+        sup = self._sup
+        tid = ptrace.event_message(parent.tid)
+        regs = parent.fetch()
+        flags = 0
+        if regs.orig_rax == NR["clone"]:
+            flags = regs.rdi
+        elif regs.orig_rax == NR["clone3"]:
+            flags = int.from_bytes(parent.space.peek(regs.rdi, 8), "little")
+        elif event == ptrace.Event.VFORK:
+            flags = CLONE_VM
+        process = parent.process
+        if not flags & CLONE_THREAD:
+            space = parent.space if flags & CLONE_VM else sup.new_space(tid)
+            handlers = parent.process.handlers
+            process = Process(
+                tid, space, handlers if flags & CLONE_SIGHAND else handlers.copy(), watches_maps=process.watches_maps
+            )
+        thread = sup.new_thread(tid, process)
+        thread.hidden_mask = parent.hidden_mask
+        if process.space is not parent.space:
+            process.space.mm = parent.space.mm.fork(process.space)
+            process.space.cpuid_sites = set(parent.space.cpuid_sites)
+            process.space.path_slots = parent.space.path_slots
+        if process is not parent.process:
+            sup.delivery.on_fork(parent, thread)
+        else:
+            sup.delivery.on_clone(parent, thread)
+        parent.in_vfork = event == ptrace.Event.VFORK
+        self._begin(parent, thread)
+        parent.resume()
+
+    def _begin(self, parent: Thread, thread: Thread) -> None:
+        sup, space = self._sup, thread.space
+        try:
+            status = self.early.pop(thread.tid, None)
+            if status is None:
+                status = wait_for(thread)
+            thread.stopped = True
+            if space is not parent.space:
+                space.open_memory(thread.tid)
+                self._hide_enclaves(thread)
+        except ThreadGone as gone:
+            sup.lost(thread, gone.status)
+            return
+        except OSError:
+            if sup.is_stopped(thread):
+                raise
+            return  # killed: its end will be reported
+        if parent.pinned and parent.free_affinity:
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(thread.tid, parent.free_affinity)
+        thread.started = True
+        if status >> 16 == ptrace.Event.STOP and status >> 8 & 0xFF == signal.SIGTRAP:
+            with contextlib.suppress(ProcessLookupError):  # killed: its end will be reported
+                thread.resume()
+        else:
+            sup.deferred[thread.tid] = status
+
+    def _hide_enclaves(self, thread: Thread) -> None:
+        """A forked child keeps the addresses of its parent's enclaves, but no EPC page behind them."""
+        thread.fetch()
+        for start, end in thread.space.mm.enclave_ranges():
+            inject(thread, NR["mmap"], start, end - start, 0, PRIVATE_FIXED_ANONYMOUS, -1, 0)
+
+    def settle(self) -> None:
+        """A thread has ended, or become another by exec: children that it was about to announce are nobody's now.
+
+        They have not executed an instruction yet.  Kill them: as if their parent had died a moment earlier, before
+        the fork.
+        """
+        for tid in list(self.early):
+            for thread in self._may_announce(tid):
+                if tid in self.early:
+                    self._sup.halter.with_halted(thread, _nothing)  # an event that it came to has been served then
+            if self.early.pop(tid, None) is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(tid, signal.SIGKILL)
+
+    def _may_announce(self, tid: int) -> list[Thread]:
+        """Threads that can be the child's parent: of its process, its parent process, or (CLONE_PARENT) a sibling."""
+        try:
+            with open(f"/proc/{tid}/status") as file:
+                fields = dict(line.split(":", 1) for line in file)
+        except OSError:
+            return []
+        tgid, ppid = int(fields["Tgid"]), int(fields["PPid"])
+        near = (tgid,) if tgid != tid else (ppid,)
+        return [t for t in self._sup.threads.values()
+                if t.process.tgid in near or (tgid == tid and _parent_of(t.process.tgid) == ppid)]  # fmt: skip
+
+
+def _nothing(thread: Thread) -> None:
+    """What to do to a thread that is only to be halted."""
+
+
+def _parent_of(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return int(file.read().rpartition(")")[2].split()[1])
+    except OSError:
+        return -1
