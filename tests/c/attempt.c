@@ -3,10 +3,11 @@
 
 #include "enclu_sgx.h"
 
-static enum { UNKNOWN, VDSO, MM_HANDLER, SIGNAL } design;
+/* Raw ENCLU becomes a signal under `signal`, and where only the vDSO's own is fixed up. */
+static enum { UNKNOWN, VDSO, HANDLER, SIGNAL } design;
 static __thread struct outcome *waiting;
 
-/* The design `signal`: what the vDSO or a registered handler would be told comes from the signal's frame. */
+/* SIGNAL: what the vDSO or a registered handler would be told comes from the signal's frame. */
 static void on_fault(int signo, siginfo_t *info, void *context)
 {
 	greg_t *r = ((ucontext_t *)context)->uc_mcontext.gregs;
@@ -31,18 +32,35 @@ static void on_fault(int signo, siginfo_t *info, void *context)
 static void find_design(void)
 {
 	static const int faults[] = { SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV };
-	struct enclu_sgx_mm_handler handler = { .handler = (uint64_t)raw_faulted };
-	int fd;
 
-	if (vdso_symbol("__vdso_sgx_enter_enclave")) {
+	if (!strcmp(delivery(), "vdso"))
 		design = VDSO;
-		return;
-	}
-	fd = open("/dev/sgx_enclave", O_RDWR | O_CLOEXEC);
-	design = ioctl(fd, ENCLU_SGX_IOC_REGISTER_MM_HANDLER, &handler) ? SIGNAL : MM_HANDLER;
-	close(fd);
+	else
+		design = strstr(delivery(), "-handler") ? HANDLER : SIGNAL;
 	for (int i = 0; design == SIGNAL && i < 5; i++)
 		handle(faults[i], on_fault);
+}
+
+/* Whatever may be registered already is the same. */
+static void register_handler(void)
+{
+	struct enclu_sgx_range_handler range = { (uint64_t)raw_direct_enclu, 3, (uint64_t)raw_faulted, 0 };
+	struct enclu_sgx_mm_handler mm = { (uint64_t)raw_faulted, 0 };
+	struct enclu_sgx_thread_handler mine = { (uint64_t)raw_faulted, 0 };
+	static __thread bool registered;
+	int fd;
+
+	if (registered)
+		return;
+	registered = true;
+	fd = open("/dev/sgx_enclave", O_RDWR | O_CLOEXEC);
+	if (!strcmp(delivery(), "mm-handler"))
+		ioctl(fd, ENCLU_SGX_IOC_REGISTER_MM_HANDLER, &mm);
+	else if (!strcmp(delivery(), "range-handler"))
+		ioctl(fd, ENCLU_SGX_IOC_REGISTER_RANGE_HANDLER, &range);
+	else
+		ioctl(fd, ENCLU_SGX_IOC_REGISTER_THREAD_HANDLER, &mine);
+	close(fd);
 }
 
 struct outcome attempt(void *tcs, struct request *request, unsigned int leaf)
@@ -64,7 +82,8 @@ struct outcome attempt(void *tcs, struct request *request, unsigned int leaf)
 			outcome.address = run.exception_addr;
 		}
 		break;
-	case MM_HANDLER:
+	case HANDLER:
+		register_handler();
 		outcome.function = EEXIT;
 		if (raw_enter_direct(leaf, tcs, request, &fault) == RAW_FAULTED)
 			outcome = (struct outcome){ .function = fault.leaf, .vector = fault.vector, .error = fault.error,
@@ -81,6 +100,30 @@ struct outcome attempt(void *tcs, struct request *request, unsigned int leaf)
 			outcome.function = EEXIT;
 	}
 	return outcome;
+}
+
+static void *spin(void *argument)
+{
+	struct spinner *spinner = argument;
+
+	spinner->outcome = attempt(spinner->tcs, &spinner->request, EENTER);
+	return NULL;
+}
+
+void spinner_start(struct spinner *spinner, void *tcs)
+{
+	spinner->tcs = tcs;
+	spinner->inside = spinner->stop = 0;
+	spinner->request = (struct request){ .op = OP_SPIN, .a = (uint64_t)&spinner->stop, .b = (uint64_t)&spinner->inside };
+	pthread_create(&spinner->thread, NULL, spin, spinner);
+	while (!spinner->inside)
+		usleep(100);
+}
+
+struct outcome spinner_join(struct spinner *spinner)
+{
+	pthread_join(spinner->thread, NULL);
+	return spinner->outcome;
 }
 
 bool expect_exit(const char *name, struct outcome got)

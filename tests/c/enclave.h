@@ -8,6 +8,7 @@
 #include <asm/sgx.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -34,6 +35,7 @@ struct enclave_options {
 	uint64_t heap_pages;    /* unmeasured read-write pages after the image */
 	uint64_t spare_pages;   /* addresses after the heap, mapped, without pages (for EAUG) */
 	uint64_t xfrm;          /* 0: 3 (x87 and SSE) */
+	uint64_t attributes;    /* besides MODE64BIT */
 	uint32_t miscselect;
 	bool no_init;
 	bool no_map;
@@ -55,7 +57,16 @@ void enclave_unload(struct enclave *enclave);
 int enclave_init(struct enclave *enclave);
 static inline void *enclave_tcs(const struct enclave *enclave, int index) { return enclave->base + index * PAGE; }
 
-/* Enters through the vDSO; fills *run. Returns what the vDSO returned. Without a vDSO function: raw, *run unused. */
+/* The page that holds a TCS's SSA frame: SSA and stacks, a page for each frame, end the image. */
+static inline uint8_t *enclave_ssa(const struct enclave *enclave, int index, int frame)
+{
+	return enclave->base + enclave->heap - (2 * TEST_TCS_COUNT * TEST_SSA_FRAMES - index * TEST_SSA_FRAMES - frame) * PAGE;
+}
+
+/* The design that the program runs under. */
+const char *delivery(void);
+
+/* Enters through the vDSO; fills *run. Returns what the vDSO returned. In other designs than `vdso`: raw, *run unused. */
 int enclave_call(void *tcs, struct request *request, struct sgx_enclave_run *run);
 int vdso_enter(void *tcs, struct request *request, unsigned int leaf, struct sgx_enclave_run *run);
 void *vdso_symbol(const char *name);
@@ -66,8 +77,11 @@ struct raw_fault { uint64_t leaf, vector, error, address, rbx, rcx; };
 int raw_enter_count(uint64_t leaf, void *tcs, struct request *request, struct raw_fault *fault); /* AEP counts, resumes */
 int raw_enter_once(uint64_t leaf, void *tcs, struct request *request, struct raw_fault *fault);  /* AEP returns RAW_AEX */
 int raw_enter_direct(uint64_t leaf, void *tcs, struct request *request, struct raw_fault *fault); /* AEP is the ENCLU */
+/* By an ENCLU elsewhere, which is the AEP, and behind which must be a jump to raw_returned. */
+int raw_enter_at(uint64_t leaf, void *tcs, struct request *request, struct raw_fault *fault, void *enclu);
 extern uint8_t raw_once_enclu[], raw_once_aep[], raw_direct_enclu[], raw_count_enclu[], raw_count_aep[];
-extern uint8_t raw_faulted[]; /* go on here, with RDI, RSI, RDX as mm-handler gives them, to return RAW_FAULTED */
+extern uint8_t raw_faulted[];  /* go on here, with RDI, RSI, RDX as all designs give them, to return RAW_FAULTED */
+extern uint8_t raw_returned[]; /* the same, or EEXIT, as RAX tells */
 extern volatile uint64_t raw_aex_count;
 
 /*
@@ -86,6 +100,17 @@ bool expect_exit(const char *name, struct outcome got);
 bool expect_fault(const char *name, struct outcome got, unsigned int function, int vector, int error, uint64_t address);
 uint64_t ask(void *tcs, uint64_t op, uint64_t a, uint64_t b, uint64_t c); /* must succeed; its result */
 void drop_frame(void *tcs); /* the enclave gives up its topmost interrupted frame (EDECCSSA) */
+
+/* A thread that spins in an enclave until told to stop, or until its entry ends otherwise. */
+struct spinner {
+	pthread_t thread;
+	void *tcs;
+	volatile uint32_t inside, stop;
+	struct request request;
+	struct outcome outcome;
+};
+void spinner_start(struct spinner *spinner, void *tcs); /* returns when the thread is inside */
+struct outcome spinner_join(struct spinner *spinner);
 
 /* TAP. ok() returns its condition. */
 bool ok(bool condition, const char *format, ...) __attribute__((format(printf, 2, 3)));

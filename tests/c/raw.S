@@ -30,6 +30,27 @@ raw_\name\()_enclu:
 	ENTER once, raw_once_aep
 	ENTER direct, raw_direct_enclu
 
+	.globl raw_enter_at, raw_returned
+	.type raw_enter_at, @function
+raw_enter_at:
+	push %rbx
+	push %rbp
+	push %r12
+	push %r13
+	push %r14
+	push %r15
+	push %rcx
+	mov %rdi, %rax
+	mov %rsi, %rbx
+	mov %rdx, %rdi
+	mov %r8, %rcx
+	jmp *%r8
+raw_returned:
+	cmp $4, %eax
+	jne raw_faulted
+	xor %eax, %eax
+	jmp leave
+
 	.globl raw_count_aep, raw_once_aep, raw_faulted
 raw_count_aep:
 	lock incq raw_aex_count(%rip)

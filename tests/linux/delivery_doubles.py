@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
+
+import pytest
 
 from enclu.sgx.exceptions import PFEC, PageFault
 
+VDSO = 0x7E90_0000_0000
+
 
 class MM:
-    """An address space as far as designs care: an identity."""
+    """An address space as far as designs care: an identity, and the program's text with its protections.
+
+    Stands for `linux.mm.MM`, its page tables, its kernel and that kernel's processors at once.
+    """
+
+    def __init__(self, text: dict[int, bytes] | None = None, executable: Container[int] = ()) -> None:
+        self.vdso = VDSO
+        self.text = text if text is not None else {}
+        self._executable = executable
+        self.page_tables = self.kernel = self.processors = self
+
+    def executable(self, address: int) -> bool:
+        return address in self._executable
+
+    def patch_text(self, mm: MM, address: int, code: bytes) -> None:
+        mm.text[address] = code
 
 
 @dataclass
@@ -17,8 +37,10 @@ class Space:
     mm: MM = field(default_factory=MM)
 
 
-@dataclass
-class Process:
+@dataclass(eq=False)
+class Thread:
+    """A thread; the first of its process, or given its process's space."""
+
     space: Space = field(default_factory=Space)
 
 
@@ -47,6 +69,9 @@ class Cpu:
         return self.memory[address][:size]
 
 
+ENCLU = b"\x0f\x01\xd7"
+
+
 class User(Cpu):
     """The same as user memory."""
 
@@ -55,3 +80,15 @@ class User(Cpu):
             return super().read(address, size)
         except PageFault:
             raise OSError(errno.EFAULT, "not mapped") from None
+
+    def write(self, address: int, data: bytes) -> None:
+        if address not in self.memory:
+            raise OSError(errno.EFAULT, "not mapped")
+        self.memory[address] = data + self.memory[address][len(data) :]
+
+
+def refused(number: int, action: Callable[..., object], *arguments: object) -> None:
+    """`action` raises OSError with this errno."""
+    with pytest.raises(OSError) as error:
+        action(*arguments)
+    assert error.value.errno == number, error.value

@@ -5,20 +5,19 @@ from __future__ import annotations
 import errno
 
 import pytest
-from tests.linux.delivery_doubles import MM, Cpu, Process, Regs
+from tests.linux.delivery_doubles import ENCLU, MM, Cpu, Regs, Space, Thread, User, refused
 
 from enclu.linux import delivery
+from enclu.linux.delivery.base import GET_DELIVERY
+from enclu.linux.vdso import image
 from enclu.sgx.exceptions import Vector
 
 ENCLU_AT = 0x40_1000
-
-
-def every_design() -> list[delivery.Delivery]:
-    return [delivery.create(name) for name in delivery.names()]
+CHOICES = delivery.choices()
 
 
 def test_names() -> None:
-    assert delivery.names() == ["signal", "vdso", "mm-handler"]
+    assert {"signal", "mm-handler", "vdso"} <= set(delivery.names())
     for name in delivery.names():
         assert delivery.create(name).name == name
 
@@ -28,32 +27,74 @@ def test_an_unknown_design_is_refused() -> None:
         delivery.create("telepathy")
 
 
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_choice_can_be_created(choice: str) -> None:
+    name, _, setting = choice.partition(":")
+    design = delivery.create(choice)
+    assert design.name == name
+    assert design.setting == setting or not setting
+
+
+@pytest.mark.parametrize("name", delivery.names())
+@pytest.mark.parametrize("setting", ["", "sometimes"])
+def test_an_unknown_setting_is_refused(name: str, setting: str) -> None:
+    with pytest.raises(ValueError, match="no setting"):
+        delivery.create(f"{name}:{setting}")
+
+
+@pytest.mark.parametrize("name", delivery.names())
+def test_the_first_setting_is_the_default(name: str) -> None:
+    settings = delivery.design(name).settings
+    assert delivery.create(name).setting == (settings[0] if settings else "")
+
+
 @pytest.mark.parametrize("name", delivery.names())
 def test_an_unknown_ioctl_is_enotty(name: str) -> None:
-    with pytest.raises(OSError) as refused:
-        delivery.create(name).ioctl(MM(), None, None, 0xA47F, 0)
-    assert refused.value.errno == errno.ENOTTY
+    refused(errno.ENOTTY, delivery.create(name).ioctl, MM(), Thread(), User({}), 0xA47F, 0)
 
 
 @pytest.mark.parametrize("name", delivery.names())
-def test_hooks_accept_any_process(name: str) -> None:
-    design = delivery.create(name)
-    parent, child = Process(), Process()
+def test_a_program_can_ask_for_the_design(name: str) -> None:
+    user = User({0x1000: b"?" * 40})
+    assert delivery.create(name).ioctl(MM(), Thread(), user, GET_DELIVERY, 0x1000) == 0
+    assert user.memory[0x1000] == name.encode().ljust(32, b"\0") + b"?" * 8
+    refused(errno.EFAULT, delivery.create(name).ioctl, MM(), Thread(), user, GET_DELIVERY, 0x2000)
+
+
+@pytest.mark.parametrize("name", delivery.names())
+def test_names_fit_into_what_a_program_gets(name: str) -> None:
+    assert len(name) < 32
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_hooks_accept_any_process(choice: str) -> None:
+    design = delivery.create(choice)
+    parent, child = Thread(), Thread()
     design.on_fork(parent, child)
-    design.on_clone(object(), object())
+    design.on_fork(parent, Thread(parent.space))
+    design.on_clone(parent, Thread(parent.space))
+    design.on_unmap(parent.space.mm, 0x1000, 0x2000)
+    child.space = Space()
     design.on_exec(child)
-    design.on_exit(child)
-    design.on_exit(parent)
+    assert not design.watches(child.space.mm, 0, 1 << 47)
 
 
-def test_signal_fixes_nothing_up() -> None:
+@pytest.mark.parametrize("choice", CHOICES)
+def test_without_registration_an_enclu_of_the_program_leaves_signals(choice: str) -> None:
     regs = Regs(rip=ENCLU_AT, rax=3)
     before = vars(regs).copy()
-    assert not delivery.create("signal").fixup(
-        MM(), Process(), Cpu({ENCLU_AT: b"\x0f\x01\xd7"}), regs, Vector.PF, 7, 0x1000
+    thread = Thread()
+    assert not delivery.create(choice).fixup(
+        thread.space.mm, thread, Cpu({ENCLU_AT: ENCLU}), regs, Vector.PF, 7, 0x1000
     )
     assert vars(regs) == before
 
 
-def test_only_vdso_has_the_sgx_function() -> None:
-    assert {d.name: d.vdso for d in every_design()} == {"signal": "sgx", "vdso": "vdso", "mm-handler": "sgx"}
+@pytest.mark.parametrize("name", delivery.names())
+def test_the_vdso_of_each_design_is_built(name: str) -> None:
+    assert image.load(delivery.design(name).vdso).symbols
+
+
+@pytest.mark.parametrize("name", ["signal", "mm-handler", "thread-handler", "range-handler"])
+def test_designs_in_which_programs_have_their_own_enclu_offer_no_function(name: str) -> None:
+    assert delivery.design(name).vdso == "sgx"

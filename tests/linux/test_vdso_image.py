@@ -8,6 +8,7 @@ import io
 import mmap
 import os
 import struct
+from pathlib import Path
 
 import pytest
 from elftools.elf.elffile import ELFFile
@@ -21,7 +22,9 @@ HOST = ["clock_gettime", "clock_getres", "gettimeofday", "time", "getcpu", "getr
 SYSTEM_V_HASH_OF_LINUX_2_6 = 0x3AE75F6
 ENTER = "__vdso_sgx_enter_enclave"
 
-both = pytest.mark.parametrize("name", ["sgx", "vdso"])
+IMAGES = sorted(source.stem for source in Path(image.__file__).parent.glob("*.S"))
+
+every = pytest.mark.parametrize("name", IMAGES)
 
 
 def elf_of(data: bytes) -> ELFFile:
@@ -40,7 +43,7 @@ def build(name: str, missing: tuple[str, ...] = ()) -> bytes:
     return image.load(name).build(BASE, REAL, real)
 
 
-@both
+@every
 def test_one_load_segment_holds_all_that_a_linker_reads(name: str) -> None:
     elf = elf_of(image.load(name).data)
     loads = [s for s in elf.iter_segments() if s["p_type"] == "PT_LOAD"]
@@ -54,12 +57,12 @@ def test_one_load_segment_holds_all_that_a_linker_reads(name: str) -> None:
             assert part["sh_addr"] + part["sh_size"] <= load["p_filesz"], part.name
 
 
-@both
+@every
 def test_no_relocations(name: str) -> None:
     assert not [s.name for s in elf_of(image.load(name).data).iter_sections() if s["sh_type"].startswith("SHT_REL")]
 
 
-@both
+@every
 def test_dynamic_section_has_what_glibc_and_go_look_for(name: str) -> None:
     elf = elf_of(image.load(name).data)
     tags = {t["d_tag"]: t for t in section(elf, ".dynamic").iter_tags()}
@@ -68,7 +71,7 @@ def test_dynamic_section_has_what_glibc_and_go_look_for(name: str) -> None:
     assert tags["DT_SONAME"].soname == "linux-vdso.so.1"
 
 
-@both
+@every
 def test_version_is_the_kernels(name: str) -> None:
     elf = elf_of(image.load(name).data)
     versions = {next(aux).name: version for version, aux in section(elf, ".gnu.version_d").iter_versions()}
@@ -80,13 +83,13 @@ def test_version_is_the_kernels(name: str) -> None:
             assert section(elf, ".gnu.version").get_symbol(number)["ndx"] == index
 
 
-@both
+@every
 @pytest.mark.parametrize(("kind", "table"), [(ELFHashSection, ".hash"), (GNUHashSection, ".gnu.hash")])
 def test_hash_tables_find_every_function(name: str, kind: type, table: str) -> None:
     elf = elf_of(build(name))
     found = section(elf, table)
     assert isinstance(found, kind)
-    wanted = HOST + ["__vdso_" + h for h in HOST] + [ENTER] * (name == "vdso")
+    wanted = HOST + ["__vdso_" + h for h in HOST] + [ENTER] * (ENTER in image.load(name).symbols)
     for function in wanted:
         symbol = found.get_symbol(function)
         assert symbol is not None, function
@@ -94,20 +97,19 @@ def test_hash_tables_find_every_function(name: str, kind: type, table: str) -> N
     assert found.get_symbol("__vdso_nothing") is None
 
 
-def test_only_the_vdso_design_has_the_sgx_function() -> None:
-    assert ENTER in image.load("vdso").symbols
+def test_the_image_without_sgx_functions_has_none() -> None:
     assert ENTER not in image.load("sgx").symbols
     assert image.load("sgx").extable == []
 
 
-@both
+@every
 def test_plain_names_are_weak(name: str) -> None:
     for symbol in section(elf_of(image.load(name).data), ".dynsym").iter_symbols():
         if symbol.name in HOST:
             assert symbol["st_info"]["bind"] == "STB_WEAK"
 
 
-@both
+@every
 @pytest.mark.parametrize(("base", "real"), [(BASE, REAL), (REAL, BASE)])
 def test_host_functions_are_reached_by_wrapping(name: str, base: int, real: int) -> None:
     built = image.load(name).build(base, real, {"__vdso_time": 0x777, "time": 0x777})
@@ -117,7 +119,7 @@ def test_host_functions_are_reached_by_wrapping(name: str, base: int, real: int)
             assert (base + symbol["st_value"]) % 2**64 == real + 0x777
 
 
-@both
+@every
 def test_functions_that_the_host_lacks_are_undefined(name: str) -> None:
     built = build(name, missing=("getrandom", "__vdso_getrandom"))
     symbols = {s.name: s for s in section(elf_of(built), ".dynsym").iter_symbols()}
@@ -133,7 +135,7 @@ def test_the_sgx_function_is_never_redirected() -> None:
     assert symbols[ENTER] == image.load("vdso").symbols[ENTER]
 
 
-@both
+@every
 def test_stubs(name: str) -> None:
     loaded = image.load(name)
     assert loaded.data[loaded.syscall_stub :].startswith(b"\x0f\x05\xcc")
@@ -143,13 +145,13 @@ def test_stubs(name: str) -> None:
     assert not [n for n in exported if n.startswith("enclu")]
 
 
-def test_extable_names_the_one_enclu() -> None:
-    loaded = image.load("vdso")
-    ((insn, fixup),) = loaded.extable
-    start = loaded.symbols[ENTER]
-    assert loaded.data[insn : insn + 3] == b"\x0f\x01\xd7"
-    assert loaded.data.count(b"\x0f\x01\xd7") == 1
-    assert start < insn < fixup
+@pytest.mark.parametrize(("name", "sites"), [("vdso", 1), ("vdso_2018", 2), ("vdso_jmp", 1)])
+def test_extable_names_every_enclu(name: str, sites: int) -> None:
+    loaded = image.load(name)
+    assert len(loaded.extable) == loaded.data.count(b"\x0f\x01\xd7") == sites
+    for insn, fixup in loaded.extable:
+        assert loaded.data[insn : insn + 3] == b"\x0f\x01\xd7"
+        assert loaded.symbols[ENTER] <= insn < fixup
 
 
 def test_fixup_only_where_the_image_is() -> None:
@@ -344,7 +346,7 @@ def test_of_the_callee_saved_registers_an_aex_clears_all_but_rbx_and_rbp() -> No
     assert caller() == 1
 
 
-@both
+@every
 def test_glibc_maps_and_searches_the_image(name: str, tmp_path) -> None:
     """dlopen goes through the same lookup as the vDSO; RTLD_LOCAL keeps the names to ourselves."""
     path = tmp_path / "copy.so"
@@ -354,4 +356,4 @@ def test_glibc_maps_and_searches_the_image(name: str, tmp_path) -> None:
     library = ctypes.CDLL(str(path), mode=os.RTLD_NOW | os.RTLD_LOCAL)
     base = ctypes.cast(library.__vdso_time, ctypes.c_void_p).value - image.load(name).symbols["__vdso_time"]
     assert base % mmap.PAGESIZE == 0
-    assert hasattr(library, ENTER) == (name == "vdso")
+    assert hasattr(library, ENTER) == (ENTER in image.load(name).symbols)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -108,6 +109,22 @@ def program(work: Path, library: list[Path]) -> Callable[[str], Path]:
         return path
 
     return build
+
+
+@pytest.fixture(scope="session")
+def passes(
+    program: Callable[[str], Path], enclu_run: EncluRun, enclave_environment: dict[str, str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """passes(name, *arguments, options=...): runs the program, all of whose TAP lines must be ok."""
+
+    def run(name: str, *arguments: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+        done = enclu_run(program(name), *arguments, options=options, env=enclave_environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert not re.search(r"^not ok", done.stdout, re.MULTILINE), done.stdout
+        assert re.search(r"^1\.\.[1-9]", done.stdout, re.MULTILINE), done.stdout
+        return done
+
+    return run
 
 
 @pytest.fixture(scope="session")

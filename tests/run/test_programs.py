@@ -2,57 +2,139 @@
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Callable
 
 import pytest
 
-# program -> designs. The vDSO's function exists in every design; its fixup only in `vdso`.
-ANY = ("signal", "vdso", "mm-handler")
+from enclu.linux import delivery
+
+ANY = tuple(delivery.names())
+"""Every design."""
+DRIVER = ("vdso",)
+"""For what no design has a say in."""
+# program -> designs that it is meant for
 PROGRAMS: dict[str, tuple[str, ...]] = {
     "aex_interrupt": ANY,
-    "affinity": ("vdso",),
-    "bad_eenter": ("vdso",),
+    "affinity_kept": DRIVER,
+    "auxv_file": ANY,
+    "avx_by_xfrm": ANY,
+    "bad_eenter": ANY,
+    "bad_stack": ANY,
+    "clone_without_vm": ANY,
+    "compat_syscall": DRIVER,
     "cpuid_bytes": ANY,
+    "cpuid_patched": DRIVER,
+    "descriptor_exec": ANY,
+    "descriptor_in_flight": DRIVER,
+    "descriptor_passed": ANY,
+    "descriptors": DRIVER,
+    "device_file": DRIVER,
+    "device_node": DRIVER,
+    "dynamic_tcs": ANY,
+    "eacceptcopy": ANY,
+    "edeccssa": ANY,
     "edmm": ANY,
+    "elrange_memory": ANY,
+    "emodpe_errors": ANY,
+    "epc_exhausted": DRIVER,
     "evict_across_processes": ANY,
     "exception_vectors": ANY,
     "exec_from_thread": ANY,
-    "exinfo": ("vdso",),
-    "illegal_instructions": ANY,
-    "fork_child": ("vdso",),
+    "exinfo": ANY,
+    "features": DRIVER,
+    "fetch_outside": ANY,
+    "first_thread_ends": ("vdso",),
+    "first_touch_code": ANY,
+    "fork_child": ANY,
+    "fork_inside": ANY,
     "handler_faults": ANY,
     "handler_mask": ANY,
+    "hostile_operands": ANY,
+    "illegal_instructions": ANY,
+    "ioctl_concurrent": DRIVER,
     "ioctl_errors": ANY,
+    "ioctl_numbers": DRIVER,
+    "ioctl_progress": DRIVER,
+    "ioctl_ranges": DRIVER,
+    "ioctl_wild_pointers": DRIVER,
+    "local_attestation": ANY,
+    "longjmp_out": ANY,
+    "many_opens": DRIVER,
     "mask_sync_signals": ("signal", "vdso"),
     "mm_handler": ("mm-handler",),
-    "nested_handler": ("vdso",),
+    "mm_handler_inherited": ("mm-handler",),
+    "mmap_rules": DRIVER,
+    "mxcsr": ANY,
+    "nested_handler": ANY,
+    "noexec_source": DRIVER,
+    "open_during_vfork": ("vdso",),
+    "outside_reads_enclave": DRIVER,
+    "outside_touches_tcs": DRIVER,
     "oversubscribe": ("vdso",),
+    "oversubscribe_threads": ANY,
     "own_seccomp": ANY,
     "own_sigsegv": ANY,
     "page_fault_codes": ANY,
+    "path_calls": ("vdso",),
+    "proc_mem": DRIVER,
+    "provision": DRIVER,
+    "range_handler": ("range-handler",),
     "report_key": ANY,
+    "runs_inside": ANY,
     "signal_fault": ANY,
+    "signal_frame": ANY,
+    "signal_storm": ANY,
     "sigstop_cont": ANY,
+    "single_step": ANY,
+    "ssa_protected_inside": ANY,
+    "ssa_removed_inside": ANY,
     "state_kept": ANY,
+    "syscall_registers": ANY,
+    "tcs_trimmed_inside": ANY,
+    "tcs_unmapped_inside": ANY,
+    "thread_gone": ANY,
+    "thread_handler": ("thread-handler",),
     "threads": ANY,
+    "undefined_leaves": ANY,
+    "unmapped_inside": ANY,
+    "vdso_2018": ("vdso-2018",),
+    "vdso_jmp": ("vdso-jmp",),
+    "vdso_jmp_patching": ("vdso-jmp",),
     "vfork_spawn_exec": ANY,
+    "wild_aep": ANY,
+    "xcr0_not_narrowed": ANY,
 }
-OPTIONS = {"evict_across_processes": ("--epc", "1M"), "oversubscribe": ("--epc", "4M")}
+OPTIONS = {
+    "epc_exhausted": ("--epc", "1M"),
+    "evict_across_processes": ("--epc", "1M"),
+    "oversubscribe": ("--epc", "4M"),
+    "oversubscribe_threads": ("--epc", "2M"),
+}
 
 
 @pytest.mark.parametrize(
     ("name", "design"), [(name, design) for name, designs in PROGRAMS.items() for design in designs]
 )
-def test_program(
-    name: str, design: str, program: Callable, enclu_run: Callable, enclave_environment: dict[str, str]
-) -> None:
-    options = ("--delivery", design, *OPTIONS.get(name, ()))
-    done = enclu_run(program(name), options=options, env=enclave_environment)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert not re.search(r"^not ok", done.stdout, re.MULTILINE), done.stdout
-    assert re.search(r"^1\.\.[1-9]", done.stdout, re.MULTILINE), done.stdout
-    assert done.stderr == ""
+def test_program(name: str, design: str, passes: Callable) -> None:
+    assert passes(name, options=("--delivery", design, *OPTIONS.get(name, ()))).stderr == ""
+
+
+@pytest.mark.parametrize("options", [(), ("--no-pin",)])
+def test_busy_threads_are_pinned_unless_told_otherwise(options: tuple[str, ...], passes: Callable) -> None:
+    passes("affinity", *options, options=options)
+
+
+@pytest.mark.parametrize("policy", ["overwrite", "write-once", "unregister-first"])
+def test_mm_handler_policies(policy: str, passes: Callable) -> None:
+    passes("mm_handler_policies", policy, options=("--delivery", f"mm-handler:{policy}"))
+
+
+@pytest.mark.parametrize("design", ANY)
+@pytest.mark.parametrize("name", ["death_inside", "exec_while_inside"])
+def test_the_epc_of_those_inside_is_free_when_they_are_gone(name: str, design: str, passes: Callable) -> None:
+    done = passes(name, options=("--delivery", design, "--epc", "1M", "--stats=json"))
+    assert json.loads(done.stderr)["evictions"] == 0
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ class RunCommand(click.Command):
         return super().parse_args(ctx, args)
 
 
-TAKE_A_VALUE = ("--delivery", "--policy", "--epc", "--machine")
+TAKE_A_VALUE = ("--delivery", "--epc", "--machine")
 
 
 @click.command(
@@ -76,10 +76,9 @@ Exit status: the program's own, and the signals it dies by are its own.
   2 for a bad option, 125 for a failure of enclu, 126 for a program that cannot
   be executed, 127 for one that is not there.""",
 )
-@click.option("--delivery", "design", type=click.Choice(designs.names()), default="vdso", show_default=True,
-              help="How the kernel delivers an exception of ENCLU or of an enclave.")  # fmt: skip
-@click.option("--policy", type=click.Choice(["overwrite", "write-once", "unregister-first"]), default="overwrite",
-              show_default=True, help="mm-handler: what a second registration does.")  # fmt: skip
+@click.option("--delivery", "design", type=click.Choice(designs.choices()), metavar="NAME", default="vdso",
+              show_default=True, help="How the kernel delivers an exception of ENCLU or of an enclave: "
+              f"{', '.join(designs.choices())}.")  # fmt: skip
 @click.option("--epc", type=Size(), default="64M", show_default=True, help="Size of the EPC; pages beyond are evicted.")
 @click.option("--machine", "machine_name", metavar="NAME",
               help="A machine that keeps its keys, so that sealed data survives; fresh keys otherwise.")  # fmt: skip
@@ -90,7 +89,7 @@ Exit status: the program's own, and the signals it dies by are its own.
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def run(
-    ctx: click.Context, design: str, policy: str, epc: int, machine_name: str | None, stats: str | None,
+    ctx: click.Context, design: str, epc: int, machine_name: str | None, stats: str | None,
     no_pin: bool, program: str, arguments: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Run PROGRAM, an unmodified SGX program or any other.
@@ -98,13 +97,10 @@ def run(
     This process becomes PROGRAM; a supervisor beside it plays processor and kernel for it and for all its
     descendants.  No secrets are protected.
     """
-    if policy != "overwrite" and design != "mm-handler":
-        raise click.UsageError("--policy goes with --delivery mm-handler", ctx)
     try:
         path = find(program)
         secret = secret_of(machine_name) if machine_name is not None else None
-        delivery = designs.create(design, policy=policy) if design == "mm-handler" else designs.create(design)
-        supervisor = Supervisor(Machine(epc, secret), delivery, Stats(), pin=not no_pin)
+        supervisor = Supervisor(Machine(epc, secret), designs.create(design), Stats(), pin=not no_pin)
         if stats:
             supervisor.at_end = lambda: report.stats(supervisor.stats, stats)
         launch.start(path, [program, *arguments], lambda pid: report.supervise(supervisor, pid))

@@ -4,7 +4,23 @@
  * A program is compiled with  cc -I"$(python3 -c 'import enclu; print(enclu.include_dir())')" ...
  *
  * Numbers begin at 0x20, clear of the kernel's.  An ioctl that belongs to another delivery design than the one that
- * the program runs under (`enclu run --delivery`) fails with ENOTTY, and so does one of another size.
+ * the program runs under (`enclu run --delivery`) fails with ENOTTY, and so does one of another size.  Any descriptor
+ * of /dev/sgx_enclave will do, whatever enclave it stands for.
+ *
+ * The register ABI, the same for every design.  When ENCLU[EENTER] or ENCLU[ERESUME] raises an exception, or an
+ * enclave does and the asynchronous exit leads to an ENCLU, and the exception would become a signal, and the design
+ * says where to go on instead, the thread goes on there with
+ *
+ *	RIP	the target: the handler, the jump, or the fixup in the vDSO
+ *	RAX	the leaf: 2 (EENTER) if ENCLU itself faulted, 3 (ERESUME) after an asynchronous exit;
+ *		an ERESUME that itself faulted has 3 too
+ *	RDI	trap number (exception vector, for example 14 for #PF)
+ *	RSI	error code that the processor reported, 0 where the exception has none
+ *	RDX	address that the access faulted on (#PF), else 0
+ *
+ * and everything else as it was at the ENCLU or after the AEX: RBX is the TCS, RCX the AEP, RSP and RBP are the
+ * program's own.  The target is jumped to, not called: there is no return address and no alignment of the stack
+ * beyond what the program itself made.  #DB and #BP are never delivered so; they stay signals.
  */
 #ifndef ENCLU_SGX_H
 #define ENCLU_SGX_H
@@ -15,23 +31,28 @@
 #define ENCLU_SGX_MAGIC 0xA4
 
 /*
+ * Every design: which one the program runs under. For programs that can do with several.
+ */
+struct enclu_sgx_delivery {
+	char name[32];	/* As `enclu run --delivery` has it, without a setting; padded with zeros, at least one. */
+};
+
+/*
+ * Tells the design.
+ *
+ * EFAULT	the structure cannot be written
+ */
+#define ENCLU_SGX_IOC_GET_DELIVERY	_IOR(ENCLU_SGX_MAGIC, 0x28, struct enclu_sgx_delivery)
+
+/*
  * Design `mm-handler`: one handler for each memory map (process), for exceptions of ENCLU.
  *
- * When ENCLU[EENTER] or ENCLU[ERESUME] raises an exception, or an enclave does and the instruction at the AEP is an
- * ENCLU, and the exception would become a signal, the thread goes on at the handler instead, with
- *
- *	RIP	the handler
- *	RAX	the leaf: 2 (EENTER) if ENCLU itself faulted, 3 (ERESUME) after an asynchronous exit;
- *		an ERESUME that itself faulted has 3 too
- *	RDI	trap number (exception vector, for example 14 for #PF)
- *	RSI	error code that the processor reported, 0 where the exception has none
- *	RDX	address that the access faulted on (#PF), else 0
- *
- * and everything else as it was at the ENCLU or after the AEX: RBX is the TCS, RCX the AEP, RSP and RBP are the
- * program's own.  The handler is jumped to, not called: there is no return address and no alignment of the stack
- * beyond what the program itself made.  #DB and #BP are never delivered so; they stay signals.
+ * The target is the handler, whatever ENCLU of the program the exception is at.
  *
  * A forked child has a copy of its parent's registration; exec removes it.  Threads share it.
+ *
+ * `--delivery mm-handler:SETTING` says what a second registration does: `overwrite` (the default) replaces the first,
+ * `unregister-first` refuses while there is one, `write-once` refuses for good.
  */
 struct enclu_sgx_mm_handler {
 	__u64 handler;	/* Address of the code to go on at: a user-space address, not 0. */
@@ -43,7 +64,7 @@ struct enclu_sgx_mm_handler {
  *
  * EFAULT	the structure cannot be read
  * EINVAL	`handler` is 0 or not a user-space address, or `flags` is not 0
- * EBUSY	a handler is registered, and the policy is `write-once` or `unregister-first`
+ * EBUSY	a handler is registered, and the setting is `write-once` or `unregister-first`
  */
 #define ENCLU_SGX_IOC_REGISTER_MM_HANDLER	_IOW(ENCLU_SGX_MAGIC, 0x20, struct enclu_sgx_mm_handler)
 
@@ -51,8 +72,136 @@ struct enclu_sgx_mm_handler {
  * Removes the registered handler: exceptions become signals again.  The argument is ignored.
  *
  * ENOENT	no handler is registered
- * EBUSY	a handler is registered, and the policy is `write-once`
+ * EBUSY	a handler is registered, and the setting is `write-once`
  */
 #define ENCLU_SGX_IOC_UNREGISTER_MM_HANDLER	_IO(ENCLU_SGX_MAGIC, 0x21)
+
+/*
+ * Design `vdso-jmp`: __vdso_sgx_enter_enclave of the vDSO is an ENCLU and, behind it, what this patches.
+ *
+ * The caller sets RAX to the leaf, RBX to the TCS and RCX to the AEP, which must be the function itself: only
+ * exceptions at its ENCLU are fixed up.  It may call or jump there.  The processor goes on behind the ENCLU after an
+ * exception, with the registers as above, and after an EEXIT, with RAX 4, if the enclave exits to the address that it
+ * found in RCX.  There stands an UD2 (0F 0B, then CC CC CC), which ends in a SIGILL, until a target is set: then JMP
+ * rel32 (E9 and four bytes).  A program can read these bytes.
+ *
+ * The jump is part of the memory map: threads share it, a forked child has a copy, exec begins with an UD2.
+ */
+struct enclu_sgx_vdso_target {
+	__u64 target;	/* Where to jump: executable memory within 2 GiB of the jump. */
+	__u64 flags;	/* No flags exist yet: 0. */
+};
+
+/*
+ * Patches the UD2 into a jump to the target.
+ *
+ * EFAULT	the structure cannot be read, or the program has unmapped its vDSO
+ * EINVAL	`target` is 0 or not a user-space address, or it is beyond the reach of JMP rel32, or nothing executable is
+ *		mapped there (an enclave does not count), or `flags` is not 0
+ * EBUSY	a target is set (clear it first), or the program itself has written something there
+ */
+#define ENCLU_SGX_IOC_SET_VDSO_TARGET	_IOW(ENCLU_SGX_MAGIC, 0x22, struct enclu_sgx_vdso_target)
+
+/*
+ * Makes the jump an UD2 again.  The argument is ignored.
+ *
+ * EFAULT	the program has unmapped its vDSO
+ * ENOENT	no target is set
+ */
+#define ENCLU_SGX_IOC_CLEAR_VDSO_TARGET	_IO(ENCLU_SGX_MAGIC, 0x23)
+
+/*
+ * Design `thread-handler`: handlers for the calling thread, which nest.
+ *
+ * A runtime registers before it enters an enclave and unregisters afterwards.  If the enclave makes an OCALL from
+ * which another enclave is entered, that runtime's handler lies on top meanwhile.  The target is the innermost handler
+ * of the thread.
+ *
+ * A new thread has none, nor has a child of vfork(2); a forked child has a copy of those of the thread that forked;
+ * exec removes all.
+ */
+struct enclu_sgx_thread_handler {
+	__u64 handler;	/* Address of the code to go on at: a user-space address, not 0. */
+	__u64 flags;	/* No flags exist yet: 0. */
+};
+
+/*
+ * Registers an innermost handler.
+ *
+ * EFAULT	the structure cannot be read
+ * EINVAL	`handler` is 0 or not a user-space address, or `flags` is not 0
+ * ENOSPC	the thread has 64 handlers
+ */
+#define ENCLU_SGX_IOC_REGISTER_THREAD_HANDLER	_IOW(ENCLU_SGX_MAGIC, 0x24, struct enclu_sgx_thread_handler)
+
+/*
+ * Removes the innermost registration of this handler, and with it those registered since: whoever made them was left
+ * by longjmp(3) or an exception and will not come back to remove them.
+ *
+ * EFAULT	the structure cannot be read
+ * EINVAL	`handler` is 0 or not a user-space address, or `flags` is not 0
+ * ENOENT	the thread has not registered this handler
+ */
+#define ENCLU_SGX_IOC_UNREGISTER_THREAD_HANDLER	_IOW(ENCLU_SGX_MAGIC, 0x25, struct enclu_sgx_thread_handler)
+
+/*
+ * Design `range-handler`: handlers for ranges of code, such as a library's text.
+ *
+ * The target is the handler whose range holds the first byte of the ENCLU.  Ranges of a memory map do not overlap, so
+ * that there is at most one.  The handler itself may lie anywhere.
+ *
+ * Unmapping any part of a range by munmap(2), by a mapping with MAP_FIXED over it, or by mremap(2) removes the
+ * registration as a whole; mprotect(2) does not.  Threads share the registrations, a forked child has a copy, exec
+ * removes them.
+ */
+struct enclu_sgx_range_handler {
+	__u64 start;	/* First byte of the range. */
+	__u64 length;	/* Its size in bytes, not 0; the range ends within user space. */
+	__u64 handler;	/* Address of the code to go on at: a user-space address, not 0. */
+	__u64 flags;	/* No flags exist yet: 0. */
+};
+
+/* Names a registration. */
+struct enclu_sgx_range {
+	__u64 start;	/* As registered. */
+	__u64 length;	/* As registered. */
+};
+
+/*
+ * Registers a handler for a range.
+ *
+ * EFAULT	the structure cannot be read
+ * EINVAL	the range is empty or not in user space, `handler` is 0 or not a user-space address, or `flags` is not 0
+ * EEXIST	the range overlaps a registered one
+ * ENOSPC	the memory map has 256 ranges
+ */
+#define ENCLU_SGX_IOC_REGISTER_RANGE_HANDLER	_IOW(ENCLU_SGX_MAGIC, 0x26, struct enclu_sgx_range_handler)
+
+/*
+ * Removes a registration.
+ *
+ * EFAULT	the structure cannot be read
+ * ENOENT	no registration has exactly this start and length
+ */
+#define ENCLU_SGX_IOC_UNREGISTER_RANGE_HANDLER	_IOW(ENCLU_SGX_MAGIC, 0x27, struct enclu_sgx_range)
+
+/*
+ * Design `vdso-2018`: what the vDSO function stores when it returns -EFAULT.
+ */
+struct enclu_sgx_enclave_exception {
+	__u32 leaf;		/* RAX of the exception: 2 (EENTER) or 3 (ERESUME). */
+	__u16 trapnr;		/* Trap number. */
+	__u16 error_code;	/* Error code, 0 where the exception has none. */
+	__u64 address;		/* Address that the access faulted on (#PF), else 0. */
+};
+
+/*
+ * Design `vdso-2018`: the type of __vdso_sgx_enter_enclave, which enters the enclave by EENTER with `priv` in RDI and
+ * resumes it after interrupts.  Callee-saved registers are kept; the enclave must leave RSP and RBP as it found them,
+ * and the direction flag clear.
+ *
+ * Returns 0 after an EEXIT, -EFAULT after an exception, which it tells in `*info` unless `info` is null.
+ */
+typedef int (*enclu_vdso_2018_enter_enclave_t)(void *tcs, void *priv, struct enclu_sgx_enclave_exception *info);
 
 #endif

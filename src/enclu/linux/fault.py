@@ -6,7 +6,7 @@ import enum
 from typing import TYPE_CHECKING
 
 from enclu.linux.encl import EnclPage
-from enclu.linux.mm import PROT_EXEC, PROT_READ, PROT_WRITE
+from enclu.linux.mm import PROT_EXEC, PROT_READ, PROT_WRITE, TASK_SIZE
 from enclu.sgx import encls
 from enclu.sgx.epc import PageType
 from enclu.sgx.exceptions import PFEC, Fault
@@ -28,6 +28,8 @@ def handle(mm: MM, fault: Fault) -> Resolution:
     """The page fault handler, with the exact error code at hand."""
     vma = mm.find_vma(fault.address)
     if vma is None:
+        if fault.address >= TASK_SIZE:  # sanitize_error_code(): tell nobody what the kernel maps
+            fault.error_code |= PFEC.P
         return Resolution.SIGSEGV_MAPERR
     code = fault.error_code
     need = PROT_WRITE if code & PFEC.W else PROT_EXEC if code & PFEC.I else PROT_READ

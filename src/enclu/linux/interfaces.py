@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from enclu.linux.encl import Encl
+    from enclu.linux.mm import MM
 
 
 class UserMemory(Protocol):
@@ -26,6 +27,9 @@ class PageTables(Protocol):
 
     def remap(self, start: int, end: int, encl: Encl) -> None:
         """Map [start, end) on the enclave's memory, offset by the now known ELRANGE base, without access."""
+
+    def executable(self, address: int) -> bool:
+        """Ordinary memory is mapped at the address, and user mode may execute it."""
 
 
 class EnclaveMemory(Protocol):
@@ -48,3 +52,6 @@ class Processors(Protocol):
 
     def kick(self, encl: Encl) -> None:
         """Inter-processor interrupt: every processor in this enclave leaves it by an AEX before this returns."""
+
+    def patch_text(self, mm: MM, address: int, code: bytes) -> None:
+        """Replace instructions in this memory map, protected or not; no processor executes a mixture of old and new."""

@@ -77,6 +77,8 @@ class MM:
     def __init__(self, kernel: Kernel, page_tables: PageTables) -> None:
         self.kernel = kernel
         self.page_tables = page_tables
+        self.vdso = 0
+        """Address of the vDSO image (mm->context.vdso)."""
         self.vmas: list[VMA] = []
         self._starts: list[int] = []
 
@@ -168,6 +170,7 @@ class MM:
     def fork(self, page_tables: PageTables) -> MM:
         """The child's MM: it knows the addresses, but no enclave is behind them."""
         child = MM(self.kernel, page_tables)
+        child.vdso = self.vdso
         for vma in self.vmas:
             child._insert(VMA(vma.start, vma.end, vma.prot, None))
         return child

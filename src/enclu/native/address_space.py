@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 
     from enclu.linux.encl import Encl
     from enclu.linux.kernel import Kernel
+    from enclu.linux.vdso.image import VdsoImage
     from enclu.native.thread import Thread
 
 VDSO_BASE = 0x7E90_0000_0000
 """Where every traced process has its vDSO: fixed, because the seccomp filter, older than the process's image,
 must know it; in a part of the address space that neither mmap nor the sanitizers use."""
 VDSO_AREA = 0x1_0000
-"""Bytes set aside for the image."""
+"""Bytes set aside for the image, and for the slots of `native.path_calls` behind it."""
+OWN_TEXT = (VDSO_BASE, VDSO_BASE + VDSO_AREA // 2)
+"""Addresses from which no system call stops."""
 SCRATCH = VDSO_BASE + VDSO_AREA
 SCRATCH_SIZE = 0x1_0000
 MAP_SHARED, MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS = 1, 2, 0x10, 0x20
@@ -36,15 +39,19 @@ MAP_SHARED, MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS = 1, 2, 0x10, 0x20
 class AddressSpace:
     """One mm.  `inject` is how to have a system call made in it by whichever of its threads is stopped."""
 
-    def __init__(self, kernel: Kernel, pid: int, syscall_stub: int, inject: Callable[..., int]) -> None:
+    def __init__(self, kernel: Kernel, pid: int, image: VdsoImage, inject: Callable[..., int]) -> None:
         self.kernel = kernel
         self.pid = pid
-        self.syscall_stub = syscall_stub
+        """A thread last seen alive: a process whose first thread has ended is not reached by its own number."""
+        self.image = image
+        self.syscall_stub = VDSO_BASE + image.syscall_stub
         self._inject = inject
         self.mm = MM(kernel, self)
         self.memory = -1
         self.cpuid_sites: set[int] = set()
         """Addresses at which UD2 stands for CPUID."""
+        self.path_slots = 0
+        """Slots in use, of `native.path_calls`."""
         self.enclu_sites: set[int] = set()
         """Addresses at which an ENCLU has been seen since the memory map last changed."""
         self.device_fd = -1
@@ -134,6 +141,16 @@ class AddressSpace:
         result = self._inject(self, NR["mmap"], start, end - start, 0, flags, self.device_fd, offset)
         if result < 0:
             raise OSError(-result, os.strerror(-result))
+
+    def executable(self, address: int) -> bool:
+        """/proc/PID/maps has the address with "x"."""
+        with open(f"/proc/{self.pid}/maps") as maps:
+            for line in maps:
+                bounds, permissions, _ = line.split(maxsplit=2)
+                start, end = (int(bound, 16) for bound in bounds.split("-"))
+                if start <= address < end:
+                    return "x" in permissions and self.mm.find_vma(address) is None
+        return False
 
 
 def thread_scratch(thread: Thread) -> int:

@@ -65,8 +65,9 @@ class Births:
         if process.space is not parent.space:
             process.space.mm = parent.space.mm.fork(process.space)
             process.space.cpuid_sites = set(parent.space.cpuid_sites)
+            process.space.path_slots = parent.space.path_slots
         if process is not parent.process:
-            sup.delivery.on_fork(parent.process, process)
+            sup.delivery.on_fork(parent, thread)
         else:
             sup.delivery.on_clone(parent, thread)
         parent.in_vfork = event == ptrace.Event.VFORK

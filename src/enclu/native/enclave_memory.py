@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import errno
+import fcntl
 import mmap
 import os
+import signal
 from concurrent.futures import Future
 
 from enclu.sgx.background import worker
@@ -16,8 +19,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class MemfdMemory:
     """Implements `linux.interfaces.EnclaveMemory` on the memfd that stands for one open of the device."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, counted: bool) -> None:
+        """`fd` is the supervisor's own open file; `counted` says that the kernel counts the program's as a writer."""
         self.fd = fd
+        self._counted = counted
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)  # which nobody minds, where a lease is in somebody's way
         self._map: mmap.mmap | None = None
         self.view = memoryview(b"")
         self._under_way: list[Future[None]] = []
@@ -25,6 +31,8 @@ class MemfdMemory:
     def resize(self, size: int) -> memoryview:
         """Make it `size` bytes, all zero; the supervisor's view of them."""
         os.ftruncate(self.fd, size)
+        # The supervisor would die of SIGBUS where the program took away what it has mapped.
+        fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
         self._map = mmap.mmap(self.fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
         self.view = memoryview(self._map)
         return self.view
@@ -53,6 +61,23 @@ class MemfdMemory:
         if _libc.fallocate(self.fd, flags, ctypes.c_long(offset), ctypes.c_long(size)):
             error = ctypes.get_errno()
             raise OSError(error, os.strerror(error))
+
+    @property
+    def referenced(self) -> bool:
+        """The program's open file is still there: some descriptor, mapping or message in a socket holds it.
+
+        Kernel: check_conflicting_open() in fs/locks.c grants a write lease to the only writer of a file.
+        """
+        if not self._counted:
+            return True
+        try:
+            fcntl.fcntl(self.fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):  # EACCES: the program has changed its user since
+                return True
+            raise
+        fcntl.fcntl(self.fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        return False
 
     def close(self) -> None:
         """Free the memory.  The program's own mappings of it, if any are left, read as zero."""

@@ -9,7 +9,7 @@ from enclu.linux import fault as vm_fault
 from enclu.linux.fault import Resolution
 from enclu.linux.mm import access_of
 from enclu.linux.traps import TRAP_TRACE, signal_of
-from enclu.native import ptrace, signals
+from enclu.native import path_calls, ptrace, signals
 from enclu.native.inject import inject
 from enclu.native.native_fault import error_code, exception_of
 from enclu.native.syscalls import NR
@@ -62,7 +62,7 @@ def take(
             return
     regs = thread.regs
     if fault.vector not in NEVER_FIXED_UP and sup.delivery.fixup(
-        thread.space.mm, thread.process, thread, regs, fault.vector, fault.error_code, fault.address
+        thread.space.mm, thread, thread, regs, fault.vector, fault.error_code, fault.address
     ):
         sup.stats.fixups += 1
         regs.orig_rax = ptrace.NO_SYSCALL
@@ -117,6 +117,8 @@ def signal_stop(sup: Supervisor, thread: Thread, signo: int) -> None:
             thread.resume()
             return
         if fault.vector == Vector.UD and sup.emulate_cpuid(thread):
+            return
+        if fault.vector in (Vector.PF, Vector.GP) and path_calls.recover(thread):
             return
         if fault.vector == Vector.PF and thread.space.mm.find_vma(fault.address) is not None:
             fault.error_code = error_code(thread)

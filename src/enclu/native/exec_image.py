@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
+from enclu.linux.procfs import AT_SYSINFO_EHDR
 from enclu.native.address_space import SCRATCH, SCRATCH_SIZE
 from enclu.native.inject import inject
 from enclu.native.syscalls import NR
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from enclu.linux.vdso.image import VdsoImage
     from enclu.native.thread import Thread
 
-AT_NULL, AT_SYSINFO_EHDR = 0, 33
+AT_NULL = 0
 _FIXED_NOREPLACE_ANON_PRIVATE = 0x100000 | 0x20 | 0x02
 _SYSCALL_INT3 = b"\x0f\x05\xcc"
 
@@ -77,3 +78,4 @@ def install(thread: Thread, image: VdsoImage, base: int, area: int) -> None:
     functions = _functions(space.peek(real, size))
     space.poke(base, image.build(base, real, functions))
     space.poke(slot, struct.pack("<Q", base))
+    space.mm.vdso = base

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from enclu.linux.encl import Encl
+    from enclu.linux.mm import MM
     from enclu.native.address_space import AddressSpace
     from enclu.native.supervisor import Supervisor
     from enclu.native.thread import Thread
@@ -79,11 +80,29 @@ class Halter:
     def with_halted(self, thread: Thread, action: Callable[[Thread], None]) -> None:
         """Do something to a thread that may be running.  Nothing is done to one that has ended."""
         with self._surviving(thread):
-            if thread.stopped and thread.tid not in self._sup.deferred and not thread.exiting:
-                action(thread)  # somebody is at work on it, and will see to it that it goes on
+            if self._at_work(thread):
+                action(thread)
             elif self._halt(thread):
                 action(thread)
                 self._let_go(thread)
+
+    def patch_text(self, mm: MM, address: int, code: bytes) -> None:
+        """Poke while no other thread of the address space runs (stop_machine())."""
+        sup, halted = self._sup, []
+        assert sup.current is not None
+        for other in list(sup.threads.values()):
+            if other.space.mm is mm and not self._at_work(other):
+                with self._surviving(other):
+                    if self._halt(other):
+                        halted.append(other)
+        sup.current.space.poke(address, code)
+        for other in halted:
+            with self._surviving(other):
+                self._let_go(other)
+
+    def _at_work(self, thread: Thread) -> bool:
+        """It is stopped, and somebody will see to it that it goes on."""
+        return thread.stopped and thread.tid not in self._sup.deferred and not thread.exiting
 
     @contextlib.contextmanager
     def _surviving(self, thread: Thread) -> Iterator[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import signal
 import stat
 import struct
@@ -13,24 +14,27 @@ from typing import TYPE_CHECKING
 from enclu.linux import procfs
 from enclu.linux.ioctl import sgx_ioctl
 from enclu.linux.uapi import SGX_MAGIC
-from enclu.native import cpuid, ptrace, seccomp, signals
-from enclu.native.address_space import SCRATCH, VDSO_AREA, VDSO_BASE, thread_scratch
+from enclu.native import ptrace, seccomp, signals, text
+from enclu.native.address_space import OWN_TEXT, SCRATCH, VDSO_BASE, thread_scratch
 from enclu.native.enclave_memory import MemfdMemory
 from enclu.native.inject import SYNCHRONOUS, finish, inject
 from enclu.native.syscalls import NR
 
 if TYPE_CHECKING:
     from enclu.linux.encl import Encl
+    from enclu.linux.mm import MM
     from enclu.native.supervisor import Supervisor
     from enclu.native.thread import Thread
 
 ENCLAVE = frozenset(("/dev/sgx_enclave", "/dev/sgx/enclave"))
 PROVISION = frozenset(("/dev/sgx_provision", "/dev/sgx/provision"))
 CPUINFO = "/proc/cpuinfo"
+AUXV = re.compile(r"/proc/(self|thread-self|\d+)(/task/\d+)?/auxv")
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
 MAP_PRIVATE, MAP_TYPE, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_ANONYMOUS = 2, 0xF, 0x10, 0x100000, 0x20
-MFD_CLOEXEC = 1
+MFD_CLOEXEC, MFD_ALLOW_SEALING = 1, 2
+MREMAP_FIXED, MREMAP_DONTUNMAP = 2, 4
 PROT_EXEC = 4
 MISC_MAJOR = 10
 MINOR_ENCLAVE, MINOR_PROVISION = 125, 126
@@ -49,38 +53,14 @@ class Interceptor:
         self.sup = supervisor
         self.enclaves: dict[File, Encl] = {}
         self.provisions: set[File] = set()
-        self._watch_filter = seccomp.program(seccomp.SGX_PROGRAM, (VDSO_BASE, VDSO_BASE + VDSO_AREA))
-        self._handlers = {
-            NR[name]: getattr(self, "_" + name)
-            for name in [
-                "open",
-                "openat",
-                "openat2",
-                "stat",
-                "lstat",
-                "newfstatat",
-                "statx",
-                "access",
-                "faccessat",
-                "faccessat2",
-                "ioctl",
-                "mmap",
-                "mprotect",
-                "pkey_mprotect",
-                "munmap",
-                "mremap",
-                "madvise",
-                "rt_sigaction",
-                "rt_sigprocmask",
-                "rt_sigreturn",
-                "rt_sigsuspend",
-                "ppoll",
-                "epoll_pwait",
-                "ptrace",
-                "sched_getaffinity",
-                "sched_setaffinity",
-            ]
-        }
+        self._watch_filter = seccomp.program(seccomp.SGX_PROGRAM, OWN_TEXT)
+        names = (
+            "open openat openat2 stat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat "
+            "getxattr lgetxattr listxattr llistxattr ioctl mmap mprotect pkey_mprotect munmap mremap madvise "
+            "rt_sigaction rt_sigprocmask rt_sigreturn rt_sigsuspend ppoll epoll_pwait ptrace "
+            "sched_getaffinity sched_setaffinity"
+        )
+        self._handlers = {NR[name]: getattr(self, "_" + name) for name in names.split()}
 
     def handle(self, thread: Thread) -> None:
         """The thread is about to make a system call that some rule names; resumes it."""
@@ -92,10 +72,16 @@ class Interceptor:
             thread.resume()
             return
         thread.space.enclu_sites.clear()
+        thread.space.pid = thread.tid
         self._handlers[thread.regs.orig_rax](thread)
 
     def file_of(self, encl: Encl) -> File | None:
         return next((f for f, e in self.enclaves.items() if e is encl), None)
+
+    def referenced(self, encl: Encl) -> bool:
+        memory = encl.memory
+        assert isinstance(memory, MemfdMemory)
+        return memory.referenced
 
     def forget(self, encl: Encl) -> None:
         file = self.file_of(encl)
@@ -110,7 +96,7 @@ class Interceptor:
             name = os.fsdecode(thread.space.string(pointer))
         except OSError:
             return None
-        if "sgx" not in name and "cpuinfo" not in name and not name.endswith(("enclave", "provision")):
+        if "sgx" not in name and not name.endswith(("cpuinfo", "auxv", "enclave", "provision")):
             return None
         if not name.startswith("/"):
             at = "cwd" if dirfd == AT_FDCWD else f"fd/{dirfd}"
@@ -119,7 +105,21 @@ class Interceptor:
             except OSError:
                 return None
         name = os.path.normpath(name)
-        return name if name in ENCLAVE or name in PROVISION or name == CPUINFO else None
+        return name if name in ENCLAVE or name in PROVISION or name == CPUINFO or AUXV.fullmatch(name) else None
+
+    def _proc_file(self, thread: Thread, path: str) -> bytes | None:
+        """What the program shall read in a file under /proc; None where the real one is right."""
+        if path == CPUINFO:
+            with open(CPUINFO) as real:
+                return procfs.cpuinfo(real.read()).encode()
+        match = AUXV.fullmatch(path)
+        if match is None:
+            return None
+        pid = int(match[1]) if match[1].isdigit() else thread.tid
+        if pid not in self.sup.threads:
+            return None
+        with open(f"/proc/{pid}/auxv", "rb") as vector:
+            return procfs.auxv(vector.read(), VDSO_BASE)
 
     def _open(self, thread: Thread) -> None:
         self._open_path(thread, AT_FDCWD, thread.regs.rdi, thread.regs.rsi)
@@ -133,7 +133,8 @@ class Interceptor:
 
     def _open_path(self, thread: Thread, dirfd: int, pointer: int, flags: int) -> None:
         path = self._path(thread, dirfd, pointer)
-        if path is None:
+        content = self._proc_file(thread, path) if path and path.startswith("/proc/") else None
+        if path is None or (content is None and path.startswith("/proc/")):
             thread.resume()
             return
         if flags & os.O_DIRECTORY:
@@ -142,20 +143,14 @@ class Interceptor:
         if flags & os.O_EXCL and flags & os.O_CREAT:
             finish(thread, -errno.EEXIST)
             return
-        content = b""
-        if path == CPUINFO:
-            try:
-                with open(CPUINFO) as real:
-                    content = procfs.cpuinfo(real.read()).encode()
-            except OSError:
-                thread.resume()  # a /proc without it, mounted with subset=pid: let the program find that out itself
-                return
-        name = path.encode() + b"\0"
-        thread.space.poke(SCRATCH, name)
-        fd = inject(thread, NR["memfd_create"], SCRATCH, MFD_CLOEXEC if flags & os.O_CLOEXEC else 0)
+        self.sup.release_unreferenced()  # closing an enclave is no event that we see
+        thread.space.poke(SCRATCH, path.encode() + b"\0")
+        cloexec = MFD_CLOEXEC if flags & os.O_CLOEXEC else 0
+        fd = inject(thread, NR["memfd_create"], SCRATCH, MFD_ALLOW_SEALING | cloexec)
         if fd < 0:
             finish(thread, fd)
             return
+        counted = path in ENCLAVE and self._reopen(thread, fd, flags & os.O_CLOEXEC)
         try:
             ours = os.open(f"/proc/{thread.tid}/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
@@ -165,16 +160,26 @@ class Interceptor:
             return
         status = os.fstat(ours)
         file = (status.st_dev, status.st_ino)
-        if path == CPUINFO:
+        if content is not None:
             os.pwrite(ours, content, 0)
             os.close(ours)
         elif path in PROVISION:
             self.provisions.add(file)
             os.close(ours)
         else:
-            self.enclaves[file] = self.sup.kernel.open_enclave(MemfdMemory(ours))
+            self.enclaves[file] = self.sup.kernel.open_enclave(MemfdMemory(ours, counted))
             self._watch(thread)
         finish(thread, fd)
+
+    def _reopen(self, thread: Thread, fd: int, cloexec: int) -> bool:
+        """Open the memfd `fd` as a file, under the same number: the kernel counts only files that were opened."""
+        thread.space.poke(SCRATCH, f"/proc/self/fd/{fd}".encode() + b"\0")
+        again = inject(thread, NR["openat"], AT_FDCWD, SCRATCH, os.O_RDWR)
+        if again < 0:  # no /proc here
+            return False
+        inject(thread, NR["dup3"], again, fd, cloexec)
+        inject(thread, NR["close"], again)
+        return True
 
     def _watch(self, thread: Thread) -> None:
         """The process uses SGX: from now on its maps and signal masks matter."""
@@ -239,11 +244,7 @@ class Interceptor:
         self._stat_path(thread, _signed(regs.rdi), regs.rsi, regs.r8, extended=True)
 
     def _access_path(self, thread: Thread, dirfd: int, pointer: int, mode: int) -> None:
-        path = self._path(thread, dirfd, pointer)
-        if path is None or self._stat_answer(path) is None:
-            thread.resume()
-        else:
-            finish(thread, -errno.EACCES if mode & os.X_OK else 0)
+        self._answer_path(thread, dirfd, pointer, -errno.EACCES if mode & os.X_OK else 0)
 
     def _access(self, thread: Thread) -> None:
         self._access_path(thread, AT_FDCWD, thread.regs.rdi, thread.regs.rsi)
@@ -253,6 +254,29 @@ class Interceptor:
         self._access_path(thread, _signed(regs.rdi), regs.rsi, regs.rdx)
 
     _faccessat2 = _faccessat
+
+    def _answer_path(self, thread: Thread, dirfd: int, pointer: int, result: int) -> None:
+        path = self._path(thread, dirfd, pointer)
+        if path is None or self._stat_answer(path) is None:
+            thread.resume()
+        else:
+            finish(thread, result)
+
+    def _readlink(self, thread: Thread) -> None:
+        self._answer_path(thread, AT_FDCWD, thread.regs.rdi, -errno.EINVAL)
+
+    def _readlinkat(self, thread: Thread) -> None:
+        self._answer_path(thread, _signed(thread.regs.rdi), thread.regs.rsi, -errno.EINVAL)
+
+    def _getxattr(self, thread: Thread) -> None:
+        self._answer_path(thread, AT_FDCWD, thread.regs.rdi, -errno.ENODATA)
+
+    _lgetxattr = _getxattr
+
+    def _listxattr(self, thread: Thread) -> None:
+        self._answer_path(thread, AT_FDCWD, thread.regs.rdi, 0)
+
+    _llistxattr = _listxattr
 
     # The device.
 
@@ -300,19 +324,22 @@ class Interceptor:
         if encl is None:
             # Not a shared mapping: what is patched there would be written into the file.
             patch = prot & PROT_EXEC and fd >= 0 and not flags & MAP_ANONYMOUS and flags & MAP_TYPE == MAP_PRIVATE
-            over = flags & MAP_FIXED and mm.overlaps(address, length)
+            covered = length + 0xFFF & ~0xFFF
+            over = flags & MAP_FIXED and self._matters(mm, address, covered)
             if not patch and not over:
                 thread.resume()
                 return
+            if over:
+                self._shoot_down(thread, address, length)
             result = inject(thread, NR["mmap"], address, length, prot, flags, fd, regs.r9)
             if result >= 0:
                 if over:
-                    mm.munmap(address, length)
-                    self._enclaves_unmapped()
+                    self._unmapped(mm, address, covered)
                 if patch:
-                    cpuid.patch_mapping(self.sup, thread, result, length, fd, regs.r9)
+                    text.patch_mapping(thread, result, length, fd, regs.r9)
             finish(thread, result)
             return
+        self._watch(thread)
         thread.space.device_fd = fd
         length = length + 0xFFF & ~0xFFF
         try:
@@ -334,6 +361,7 @@ class Interceptor:
                     raise
             mm.munmap(result, length)
             mm.mmap(encl, result, length, prot)
+            self.sup.delivery.on_unmap(mm, result, result + length)
         except OSError as error:
             result = -(error.errno or errno.EINVAL)
         finish(thread, result)
@@ -342,11 +370,12 @@ class Interceptor:
         regs = thread.regs
         mm = thread.space.mm
         start, length, prot = regs.rdi, regs.rsi + 0xFFF & ~0xFFF, regs.rdx
-        if not length or not mm.overlaps(start, length):
+        if not length or start + length >= 1 << 64 or not mm.overlaps(start, length):
             thread.resume()
             return
         try:
             outside = mm.mprotect(start, length, prot)
+            self._shoot_down(thread, start, length)
             result = 0
             for low, high in outside:
                 result = result or inject(thread, NR["mprotect"], low, high - low, prot)
@@ -360,37 +389,58 @@ class Interceptor:
         regs = thread.regs
         start, length = regs.rdi, regs.rsi + 0xFFF & ~0xFFF
         mm = thread.space.mm
-        if not mm.overlaps(start, length):
+        if not self._matters(mm, start, length):
             thread.resume()
             return
+        self._shoot_down(thread, start, length)
         result = inject(thread, NR["munmap"], start, length)
         if result == 0:
-            mm.munmap(start, length)
-            self._enclaves_unmapped()
+            self._unmapped(mm, start, length)
         finish(thread, result)
 
-    def _enclaves_unmapped(self) -> None:
+    def _shoot_down(self, thread: Thread, start: int, length: int) -> None:
+        """The TLB shootdown of a changed mapping interrupts processors: threads in its enclaves leave by an AEX."""
+        for encl in {v.encl for v in thread.space.mm.vmas if v.start < start + length and start < v.end}:
+            if encl is not None:
+                self.sup.halter.kick(encl)
+
+    def _matters(self, mm: MM, start: int, length: int) -> bool:
+        """An enclave, or memory that the delivery design watches, is mapped in the range."""
+        return mm.overlaps(start, length) or self.sup.delivery.watches(mm, start, start + length)
+
+    def _unmapped(self, mm: MM, start: int, length: int) -> None:
+        """What was mapped in the range is so no more."""
+        mm.munmap(start, length)
+        self.sup.delivery.on_unmap(mm, start, start + length)
         if any(not encl.mms for encl in self.enclaves.values()):
             self.sup.release_unreferenced()
 
     def _mremap(self, thread: Thread) -> None:
         regs = thread.regs
         mm = thread.space.mm
-        start, length, new_length = regs.rdi, regs.rsi, regs.rdx
-        if not mm.overlaps(start, length or 1):
+        start, length, new_length = regs.rdi, regs.rsi + 0xFFF & ~0xFFF, regs.rdx + 0xFFF & ~0xFFF
+        flags, place = regs.r10, regs.r8
+        over = flags & MREMAP_FIXED and self._matters(mm, place, new_length)
+        if not over and not self._matters(mm, start, length or 1):
             thread.resume()
             return
-        if new_length > length:
-            finish(thread, -errno.EFAULT)  # VM_DONTEXPAND
+        of_enclave = mm.overlaps(start, length or 1)
+        if of_enclave and (flags & MREMAP_DONTUNMAP or new_length > length):  # VM_DONTEXPAND
+            finish(thread, -errno.EINVAL if flags & MREMAP_DONTUNMAP else -errno.EFAULT)
             return
-        arguments = (start, length, new_length, regs.r10, regs.r8)
-        result = inject(thread, NR["mremap"], *arguments)
+        self._shoot_down(thread, start, length or 1)
+        if over:
+            self._shoot_down(thread, place, new_length)
+        result = inject(thread, NR["mremap"], start, regs.rsi, regs.rdx, flags, place)
         if result >= 0:
-            if result == start:
-                mm.munmap(start + new_length, length - new_length)
-            else:
+            if over:
+                self._unmapped(mm, place, new_length)
+            if result != start and length:
+                self._unmapped(mm, start, length)
+            elif new_length < length:
+                self._unmapped(mm, start + new_length, length - new_length)
+            if result != start and of_enclave:
                 # The pages stay where ELRANGE has them; nothing can be reached through the moved mapping.
-                mm.munmap(start, length)
                 inject(thread, NR["mprotect"], result, new_length, 0)
         finish(thread, result)
 

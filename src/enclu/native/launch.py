@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from enclu.native import console, ptrace, seccomp
-from enclu.native.address_space import VDSO_AREA, VDSO_BASE
+from enclu.native.address_space import OWN_TEXT
 from enclu.native.halt import STOP_SIGNALS
 from enclu.native.program_file import LaunchError, why_not_executed
 
@@ -168,7 +168,7 @@ def _become(path: str, arguments: Sequence[str]) -> NoReturn:
         signal.signal(signo, signal.SIG_DFL)  # Python ignores them, and what was before it has forgotten
     _undo_locale_coercion()
     try:
-        seccomp.install(seccomp.program(seccomp.EVERY_PROGRAM, (VDSO_BASE, VDSO_BASE + VDSO_AREA)))
+        seccomp.install(seccomp.program(seccomp.EVERY_PROGRAM, OWN_TEXT))
     except OSError as error:
         raise LaunchError(126, f"may not filter system calls: {error.strerror}; enclu needs seccomp(2), "
                           "which this kernel, container or service manager denies") from None  # fmt: skip

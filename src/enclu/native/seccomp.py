@@ -33,6 +33,7 @@ def _arg(n: int) -> int:
 
 SGX_MAGIC = 0xA4
 PROT_EXEC = 4
+MAP_SHARED, MAP_FIXED, MAP_ANONYMOUS = 1, 0x10, 0x20
 
 
 @dataclass(frozen=True)
@@ -49,18 +50,27 @@ class Rule:
     nonzero: bool = False
 
 
+PATH_CALLS = {
+    NR[name]: register
+    for register, names in {
+        "rdi": ("open", "stat", "lstat", "access", "readlink", "getxattr", "lgetxattr", "listxattr", "llistxattr"),
+        "rsi": ("openat", "openat2", "newfstatat", "statx", "faccessat", "faccessat2", "readlinkat"),
+    }.items()
+    for name in names
+}
+"""System calls that name a path -> the register that points to it."""
 EVERY_PROGRAM = (
-    *(Rule(NR[name]) for name in
-      ("open", "openat", "openat2", "stat", "lstat", "newfstatat", "statx", "access", "faccessat", "faccessat2")),
+    *(Rule(nr) for nr in PATH_CALLS),
     Rule(NR["ioctl"], arg=1, mask=0xFF00, equals=SGX_MAGIC << 8),
     Rule(NR["mmap"], arg=2, mask=PROT_EXEC, equals=PROT_EXEC),
+    Rule(NR["mmap"], arg=3, mask=MAP_SHARED | MAP_ANONYMOUS, equals=MAP_SHARED),  # of an enclave passed on, perhaps
     Rule(NR["ptrace"]),
 )  # fmt: skip
 SGX_PROGRAM = (
     *(Rule(NR[name]) for name in
       ("mprotect", "pkey_mprotect", "munmap", "mremap", "madvise", "rt_sigaction", "rt_sigprocmask",
        "rt_sigreturn", "rt_sigsuspend", "sched_getaffinity", "sched_setaffinity")),
-    Rule(NR["mmap"], arg=3, mask=0x10, equals=0x10),  # MAP_FIXED may replace part of an enclave's range
+    Rule(NR["mmap"], arg=3, mask=MAP_FIXED, equals=MAP_FIXED),  # MAP_FIXED may replace part of an enclave's range
     Rule(NR["mmap"], arg=4, mask=0x8000_0000, equals=0),  # a file, which may be an enclave
     Rule(NR["ppoll"], arg=3, nonzero=True),
     Rule(NR["epoll_pwait"], arg=4, nonzero=True),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from enclu.linux.kernel import Kernel
 from enclu.linux.vdso import image as vdso_image
-from enclu.native import console, cpuid, exceptions, exec_image, halt, ptrace, signals
+from enclu.native import console, cpuid, exceptions, exec_image, halt, ptrace, signals, text
 from enclu.native.address_space import VDSO_AREA, VDSO_BASE, AddressSpace
 from enclu.native.births import EVENTS, Births
 from enclu.native.halt import STOP_SIGNALS, Halter
@@ -22,8 +22,10 @@ from enclu.native.process import Process, SignalHandlers
 from enclu.native.thread import Thread
 from enclu.sgx import enclu
 from enclu.sgx.enclave_mode import SLOT_SIZE
-from enclu.sgx.exceptions import Fault
+from enclu.sgx.enclu.enter import RFLAGS_TF
+from enclu.sgx.exceptions import Fault, Vector
 from enclu.sgx.leave import shut_down
+from enclu.sgx.structs import EncluLeaf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +56,6 @@ class Supervisor:
         self.delivery = delivery
         self.stats = stats
         self.image = vdso_image.load(delivery.vdso)
-        self.syscall_stub = VDSO_BASE + self.image.syscall_stub
         self.threads: dict[int, Thread] = {}
         self.current: Thread | None = None
         self.main_pid = 0
@@ -107,7 +108,6 @@ class Supervisor:
             self._process_gone(process)
 
     def _process_gone(self, process: Process) -> None:
-        self.delivery.on_exit(process)
         space = process.space
         if not any(t.space is space for t in self.threads.values()):
             self._space_gone(space)
@@ -118,7 +118,7 @@ class Supervisor:
         self._gone.append(space.mm)
 
     def new_space(self, pid: int) -> AddressSpace:
-        return AddressSpace(self.kernel, pid, self.syscall_stub, self.halter.inject_in)
+        return AddressSpace(self.kernel, pid, self.image, self.halter.inject_in)
 
     def adopt(self, pid: int) -> None:
         """Take over the first process, stopped at its exec event."""
@@ -223,6 +223,8 @@ class Supervisor:
             return False
         leaf = regs.rax & 0xFFFF_FFFF
         if not 2 <= leaf <= 4 or raw(GETSIGINFO, who, NOTHING, self._info.word) or self._info.code <= 0:
+            return False
+        if leaf == 4 and thread.mode.save_tf:
             return False
         thread.stopped = True
         try:
@@ -358,11 +360,12 @@ class Supervisor:
     def _signal_stop(self, thread: Thread, signo: int) -> None:
         regs = thread.fetch()
         if thread.frame_patch is not None:
-            signals.apply_frame_patch(thread)
             self._info.get(thread.tid)
             if signo == signal.SIGTRAP and self._info.code == signal.SIGTRAP:
+                signals.apply_frame_patch(thread)
                 thread.resume()
                 return
+            thread.frame_patch = None  # there was no room for the frame: this is the SIGSEGV that tells
         if signo == signal.SIGILL and self._at_enclu(thread, regs.rip):
             self._info.get(thread.tid)
             if self._info.code > 0:
@@ -373,6 +376,10 @@ class Supervisor:
                     exceptions.take(self, thread, fault, None)
                     return
                 self.stats.leaves[leaf] += 1
+                if leaf == EncluLeaf.EEXIT and regs.rflags & RFLAGS_TF:
+                    # Single-stepping, suppressed by an opt-out entry, is pending right after EEXIT.
+                    exceptions.take(self, thread, Fault(Vector.DB), None)
+                    return
                 thread.store()
                 thread.resume()
                 return
@@ -423,7 +430,7 @@ class Supervisor:
         old = process.space
         process.handlers = SignalHandlers()
         process.space = self.new_space(thread.tid)
-        self.delivery.on_exec(process)
+        self.delivery.on_exec(thread)
         if not any(t.space is old for t in self.threads.values()):
             self._space_gone(old)
             self.release_unreferenced()
@@ -441,28 +448,22 @@ class Supervisor:
         thread.space.open_memory(thread.tid)
         if thread.space.visible:
             exec_image.install(thread, self.image, VDSO_BASE, VDSO_AREA)
-            cpuid.patch_program(self, thread)
+            text.patch_program(thread)
         thread.regs.orig_rax = ptrace.NO_SYSCALL
         thread.store()
         thread.resume()
 
     def release_unreferenced(self) -> None:
-        """Free enclaves that no process maps and whose device file no process has open, as soon as may be."""
+        """sgx_release() of every enclave whose device file nothing refers to any more, when nobody is at work.
+
+        A thread that is still inside leaves first, as the TLB shootdown of the last munmap() would make it.
+        """
         self._unreferenced = True
 
     def _release_unreferenced(self) -> None:
-        candidates = [e for e in self.kernel.enclaves() if not e.mms]
-        if not candidates:
-            return
-        open_files = set()
-        for pid in {t.process.tgid for t in self.threads.values()}:
-            with contextlib.suppress(OSError):
-                for name in os.listdir(f"/proc/{pid}/fd"):
-                    with contextlib.suppress(OSError):
-                        stat = os.stat(f"/proc/{pid}/fd/{name}")
-                        open_files.add((stat.st_dev, stat.st_ino))
-        for encl in candidates:
-            if self.interceptor.file_of(encl) not in open_files:
+        for encl in self.kernel.enclaves():
+            if not encl.mms and not self.interceptor.referenced(encl):
+                self.halter.kick(encl)
                 self.interceptor.forget(encl)
                 self.kernel.release(encl)
 

@@ -131,12 +131,14 @@ class Thread:
         ptrace.set_xstate(self.tid, image)
 
     def read(self, address: int, size: int) -> bytes:
+        self.space.pid = self.tid
         try:
             return self.space.read(address, size)
         except OSError:
             raise PageFault(address, PFEC.U, "ordinary memory not readable") from None
 
     def write(self, address: int, data: bytes) -> None:
+        self.space.pid = self.tid
         try:
             self.space.write(address, data)
         except OSError:

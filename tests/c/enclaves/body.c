@@ -105,6 +105,8 @@ void encl_body(struct request *request, uint64_t cssa, uint8_t *tcs)
 		break;
 	}
 	case OP_SPIN:
+		if (request->b)
+			*(volatile uint32_t *)request->b = 1;
 		while (!*(volatile uint32_t *)request->a)
 			;
 		break;

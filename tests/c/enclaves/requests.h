@@ -17,7 +17,7 @@ enum request_op {
 	OP_CPUID,
 	OP_X87_FAULT,   /* unmasked x87 division by zero: #MF */
 	OP_SIMD_FAULT,  /* unmasked SSE division by zero: #XM */
-	OP_SPIN,        /* until *(u32 *)a != 0 */
+	OP_SPIN,        /* until *(u32 *)a != 0; first *(u32 *)b = 1, unless b is 0 */
 	OP_CHECKSUM,    /* a rounds of checksum_round() from b */
 	OP_STATE,       /* registers from a[], then ud2 (b = 0) or spin on b; registers to c[]; d: use YMM */
 	OP_EACCEPT,     /* page a, SECINFO flags b; result = EAX */

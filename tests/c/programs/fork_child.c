@@ -4,25 +4,21 @@
 int main(void)
 {
 	struct request request = { .op = OP_ADD, .a = 1, .b = 2 };
-	struct sgx_enclave_run run;
 	struct enclave enclave;
 	int status;
 	pid_t child;
 
 	enclave_load(&enclave, NULL);
-	enclave_call(enclave_tcs(&enclave, 0), &request, NULL);
-	ok_eq(request.result, 3, "before the fork");
+	expect_exit("before the fork", attempt(enclave_tcs(&enclave, 0), &request, EENTER));
 	fflush(stdout);
 	child = fork();
 	if (!child) {
-		int result = enclave_call(enclave_tcs(&enclave, 0), &request, &run);
+		struct outcome got = attempt(enclave_tcs(&enclave, 0), &request, EENTER);
 
-		_exit(result == 0 && run.function == EENTER && run.exception_vector == 14 ? 42 : 1);
+		_exit(got.function == EENTER && got.vector == 14 ? 42 : 1);
 	}
 	waitpid(child, &status, 0);
 	ok_eq(status, 42 << 8, "#PF in the child");
-	request.a = 5;
-	enclave_call(enclave_tcs(&enclave, 0), &request, NULL);
-	ok_eq(request.result, 7, "after the fork");
+	ok_eq(ask(enclave_tcs(&enclave, 0), OP_ADD, 5, 2, 0), 7, "after the fork");
 	return done();
 }

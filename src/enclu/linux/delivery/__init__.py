@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any
+import pkgutil
+from typing import TYPE_CHECKING
 
-from enclu.linux.delivery.base import Delivery
-from enclu.linux.delivery.mm_handler import MMHandlerDelivery
-from enclu.linux.delivery.signal import SignalDelivery
-from enclu.linux.delivery.vdso import VdsoDelivery
+if TYPE_CHECKING:
+    from enclu.linux.delivery.base import Delivery
 
-DESIGNS: dict[str, type[Delivery]] = {d.name: d for d in (SignalDelivery, VdsoDelivery, MMHandlerDelivery)}
+DESIGNS = {
+    "signal": "signal:SignalDelivery",
+    "vdso-2018": "vdso_2018:Vdso2018Delivery",
+    "vdso-jmp": "vdso_jmp:VdsoJmpDelivery",
+    "mm-handler": "mm_handler:MMHandlerDelivery",
+    "thread-handler": "thread_handler:ThreadHandlerDelivery",
+    "range-handler": "range_handler:RangeHandlerDelivery",
+    "vdso": "vdso:VdsoDelivery",
+}
+"""Name to module and class; only a design that is asked for is imported."""
 
 
 def names() -> list[str]:
-    """The designs that can be chosen."""
+    """The designs."""
     return list(DESIGNS)
 
 
-def create(name: str, **settings: Any) -> Delivery:
-    """A design with its settings.  Raises KeyError for a name not in `names()`, ValueError for a bad setting."""
-    return DESIGNS[name](**settings)
+def design(name: str) -> type[Delivery]:
+    """A design by its name.  Raises KeyError."""
+    found: type[Delivery] = pkgutil.resolve_name(f"{__name__}.{DESIGNS[name]}")
+    return found
+
+
+def choices() -> list[str]:
+    """What `create` understands: every design, and every design with each of its settings."""
+    return [c for name in DESIGNS for c in (name, *(f"{name}:{s}" for s in design(name).settings))]
+
+
+def create(choice: str) -> Delivery:
+    """A design by NAME or NAME:SETTING.  Raises KeyError for a name not in `names()`, ValueError for a bad setting."""
+    name, colon, setting = choice.partition(":")
+    return design(name)(setting if colon else None)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from enclu.sgx.exceptions import Vector
+from enclu.linux.mm import TASK_SIZE
+from enclu.linux.uapi import IOC_READ, ioc
+from enclu.sgx.exceptions import PageFault, Vector
+from enclu.sgx.layout import Structure
 
 if TYPE_CHECKING:
     from enclu.linux.interfaces import UserMemory
@@ -15,6 +18,12 @@ if TYPE_CHECKING:
 NEVER_FIXED_UP = (Vector.DB, Vector.BP)
 """Debug exceptions stay signals, for debuggers.  Kernel: fixup_vdso_exception()."""
 
+DELIVERY = Structure("enclu_sgx_delivery", 32, (0, "name", "32s"))
+GET_DELIVERY = ioc(IOC_READ, 0x28, DELIVERY.size)
+
+ENCLU = b"\x0f\x01\xd7"
+EENTER, ERESUME = 2, 3
+
 
 class AddressSpace(Protocol):
     @property
@@ -22,12 +31,12 @@ class AddressSpace(Protocol):
         """The memory map."""
 
 
-class Process(Protocol):
-    """A thread group, for the hooks."""
+class Thread(Protocol):
+    """A thread: the same object from its start to its end, through exec too, where its address space changes."""
 
     @property
     def space(self) -> AddressSpace:
-        """Its address space, shared with children of vfork."""
+        """Its address space, shared with the other threads of its process and with children of vfork."""
 
 
 class Code(Protocol):
@@ -43,13 +52,27 @@ class Delivery:
     name: ClassVar[str]
     vdso: ClassVar[str] = "sgx"
     """The vDSO image that programs get."""
+    settings: ClassVar[tuple[str, ...]] = ()
+    """What may follow the name and a colon when a design is chosen; the first is the default."""
 
-    def ioctl(self, mm: MM, thread: object, user: UserMemory, cmd: int, arg: int) -> int:
-        """An ioctl of /dev/sgx_enclave numbered 0x20 or higher; its result.  Raises OSError, ENOTTY if unknown."""
+    def __init__(self, setting: str | None = None) -> None:
+        """Raises ValueError for a setting that the design does not have."""
+        if setting is not None and setting not in self.settings:
+            raise ValueError(f"{self.name} has no setting {setting!r}; it has: {', '.join(self.settings) or 'none'}")
+        self.setting = setting or next(iter(self.settings), "")
+
+    def ioctl(self, mm: MM, thread: Thread, user: UserMemory, cmd: int, arg: int) -> int:
+        """An ioctl of /dev/sgx_enclave numbered 0x20 or higher; its result.  Raises OSError, ENOTTY if unknown.
+
+        A design answers its own and leaves all others to this.
+        """
+        if cmd == GET_DELIVERY:
+            user.write(arg, DELIVERY.pack(name=self.name.encode()))
+            return 0
         raise OSError(errno.ENOTTY, f"{self.name} has no ioctl {cmd:#x}")
 
     def fixup(
-        self, mm: MM, process: Process, cpu: Code, regs: Registers, trapnr: int, error_code: int, address: int
+        self, mm: MM, thread: Thread, cpu: Code, regs: Registers, trapnr: int, error_code: int, address: int
     ) -> bool:
         """Fix up an exception that would become a signal: change `regs` and say True, or leave them and say False.
 
@@ -58,24 +81,50 @@ class Delivery:
         """
         if trapnr in NEVER_FIXED_UP:
             return False
-        target = self.target(mm, cpu, regs)
+        target = self.target(mm, thread, cpu, regs)
         if target is None:
             return False
         regs.rip, regs.rdi, regs.rsi, regs.rdx = target, trapnr, error_code, address
         return True
 
-    def target(self, mm: MM, cpu: Code, regs: Registers) -> int | None:
+    def target(self, mm: MM, thread: Thread, cpu: Code, regs: Registers) -> int | None:
         """Address at which the thread goes on, None for a signal."""
         return None
 
-    def on_fork(self, parent: Process, child: Process) -> None:
-        """`child` is a new process; with vfork it is in its parent's memory map."""
+    def on_fork(self, parent: Thread, child: Thread) -> None:
+        """`child` is the only thread of a new process; with vfork it is in its parent's memory map."""
 
-    def on_clone(self, parent: object, child: object) -> None:
+    def on_clone(self, parent: Thread, child: Thread) -> None:
         """`child` is a new thread of its parent's process."""
 
-    def on_exec(self, process: Process) -> None:
-        """`process` has a new memory map."""
+    def on_exec(self, thread: Thread) -> None:
+        """`thread` has a new memory map, and its process no other threads."""
 
-    def on_exit(self, process: Process) -> None:
-        """`process` has no threads any more."""
+    def watches(self, mm: MM, start: int, end: int) -> bool:
+        """The design wants to know when memory in [start, end) is unmapped."""
+        return False
+
+    def on_unmap(self, mm: MM, start: int, end: int) -> None:
+        """[start, end) has been unmapped, replaced by another mapping, or moved elsewhere."""
+
+
+def at_enclu(cpu: Code, regs: Registers) -> bool:
+    """RIP is at an ENCLU with a leaf that enters: it has faulted, or it is the AEP that an AEX went to."""
+    if regs.rax & 0xFFFF_FFFF not in (EENTER, ERESUME):
+        return False
+    try:
+        return cpu.read(regs.rip, len(ENCLU)) == ENCLU
+    except PageFault:
+        return False
+
+
+def check_code_address(address: int) -> None:
+    """A place to go on at is in user space.  Raises OSError EINVAL."""
+    if not 0 < address < TASK_SIZE:
+        raise OSError(errno.EINVAL, f"{address:#x} is not a user-space address")
+
+
+def check_flags(flags: int) -> None:
+    """No flags exist yet.  Raises OSError EINVAL."""
+    if flags:
+        raise OSError(errno.EINVAL, f"unknown flags {flags:#x}")

@@ -5,14 +5,12 @@ An exception is fixed up if it is at an ENCLU, wherever in the program that stan
 
 from __future__ import annotations
 
-import enum
 import errno
 from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakKeyDictionary
 
-from enclu.linux.delivery.base import Code, Delivery, Process
-from enclu.linux.mm import TASK_SIZE
-from enclu.sgx.exceptions import PageFault
+from enclu.linux.delivery.base import Code, Delivery, Thread, at_enclu, check_code_address, check_flags
+from enclu.linux.uapi import IOC_NONE, IOC_WRITE, ioc
 from enclu.sgx.layout import Structure
 
 if TYPE_CHECKING:
@@ -21,31 +19,23 @@ if TYPE_CHECKING:
     from enclu.sgx.processor import Registers
 
 MM_HANDLER = Structure("enclu_sgx_mm_handler", 16, (0, "handler", "Q"), (8, "flags", "Q"))
-REGISTER = 0x4010_A420
-"""_IOW(0xA4, 0x20, struct enclu_sgx_mm_handler)"""
-UNREGISTER = 0x0000_A421
-"""_IO(0xA4, 0x21)"""
+REGISTER = ioc(IOC_WRITE, 0x20, MM_HANDLER.size)
+UNREGISTER = ioc(IOC_NONE, 0x21, 0)
 
-ENCLU = b"\x0f\x01\xd7"
-EENTER, ERESUME = 2, 3
-
-
-class Policy(enum.Enum):
-    """What a second registration does, and who may undo the first."""
-
-    OVERWRITE = "overwrite"
-    WRITE_ONCE = "write-once"
-    UNREGISTER_FIRST = "unregister-first"
+OVERWRITE, WRITE_ONCE, UNREGISTER_FIRST = "overwrite", "write-once", "unregister-first"
 
 
 class MMHandlerDelivery(Delivery):
-    name: ClassVar[str] = "mm-handler"
+    """The setting is what a second registration does, and who may undo the first."""
 
-    def __init__(self, policy: str | Policy = Policy.OVERWRITE) -> None:
-        self.policy = Policy(policy)
+    name: ClassVar[str] = "mm-handler"
+    settings: ClassVar[tuple[str, ...]] = (OVERWRITE, WRITE_ONCE, UNREGISTER_FIRST)
+
+    def __init__(self, setting: str | None = None) -> None:
+        super().__init__(setting)
         self._handlers: WeakKeyDictionary[MM, int] = WeakKeyDictionary()
 
-    def ioctl(self, mm: MM, thread: object, user: UserMemory, cmd: int, arg: int) -> int:
+    def ioctl(self, mm: MM, thread: Thread, user: UserMemory, cmd: int, arg: int) -> int:
         if cmd == REGISTER:
             self._register(mm, MM_HANDLER.unpack(user.read(arg, MM_HANDLER.size)))
         elif cmd == UNREGISTER:
@@ -55,35 +45,23 @@ class MMHandlerDelivery(Delivery):
         return 0
 
     def _register(self, mm: MM, request: dict[str, int]) -> None:
-        handler, flags = request["handler"], request["flags"]
-        if flags:
-            raise OSError(errno.EINVAL, f"unknown flags {flags:#x}")
-        if not 0 < handler < TASK_SIZE:
-            raise OSError(errno.EINVAL, f"handler {handler:#x} is not a user-space address")
-        if mm in self._handlers and self.policy is not Policy.OVERWRITE:
+        check_flags(request["flags"])
+        check_code_address(request["handler"])
+        if mm in self._handlers and self.setting != OVERWRITE:
             raise OSError(errno.EBUSY, "a handler is registered")
-        self._handlers[mm] = handler
+        self._handlers[mm] = request["handler"]
 
     def _unregister(self, mm: MM) -> None:
         if mm not in self._handlers:
             raise OSError(errno.ENOENT, "no handler is registered")
-        if self.policy is Policy.WRITE_ONCE:
+        if self.setting == WRITE_ONCE:
             raise OSError(errno.EBUSY, "a handler once registered stays")
         del self._handlers[mm]
 
-    def target(self, mm: MM, cpu: Code, regs: Registers) -> int | None:
+    def target(self, mm: MM, thread: Thread, cpu: Code, regs: Registers) -> int | None:
         handler = self._handlers.get(mm)
-        if handler is None or regs.rax & 0xFFFF_FFFF not in (EENTER, ERESUME):
-            return None
-        try:
-            at_enclu = cpu.read(regs.rip, len(ENCLU)) == ENCLU
-        except PageFault:
-            return None
-        return handler if at_enclu else None
+        return handler if handler is not None and at_enclu(cpu, regs) else None
 
-    def on_fork(self, parent: Process, child: Process) -> None:
+    def on_fork(self, parent: Thread, child: Thread) -> None:
         if child.space.mm is not parent.space.mm and parent.space.mm in self._handlers:
             self._handlers[child.space.mm] = self._handlers[parent.space.mm]
-
-    def on_exec(self, process: Process) -> None:
-        self._handlers.pop(process.space.mm, None)

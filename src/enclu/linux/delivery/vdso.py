@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from enclu.linux.delivery.base import Code, Delivery
+from enclu.linux.delivery.base import Code, Delivery, Thread
 from enclu.linux.vdso import image
 
 if TYPE_CHECKING:
@@ -19,8 +19,9 @@ class VdsoDelivery(Delivery):
     name: ClassVar[str] = "vdso"
     vdso: ClassVar[str] = "vdso"
 
-    def __init__(self) -> None:
+    def __init__(self, setting: str | None = None) -> None:
+        super().__init__(setting)
         self._image = image.load(self.vdso)
 
-    def target(self, mm: MM, cpu: Code, regs: Registers) -> int | None:
+    def target(self, mm: MM, thread: Thread, cpu: Code, regs: Registers) -> int | None:
         return self._image.fixup(regs.rip)

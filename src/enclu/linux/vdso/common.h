@@ -67,3 +67,45 @@ STUB enclu_sigreturn
 	.byte	0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0		/* mov $__NR_rt_sigreturn, %rax */
 	syscall
 	.size	enclu_sigreturn, . - enclu_sigreturn
+
+/*
+ * Looks at the path of a system call, for native/path_calls.py.  RCX: the slot.  Goes on at the call in the slot, or,
+ * if the path ends like one that enclu answers for, at the call in the slot's twin, which stops for the supervisor.
+ * Changes RCX, R11 and the flags.  When the path cannot be read, the supervisor goes on at enclu_path_pass.
+ */
+.macro LOOK_AT register
+STUB enclu_path_\register
+	.cfi_startproc
+	.cfi_undefined %rip
+	mov	%\register, %r11
+enclu_path_load_\register:
+	cmpb	$0, (%r11)
+	je	1f
+	inc	%r11
+	jmp	enclu_path_load_\register
+1:	sub	$4, %r11
+	cmp	%\register, %r11
+	jb	enclu_path_pass
+	mov	(%r11), %r11d
+	cmp	$0x6576616c, %r11d	/* "lave": /dev/sgx_enclave, /dev/sgx/enclave */
+	je	enclu_path_stop
+	cmp	$0x6e6f6973, %r11d	/* "sion": /dev/sgx_provision, /dev/sgx/provision */
+	je	enclu_path_stop
+	cmp	$0x6f666e69, %r11d	/* "info": /proc/cpuinfo */
+	je	enclu_path_stop
+	cmp	$0x76787561, %r11d	/* "auxv": /proc/PID/auxv */
+	je	enclu_path_stop
+	jmp	enclu_path_pass
+	.cfi_endproc
+	.size	enclu_path_\register, . - enclu_path_\register
+.endm
+
+	LOOK_AT	rdi
+	LOOK_AT	rsi
+
+STUB enclu_path_pass
+	lea	8(%rcx), %rcx
+	jmp	*%rcx
+STUB enclu_path_stop
+	lea	0x8008(%rcx), %rcx
+	jmp	*%rcx

@@ -36,8 +36,8 @@ _WRAP = (1 << 64) - 1
 
 def tcs_page(cpu: Processor, address: int) -> EPCPage:
     """The TCS that RBX names; also checks the AEP, in the SDM's order.  Raises #GP or #PF."""
-    if address & 0xFFF:
-        raise GeneralProtection("RBX is not page aligned")
+    if address & 0xFFF or _LOW_END <= address < _HIGH_START:
+        raise GeneralProtection("RBX is not page aligned, or not canonical")
     page = cpu.translate(address, Access.READ)
     if page is None:
         raise epcm_fault(address, Access.READ, "RBX is not the address of an EPC page")

@@ -1,9 +1,9 @@
-"""Finding the CPUID instructions in an ELF file.
+"""Finding instructions in an ELF file: CPUID, and system calls that name a path.
 
-The two bytes 0F A2 also occur inside other instructions and in data, and changing those breaks the program, while a
-CPUID that is missed only shows the host's processor.  So a candidate counts only if it lies in a function of which
-the file itself tells the bounds, and if decoding from the function's start arrives at it.  Imported only when there
-is something to find: its libraries take longer to load than most programs to run.
+Their bytes also occur inside other instructions and in data, and changing those breaks the program, while one that
+is missed costs little: the host's CPUID is seen, or a stop is made.  So a candidate counts only if it lies in a
+function of which the file itself tells the bounds, and if decoding from the function's start arrives at it.  Imported
+only when there is something to find: its libraries take longer to load than most programs to run.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from __future__ import annotations
 import bisect
 import io
 import itertools
+import re
 import struct
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import capstone
@@ -20,6 +22,11 @@ from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
 CPUID = b"\x0f\xa2"
+PATH_CALL = re.compile(
+    rb"\xb8(....)" rb"(?:\x48\x89\xfe\xbf\x9c\xff\xff\xff)?" rb"\x0f\x05" rb"\x48?\x3d[\x00\x01]\xf0\xff\xff", re.DOTALL
+)
+"""How C libraries make a system call and look at its result: mov eax, NUMBER; syscall; cmp rax (or eax), -4096 (or
+-4095).  Those that implement open() by openat have mov rsi, rdi; mov edi, AT_FDCWD in between."""
 EH_FRAME_HDR = b"\x01\x1b\x03\x3b"
 """Version 1; pointers relative and 4 bytes: the only form that linkers make (LSB Core, .eh_frame_hdr)."""
 SYMBOL = np.dtype(
@@ -118,43 +125,82 @@ def _holding(functions: Ranges, target: int) -> tuple[int, int] | None:
     return None
 
 
-def sites(data: bytes) -> list[int]:
-    """File offsets of the CPUID instructions in an ELF file; none in one that is damaged."""
-    try:
-        return _sites(ELFFile(io.BytesIO(data)), data)
-    except (ELFError, KeyError, ValueError, struct.error):
-        return []
+class _Code:
+    """The executable segments of a file, decoded function by function where somebody asks."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._elf = ELFFile(io.BytesIO(data))
+        self._decoder: Any = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)  # type: ignore[no-untyped-call]
+        self._decoder.skipdata = True
+        self._told: Ranges | None = None
+        self.segments = [
+            (s["p_offset"], s["p_filesz"], s["p_vaddr"]) for s in self._elf.iter_segments("PT_LOAD") if s["p_flags"] & 1
+        ]
+        """(file offset, bytes, address)."""
+
+    def function(self, target: int, low: int, address: int) -> tuple[int, bytes] | None:
+        """Start and code of the function that holds the address `target`, in the segment at file offset `low`."""
+        if self._told is None:
+            self._told = _functions(self._elf, self._data)
+        bounds = _holding(self._told, target)
+        if bounds is None or bounds[0] < address:
+            return None
+        start, end = (bound - address + low for bound in bounds)
+        return bounds[0], self._data[start:end]
+
+    def arrives(self, code: bytes, begin: int, target: int, mnemonic: str) -> bool:
+        """Decoding `code`, which lies at `begin`, comes to this instruction at `target`."""
+        in_step = IN_STEP
+        for address, _size, found, _operands in self._decoder.disasm_lite(code, begin):
+            if address >= target:
+                return bool(address == target and found == mnemonic and in_step >= IN_STEP)
+            in_step = 0 if found == ".byte" else in_step + 1
+        return False
+
+    def jumps_between(self, code: bytes, begin: int, low: int, high: int) -> bool:
+        """Some jump of the function leads into the open interval."""
+        for _address, _size, found, operand in self._decoder.disasm_lite(code, begin):
+            if found.startswith("j") and operand.startswith("0x") and low < int(operand, 16) < high:
+                return True
+        return False
 
 
-def _arrives(decoder: Any, code: bytes, begin: int, target: int) -> bool:
-    """Decoding `code`, which lies at `begin`, comes to a CPUID at `target`."""
-    in_step = IN_STEP
-    for address, _size, mnemonic, _operands in decoder.disasm_lite(code, begin):
-        if address >= target:
-            return bool(address == target and mnemonic == "cpuid" and in_step >= IN_STEP)
-        in_step = 0 if mnemonic == ".byte" else in_step + 1
-    return False
-
-
-def _sites(elf: ELFFile, data: bytes) -> list[int]:
-    decoder: Any = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)  # type: ignore[no-untyped-call]
-    decoder.skipdata = True
-    functions: Ranges | None = None
-    found = []
-    for segment in elf.iter_segments("PT_LOAD"):
-        if not segment["p_flags"] & 1:
-            continue
-        low, size, address = segment["p_offset"], segment["p_filesz"], segment["p_vaddr"]
+def _cpuids(code: _Code, data: bytes) -> Iterator[int]:
+    for low, size, address in code.segments:
         at = data.find(CPUID, low, low + size)
         while at >= 0:
-            if functions is None:
-                functions = _functions(elf, data)
             target = at - low + address
-            function = _holding(functions, target)
-            if function is not None and function[0] >= address:
+            function = code.function(target, low, address)
+            if function is not None:
+                begin, text = function
                 # Whole instructions: one that was cut off would be taken for data, and its end for a CPUID.
-                code = data[function[0] - address + low : at + LONGEST_INSTRUCTION]
-                if _arrives(decoder, code, function[0], target):
-                    found.append(at)
+                if code.arrives(text[: target - begin + LONGEST_INSTRUCTION], begin, target, "cpuid"):
+                    yield at
             at = data.find(CPUID, at + 1, low + size)
-    return found
+
+
+def _path_calls(code: _Code, data: bytes, numbers: Collection[int]) -> Iterator[tuple[int, int]]:
+    for low, size, address in code.segments:
+        for match in PATH_CALL.finditer(data, low, low + size):
+            if int.from_bytes(match[1], "little") not in numbers:
+                continue
+            target = match.start() - low + address
+            function = code.function(target, low, address)
+            if function is None:
+                continue
+            begin, text = function
+            length = len(match[0])
+            if code.arrives(text, begin, target, "mov") and not code.jumps_between(
+                text, begin, target, target + length
+            ):
+                yield match.start(), length
+
+
+def scan(data: bytes, numbers: Collection[int]) -> tuple[list[int], list[tuple[int, int]]]:
+    """File offsets of CPUID, and (file offset, bytes) of system calls `numbers`; none of a file that is damaged."""
+    try:
+        code = _Code(data)
+        return list(_cpuids(code, data)), list(_path_calls(code, data, numbers))
+    except (ELFError, KeyError, OverflowError, ValueError, struct.error):
+        return [], []

@@ -1,0 +1,64 @@
+"""System calls that name a path, most of which are none of ours, kept from stopping.
+
+A seccomp filter cannot read a path, so each open and stat would stop for the supervisor to look at it.  Where a C
+library makes such a call, its code is replaced by a jump to a slot in the vDSO's area, of which there is one for each
+place.  The slot has the vDSO image's filter (linux/vdso/common.h) look at the path: the call is then made either in
+the slot, from where no call stops, or, if the path may be one of ours, in the slot's twin, from where it does.  RCX and
+R11 are all that the filter needs, and SYSCALL destroys them anyway.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from enclu.native.address_space import OWN_TEXT, VDSO_BASE
+from enclu.native.seccomp import PATH_CALLS
+
+if TYPE_CHECKING:
+    from enclu.native.address_space import AddressSpace
+    from enclu.native.thread import Thread
+
+TAIL = b"\xf0\xff\xff"
+"""The last bytes of every place that can be replaced (`text_scan.PATH_CALL`)."""
+FROM_RDI = b"\x48\x89\xfe"
+"""mov rsi, rdi: the path is still in RDI where the call begins."""
+SLOTS, SLOT_SIZE, SLOT_COUNT = 0x2000, 64, 384
+"""Offset of the first slot in the vDSO's area, bytes of each, and how many there are."""
+TWIN = 0x8000
+"""Distance of a slot's twin.  System calls stop there, and nowhere before in the vDSO's area."""
+assert OWN_TEXT == (VDSO_BASE, VDSO_BASE + TWIN)
+CALL = 8
+"""Offset in a slot, and in its twin, of the system call: enclu_path_pass adds it to the slot's address, in RCX."""
+_JUMP = struct.Struct("<BiBBB")
+_JUMP_SIZE = 5
+
+
+def patch(space: AddressSpace, address: int, size: int) -> None:
+    """Replace the call at `address`, `size` bytes with the comparison that follows.  Without a free slot, leave it."""
+    code = space.peek(address, size)
+    register = PATH_CALLS.get(int.from_bytes(code[1:5], "little"))
+    if code[5:].startswith(FROM_RDI):
+        register = "rdi"
+    if len(code) != size or register is None or not code.endswith(TAIL) or space.path_slots == SLOT_COUNT:
+        return
+    slot = VDSO_BASE + SLOTS + space.path_slots * SLOT_SIZE
+    space.path_slots += 1
+    look = space.image.symbols[f"enclu_path_{register}"] + VDSO_BASE
+    space.poke(slot, _JUMP.pack(0xE9, look - slot - _JUMP_SIZE, 0xCC, 0xCC, 0xCC))
+    call = code + b"\xff\x25\x00\x00\x00\x00" + struct.pack("<Q", address + size)  # jmp *0(%rip)
+    space.poke(slot + CALL, call)
+    space.poke(slot + TWIN + CALL, call)
+    to_slot = b"\x48\xb9" + struct.pack("<Q", slot) + b"\xff\xe1"  # mov rcx, slot; jmp rcx
+    space.poke(address, to_slot.ljust(size, b"\x90"))
+
+
+def recover(thread: Thread) -> bool:
+    """If the thread faulted because it looked at a path that cannot be read: the system call is to say so."""
+    regs, symbols = thread.regs, thread.space.image.symbols
+    if not any(regs.rip == VDSO_BASE + symbols[f"enclu_path_load_{register}"] for register in ("rdi", "rsi")):
+        return False
+    regs.rip = VDSO_BASE + symbols["enclu_path_pass"]
+    thread.store()
+    thread.resume()
+    return True

@@ -1,0 +1,135 @@
+"""The text of a program, changed as it is mapped: CPUID (`cpuid`) and system calls that name a path (`path_calls`).
+
+Nobody has executed it yet.  What was found in a file is kept in the user's cache directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import mmap
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from enclu.native import cpuid, directories, path_calls
+from enclu.native.seccomp import PATH_CALLS
+
+if TYPE_CHECKING:
+    from enclu.native.thread import Thread
+
+_SCANNER = 6
+"""Part of the names of what is kept: raised when `text_scan` would find something else in the same file."""
+_KEPT = 1024
+"""Files in the cache directory, at most; the oldest go when there are more."""
+
+
+@dataclass
+class Sites:
+    """What a file has to be changed: offsets of CPUID, and (offset, bytes) of system calls."""
+
+    cpuid: list[int] = field(default_factory=list)
+    path_calls: list[tuple[int, int]] = field(default_factory=list)
+
+
+def _cached(name: str) -> Path:
+    return directories.cache() / "text" / name
+
+
+def _keep(name: str, found: Sites) -> None:
+    """Remember what a scan found.  Where the cache cannot be written, the next run scans again."""
+    with contextlib.suppress(OSError):
+        path = _cached(name)
+        directories.create(path, json.dumps(vars(found)).encode())
+        files = sorted(path.parent.iterdir(), key=lambda p: p.stat().st_mtime_ns)
+        for old in files[:-_KEPT]:
+            old.unlink()
+
+
+def _kept(name: str) -> Sites | None:
+    try:
+        path = _cached(name)
+        found = json.loads(path.read_bytes())
+        return Sites([int(at) for at in found["cpuid"]], [(int(at), int(n)) for at, n in found["path_calls"]])
+    except OSError:
+        return None
+    except (ValueError, TypeError, KeyError):
+        with contextlib.suppress(OSError):
+            path.unlink()  # damaged
+        return None
+
+
+_known: dict[str, Sites] = {}
+
+
+def _sites_in(fd: int) -> Sites:
+    status = os.fstat(fd)
+    name = f"{_SCANNER}-{status.st_dev:x}-{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
+    if name in _known:
+        return _known[name]
+    found = Sites()
+    if status.st_size > 4:
+        with mmap.mmap(fd, 0, prot=mmap.PROT_READ) as data:
+            if data[:4] == b"\x7fELF" and (data.find(cpuid.CPUID) >= 0 or data.find(path_calls.TAIL) >= 0):
+                kept = _kept(name)
+                if kept is not None:
+                    found = kept
+                else:
+                    from enclu.native import text_scan
+
+                    found = Sites(*text_scan.scan(data[:], PATH_CALLS))
+                    _keep(name, found)
+    _known[name] = found
+    return found
+
+
+def sites_of(path: str) -> Sites:
+    """What the file at `path` has; nothing if it is no ELF file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return Sites()
+    try:
+        return _sites_in(fd)
+    except (OSError, ValueError):
+        return Sites()  # not a file that can be mapped
+    finally:
+        os.close(fd)
+
+
+def _patch(thread: Thread, start: int, end: int, offset: int, sites: Sites) -> None:
+    space = thread.space
+
+    def mapped(at: int) -> int | None:
+        address = at - offset + start
+        return address if start <= address < end else None
+
+    for at in sites.cpuid:
+        if (address := mapped(at)) is not None:
+            cpuid.patch(space, address)
+    for at, size in sites.path_calls:
+        if (address := mapped(at)) is not None:
+            path_calls.patch(space, address, size)
+
+
+def _executable(tid: int) -> Iterator[tuple[int, int, int, str]]:
+    """(start, end, file offset, path) of the executable mappings of files."""
+    with open(f"/proc/{tid}/maps") as maps:
+        for line in maps:
+            fields = line.rstrip("\n").split(maxsplit=5)
+            if "x" in fields[1] and len(fields) == 6 and fields[5].startswith("/"):
+                start, end = (int(x, 16) for x in fields[0].split("-"))
+                yield start, end, int(fields[2], 16), fields[5]
+
+
+def patch_program(thread: Thread) -> None:
+    """After exec: the program and its interpreter."""
+    for start, end, offset, path in list(_executable(thread.tid)):
+        _patch(thread, start, end, offset, sites_of(path))
+
+
+def patch_mapping(thread: Thread, start: int, length: int, fd: int, offset: int) -> None:
+    """After the program has mapped a file to execute it."""
+    _patch(thread, start, start + length, offset, sites_of(f"/proc/{thread.tid}/fd/{fd}"))

@@ -1,0 +1,113 @@
+"""The designs' ioctls as a whole: the C header agrees with them, and no input gets anything else than an errno."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.linux.delivery_doubles import MM, VDSO, Space, Thread
+
+import enclu
+from enclu.linux import delivery
+from enclu.linux.delivery import base, mm_handler, range_handler, thread_handler, vdso_jmp
+from enclu.linux.vdso import image
+from enclu.sgx.layout import Structure
+
+ARG = 0x1000
+NUMBERS = {
+    "GET_DELIVERY": base.GET_DELIVERY,
+    "REGISTER_MM_HANDLER": mm_handler.REGISTER,
+    "UNREGISTER_MM_HANDLER": mm_handler.UNREGISTER,
+    "SET_VDSO_TARGET": vdso_jmp.SET_TARGET,
+    "CLEAR_VDSO_TARGET": vdso_jmp.CLEAR_TARGET,
+    "REGISTER_THREAD_HANDLER": thread_handler.REGISTER,
+    "UNREGISTER_THREAD_HANDLER": thread_handler.UNREGISTER,
+    "REGISTER_RANGE_HANDLER": range_handler.REGISTER,
+    "UNREGISTER_RANGE_HANDLER": range_handler.UNREGISTER,
+}
+STRUCTURES = [
+    base.DELIVERY,
+    mm_handler.MM_HANDLER,
+    vdso_jmp.VDSO_TARGET,
+    thread_handler.THREAD_HANDLER,
+    range_handler.RANGE_HANDLER,
+    range_handler.RANGE,
+    Structure("enclu_sgx_enclave_exception", 16, (0, "leaf", "I"), (4, "trapnr", "H"), (6, "error_code", "H"),
+              (8, "address", "Q")),
+]  # fmt: skip
+ERRORS = {errno.EFAULT, errno.EINVAL, errno.EBUSY, errno.ENOENT, errno.EEXIST, errno.ENOSPC, errno.ENOTTY}
+
+
+def test_the_c_header_agrees(tmp_path: Path) -> None:
+    source = tmp_path / "header.c"
+    lines = ["#include <stddef.h>", '#include "enclu_sgx.h"']
+    for name, number in NUMBERS.items():
+        lines.append(f'_Static_assert(ENCLU_SGX_IOC_{name} == {number:#x}, "{name}");')
+    for structure in STRUCTURES:
+        lines.append(f'_Static_assert(sizeof(struct {structure.name}) == {structure.size}, "{structure.name}");')
+        for offset, field, _ in structure.fields:
+            lines.append(f'_Static_assert(offsetof(struct {structure.name}, {field}) == {offset}, "{field}");')
+    source.write_text("\n".join([*lines, ""]))
+    command = ["gcc", "-std=c11", "-pedantic", "-Wall", "-Werror", "-fsyntax-only", "-I", enclu.include_dir(), source]
+    subprocess.run(command, check=True)
+
+
+def test_the_numbers_differ_and_are_clear_of_the_kernels() -> None:
+    low = [number & 0xFF for number in NUMBERS.values()]
+    assert len(set(low)) == len(low)
+    assert min(low) >= 0x20
+    assert all(number >> 8 & 0xFF == 0xA4 for number in NUMBERS.values())
+
+
+class Memory:
+    """User memory of which `size` bytes at ARG exist, and the vDSO."""
+
+    def __init__(self, data: bytes) -> None:
+        self.places = {ARG: bytearray(data), VDSO: bytearray(image.load("vdso_jmp").data)}
+
+    def _find(self, address: int, size: int) -> tuple[bytearray, int]:
+        for start, data in self.places.items():
+            if start <= address and address + size <= start + len(data):
+                return data, address - start
+        raise OSError(errno.EFAULT, "not mapped")
+
+    def read(self, address: int, size: int) -> bytes:
+        data, at = self._find(address, size)
+        return bytes(data[at : at + size])
+
+    def write(self, address: int, new: bytes) -> None:
+        data, at = self._find(address, len(new))
+        data[at : at + len(new)] = new
+
+
+WORD = st.one_of(
+    st.integers(0, (1 << 64) - 1),
+    st.sampled_from([0, 1, 0x1000, 0x40_0000, VDSO + 0x1000, (1 << 47) - 4096, (1 << 47) - 4097, 1 << 63]),
+)
+ARGUMENT = st.lists(WORD, max_size=5).map(lambda words: b"".join(w.to_bytes(8, "little") for w in words))
+COMMAND = st.one_of(
+    st.sampled_from(sorted(NUMBERS.values())), st.integers(0, (1 << 32) - 1), st.sampled_from([0xA420, 0xFFFF_A427])
+)
+CALL = st.tuples(COMMAND, ARGUMENT, st.sampled_from([ARG, ARG, ARG, ARG + 1, 0, (1 << 64) - 8]))
+
+
+@pytest.mark.parametrize("choice", delivery.choices())
+@given(st.lists(CALL, max_size=12))
+def test_whatever_a_program_passes_it_gets_zero_or_an_errno(choice: str, calls: list[tuple[int, bytes, int]]) -> None:
+    design, mm = delivery.create(choice), MM(executable=range(VDSO, VDSO + 0x10_0000))
+    thread = Thread(Space(mm))
+    memory = Memory(b"")
+    mm.patch_text = lambda _, address, code: memory.write(address, code)  # type: ignore[method-assign]
+    for cmd, data, arg in calls:
+        memory.places[ARG] = bytearray(data)
+        try:
+            assert design.ioctl(mm, thread, memory, cmd, arg) == 0
+        except OSError as error:
+            assert error.errno in ERRORS
+            assert cmd in NUMBERS.values() or error.errno == errno.ENOTTY
+        else:
+            assert cmd in NUMBERS.values()

@@ -1,0 +1,25 @@
+"""docs/fidelity.md: what it says of whole runs, and that the tests it names exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TABLE = [
+    line.strip("| \n").rsplit(" | ", 2)
+    for line in (ROOT / "docs" / "fidelity.md").read_text().splitlines()
+    if line.startswith("|") and not line.startswith(("|---", "| difference"))
+]
+
+
+@pytest.mark.parametrize("row", TABLE, ids=[row[0][:40] for row in TABLE])
+def test_every_difference_is_shown_by_something_that_exists(row: list[str]) -> None:
+    named = re.findall(r"`(\w+)(?:\.c)?`", row[-1])
+    sources = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    for name in named:
+        program = ROOT / "tests" / "c" / "programs" / f"{name}.c"
+        assert f"def {name}(" in sources or (program.exists() and f'"{name}"' in sources), name
+    assert named or re.search(r"docs/\w+\.md", row[-1]), "nothing shows it"
