@@ -31,6 +31,8 @@ def complains(done: object, status: int, *words: str) -> None:
         (["run", "--bogus", "true"], ["no such option", "--bogus", "enclu run --help"]),
         (["run", "--delivery", "smoke", "true"], ["'smoke'", "signal", "vdso", "mm-handler"]),
         (["run", "--delivery"], ["--delivery", "requires an argument"]),
+        (["run", "--delivery", "mm-handler:sometimes", "true"], ["'mm-handler:sometimes'", "mm-handler:write-once"]),
+        (["run", "--delivery", "vdso:write-once", "true"], ["'vdso:write-once'", "mm-handler:write-once"]),
         (["run", "--stats=xml", "true"], ["'xml'", "json"]),
         (["run", "--epc", "4K", "true"], ["--epc", "4K: too small", "1M"]),
         (["run", "--epc", "0", "true"], ["--epc", "too small"]),

@@ -55,12 +55,6 @@ def test_the_device_and_the_processor_announce_sgx() -> None:
     assert (done.returncode, done.stdout) == (0, "1\n")
 
 
-@pytest.mark.parametrize("choice", ["telepathy", "vdso:write-once", "mm-handler:sometimes", "mm-handler:"])
-def test_a_design_or_setting_that_does_not_exist_is_refused(choice: str) -> None:
-    done = enclu("run", f"--delivery={choice}", "/bin/true")
-    assert done.returncode == 2 and "mm-handler:write-once" in done.stderr
-
-
 def test_tracing_inside_the_run_is_explained() -> None:
     script = "import ctypes; raise SystemExit(ctypes.CDLL(None).ptrace(0, 0, 0, 0) != -1)"
     done = enclu("run", sys.executable, "-c", script)

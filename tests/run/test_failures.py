@@ -61,7 +61,7 @@ def test_under_another_tracer_the_way_out_is_named() -> None:
 SABOTAGE = {
     "a system call": (
         "import enclu.native.intercept as m",
-        "m.Interceptor._open_path = lambda *a: {}['nothing here']",
+        "m.Interceptor._mmap = lambda *a: {}['nothing here']",
         "KeyError: 'nothing here'",
     ),
     "the first moment": (
@@ -131,10 +131,16 @@ def limited(limit: int, soft: int, hard: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(limit, (soft, hard))
 
 
-def test_too_little_address_space_is_told_in_one_line() -> None:
-    done = run("true", preexec_fn=limited(resource.RLIMIT_AS, 40 << 20, 40 << 20))
-    assert done.returncode in (125, 126)
-    one_line(done)
+@pytest.mark.parametrize("error", ["MemoryError()", "OSError(12, 'Cannot allocate memory')"])
+def test_too_little_memory_is_told_in_one_line(error: str) -> None:
+    """Before the program begins, and after."""
+    fails = f"lambda *a: (_ for _ in ()).throw({error})"
+    done = sabotaged("import enclu.cli.run as m", f"m.Machine = {fails}", "/bin/true")
+    assert done.returncode == 125
+    one_line(done, "out of memory", "--epc", "ulimit -v")
+    done = sabotaged("import enclu.native.exec_image as m", f"m.install = {fails}", "/bin/true")
+    assert done.returncode == -9
+    one_line(done, "out of memory", "the program is killed")
 
 
 @pytest.mark.parametrize("files", [5, 6, 7])

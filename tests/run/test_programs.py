@@ -16,7 +16,7 @@ DRIVER = ("vdso",)
 # program -> designs that it is meant for
 PROGRAMS: dict[str, tuple[str, ...]] = {
     "aex_interrupt": ANY,
-    "affinity": ("vdso",),
+    "affinity_kept": DRIVER,
     "auxv_file": ANY,
     "avx_by_xfrm": ANY,
     "bad_eenter": ANY,

@@ -16,6 +16,8 @@ from enclu.native.process import Process
 from enclu.native.syscalls import NR
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from enclu.native.supervisor import Supervisor
     from enclu.native.thread import Thread
 
@@ -31,12 +33,13 @@ class Births:
         self._sup = supervisor
         self.early: dict[int, int] = {}
         """First stops of children whose parents' events have not come yet."""
+        self.unsettled = False
+        """A child may be among them that nobody will announce."""
 
     def first_stop(self, tid: int, status: int) -> None:
         """A thread has stopped that nobody has announced."""
         self.early[tid] = status
-        if not self._may_announce(tid):
-            self.settle()
+        self.unsettled = self.unsettled or not any(self._parents(tid))
 
     def event(self, parent: Thread, event: int) -> None:
         """The parent's event; it and the child go on afterwards."""
@@ -76,13 +79,16 @@ class Births:
         try:
             status = self.early.pop(thread.tid, None)
             if status is None:
+                if _is_dead(thread.tid):
+                    sup.leave(thread, ended=True)
+                    return
                 status = wait_for(thread)
             thread.stopped = True
             if space is not parent.space:
                 space.open_memory(thread.tid)
                 self._hide_enclaves(thread)
-        except ThreadGone as gone:
-            sup.lost(thread, gone.status)
+        except ThreadGone:
+            sup.leave(thread)
             return
         except OSError:
             if sup.is_stopped(thread):
@@ -104,40 +110,61 @@ class Births:
         for start, end in thread.space.mm.enclave_ranges():
             inject(thread, NR["mmap"], start, end - start, 0, PRIVATE_FIXED_ANONYMOUS, -1, 0)
 
+    def ended(self, tid: int) -> None:
+        """A thread is gone, or has become another by exec: children that it was about to announce are nobody's now."""
+        self.early.pop(tid, None)
+        self.unsettled = bool(self.early)
+
     def settle(self) -> None:
-        """A thread has ended, or become another by exec: children that it was about to announce are nobody's now.
+        """Find children that nobody will announce.
 
         They have not executed an instruction yet.  Kill them: as if their parent had died a moment earlier, before
         the fork.
         """
+        self.unsettled = False
         for tid in list(self.early):
-            for thread in self._may_announce(tid):
+            for thread in self._parents(tid):
                 if tid in self.early:
                     self._sup.halter.with_halted(thread, _nothing)  # an event that it came to has been served then
             if self.early.pop(tid, None) is not None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(tid, signal.SIGKILL)
 
-    def _may_announce(self, tid: int) -> list[Thread]:
-        """Threads that can be the child's parent: of its process, its parent process, or (CLONE_PARENT) a sibling."""
+    def _parents(self, tid: int) -> Iterator[Thread]:
+        """Threads that may be about to announce the child: of its process or, for a process, of its parent.
+
+        After them, for CLONE_PARENT, those of its siblings.
+        """
         try:
             with open(f"/proc/{tid}/status") as file:
                 fields = dict(line.split(":", 1) for line in file)
         except OSError:
-            return []
+            return
         tgid, ppid = int(fields["Tgid"]), int(fields["PPid"])
-        near = (tgid,) if tgid != tid else (ppid,)
-        return [t for t in self._sup.threads.values()
-                if t.process.tgid in near or (tgid == tid and _parent_of(t.process.tgid) == ppid)]  # fmt: skip
+        threads = list(self._sup.threads.values())
+        near = tgid if tgid != tid else ppid
+        yield from (t for t in threads if t.process.tgid == near)
+        if tgid == tid:
+            yield from (t for t in threads if _parent_of(t.process.tgid) == ppid)
+
+
+def _state(tid: int) -> list[str]:
+    """Fields of /proc/TID/stat from the state on; none of a thread that is gone."""
+    try:
+        with open(f"/proc/{tid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _is_dead(tid: int) -> bool:
+    """Whether the supervisor has seen the end of a thread; its real parent may have to yet."""
+    return (_state(tid) or "X")[0] in ("Z", "X")
+
+
+def _parent_of(pid: int) -> int:
+    return int((_state(pid) or ["X", "-1"])[1])
 
 
 def _nothing(thread: Thread) -> None:
     """What to do to a thread that is only to be halted."""
-
-
-def _parent_of(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return int(file.read().rpartition(")")[2].split()[1])
-    except OSError:
-        return -1

@@ -80,7 +80,9 @@ class Halter:
     def with_halted(self, thread: Thread, action: Callable[[Thread], None]) -> None:
         """Do something to a thread that may be running.  Nothing is done to one that has ended."""
         with self._surviving(thread):
-            if self._halt(thread):
+            if self._at_work(thread):
+                action(thread)
+            elif self._halt(thread):
                 action(thread)
                 self._let_go(thread)
 
@@ -89,7 +91,7 @@ class Halter:
         sup, halted = self._sup, []
         assert sup.current is not None
         for other in list(sup.threads.values()):
-            if other is not sup.current and other.space.mm is mm:
+            if other.space.mm is mm and not self._at_work(other):
                 with self._surviving(other):
                     if self._halt(other):
                         halted.append(other)
@@ -98,37 +100,39 @@ class Halter:
             with self._surviving(other):
                 self._let_go(other)
 
+    def _at_work(self, thread: Thread) -> bool:
+        """It is stopped, and somebody will see to it that it goes on."""
+        return thread.stopped and thread.tid not in self._sup.deferred and not thread.exiting
+
     @contextlib.contextmanager
     def _surviving(self, thread: Thread) -> Iterator[None]:
         """Whatever is done to a thread that turns out to have ended is void; the caller's own business goes on."""
         try:
             yield
-        except ThreadGone as gone:
-            self._sup.lost(thread, gone.status)
+        except ThreadGone:
+            self._sup.leave(thread)
         except ProcessLookupError:
             if self._sup.is_stopped(thread):
                 raise
-            self._sup.lost(thread)
+            self._sup.leave(thread)
 
     def _halt(self, thread: Thread) -> bool:
         """Bring it to a stop at which system calls can be injected; False if it is gone or cannot come to one."""
-        while True:
+        while not thread.exiting:
             status = self._sup.deferred.pop(thread.tid, None)
             if status is None:
-                if thread.stopped:
-                    break  # somebody is at work on it
                 if not self._runs(thread):
                     return False
                 status = self._interrupted(thread)
             thread.stopped = True
             thread.halt_status = self._settled(thread, status)
             if thread.halt_status is not None:
-                break
+                thread.fetch()
+                return True
             self._sup.serve(thread, status)  # and stop it anew
             if thread.tid not in self._sup.threads:
                 return False
-        thread.fetch()
-        return True
+        return False
 
     @staticmethod
     def _runs(thread: Thread) -> bool:
@@ -183,8 +187,7 @@ class Halter:
         if thread.listening:
             ptrace.ptrace(ptrace.INTERRUPT, thread.tid, 0, 0)  # back to the stop of its process, first of all
         status, thread.halt_status = thread.halt_status, None
-        if status is None:
-            return  # it was stopped before; its stop is to be looked at yet
+        assert status is not None
         if status >> 16 == ptrace.Event.STOP:
             thread.resume()
         else:

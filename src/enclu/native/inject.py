@@ -19,25 +19,36 @@ MAX_ERRNO = 4095
 
 
 class ThreadGone(Exception):
-    """The thread died while the supervisor was working with it: `status` is how, None if that is yet to be reported."""
-
-    def __init__(self, status: int | None) -> None:
-        self.status = status
+    """The thread has died, or become another by exec, while the supervisor was working with it."""
 
 
 def wait_for(thread: Thread) -> int:
-    """The next wait status of one thread.  Raises ThreadGone if that is its end."""
+    """The next wait status of one thread.  Raises ThreadGone if it has none.
+
+    What happens to others meanwhile is noted by `Thread.arrived`, which lets those go on that are about to exit: the
+    thread may be in exec, for example, where it cannot be stopped before the rest of its process is gone.
+    """
+    while True:
+        try:
+            tid, status = os.waitpid(-1, ptrace.WALL)
+        except ChildProcessError:
+            raise ThreadGone from None
+        stopped = os.WIFSTOPPED(status)
+        if tid == thread.tid and stopped and status >> 16 != ptrace.Event.EXIT:
+            return status
+        thread.arrived(tid, status)
+        if tid == thread.tid:
+            raise ThreadGone
+        if stopped and status >> 16 == ptrace.Event.EXEC and _former(tid) == thread.tid:
+            raise ThreadGone  # it has another name since its exec
+
+
+def _former(tid: int) -> int:
+    """The name that a thread at its exec event had before."""
     try:
-        _, status = os.waitpid(thread.tid, ptrace.WALL)
-    except ChildProcessError:  # another name since its exec: the exec event, under that name, will tell
-        raise ThreadGone(0) from None
-    if not os.WIFSTOPPED(status):
-        raise ThreadGone(status)
-    if status >> 16 == ptrace.Event.EXIT:
-        # Never wait for the end itself: a leader's is reported only after those of all its threads.
-        ptrace.ptrace(ptrace.CONT, thread.tid, 0, 0)
-        raise ThreadGone(None)
-    return status
+        return ptrace.event_message(tid)
+    except ProcessLookupError:  # killed
+        return 0
 
 
 def inject(thread: Thread, nr: int, *arguments: int, stub: int = 0) -> int:

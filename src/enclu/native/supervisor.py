@@ -75,7 +75,7 @@ class Supervisor:
         self._free_slots = list(range(MAX_THREADS - 1, -1, -1))
         self._cpu = self._choose_cpu() if pin else -1
         self._info = ptrace.SigInfo()
-        self._spare_regs = ptrace.UserRegs()
+        self._spare_info = ptrace.SigInfo()
         self._warned_ptrace = False
 
     def _choose_cpu(self) -> int:
@@ -88,7 +88,8 @@ class Supervisor:
 
     def new_thread(self, tid: int, process: Process) -> Thread:
         index = self._free_slots.pop()
-        thread = Thread(tid, process, self.machine, self._slots[index * SLOT_SIZE : (index + 1) * SLOT_SIZE])
+        slot = self._slots[index * SLOT_SIZE : (index + 1) * SLOT_SIZE]
+        thread = Thread(tid, process, self.machine, slot, self.arrived)
         thread.slot_index = index
         self.threads[tid] = thread
         process.threads[tid] = thread
@@ -132,7 +133,7 @@ class Supervisor:
     def run(self) -> None:
         """Supervise until the last process is gone."""
         while self.threads or self.births.early:
-            if self._ends or self._gone or self._unreferenced:
+            if self._ends or self._gone or self._unreferenced or self.births.unsettled:
                 self._clear_away()
                 continue
             if self.deferred:
@@ -145,10 +146,9 @@ class Supervisor:
                 except ChildProcessError:
                     break
             if len(self.threads) > 1:
-                known = tid in self.threads
                 self._collect()
-                if known and tid not in self.threads:
-                    continue  # its end has just been collected
+                if self._is_stale(tid, status):
+                    continue
             if status == SIGILL_STOP and self._transition(tid):
                 continue
             self._dispatch(tid, status)
@@ -161,6 +161,8 @@ class Supervisor:
             self._ended(self._ends.pop(0))
         while self._gone:
             self.kernel.mm_gone(self._gone.pop(0))
+        if self.births.unsettled:
+            self.births.settle()
         if self._unreferenced:
             self._unreferenced = False
             self._release_unreferenced()
@@ -185,10 +187,28 @@ class Supervisor:
                 tid, status = os.waitpid(-1, ptrace.WALL | os.WNOHANG)
                 if tid == 0:
                     return
-                if tid in self.threads and os.WIFSTOPPED(status):
-                    self.deferred[tid] = status
-                else:
-                    self._dispatch(tid, status)
+                self.arrived(tid, status)
+
+    def _is_stale(self, tid: int, status: int) -> bool:
+        """A stop of a thread that has been killed since."""
+        thread = self.threads.get(tid)
+        if thread is None or not thread.exiting or not os.WIFSTOPPED(status):
+            return False
+        return status >> 16 not in (ptrace.Event.EXIT, ptrace.Event.EXEC)
+
+    def arrived(self, tid: int, status: int) -> None:
+        """Note what has come to a thread while others are at work.  It is looked at when its turn comes."""
+        thread = self.threads.get(tid)
+        if not os.WIFSTOPPED(status):
+            self._ends.append(tid)
+            if thread is not None:
+                self.leave(thread)
+        elif status >> 16 == ptrace.Event.EXIT:
+            self._exit_stop(tid, thread)
+        elif thread is None:
+            self.births.first_stop(tid, status)
+        else:
+            self.deferred[tid] = status
 
     def _transition(self, tid: int) -> bool:
         """The hot path: EENTER, ERESUME or EEXIT at a known ENCLU.  False, with nothing changed, for all else.
@@ -222,11 +242,8 @@ class Supervisor:
 
     def _dispatch(self, tid: int, status: int) -> None:
         thread = self.threads.get(tid)
-        if not os.WIFSTOPPED(status):
-            self._ended(tid)
-            return
-        if thread is None:
-            self.births.first_stop(tid, status)
+        if thread is None or not os.WIFSTOPPED(status):
+            self.arrived(tid, status)
             return
         thread.stopped = True
         self.serve(thread, status)
@@ -241,52 +258,60 @@ class Supervisor:
         before, self.current = self.current, thread
         try:
             self._stopped(thread, status)
-        except ThreadGone as gone:
-            self.lost(thread, gone.status)
+        except ThreadGone:
+            self.leave(thread)
         except Exception:
             # A thread that is killed under our hands makes all kinds of calls fail; its end will be reported.
             if self.is_stopped(thread):
                 raise
-            self.lost(thread)
+            self.leave(thread)
         finally:
             self.current = before
 
     def is_stopped(self, thread: Thread) -> bool:
-        """Whether the thread is in a ptrace stop still, rather than killed."""
-        spare = ptrace.Word(ctypes.addressof(self._spare_regs))
-        return not thread.exiting and ptrace.raw(GETREGS, thread.word, NOTHING, spare) == 0
+        """Whether the thread is in the stop that it was in, rather than killed and, perhaps, at its exit event."""
+        if thread.exiting:
+            return False
+        try:
+            self._spare_info.get(thread.tid)
+        except ProcessLookupError:
+            return False
+        return self._spare_info.code != signal.SIGTRAP | ptrace.Event.EXIT << 8
 
-    def lost(self, thread: Thread, status: int | None = None) -> None:
-        """The thread has died under our hands: `status` is how, None if that will be reported."""
-        self._leave(thread)
-        if status is not None:
-            self._ends.append(thread.tid)
+    def leave(self, thread: Thread, *, ended: bool = False) -> None:
+        """The thread will execute no more instructions, for it is exiting or killed.
 
-    def _leave(self, thread: Thread) -> None:
-        """The thread will execute no more instructions."""
+        What follows from its end comes when that is reported (or now, if it has `ended`), but never before the work at
+        hand is done, for others rely on the thread's address space and enclaves.
+        """
         thread.exiting = True
         if thread.mode.enclave:
             shut_down(thread)
+        if ended:
+            self._ends.append(thread.tid)
 
     def _ended(self, tid: int) -> None:
-        self.births.early.pop(tid, None)
+        self.births.ended(tid)
         thread = self.threads.get(tid)
         if thread is not None:
             self._forget(thread)
         if tid == self.main_pid and self.at_end is None:
             # Whoever reads the program's standard error to its end must not have to wait for descendants.
             console.null(console.STDERR)
-        if self.births.early:
-            self.births.settle()
 
-    def _exit_stop(self, thread: Thread) -> None:
-        """The last one of the run waits until `at_end` is done: then those who wait for the program have seen it."""
-        self._leave(thread)
+    def _exit_stop(self, tid: int, thread: Thread | None) -> None:
+        """The last one of the run waits until `at_end` is done: then those who wait for the program have seen it.
+
+        All others go on at once, for the rest of their process may have to wait for it.
+        """
+        if thread is not None:
+            self.leave(thread)
+            thread.stopped = False
         if self.at_end is not None and not self.births.early and all(t.exiting for t in self.threads.values()):
             at_end, self.at_end = self.at_end, None
             at_end()
-        thread.stopped = False
-        ptrace.ptrace(ptrace.CONT, thread.tid, 0, 0)
+        with contextlib.suppress(ProcessLookupError):  # killed: it needs no help
+            ptrace.ptrace(ptrace.CONT, tid, 0, 0)
 
     def _stopped(self, thread: Thread, status: int) -> None:
         event = status >> 16
@@ -312,7 +337,7 @@ class Supervisor:
             signals.inherit_mask(thread)  # `signals.watch` could not stop it
             thread.resume()
         elif event == ptrace.Event.EXIT:
-            self._exit_stop(thread)
+            self._exit_stop(thread.tid, thread)
         elif event in EVENTS:
             self.births.event(thread, event)
 
@@ -400,7 +425,7 @@ class Supervisor:
                 self._forget(other)
         if former is not None and former is not thread:
             thread.hidden_mask = former.hidden_mask
-        self._leave(thread)
+        self.leave(thread)
         thread.exiting = thread.in_vfork = False  # it may have the name of one that has exited
         old = process.space
         process.handlers = SignalHandlers()
@@ -411,8 +436,7 @@ class Supervisor:
             self.release_unreferenced()
         thread.on_syscall_exit = None
         thread.frame_patch = None
-        if self.births.early:
-            self.births.settle()
+        self.births.unsettled = bool(self.births.early)
         self._after_exec(thread)
 
     def _after_exec(self, thread: Thread) -> None:
@@ -430,14 +454,13 @@ class Supervisor:
         thread.resume()
 
     def release_unreferenced(self) -> None:
-        """Free enclaves that no process maps and whose device file no process has open, as soon as may be."""
-        self._unreferenced = True
-
-    def _release_unreferenced(self) -> None:
-        """sgx_release() of every enclave whose device file nothing refers to any more.
+        """sgx_release() of every enclave whose device file nothing refers to any more, when nobody is at work.
 
         A thread that is still inside leaves first, as the TLB shootdown of the last munmap() would make it.
         """
+        self._unreferenced = True
+
+    def _release_unreferenced(self) -> None:
         for encl in self.kernel.enclaves():
             if not encl.mms and not self.interceptor.referenced(encl):
                 self.halter.kick(encl)

@@ -52,12 +52,9 @@ def _kept(name: str) -> Sites | None:
     try:
         path = _cached(name)
         found = json.loads(path.read_bytes())
+        return Sites([int(at) for at in found["cpuid"]], [(int(at), int(n)) for at, n in found["path_calls"]])
     except OSError:
         return None
-    except ValueError:
-        found = None
-    try:
-        return Sites([int(at) for at in found["cpuid"]], [(int(at), int(n)) for at, n in found["path_calls"]])
     except (ValueError, TypeError, KeyError):
         with contextlib.suppress(OSError):
             path.unlink()  # damaged

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from enclu.native import ptrace
+from enclu.native.inject import ThreadGone
 from enclu.sgx.enclave_mode import EnclaveMode
 from enclu.sgx.exceptions import PFEC, PageFault
 from enclu.sgx.processor import Access
@@ -34,11 +35,15 @@ class FramePatch:
 class Thread:
     """One thread, stopped or running.  `regs` is current only while it is stopped and fetched."""
 
-    def __init__(self, tid: int, process: Process, machine: Machine, slot: memoryview) -> None:
+    def __init__(
+        self, tid: int, process: Process, machine: Machine, slot: memoryview, arrived: Callable[[int, int], None]
+    ) -> None:
         self.tid = tid
         self.process = process
         self.machine = machine
         self.slot = slot
+        self.arrived = arrived
+        """To be told the wait statuses, with their tids, that come while this thread is waited for."""
         self.mode = EnclaveMode(slot)
         self.regs = ptrace.UserRegs()
         self.regs_pointer = ctypes.addressof(self.regs)
@@ -75,17 +80,25 @@ class Thread:
     def space(self) -> AddressSpace:
         return self.process.space
 
+    def _check(self) -> None:
+        """Nothing is to be done to what may have the thread's name after its death, by exec in another thread."""
+        if self.exiting:
+            raise ThreadGone
+
     def fetch(self) -> ptrace.UserRegs:
-        """Read the registers of the stopped thread."""
+        """Read the registers of the stopped thread.  This and what follows raises ThreadGone if it has died."""
+        self._check()
         ptrace.ptrace(ptrace.GETREGS, self.tid, 0, self.regs_pointer)
         return self.regs
 
     def store(self) -> None:
         """Write the registers back."""
+        self._check()
         ptrace.ptrace(ptrace.SETREGS, self.tid, 0, self.regs_pointer)
 
     def resume(self, signo: int = 0) -> None:
         """Let the thread run, delivering `signo`.  In enclave mode a SYSCALL instruction stops it."""
+        self._check()
         if self.mode.enclave:
             request = ptrace.SYSEMU
         elif self.frame_patch is not None:
@@ -99,6 +112,7 @@ class Thread:
 
     def listen(self) -> None:
         """Stay stopped with the whole process, as SIGSTOP and its like want it, until SIGCONT or an interruption."""
+        self._check()
         self.stopped, self.listening = False, True
         ptrace.ptrace(ptrace.LISTEN, self.tid, 0, 0)
 

@@ -28,6 +28,6 @@ int main(void)
 		want = checksum_round(want);
 	ok_eq(request.result, want, "result");
 	ok(alarms >= 10, "signals came: %d", alarms);
-	ok(raw_aex_count >= (uint64_t)alarms / 2, "AEXs: %llu", (unsigned long long)raw_aex_count);
+	ok(raw_aex_count >= 10, "AEXs: %llu", (unsigned long long)raw_aex_count); /* on a busy machine, many come at the AEP */
 	return done();
 }
