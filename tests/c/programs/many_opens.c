@@ -12,7 +12,7 @@ int main(void)
 
 	enclave_load(&enclave, NULL);
 	getrlimit(RLIMIT_NOFILE, &limit);
-	limit.rlim_cur = limit.rlim_cur < 2000 ? limit.rlim_cur : 2000;
+	limit.rlim_cur = 300;
 	setrlimit(RLIMIT_NOFILE, &limit);
 	first = open("/dev/sgx_enclave", O_RDWR);
 	while ((fd = open("/dev/sgx_enclave", O_RDWR)) >= 0)

@@ -17,7 +17,7 @@ static void handler(int signo, siginfo_t *given, void *context)
 	ucontext_t *uc = context;
 
 	(void)signo;
-	if (uc->uc_mcontext.gregs[REG_RIP] != (greg_t)raw_once_aep)
+	if (seen || uc->uc_mcontext.gregs[REG_RIP] != (greg_t)raw_once_aep)
 		return; /* asynchronous, before or after the enclave */
 	memcpy(gregs, uc->uc_mcontext.gregs, sizeof(gregs));
 	memcpy(fp, uc->uc_mcontext.fpregs, sizeof(fp));
