@@ -31,6 +31,7 @@ SETREGSET = 0x4205
 SEIZE = 0x4206
 INTERRUPT = 0x4207
 LISTEN = 0x4208
+PEEKSIGINFO = 0x4209
 GETSIGMASK = 0x420A
 SETSIGMASK = 0x420B
 
@@ -145,6 +146,12 @@ def ptrace(request: int, tid: int, addr: int = 0, data: int = 0) -> int:
     return result
 
 
+def stopped(tid: int) -> bool:
+    """The thread is in a ptrace stop.  One that is killed leaves it by itself."""
+    value = ctypes.c_ulong()
+    return bool(_ptrace(GETEVENTMSG, tid, None, ctypes.addressof(value)) != -1)
+
+
 def event_message(tid: int) -> int:
     """PTRACE_GETEVENTMSG."""
     value = ctypes.c_ulong()
@@ -226,6 +233,18 @@ class SigInfo:
     def set(self, tid: int) -> None:
         """PTRACE_SETSIGINFO."""
         ptrace(SETSIGINFO, tid, 0, self.pointer)
+
+
+_PEEKED = 32
+
+
+def queued_signals(tid: int) -> int:
+    """Signals that wait for this thread alone (its first 32), bit n-1 for signal n."""
+    arguments = ctypes.create_string_buffer(struct.pack("<QIi", 0, 0, _PEEKED), 16)
+    found = ctypes.create_string_buffer(SIGINFO_SIZE * _PEEKED)
+    count = ptrace(PEEKSIGINFO, tid, ctypes.addressof(arguments), ctypes.addressof(found))
+    numbers = (struct.unpack_from("<i", found, SIGINFO_SIZE * i)[0] for i in range(count))
+    return sum({1 << (signo - 1) for signo in numbers})
 
 
 _vm_readv = _libc.process_vm_readv

@@ -15,14 +15,15 @@ from enclu.linux.kernel import Kernel
 from enclu.linux.vdso import image as vdso_image
 from enclu.native import cpuid, exceptions, exec_image, ptrace, signals
 from enclu.native.address_space import VDSO_AREA, VDSO_BASE, AddressSpace
-from enclu.native.inject import ThreadGone, inject, wait_for
+from enclu.native.inject import SYNCHRONOUS, ThreadGone, inject, wait_for
 from enclu.native.intercept import Interceptor
+from enclu.native.native_fault import exception_of
 from enclu.native.process import Process, SignalHandlers
 from enclu.native.syscalls import NR
 from enclu.native.thread import Thread
 from enclu.sgx import enclu
 from enclu.sgx.enclave_mode import SLOT_SIZE
-from enclu.sgx.exceptions import Fault
+from enclu.sgx.exceptions import Fault, Vector
 from enclu.sgx.leave import shut_down
 
 if TYPE_CHECKING:
@@ -178,8 +179,10 @@ class Supervisor:
             self._stopped(thread, status)
         except ThreadGone as gone:
             self._ended(gone.tid, gone.status)
-        except ProcessLookupError:
-            # The thread was killed while we looked at it; its end will be reported.
+        except Exception:
+            # What we read of a thread that was killed meanwhile is void; its end will be reported.
+            if ptrace.stopped(thread.tid):
+                raise
             self._note_lost(thread)
         finally:
             self.current = None
@@ -381,7 +384,13 @@ class Supervisor:
         thread.space.open_memory(thread.tid)
         if thread.hidden_mask:
             thread.hidden_mask = 0
-        exec_image.install(thread, self.image, VDSO_BASE, VDSO_AREA)
+        try:
+            exec_image.install(thread, self.image, VDSO_BASE, VDSO_AREA)
+        except (OSError, exec_image.NoVdso) as error:
+            if ptrace.stopped(thread.tid):
+                self.message(f"process {thread.process.tgid} cannot be run: {error}")
+                os.kill(thread.tid, signal.SIGKILL)
+            return
         cpuid.patch_program(self, thread)
         thread.regs.orig_rax = ptrace.NO_SYSCALL
         thread.store()
@@ -394,22 +403,47 @@ class Supervisor:
         thread = self.current
         if thread is not None and thread.space is space and thread.stopped:
             return inject(thread, nr, *arguments)
+        results: list[int] = []
         for other in list(self.threads.values()):
-            if other.space is space and other.started:
-                self._halt(other)
-                try:
-                    return inject(other, nr, *arguments)
-                finally:
-                    self._unhalt(other)
-        return 0
+            if not results and other.space is space and other.started:
+                self.with_halted(other, lambda halted: results.append(inject(halted, nr, *arguments)))
+        return results[0] if results else 0
 
     def _halt(self, thread: Thread) -> None:
         if not thread.stopped:
             ptrace.ptrace(ptrace.INTERRUPT, thread.tid, 0, 0)
             status = wait_for(thread)
+            while status >> 16 == ptrace.Event.STOP and self._has_raised(thread):
+                ptrace.ptrace(ptrace.CONT, thread.tid, 0, 0)
+                status = wait_for(thread)
             thread.stopped = True
-            thread.fetch()
-            thread.halt_status = status
+            thread.halt_status = self._undo_exception(thread, status)
+
+    @staticmethod
+    def _has_raised(thread: Thread) -> bool:
+        """The kernel stops a thread for us before it reports an exception that the thread has just raised."""
+        queued = ptrace.queued_signals(thread.tid) & SYNCHRONOUS
+        return bool(queued and queued & ~ptrace.signal_mask(thread.tid))
+
+    def _undo_exception(self, thread: Thread, status: int) -> int:
+        """Take a thread back to before the instruction whose exception or call stopped it; it will come here again."""
+        regs = thread.fetch()
+        signo = status >> 8 & 0xFF
+        if status >> 16 == ptrace.Event.SECCOMP:
+            regs.rip -= 2
+            regs.rax, regs.orig_rax = regs.orig_rax, ptrace.NO_SYSCALL
+            thread.store()
+            return INTERRUPTED
+        if status >> 16 or signo not in signals.SYNCHRONOUS_SIGNALS:
+            return status
+        self._info.get(thread.tid)
+        fault = exception_of(thread, signo, self._info)
+        if fault is None or fault.vector == Vector.DB:
+            return status
+        if fault.vector == Vector.BP:
+            regs.rip -= 1
+            thread.store()
+        return INTERRUPTED
 
     def _unhalt(self, thread: Thread) -> None:
         status, thread.halt_status = thread.halt_status, None
@@ -428,6 +462,8 @@ class Supervisor:
             self._unhalt(thread)
         except ThreadGone as gone:
             self._ended(gone.tid, gone.status)
+        except ProcessLookupError:
+            self._note_lost(thread)
 
     # linux.interfaces.Processors
 
@@ -442,21 +478,14 @@ class Supervisor:
             self.with_halted(thread, self._interrupt)
 
     def _interrupt(self, thread: Thread) -> None:
-        """AEX by an interrupt; an exception that has just stopped the thread will be raised again by ERESUME."""
+        """AEX by an interrupt; a SYSCALL that has just stopped the thread will be met again after ERESUME."""
         status = thread.halt_status or 0
-        signo = status >> 8 & 0xFF
         regs = thread.regs
-        if status >> 16 == 0 and signo == signal.SIGTRAP | ptrace.SYSCALL_STOP:
+        if status >> 16 == 0 and status >> 8 & 0xFF == signal.SIGTRAP | ptrace.SYSCALL_STOP:
             regs.rip -= 2
             regs.rax = regs.orig_rax
             regs.orig_rax = ptrace.NO_SYSCALL
             thread.halt_status = INTERRUPTED
-        elif status >> 16 == 0 and signo in signals.SYNCHRONOUS_SIGNALS:
-            self._info.get(thread.tid)
-            if self._info.code > 0:
-                if signo == signal.SIGTRAP:
-                    regs.rip -= 1  # INT3, the only trap among them
-                thread.halt_status = INTERRUPTED
         exceptions.interrupt(self, thread)
 
     def release_unreferenced(self) -> None:
