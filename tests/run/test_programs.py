@@ -10,6 +10,7 @@ import pytest
 # program -> designs. The vDSO's function exists in every design; its fixup only in `vdso`.
 ANY = ("signal", "vdso", "mm-handler")
 PROGRAMS: dict[str, tuple[str, ...]] = {
+    "abort_page": ANY,
     "aex_interrupt": ANY,
     "auxv_file": ANY,
     "bad_eenter": ("vdso",),

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from typing import TYPE_CHECKING
 
 from enclu.linux import fault as vm_fault
 from enclu.linux.fault import Resolution
 from enclu.linux.traps import signal_of
-from enclu.native import ptrace, signals
-from enclu.native.native_fault import error_code, exception_of
+from enclu.native import abort_page, ptrace, signals
+from enclu.native.native_fault import access_of, error_code, exception_of
 from enclu.sgx.aex import aex
 from enclu.sgx.exceptions import PFEC, Fault, Vector
-from enclu.sgx.processor import Access
 
 if TYPE_CHECKING:
     from enclu.native.supervisor import Supervisor
@@ -38,7 +38,7 @@ def take(sup: Supervisor, thread: Thread, fault: Fault, native: ptrace.SigInfo |
     if fault.vector == Vector.PF:
         if native is not None and in_enclave and not vm_fault.handle_address(thread.space.mm, fault.address):
             fault.error_code = error_code(thread)
-            if thread.space.mm.granted(fault.address, _access(fault.error_code)):
+            if thread.space.mm.granted(fault.address, access_of(fault.error_code)):
                 resolution = Resolution.RESOLVED
             else:
                 _correct_exinfo(thread, fault)
@@ -74,15 +74,10 @@ def _presumed_code(thread: Thread, address: int) -> int:
     return int(PFEC.U | fetch)
 
 
-def _access(code: int) -> Access:
-    """The kind of access that a page-fault error code tells."""
-    return Access.WRITE if code & PFEC.W else Access.FETCH if code & PFEC.I else Access.READ
-
-
 def _correct_exinfo(thread: Thread, fault: Fault) -> None:
     """Add the SGX bit where the EPCM refused, and put the exact code into EXINFO of the frame just filled."""
     mm = thread.space.mm
-    fault.error_code = mm.hardware_code(fault.address, _access(fault.error_code))
+    fault.error_code = mm.hardware_code(fault.address, access_of(fault.error_code))
     gprsgx = thread.mode.gprsgx
     page = mm.resident(gprsgx)
     if page is not None and page.secs is not None and page.secs.miscselect & 1:
@@ -111,10 +106,7 @@ def signal_stop(sup: Supervisor, thread: Thread, signo: int) -> None:
             return
         if fault.vector == Vector.PF and thread.space.mm.find_vma(fault.address) is not None:
             fault.error_code = error_code(thread)
-            if thread.space.mm.granted(fault.address, _access(fault.error_code)):
-                thread.resume()
-            else:
-                signals.deliver_fault(thread, info, (fault.vector, fault.error_code, fault.address))
+            _touched_from_outside(sup, thread, fault, info)
             return
         signals.deliver_native(thread, signo)
         return
@@ -124,6 +116,22 @@ def signal_stop(sup: Supervisor, thread: Thread, signo: int) -> None:
     if signo != signal.SIGSTOP:
         sup.stats.async_signals += 1
     signals.deliver_sent(thread, signo)
+
+
+def _touched_from_outside(sup: Supervisor, thread: Thread, fault: Fault, info: ptrace.SigInfo) -> None:
+    """Code outside met an enclave page that the page tables do not grant it."""
+    access = access_of(fault.error_code)
+    if thread.space.mm.granted(fault.address, access):
+        thread.resume()
+        return
+    if abort_page.meets(thread, fault.address, access):
+        with contextlib.suppress(OSError):  # the program's own seccomp filter forbids the calls: a signal, then
+            other = abort_page.step(sup, thread, fault.address)
+            if other is None:
+                thread.resume()
+                return
+            info, fault = other
+    signals.deliver_fault(thread, info, (fault.vector, fault.error_code, fault.address))
 
 
 def interrupt(sup: Supervisor, thread: Thread) -> None:

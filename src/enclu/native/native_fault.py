@@ -14,7 +14,8 @@ from enclu.native import ptrace
 from enclu.native.address_space import SCRATCH, SCRATCH_SIZE
 from enclu.native.inject import ALL_BUT_SYNCHRONOUS, inject, wait_for
 from enclu.native.syscalls import NR
-from enclu.sgx.exceptions import Fault, Vector
+from enclu.sgx.exceptions import PFEC, Fault, Vector
+from enclu.sgx.processor import Access
 
 if TYPE_CHECKING:
     from enclu.native.thread import Thread
@@ -94,6 +95,11 @@ def error_code(thread: Thread) -> int:
     space.poke(SCRATCH, old_action)
     inject(thread, NR["rt_sigaction"], signal.SIGSEGV, SCRATCH, 0, 8)
     return int(error) & 0xFFFF
+
+
+def access_of(code: int) -> Access:
+    """The kind of access that a page-fault error code tells."""
+    return Access.WRITE if code & PFEC.W else Access.FETCH if code & PFEC.I else Access.READ
 
 
 def _restore(thread: Thread, saved: bytes) -> None:
