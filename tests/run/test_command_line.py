@@ -50,6 +50,21 @@ def test_threads_and_exec_from_one_of_them() -> None:
     assert enclu("run", sys.executable, "-c", script).stdout == "execed\n"
 
 
+def test_children_killed_while_they_start_do_no_harm() -> None:
+    script = (
+        "import os, random, signal, time\n"
+        "for i in range(300):\n"
+        "    child = os.posix_spawn('/bin/true', ['true'], os.environ) if i % 2 else os.fork()\n"
+        "    if child == 0: os.execv('/bin/true', ['true'])\n"
+        "    time.sleep(random.random() * 0.003)\n"
+        "    os.kill(child, signal.SIGKILL)\n"
+        "    os.waitpid(child, 0)\n"
+        "print('done')\n"
+    )
+    done = enclu("run", sys.executable, "-c", script)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
 def test_the_device_and_the_processor_announce_sgx() -> None:
     done = sh("test -c /dev/sgx_enclave && test -w /dev/sgx/enclave && grep -c -m1 -w sgx2 /proc/cpuinfo")
     assert (done.returncode, done.stdout) == (0, "1\n")

@@ -15,6 +15,7 @@ DRIVER = ("vdso",)
 """For what no design has a say in."""
 # program -> designs that it is meant for
 PROGRAMS: dict[str, tuple[str, ...]] = {
+    "abort_page": ANY,
     "aex_interrupt": ANY,
     "affinity_kept": DRIVER,
     "auxv_file": ANY,
@@ -70,7 +71,6 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "noexec_source": DRIVER,
     "open_during_vfork": ("vdso",),
     "outside_reads_enclave": DRIVER,
-    "outside_touches_tcs": DRIVER,
     "oversubscribe": ("vdso",),
     "oversubscribe_threads": ANY,
     "own_seccomp": ANY,

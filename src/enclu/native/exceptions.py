@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from enclu.linux import fault as vm_fault
 from enclu.linux.fault import Resolution
 from enclu.linux.mm import access_of
 from enclu.linux.traps import TRAP_TRACE, signal_of
-from enclu.native import path_calls, ptrace, signals
+from enclu.native import abort_page, path_calls, ptrace, signals
 from enclu.native.inject import inject
 from enclu.native.native_fault import error_code, exception_of
 from enclu.native.syscalls import NR
@@ -122,10 +123,7 @@ def signal_stop(sup: Supervisor, thread: Thread, signo: int) -> None:
             return
         if fault.vector == Vector.PF and thread.space.mm.find_vma(fault.address) is not None:
             fault.error_code = error_code(thread)
-            if thread.space.mm.granted(fault.address, access_of(fault.error_code)):
-                thread.resume()
-            else:
-                signals.deliver_fault(thread, info, (fault.vector, fault.error_code, fault.address))
+            _touched_from_outside(sup, thread, fault, info)
             return
         signals.deliver_native(thread, signo)
         return
@@ -135,6 +133,22 @@ def signal_stop(sup: Supervisor, thread: Thread, signo: int) -> None:
     if signo != signal.SIGSTOP:
         sup.stats.async_signals += 1
     signals.deliver_sent(thread, signo)
+
+
+def _touched_from_outside(sup: Supervisor, thread: Thread, fault: Fault, info: ptrace.SigInfo) -> None:
+    """Code outside met an enclave page that the page tables do not grant it."""
+    access = access_of(fault.error_code)
+    if thread.space.mm.granted(fault.address, access):
+        thread.resume()
+        return
+    if abort_page.meets(thread, fault.address, access):
+        with contextlib.suppress(OSError):  # the program's own seccomp filter forbids the calls: a signal, then
+            other = abort_page.step(sup, thread, fault.address)
+            if other is None:
+                thread.resume()
+                return
+            info, fault = other
+    signals.deliver_fault(thread, info, (fault.vector, fault.error_code, fault.address))
 
 
 def _in_enclave(thread: Thread, fault: Fault, code: int) -> Fault | None:

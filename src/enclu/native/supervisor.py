@@ -447,7 +447,13 @@ class Supervisor:
         thread.fetch()
         thread.space.open_memory(thread.tid)
         if thread.space.visible:
-            exec_image.install(thread, self.image, VDSO_BASE, VDSO_AREA)
+            try:
+                exec_image.install(thread, self.image, VDSO_BASE, VDSO_AREA)
+            except (OSError, exec_image.NoVdso) as error:
+                if self.is_stopped(thread):
+                    self.message(f"process {thread.process.tgid} cannot be run: {error}")
+                    os.kill(thread.tid, signal.SIGKILL)
+                return
             text.patch_program(thread)
         thread.regs.orig_rax = ptrace.NO_SYSCALL
         thread.store()

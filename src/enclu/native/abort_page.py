@@ -1,0 +1,108 @@
+"""The abort page: code outside an enclave reads ones from an EPC page, and what it writes is lost.
+
+SDM 3D, "Page-based Access Control".  Holds for the pages that are never shown to the page tables: TCSes and pages
+that are pending, modified or blocked, and for what the EPCM keeps even from the enclave.  A PT_REG page that is shown
+is plain memory.  The one instruction is stepped over with a page of ones in place, while nobody is in the enclave.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from enclu.linux.mm import access_of
+from enclu.native import ptrace
+from enclu.native.address_space import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, SCRATCH, SCRATCH_SIZE
+from enclu.native.inject import ALL_BUT_SYNCHRONOUS, inject, wait_for
+from enclu.native.native_fault import error_code, exception_of
+from enclu.native.syscalls import NR
+from enclu.sgx.epc import PAGE_SIZE
+from enclu.sgx.exceptions import Fault, PageFault, Vector
+from enclu.sgx.processor import Access
+
+if TYPE_CHECKING:
+    from enclu.native.supervisor import Supervisor
+    from enclu.native.thread import Thread
+
+PARKING = SCRATCH + SCRATCH_SIZE
+"""Where the program's mappings wait meanwhile: addresses behind the scratch memory."""
+MREMAP_MAYMOVE_FIXED = 3
+PROT_READ_WRITE = 3
+
+
+def meets(thread: Thread, address: int, access: Access) -> bool:
+    """An access from outside: the page tables would lead it to an EPC page, and the processor to the abort page."""
+    if access is Access.FETCH:
+        return False  # ones are no instruction; the program cannot tell #UD from #PF by anything useful
+    try:
+        return thread.space.mm.translate(address, access) is not None
+    except PageFault:
+        return False
+
+
+def step(sup: Supervisor, thread: Thread, address: int) -> tuple[ptrace.SigInfo, Fault] | None:
+    """Execute the instruction at which the thread stopped for an access to `address`.
+
+    What to raise instead, if the instruction has another exception; the thread has not moved then.  Raises OSError
+    where the program's own seccomp filter forbids what this takes.
+    """
+    pages: list[int] = []
+    mask = ptrace.signal_mask(thread.tid)
+    try:
+        while True:
+            vma = thread.space.mm.find_vma(address)
+            if vma is not None and vma.encl is not None:
+                sup.halter.kick(vma.encl)
+            _replace(thread, address & -PAGE_SIZE, PARKING + len(pages) * PAGE_SIZE)
+            pages.append(address & -PAGE_SIZE)
+            ptrace.set_signal_mask(thread.tid, ALL_BUT_SYNCHRONOUS)
+            info = _step(thread)
+            if info is None:
+                return None
+            address = info.address
+            fault = exception_of(thread, info.signo, info)
+            if fault is not None and fault.vector == Vector.PF:
+                fault.error_code = error_code(thread)
+                if address & -PAGE_SIZE not in pages and meets(thread, address, access_of(fault.error_code)):
+                    continue
+            return info, fault or Fault(Vector.UD)
+    finally:
+        ptrace.set_signal_mask(thread.tid, mask)
+        for index in reversed(range(len(pages))):
+            _move(thread, PARKING + index * PAGE_SIZE, pages[index])
+
+
+def _move(thread: Thread, old: int, new: int) -> None:
+    result = inject(thread, NR["mremap"], old, PAGE_SIZE, PAGE_SIZE, MREMAP_MAYMOVE_FIXED, new)
+    if result < 0:
+        raise OSError(-result, f"mremap({old:#x} to {new:#x}): {os.strerror(-result)}")
+
+
+def _replace(thread: Thread, page: int, parking: int) -> None:
+    _move(thread, page, parking)
+    flags = MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS
+    result = inject(thread, NR["mmap"], page, PAGE_SIZE, PROT_READ_WRITE, flags, -1, 0)
+    if result < 0:
+        _move(thread, parking, page)
+        raise OSError(-result, f"mmap({page:#x}): {os.strerror(-result)}")
+    thread.space.poke(page, b"\xff" * PAGE_SIZE)
+
+
+def _step(thread: Thread) -> ptrace.SigInfo | None:
+    """Execute one instruction; its exception if it raises one.  Signals that come instead are put off."""
+    start = thread.regs.rip
+    while True:
+        ptrace.ptrace(ptrace.SINGLESTEP, thread.tid, 0, 0)
+        status = wait_for(thread)
+        if status >> 16 == 0:
+            info = ptrace.SigInfo()
+            info.get(thread.tid)
+            if info.signo == signal.SIGTRAP and info.code > 0:
+                if thread.fetch().rip == start:
+                    continue  # a string instruction stops after each repetition
+                return None
+            if info.code > 0:
+                thread.fetch()
+                return info
+            thread.pending.append(status)
