@@ -69,6 +69,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "nested_handler": ANY,
     "noexec_source": DRIVER,
     "open_during_vfork": ("vdso",),
+    "ordinary_signals": DRIVER,
     "outside_reads_enclave": DRIVER,
     "outside_touches_tcs": DRIVER,
     "oversubscribe": ("vdso",),
