@@ -1,22 +1,10 @@
-"""`enclu run` around ordinary programs: exit status, signals, streams, errors; nothing left behind."""
+"""`enclu run` around ordinary programs: streams, arguments, processes, devices, machines."""
 
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from tests.support.runs import RUN, enclu, environment, sh
-
-
-@pytest.mark.parametrize("code", [0, 1, 42, 255])
-def test_exit_code_is_passed_through(code: int) -> None:
-    assert sh(f"exit {code}").returncode == code
-
-
-@pytest.mark.parametrize("signo", [signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV, signal.SIGUSR1])
-def test_death_by_signal_is_passed_through(signo: int) -> None:
-    assert sh(f"kill -{int(signo)} $$").returncode == -signo
 
 
 def test_standard_streams_are_the_programs() -> None:

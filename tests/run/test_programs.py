@@ -70,6 +70,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "nested_handler": ANY,
     "noexec_source": DRIVER,
     "open_during_vfork": ("vdso",),
+    "ordinary_signals": DRIVER,
     "outside_reads_enclave": DRIVER,
     "oversubscribe": ("vdso",),
     "oversubscribe_threads": ANY,

@@ -29,7 +29,7 @@ def supervise(supervisor: Supervisor, pid: int) -> None:
     gc.freeze()
     gc.set_threshold(200_000, 20, 100)
     sys.setswitchinterval(1e-4)  # the workers' tasks are short; waiting for the interpreter must not be longer
-    for signo in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1):
+    for signo in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(signo, lambda signo, _frame: supervisor.pass_on(signo))
     try:
         supervisor.adopt(pid)

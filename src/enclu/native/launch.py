@@ -100,6 +100,8 @@ def _supervisor(program: int, requests: int, answers: int, path: str, supervise:
                 if _until_exec(program, path):
                     supervise(program)
                 status = 0
+    except BrokenPipeError:
+        status = 0  # the program has been killed before it became one
     except Exception as error:
         console.say(f"the supervisor cannot start: {error}")
     finally:
