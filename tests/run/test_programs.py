@@ -81,6 +81,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "proc_mem": DRIVER,
     "provision": DRIVER,
     "range_handler": ("range-handler",),
+    "range_handler_brk": ("range-handler",),
     "report_key": ANY,
     "runs_inside": ANY,
     "signal_fault": ANY,
@@ -119,6 +120,11 @@ OPTIONS = {
 )
 def test_program(name: str, design: str, passes: Callable) -> None:
     assert passes(name, options=("--delivery", design, *OPTIONS.get(name, ()))).stderr == ""
+
+
+@pytest.mark.parametrize("options", [(), ("--no-pin",)])
+def test_busy_threads_are_pinned_unless_told_otherwise(options: tuple[str, ...], passes: Callable) -> None:
+    passes("affinity", *options, options=options)
 
 
 @pytest.mark.parametrize("policy", ["overwrite", "write-once", "unregister-first"])
