@@ -450,6 +450,8 @@ class Supervisor:
             try:
                 exec_image.install(thread, self.image, VDSO_BASE, VDSO_AREA)
             except (OSError, exec_image.NoVdso) as error:
+                if thread.tid == self.main_pid:
+                    raise
                 if self.is_stopped(thread):
                     self.message(f"process {thread.process.tgid} cannot be run: {error}")
                     os.kill(thread.tid, signal.SIGKILL)
