@@ -19,8 +19,8 @@ ENCLU = [sys.executable, "-m", "enclu.cli.main", "run"]
 ROUNDS = 3
 MEASURED_MIB = 256
 MEASURED_BYTES = MEASURED_MIB * 256 * 5184
+FILES = ["ls", "-lR", "/usr/share", "/usr/lib"]
 SYSCALLS = ["dd", "if=/dev/zero", "of=/dev/null", "bs=1", "count=2000000"]
-COMPUTE = [sys.executable, "-c", "x = 0\nfor i in range(80_000_000): x += i * i"]
 
 
 def gcc(*arguments: object) -> None:
@@ -37,7 +37,8 @@ def build(work: Path) -> dict[str, str]:
     )  # fmt: skip
     for name in ("pair", "build_enclave"):
         gcc(f"-I{C}", ROOT / "benchmarks" / f"{name}.c", C / "loader.c", C / "raw.S", "-o", work / name, "-lcrypto")
-    gcc(ROOT / "benchmarks" / "floor.c", "-o", work / "floor")
+    for name in ("floor", "compute"):
+        gcc(ROOT / "benchmarks" / f"{name}.c", "-o", work / name)
     subprocess.run(["openssl", "genrsa", "-3", "-out", work / "key.pem", "3072"], check=True, capture_output=True)
     return {
         **os.environ, "PYTHONPATH": str(ROOT / "src"),
@@ -75,9 +76,12 @@ def main() -> None:
                 lambda: number([*ENCLU, *epc, str(work / "build_enclave"), str(MEASURED_MIB)], env),
                 lambda: seconds(["openssl", "dgst", "-sha256", str(blob)], env), 2.0),
             "compute-bound program, s": (
-                lambda: seconds([*ENCLU, *COMPUTE], env), lambda: seconds(COMPUTE, env), 1.03),
-            "syscall-heavy program, s": (
+                lambda: seconds([*ENCLU, str(work / "compute")], env),
+                lambda: seconds([str(work / "compute")], env), 1.03),
+            "dd bs=1, s": (
                 lambda: seconds([*ENCLU, *SYSCALLS], env), lambda: seconds(SYSCALLS, env), 2.0),
+            "ls -lR, s": (
+                lambda: seconds([*ENCLU, *FILES], env), lambda: seconds(FILES, env), 2.0),
         }  # fmt: skip
         print(f"{'':34} {'enclu':>9} {'floor':>9} {'ratio':>7}")
         for name, (ours, floor, limit) in cases.items():
