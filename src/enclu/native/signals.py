@@ -7,6 +7,7 @@ handler's sa_mask blocks of them is in force from its start (`_enter`) to its rt
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import struct
 from dataclasses import replace
@@ -101,13 +102,14 @@ def apply_frame_patch(thread: Thread) -> None:
     patch, thread.frame_patch = thread.frame_patch, None
     assert patch is not None
     space, ucontext = thread.space, thread.regs.rsp + FRAME_UC
-    if patch.trap is not None:
-        trapno, code, cr2 = patch.trap
-        space.poke(ucontext + MC_ERR, struct.pack("<QQ", code, trapno))
-        space.poke(ucontext + MC_CR2, struct.pack("<Q", cr2))
-    if patch.blocked:
-        saved = int.from_bytes(space.peek(ucontext + UC_SIGMASK, 8), "little")
-        space.poke(ucontext + UC_SIGMASK, (saved | patch.blocked).to_bytes(8, "little"))
+    with contextlib.suppress(OSError):  # another thread has unmapped the frame already, as the handler will find
+        if patch.trap is not None:
+            trapno, code, cr2 = patch.trap
+            space.poke(ucontext + MC_ERR, struct.pack("<QQ", code, trapno))
+            space.poke(ucontext + MC_CR2, struct.pack("<Q", cr2))
+        if patch.blocked:
+            saved = int.from_bytes(space.peek(ucontext + UC_SIGMASK, 8), "little")
+            space.poke(ucontext + UC_SIGMASK, (saved | patch.blocked).to_bytes(8, "little"))
 
 
 def pending(thread: Thread) -> bool:
