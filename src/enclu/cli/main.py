@@ -6,6 +6,7 @@ import click
 
 from enclu import __version__
 from enclu.cli.check import check
+from enclu.cli.compare import compare
 from enclu.cli.run import run
 
 
@@ -20,6 +21,7 @@ def main() -> None:
 
 main.add_command(run)
 main.add_command(check)
+main.add_command(compare)
 
 if __name__ == "__main__":
     main()
