@@ -57,6 +57,14 @@ struct sgx_host {
 	void *context;
 };
 
+/* Everything that a program has in a processor, but for segments. */
+struct sgx_registers {
+	uint8_t fxsave[512];		/* x87, MXCSR, XMM */
+	uint8_t ymm_high[16][16];	/* 0 without AVX */
+	uint64_t gpr[16];		/* as instructions number them: RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, ... */
+	uint64_t rflags;
+} __attribute__((aligned(64)));
+
 /* All functions return 0 or an errno. */
 struct sgx_runtime {
 	const char *design;
@@ -84,6 +92,13 @@ struct sgx_runtime {
 
 	/* Has the enclave give up all interrupted frames of a TCS, so that it can be called again. */
 	int (*reset)(const struct sgx_enclave *enclave, void *tcs);
+
+	/*
+	 * The instance "probe" only, else NULL: the registers before and after the last use of what the design offers for
+	 * entering, be it a vDSO function or the instruction.  Before it, all that are free have values of their own.
+	 * This instance makes no OCALLs and resumes nothing.
+	 */
+	const struct sgx_registers *before, *after;
 };
 
 #endif

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <sys/ioctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "enclu_sgx.h"
@@ -153,13 +154,27 @@ static void outcome_of(const char *what, const char *format, ...)
 	outcome(what, format, arguments);
 }
 
-void finish(void)
+static void not_if_anything_failed(void)
 {
 	if (first_failure[0])
 		outcome_of("wrong", "not so: %s", first_failure);
 	if (!observations)
 		outcome_of("wrong", "nothing was observed");
+}
+
+void finish(void)
+{
+	not_if_anything_failed();
 	outcome_of("works", "%u observations", observations);
+}
+
+void works(const char *format, ...)
+{
+	va_list arguments;
+
+	not_if_anything_failed();
+	va_start(arguments, format);
+	outcome("works", format, arguments);
 }
 
 void wrong(const char *format, ...)
@@ -189,4 +204,22 @@ void refused_if(int error, const char *format, ...)
 	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
 	outcome_of("refused", "%s: %s", text, errno_name(error));
+}
+
+const char *in_child(int (*body)(void))
+{
+	static char text[64];
+	int status;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0)
+		_exit(body());
+	waitpid(pid, &status, 0);
+	if (WIFSIGNALED(status))
+		snprintf(text, sizeof(text), "killed by SIG%s", sigabbrev_np(WTERMSIG(status)));
+	else
+		snprintf(text, sizeof(text), "exited with %d", WEXITSTATUS(status));
+	return text;
 }

@@ -44,14 +44,23 @@ void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
  * Ends the program with its outcome.  Reasons are short and the same each time: no addresses, no numbers of processes.
  *
  * finish(): `outcome: works` if all observations hold, else `outcome: wrong` and the first that does not.
+ * works(): the same, with something more to say than how many they were.
  * refused(): the design, the kernel or the runtime said no with an error, and the program could not do what it is for.
  */
 void finish(void) __attribute__((noreturn));
+void works(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 void wrong(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 void refused(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
 /* refused(), if `error` is not 0: what was done, and the errno's name. */
 void refused_if(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/*
+ * Runs `body` in a forked child, where it may die; its observations are none of the program's.  The result tells how
+ * the child ended: "exited with 0", "killed by SIGILL", and is valid until the next call.  A child cannot enter its
+ * parent's enclaves and must load its own.
+ */
+const char *in_child(int (*body)(void));
 
 /* "EBUSY" */
 const char *errno_name(int error);

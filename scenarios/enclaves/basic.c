@@ -19,6 +19,14 @@ bool enclave_exception(struct ssa_gpr *gpr, const struct ssa_exinfo *exinfo)
 	__asm__ volatile("lea 1f(%%rip), %%r11; xor %%r10d, %%r10d; " instruction "; 1: mov %%r10, %0" \
 			 : "=m"(result) : __VA_ARGS__ : "rax", "rdx", "r10", "r11", "memory", "cc")
 
+static uint64_t *push(struct thread *thread, uint64_t value, bool visible)
+{
+	uint64_t *pushed = allocate_untrusted(thread, sizeof(value), visible);
+
+	*pushed = value;
+	return pushed;
+}
+
 static void overwrite(const struct thread *thread, int64_t size, uint8_t value)
 {
 	volatile uint8_t *at = (uint8_t *)thread->exit_rsp;
@@ -61,10 +69,16 @@ static void run_step(struct thread *thread, struct step *step)
 		while (!*(volatile uint32_t *)step->a)
 			__asm__ volatile("pause");
 		break;
-	case STEP_PUSH:
-		step->result = (uint64_t)allocate_untrusted(thread, sizeof(uint64_t), step->a);
-		*(volatile uint64_t *)step->result = step->b;
+	case STEP_PUSH_OCALL:
+		step->result = ocall(thread, step->a, push(thread, step->b, false));
 		break;
+	case STEP_PUSH_UD: {
+		volatile uint64_t *pushed = push(thread, step->b, true);
+
+		MAY_FAULT("ud2", step->result, "r"(0));
+		step->result = *pushed;
+		break;
+	}
 	case STEP_OVERWRITE:
 		overwrite(thread, step->a, step->b);
 		break;

@@ -20,7 +20,7 @@ int device_ioctl(unsigned long command, void *argument)
 
 void entry_of_a_stranger(void)
 {
-	fprintf(stderr, "%s runtime: this exception is at an ENCLU that is not mine\n", design.name);
+	fprintf(stderr, "runtime %s: an exception at an ENCLU that is not its own\n", RUNTIME_INSTANCE);
 	abort();
 }
 
@@ -135,7 +135,11 @@ __attribute__((visibility("default"))) struct sgx_runtime sgx_runtime = {
 	.start = start, .stop = stop, .load = enclave_load, .unload = enclave_unload, .call = call, .reset = reset,
 };
 
-__attribute__((constructor)) static void name(void)
+__attribute__((constructor)) static void complete(void)
 {
 	sgx_runtime.design = design.name;
+#ifdef PROBE
+	sgx_runtime.before = &probe_before;
+	sgx_runtime.after = &probe_after;
+#endif
 }

@@ -65,6 +65,16 @@ extern uint8_t enter_enclu[];	/* the ENCLU, and the AEP */
 extern uint8_t enter_faulted[];	/* an exception goes on here, with the registers that enclu_sgx.h tells */
 extern uint8_t enter_end[];	/* end of enter_enclave() */
 
+/* probe.S, of the instance that records registers: calls the function, which looks like this one. */
+#ifdef PROBE
+void probe_call(void);
+extern void *probe_function;
+extern struct sgx_registers probe_before, probe_after;
+#define PROBED(function) (probe_function = (void *)(function), (__typeof__(function))probe_call)
+#else
+#define PROBED(function) (function)
+#endif
+
 int enclave_load(struct sgx_enclave *enclave, const char *image);
 void enclave_unload(struct sgx_enclave *enclave);
 #endif

@@ -12,8 +12,10 @@ enter_enclave:
 	mov ENTRY_TCS(%rdi), %rbx
 	mov ENTRY_CALL(%rdi), %rdi
 	lea enter_enclu(%rip), %rcx
+	BEFORE rdx, rsi, r8, r9, r10, r11, r12, r13, r14, r15
 enter_enclu: /* And the AEP: after an interrupt, resume. */
 	ENCLU
+	AFTER
 	mov $EEXIT, %eax
 .Levent:
 	EVENT
@@ -21,6 +23,7 @@ enter_enclu: /* And the AEP: after an interrupt, resume. */
 	jnz .Lagain
 	CLOSE_FRAME
 enter_faulted:
+	AFTER
 	/* The kernel may send other runtimes' exceptions here, too.  RCX is the AEP. */
 	lea enter_enclu(%rip), %r8
 	cmp %r8, %rcx

@@ -12,6 +12,8 @@
 	.byte 0x0f, 0x01, 0xd7
 	.endm
 
+#include "probe.h"
+
 /* For the other files of the runtime, and not for programs. */
 	.macro SHARED names:vararg
 	.irp name, \names

@@ -27,7 +27,7 @@ static void enter(struct entry *entry)
 	unsigned int next;
 
 	do {
-		if (function(entry->tcs, entry->call, &info) == 0)
+		if (PROBED(function)(entry->tcs, entry->call, &info) == 0)
 			next = entry_event(entry, EEXIT, 0, 0, 0);
 		else
 			next = entry_event(entry, info.leaf, info.trapnr, info.error_code, info.address);

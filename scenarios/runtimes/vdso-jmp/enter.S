@@ -12,8 +12,10 @@ enter_by_jump:
 	mov ENTRY_TCS(%rdi), %rbx
 	mov ENTRY_CALL(%rdi), %rdi
 	mov vdso_function(%rip), %rcx	/* The AEP. */
+	BEFORE rdx, rsi, r8, r9, r10, r11, r12, r13, r14, r15
 	jmp *%rcx
 enter_returned: /* RAX: EEXIT, or the leaf of an exception. */
+	AFTER
 	EVENT
 	test %eax, %eax
 	jnz .Lagain

@@ -11,7 +11,9 @@ enter_by_vdso:
 	mov ENTRY_CALL(%rdi), %rdi	/* For the enclave. */
 	push %rsi			/* The seventh argument. */
 	mov $EENTER, %ecx
+	BEFORE rbx, rdx, rsi, r8, r9, r10, r11, r12, r13, r14, r15
 	call *%rax
+	AFTER
 	CLOSE_FRAME
 	.cfi_endproc
 	.size enter_by_vdso, . - enter_by_vdso

@@ -36,7 +36,13 @@ static void enter(struct entry *entry)
 		.user_data = (uint64_t)entry,
 	};
 
+#ifdef PROBE
+	run.user_handler = 0; /* A callback is C code, which changes registers. */
+#endif
 	enter_by_vdso(entry, &run, function);
+#ifdef PROBE
+	on_run(&run);
+#endif
 }
 
 const struct design design = { "vdso", start, stop, enter };

@@ -19,8 +19,8 @@ from enclu.compare.catalog import Catalog, Enclave, Module, Runtime, Scenario
 
 PACKAGES = {"gcc": "gcc", "g++": "g++", "go": "golang-go"}
 """Debian's, by compiler."""
-INSTANCES = "abcd"
-"""Every runtime is built so many times, as objects of their own."""
+INSTANCES = ("a", "b", "c", "d", "probe")
+"""Every runtime is built so many times, as objects of their own; the last records registers."""
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 HOST = ("-g", "-O1", "-D_GNU_SOURCE", *WARNINGS, "-pthread")
 ENCLAVE = (
@@ -113,10 +113,11 @@ class Builder:
 
     def _runtime(self, runtime: Runtime, instance: str) -> Step:
         common = self.catalog.root / "runtimes" / "common"
-        sources = (*runtime.sources, *(common / f for f in ("core.c", "loader.c", *runtime.common)))
+        probe = ("probe.c", "probe.S") if instance == "probe" else ()
+        sources = (*runtime.sources, *(common / f for f in ("core.c", "loader.c", *runtime.common, *probe)))
         command = (
             "gcc", *HOST, *self._includes, f"-I{common}", "-shared", "-fPIC", "-fvisibility=hidden", "-fexceptions",
-            f'-DRUNTIME_INSTANCE="{instance}"', *map(str, sources),
+            f'-DRUNTIME_INSTANCE="{instance}"', *(("-DPROBE",) if probe else ()), *map(str, sources),
         )  # fmt: skip
         output = self.directory / "runtimes" / f"{runtime.design}-{instance}.so"
         return _compilation(output, (*sources, *self._headers("runtimes/common")), command)
