@@ -192,13 +192,3 @@ def choose(known: dict[str, Any] | list[str], asked: tuple[str, ...], what: str)
         if name not in known:
             raise CompareError(f"unknown {what} {name!r}; known: {', '.join(known)}")
     return [name for name in known if not asked or name in asked]
-
-
-def designs_of(scenario: Scenario, asked: tuple[str, ...]) -> list[str]:
-    """The designs to run a scenario under: those asked for, with a setting or without, else every one."""
-    choices = delivery.choices()
-    for name in asked:
-        if name not in choices:
-            raise CompareError(f"unknown design {name!r}; known: {', '.join(choices)}")
-    wanted = asked or (*delivery.names(), *scenario.also)
-    return [choice for choice in choices if choice in wanted]
