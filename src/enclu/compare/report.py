@@ -18,11 +18,13 @@ WIDTH = 120
 
 
 def print_report(results: Results, out: TextIO) -> None:
-    """The matrix, every cell's reason and command, and what is known of the designs."""
+    """The matrix, every cell's reason and command, and, if it was measured, what the designs cost."""
     console = Console(file=out, width=None if out.isatty() else WIDTH, highlight=False)
     console.print(_matrix(results))
     for scenario in results.scenarios:
         _print_scenario(results, scenario, console)
+    if not any(design.cost for design in results.designs):
+        return
     console.print(_designs(results.designs))
     for design in results.designs:
         console.print(Text(f"{design.name}: user space must provide", "bold"))
