@@ -17,7 +17,7 @@ import enclu
 from enclu.compare import CompareError, enclave_image
 from enclu.compare.catalog import Catalog, Enclave, Module, Runtime, Scenario
 
-PACKAGES = {"gcc": "gcc", "g++": "g++", "go": "golang-go"}
+PACKAGES = {"gcc": "gcc", "g++": "g++", "go": "golang-go", "ar": "binutils"}
 """Debian's, by compiler."""
 INSTANCES = ("a", "b", "c", "d", "probe")
 """Every runtime is built so many times, as objects of their own; the last records registers."""
@@ -134,7 +134,7 @@ class Builder:
         headers = tuple(h for s in enclave.sources for h in s.parent.glob("*.h"))
 
         def make(scratch: Path) -> None:
-            _run(command, scratch)
+            _run(command, ("-o", str(scratch)))
             key = enclave_image.signing_key(self.directory / "key.pem")
             signature = enclave_image.sign(scratch.read_bytes(), enclave, key)
             output.with_name(output.name + ".sig").write_bytes(signature)
@@ -174,14 +174,14 @@ class Builder:
         recipe = ("go", "build", *environment.values())
 
         def make(scratch: Path) -> None:
-            _run(("go", "build"), scratch, cwd=scenario.folder, environment=environment)
+            _run(("go", "build"), ("-o", str(scratch)), cwd=scenario.folder, environment=environment)
 
         return Step(self.program(scenario), self._inputs(scenario), recipe, make)
 
     @property
     def _support(self) -> Path:
-        """scenario.c, for every program and module to link to."""
-        return self.directory / "scenario.o"
+        """scenario.c, for every program and module to link to: an archive, as Go names it to the linker twice."""
+        return self.directory / "scenario.a"
 
     def _support_step(self) -> Step:
         source = self.catalog.root / "scenario.c"
@@ -189,7 +189,14 @@ class Builder:
             "gcc", *HOST, *self._includes, "-fPIC", "-fvisibility=hidden", f'-DSCENARIOS_BUILD="{self.directory}"',
             "-c", str(source),
         )  # fmt: skip
-        return _compilation(self._support, (source, *self._headers()), command)
+
+        def make(scratch: Path) -> None:
+            member = self.directory / "scenario.o"
+            _run(command, ("-o", str(member)))
+            scratch.unlink(missing_ok=True)
+            _run(("ar", "rcs", str(scratch)), (str(member),))
+
+        return Step(self._support, (source, *self._headers()), command, make)
 
     def _inputs(self, scenario: Scenario) -> tuple[Path, ...]:
         own = tuple(p for p in sorted(scenario.folder.rglob("*")) if p.is_file())
@@ -203,11 +210,11 @@ def default_directory(root: Path) -> Path:
 
 
 def _compilation(output: Path, inputs: tuple[Path, ...], command: tuple[str, ...]) -> Step:
-    return Step(output, inputs, command, lambda scratch: _run(command, scratch))
+    return Step(output, inputs, command, lambda scratch: _run(command, ("-o", str(scratch))))
 
 
 def _run(
-    command: tuple[str, ...], output: Path, cwd: Path | None = None, environment: dict[str, str] | None = None
+    command: tuple[str, ...], more: tuple[str, ...], cwd: Path | None = None, environment: dict[str, str] | None = None
 ) -> None:
     """Run a compiler.  Raises CompareError."""
     tool = shutil.which(command[0])
@@ -215,7 +222,7 @@ def _run(
         package = PACKAGES[command[0]]
         raise CompareError(f"{command[0]} is missing, which builds the scenarios: apt-get install {package}")
     done = subprocess.run(
-        [tool, *command[1:], "-o", str(output)], capture_output=True, text=True, cwd=cwd,
+        [tool, *command[1:], *more], capture_output=True, text=True, cwd=cwd,
         env={**os.environ, **(environment or {})},
     )  # fmt: skip
     if done.returncode:
