@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import os
 import shlex
 import signal
 import subprocess
@@ -85,12 +84,12 @@ def enclu(arguments: tuple[str, ...], timeout: float) -> tuple[int | None, str, 
     with tempfile.TemporaryDirectory() as directory:
         process = subprocess.Popen(
             [sys.executable, "-m", "enclu.cli.main", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True, errors="replace", cwd=directory, start_new_session=True,
+            stderr=subprocess.PIPE, text=True, errors="replace", cwd=directory,
         )  # fmt: skip
         try:
             stdout, stderr = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # the program and its children end with their supervisor
+            process.kill()  # the program and its children end with their supervisor
             stdout, stderr = process.communicate()
             return None, stdout, stderr
     if process.returncode in ENCLU_FAILED or "Traceback (most recent call last)" in stderr:
