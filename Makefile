@@ -6,8 +6,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .PHONY: test demo compare lint setup clean
 
-test: setup
-	$(VENV)/bin/lint-imports
+test: lint
 	$(VENV)/bin/pytest -q -n 2 $(TESTS)
 
 demo: setup
