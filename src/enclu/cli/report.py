@@ -11,7 +11,7 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from enclu import __version__
 from enclu.cli.main import DEBUG
@@ -75,14 +75,32 @@ def stats(counters: Stats, form: str) -> None:
             data = data[os.write(console.STDERR, data) :]
 
 
-def _table(values: dict[str, object]) -> str:
+ROWS = {
+    "entries": "entries (EENTER, ERESUME)",
+    "exits": "exits (EEXIT)",
+    "leaves": "ENCLU",
+    "aex": "AEX",
+    "fixups": "exceptions fixed up",
+    "signals": "exceptions that became signals",
+    "async_signals": "other signals",
+    "faults_resolved": "page faults resolved",
+    "enclaves": "enclaves",
+    "epc_peak": "EPC pages at most",
+    "epc_peak_mib": "EPC MiB at most",
+    "evictions": "evictions",
+    "reloads": "reloads",
+    "refused_pages": "pages refused at reload",
+}
+"""What each counter is called in the table, in its order."""
+
+
+def _table(values: dict[str, Any]) -> str:
     rows: list[tuple[str, str]] = []
-    for name, value in values.items():
-        name = name.replace("_", " ")
+    for name, label in ROWS.items():
+        value = values[name]
         if isinstance(value, dict):
-            rows += [(f"{name} {key}", f"{number:,}") for key, number in value.items()]
+            rows += [(f"{label} {key}", f"{number:,}") for key, number in value.items()]
         else:
-            rows.append((name, f"{value:,}"))
+            rows.append((label, f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"))
     left, right = max(len(n) for n, _ in rows), max(len(v) for _, v in rows)
-    lines = [f"{name:<{left}}  {value:>{right}}" for name, value in rows]
-    return "\n".join(["enclu", *lines]) + "\n"
+    return "".join(f"{line}\n" for line in ["enclu:", *(f"  {n:<{left}}  {v:>{right}}" for n, v in rows)])
