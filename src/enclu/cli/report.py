@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from enclu import __version__
-from enclu.cli.main import DEBUG
 from enclu.native import console
 from enclu.native.exec_image import NoVdso
 
@@ -42,7 +41,7 @@ def supervise(supervisor: Supervisor, pid: int) -> None:
 def failure(error: BaseException, *, killed: bool = False) -> None:
     """One line that says what went wrong and what to do about it."""
     so = "; the program is killed" if killed else ""
-    if os.environ.get(DEBUG):
+    if os.environ.get(console.DEBUG):
         with contextlib.suppress(OSError, ValueError):  # no standard error to print it on
             traceback.print_exception(error, file=sys.stderr)
     if isinstance(error, NoVdso):
@@ -55,7 +54,7 @@ def failure(error: BaseException, *, killed: bool = False) -> None:
         where = _where(error)
         console.say(
             f"internal error in enclu {__version__}, {where}: {type(error).__name__}: {' '.join(str(error).split())}"
-            f"{so}. Please report this line, the command and what it prints with {DEBUG}=1"
+            f"{so}. Please report this line, the command and what it prints with {console.DEBUG}=1"
         )
 
 
@@ -68,11 +67,7 @@ def _where(error: BaseException) -> str:
 def stats(counters: Stats, form: str) -> None:
     """Print the counters on standard error, `form` being human or json."""
     values = counters.as_dict()
-    text = json.dumps(values) + "\n" if form == "json" else _table(values)
-    data = text.encode()
-    with contextlib.suppress(OSError):  # nobody reads it
-        while data:
-            data = data[os.write(console.STDERR, data) :]
+    console.write(json.dumps(values) + "\n" if form == "json" else _table(values))
 
 
 ROWS = {

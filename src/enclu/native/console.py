@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import threading
 from collections.abc import Iterator
 
 STDERR = 2
+DEBUG = "ENCLU_DEBUG"
+"""Environment variable: show where failures come from."""
 PATIENCE = 2.0
 """Seconds that something may take before people at a terminal are told what it is."""
 SAVE_CURSOR, RESTORE_CURSOR, ERASE_TO_END = "\x1b7", "\x1b8", "\x1b[K"
@@ -15,12 +18,18 @@ SAVE_CURSOR, RESTORE_CURSOR, ERASE_TO_END = "\x1b7", "\x1b8", "\x1b[K"
 
 def say(text: str) -> None:
     """Write `enclu: text`.  Past sys.stderr, which is None or broken where the program's user closed descriptor 2."""
-    _write(f"enclu: {text}\n")
+    write(f"enclu: {text}\n")
 
 
-def _write(text: str) -> None:
+def write(text: str) -> None:
+    """All of `text`, also where the program has made standard error non-blocking."""
+    data = text.encode(errors="backslashreplace")
     with contextlib.suppress(OSError):  # nobody is there to be told
-        os.write(STDERR, text.encode(errors="backslashreplace"))
+        while data:
+            try:
+                data = data[os.write(STDERR, data) :]
+            except BlockingIOError:
+                select.select([], [STDERR], [])
 
 
 def null(descriptor: int, flags: int = os.O_RDWR) -> None:
@@ -44,9 +53,9 @@ def working(what: str) -> Iterator[None]:
 
     def tell() -> None:
         if not done.wait(PATIENCE):
-            _write(f"{SAVE_CURSOR}enclu: {what} ...")
+            write(f"{SAVE_CURSOR}enclu: {what} ...")
             done.wait()
-            _write(f"{RESTORE_CURSOR}{ERASE_TO_END}")
+            write(f"{RESTORE_CURSOR}{ERASE_TO_END}")
 
     teller = threading.Thread(target=tell, daemon=True)
     teller.start()
