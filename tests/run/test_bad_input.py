@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support.runs import enclu, run
+from tests.support.runs import enclu, environment, run
 
 PR_CAPBSET_DROP, CAP_LAST = 24, 63
 
@@ -149,6 +149,13 @@ def test_an_unreadable_program_runs_without_sgx(tmp_path: Path) -> None:
     script = f"{path} /etc/hostname >/dev/null && echo fine; {path} /dev/sgx_enclave 2>&1"
     done = run("/bin/sh", "-c", script, preexec_fn=without_privileges)
     assert done.stdout.startswith("fine\n") and "No such file" in done.stdout and done.stderr == ""
+
+
+def test_a_program_that_hides_its_memory_uses_enclaves(
+    program: Callable[[str], Path], enclave_environment: dict[str, str]
+) -> None:
+    done = run(program("undumpable"), env=environment(**enclave_environment), preexec_fn=without_privileges)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
 
 
 def test_a_program_that_becomes_undumpable_goes_on() -> None:

@@ -99,6 +99,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "thread_handler": ("thread-handler",),
     "threads": ANY,
     "undefined_leaves": ANY,
+    "undumpable": DRIVER,
     "unmapped_inside": ANY,
     "vdso_2018": ("vdso-2018",),
     "vdso_jmp": ("vdso-jmp",),

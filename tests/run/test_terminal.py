@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -214,3 +215,35 @@ def test_while_the_program_is_stopped_its_other_sessions_go_on(shell: Terminal, 
     shell.expect("Stopped")
     fifo.write_text("go on\n")
     assert wait_until(lambda: status(other, "Name") == "sleep")
+
+
+SLOW = (
+    "import time, enclu.native.text_scan as m, enclu.native.console as c; c.PATIENCE = {patience}; scan = m.scan; "
+    "m.scan = lambda *a: (time.sleep(0.3), scan(*a))[1]; from enclu.cli.main import main; main()"
+)
+"""enclu with a search through the program's text that takes a while."""
+
+
+def slow_run(terminal: str, patience: float, processes: Marked, tmp_path: Path) -> str:
+    """All that is seen on the terminal."""
+    command = [PYTHON, "-c", SLOW.format(patience=patience), "run", "/bin/echo", "the end"]
+    slow = Terminal(command, processes, TERM=terminal, XDG_CACHE_HOME=str(tmp_path))
+    try:
+        return slow.expect("the end\n")
+    finally:
+        slow.close()
+
+
+def test_long_work_is_told_at_a_terminal_and_taken_back(processes: Marked, tmp_path: Path) -> None:
+    seen = slow_run("xterm", 0.05, processes, tmp_path)
+    told = re.findall(r"\x1b7enclu: looking through [^\x1b]+ \.\.\.\x1b8\x1b\[K", seen)
+    assert len(told) >= 1 and seen.endswith("the end\n")
+    assert "".join(told) + "the end\n" == seen
+    assert slow_run("xterm", 0.05, processes, tmp_path) == "the end\n"  # what was found has been kept
+
+
+@pytest.mark.parametrize(("terminal", "patience"), [("dumb", 0.05), ("xterm", 300)])
+def test_nothing_is_told_where_it_cannot_be_taken_back_or_is_soon_over(
+    terminal: str, patience: float, processes: Marked, tmp_path: Path
+) -> None:
+    assert slow_run(terminal, patience, processes, tmp_path) == "the end\n"

@@ -27,10 +27,12 @@ def _lead_session() -> None:
 class Terminal:
     """A command in a session of its own whose controlling terminal is a pty."""
 
-    def __init__(self, command: Sequence[str], processes: Marked, rows: int = 24, columns: int = 200) -> None:
+    def __init__(self, command: Sequence[str], processes: Marked, **variables: str) -> None:
         self.master, self.slave = pty.openpty()
-        self.resize(rows, columns)
-        env = processes.environment(TERM="dumb", PS1=PROMPT, ENCLU=" ".join(RUN), HISTFILE="")
+        self.resize(24, 200)
+        env = processes.environment(
+            **{"TERM": "dumb", "PS1": PROMPT, "ENCLU": " ".join(RUN), "HISTFILE": "", **variables}
+        )
         self.process = subprocess.Popen(
             command, stdin=self.slave, stdout=self.slave, stderr=self.slave, env=env, preexec_fn=_lead_session
         )

@@ -14,7 +14,8 @@ import sys
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-DEBUG = "ENCLU_DEBUG"
+from enclu.native import console
+
 LEAST_MEMORY = 64 << 20
 """Bytes of address space.  With less, a library that enclu loads may abort without a word."""
 
@@ -23,14 +24,14 @@ def main() -> None:
     """The command line."""
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit != resource.RLIM_INFINITY and limit < LEAST_MEMORY:
-        os.write(2, f"enclu: too little memory: {limit >> 20} MiB; raise it with `ulimit -v`\n".encode())
+        console.say(f"too little memory: {limit >> 20} MiB; raise it with `ulimit -v`")
         sys.exit(125)
     try:
         from enclu.cli import commands
     except (ImportError, OSError, MemoryError) as error:
-        if os.environ.get(DEBUG):
+        if os.environ.get(console.DEBUG):
             raise
-        os.write(2, f"enclu: cannot load: {error}; too little memory (ulimit -v), or to be installed again?\n".encode())
+        console.say(f"cannot load: {error}; too little memory (ulimit -v), or to be installed again?")
         sys.exit(125)
     sys.exit(commands.main())
 

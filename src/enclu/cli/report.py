@@ -11,10 +11,9 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from enclu import __version__
-from enclu.cli.main import DEBUG
 from enclu.native import console
 from enclu.native.exec_image import NoVdso
 
@@ -42,7 +41,7 @@ def supervise(supervisor: Supervisor, pid: int) -> None:
 def failure(error: BaseException, *, killed: bool = False) -> None:
     """One line that says what went wrong and what to do about it."""
     so = "; the program is killed" if killed else ""
-    if os.environ.get(DEBUG):
+    if os.environ.get(console.DEBUG):
         with contextlib.suppress(OSError, ValueError):  # no standard error to print it on
             traceback.print_exception(error, file=sys.stderr)
     if isinstance(error, NoVdso):
@@ -55,7 +54,7 @@ def failure(error: BaseException, *, killed: bool = False) -> None:
         where = _where(error)
         console.say(
             f"internal error in enclu {__version__}, {where}: {type(error).__name__}: {' '.join(str(error).split())}"
-            f"{so}. Please report this line, the command and what it prints with {DEBUG}=1"
+            f"{so}. Please report this line, the command and what it prints with {console.DEBUG}=1"
         )
 
 
@@ -68,21 +67,35 @@ def _where(error: BaseException) -> str:
 def stats(counters: Stats, form: str) -> None:
     """Print the counters on standard error, `form` being human or json."""
     values = counters.as_dict()
-    text = json.dumps(values) + "\n" if form == "json" else _table(values)
-    data = text.encode()
-    with contextlib.suppress(OSError):  # nobody reads it
-        while data:
-            data = data[os.write(console.STDERR, data) :]
+    console.write(json.dumps(values) + "\n" if form == "json" else _table(values))
 
 
-def _table(values: dict[str, object]) -> str:
+ROWS = {
+    "entries": "entries (EENTER, ERESUME)",
+    "exits": "exits (EEXIT)",
+    "leaves": "ENCLU",
+    "aex": "AEX",
+    "fixups": "exceptions fixed up",
+    "signals": "exceptions that became signals",
+    "async_signals": "other signals",
+    "faults_resolved": "page faults resolved",
+    "enclaves": "enclaves",
+    "epc_peak": "EPC pages at most",
+    "epc_peak_mib": "EPC MiB at most",
+    "evictions": "evictions",
+    "reloads": "reloads",
+    "refused_pages": "pages refused at reload",
+}
+"""What each counter is called in the table, in its order."""
+
+
+def _table(values: dict[str, Any]) -> str:
     rows: list[tuple[str, str]] = []
-    for name, value in values.items():
-        name = name.replace("_", " ")
+    for name, label in ROWS.items():
+        value = values[name]
         if isinstance(value, dict):
-            rows += [(f"{name} {key}", f"{number:,}") for key, number in value.items()]
+            rows += [(f"{label} {key}", f"{number:,}") for key, number in value.items()]
         else:
-            rows.append((name, f"{value:,}"))
+            rows.append((label, f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"))
     left, right = max(len(n) for n, _ in rows), max(len(v) for _, v in rows)
-    lines = [f"{name:<{left}}  {value:>{right}}" for name, value in rows]
-    return "\n".join(["enclu", *lines]) + "\n"
+    return "".join(f"{line}\n" for line in ["enclu:", *(f"  {n:<{left}}  {v:>{right}}" for n, v in rows)])

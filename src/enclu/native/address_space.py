@@ -54,6 +54,8 @@ class AddressSpace:
         """Slots in use, of `native.path_calls`."""
         self.enclu_sites: set[int] = set()
         """Addresses at which an ENCLU has been seen since the memory map last changed."""
+        self.undumpable = False
+        """What the program believes (see `native.dumpable`)."""
         self.device_fd = -1
         """The program's descriptor of the enclave that the ioctl at hand is about."""
 

@@ -66,6 +66,7 @@ class Births:
             process.space.mm = parent.space.mm.fork(process.space)
             process.space.cpuid_sites = set(parent.space.cpuid_sites)
             process.space.path_slots = parent.space.path_slots
+            process.space.undumpable = parent.space.undumpable
         if process is not parent.process:
             sup.delivery.on_fork(parent, thread)
         else:

@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
+import threading
+from collections.abc import Iterator
 
 STDERR = 2
+DEBUG = "ENCLU_DEBUG"
+"""Environment variable: show where failures come from."""
+PATIENCE = 2.0
+"""Seconds that something may take before people at a terminal are told what it is."""
+SAVE_CURSOR, RESTORE_CURSOR, ERASE_TO_END = "\x1b7", "\x1b8", "\x1b[K"
 
 
 def say(text: str) -> None:
     """Write `enclu: text`.  Past sys.stderr, which is None or broken where the program's user closed descriptor 2."""
+    write(f"enclu: {text}\n")
+
+
+def write(text: str) -> None:
+    """All of `text`, also where the program has made standard error non-blocking."""
+    data = text.encode(errors="backslashreplace")
     with contextlib.suppress(OSError):  # nobody is there to be told
-        os.write(STDERR, f"enclu: {text}\n".encode(errors="backslashreplace"))
+        while data:
+            try:
+                data = data[os.write(STDERR, data) :]
+            except BlockingIOError:
+                select.select([], [STDERR], [])
 
 
 def null(descriptor: int, flags: int = os.O_RDWR) -> None:
@@ -23,3 +41,26 @@ def null(descriptor: int, flags: int = os.O_RDWR) -> None:
     if nowhere != descriptor:
         os.dup2(nowhere, descriptor, inheritable=False)
         os.close(nowhere)
+
+
+@contextlib.contextmanager
+def working(what: str) -> Iterator[None]:
+    """Tell what it is that takes so long, if it does, at a terminal; take it back afterwards."""
+    if not os.isatty(STDERR) or os.environ.get("TERM", "dumb") == "dumb":
+        yield
+        return
+    done = threading.Event()
+
+    def tell() -> None:
+        if not done.wait(PATIENCE):
+            write(f"{SAVE_CURSOR}enclu: {what} ...")
+            done.wait()
+            write(f"{RESTORE_CURSOR}{ERASE_TO_END}")
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        teller.join()

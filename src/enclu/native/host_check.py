@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from enclu.native import cpuid
+from enclu.native.dumpable import CAP_SYS_PTRACE, capable
 
 AT_HWCAP2, HWCAP2_FSGSBASE = 26, 2
 AT_SYSINFO_EHDR = 33
 ARCH_SET_CPUID = 0x1012
 SYS_ARCH_PRCTL = 158
-CAP_SYS_PTRACE = 19
 YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
 SECCOMP_ACTIONS = Path("/proc/sys/kernel/seccomp/actions_avail")
 OLDEST_LINUX = (4, 17)
@@ -77,13 +77,6 @@ def kernel(release: str) -> Finding:
     if (int(found[1]), int(found[2])) >= OLDEST_LINUX:
         return Finding("kernel", True, f"Linux {release}")
     return Finding("kernel", False, f"Linux {release} is too old", "enclu needs Linux 4.17 or newer.")
-
-
-def capable(capability: int) -> bool:
-    """Whether this process has the capability in effect."""
-    text = Path("/proc/self/status").read_text()
-    found = re.search(r"^CapEff:\s*([0-9a-f]+)", text, re.MULTILINE)
-    return found is not None and bool(int(found[1], 16) >> capability & 1)
 
 
 def yama(path: Path) -> Finding:

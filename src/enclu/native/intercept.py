@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from enclu.linux import procfs
 from enclu.linux.ioctl import sgx_ioctl
 from enclu.linux.uapi import SGX_MAGIC
-from enclu.native import ptrace, seccomp, signals, text
+from enclu.native import dumpable, ptrace, seccomp, signals, text
 from enclu.native.address_space import OWN_TEXT, SCRATCH, VDSO_BASE, thread_scratch
 from enclu.native.enclave_memory import MemfdMemory
 from enclu.native.inject import SYNCHRONOUS, finish, inject
@@ -58,7 +58,7 @@ class Interceptor:
             "open openat openat2 stat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat "
             "getxattr lgetxattr listxattr llistxattr ioctl mmap mprotect pkey_mprotect munmap mremap madvise "
             "rt_sigaction rt_sigprocmask rt_sigreturn rt_sigsuspend ppoll epoll_pwait ptrace "
-            "sched_getaffinity sched_setaffinity"
+            "sched_getaffinity sched_setaffinity prctl"
         )
         self._handlers = {NR[name]: getattr(self, "_" + name) for name in names.split()}
 
@@ -548,3 +548,5 @@ class Interceptor:
         thread.resume()
 
     _sched_setaffinity = _sched_getaffinity
+
+    _prctl = staticmethod(dumpable.prctl)

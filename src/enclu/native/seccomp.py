@@ -19,7 +19,7 @@ TRACE_DATA = 0x0567
 """SECCOMP_RET_DATA of our filters: tells their stops from those that a filter of the program's own asks for."""
 RET_ALLOW = 0x7FFF0000
 AUDIT_ARCH_X86_64 = 0xC000003E
-PR_SET_NO_NEW_PRIVS = 38
+PR_GET_DUMPABLE, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 3, 4, 38
 SET_MODE_FILTER = 1
 FLAG_TSYNC = 1
 
@@ -65,6 +65,8 @@ EVERY_PROGRAM = (
     Rule(NR["mmap"], arg=2, mask=PROT_EXEC, equals=PROT_EXEC),
     Rule(NR["mmap"], arg=3, mask=MAP_SHARED | MAP_ANONYMOUS, equals=MAP_SHARED),  # of an enclave passed on, perhaps
     Rule(NR["ptrace"]),
+    Rule(NR["prctl"], arg=0, equals=PR_GET_DUMPABLE),
+    Rule(NR["prctl"], arg=0, equals=PR_SET_DUMPABLE),
 )  # fmt: skip
 SGX_PROGRAM = (
     *(Rule(NR[name]) for name in

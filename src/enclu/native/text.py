@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enclu.native import cpuid, directories, path_calls
+from enclu.native import console, cpuid, directories, path_calls
 from enclu.native.seccomp import PATH_CALLS
 
 if TYPE_CHECKING:
@@ -77,9 +77,10 @@ def _sites_in(fd: int) -> Sites:
                 if kept is not None:
                     found = kept
                 else:
-                    from enclu.native import text_scan
+                    with console.working(f"looking through {os.path.basename(os.readlink(f'/proc/self/fd/{fd}'))}"):
+                        from enclu.native import text_scan
 
-                    found = Sites(*text_scan.scan(data[:], PATH_CALLS))
+                        found = Sites(*text_scan.scan(data[:], PATH_CALLS))
                     _keep(name, found)
     _known[name] = found
     return found

@@ -1,0 +1,41 @@
+"""PR_SET_DUMPABLE: a program may hide its memory, and would hide it from the supervisor, too.
+
+Kernel: kernel/sys.c (prctl), kernel/ptrace.c (__ptrace_may_access).
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from enclu.native.inject import finish
+from enclu.native.seccomp import PR_GET_DUMPABLE, PR_SET_DUMPABLE
+
+if TYPE_CHECKING:
+    from enclu.native.thread import Thread
+
+CAP_SYS_PTRACE = 19
+
+
+@functools.cache
+def capable(capability: int) -> bool:
+    """Whether this process has the capability in effect."""
+    text = Path("/proc/self/status").read_text()
+    found = re.search(r"^CapEff:\s*([0-9a-f]+)", text, re.MULTILINE)
+    return found is not None and bool(int(found[1], 16) >> capability & 1)
+
+
+def prctl(thread: Thread) -> None:
+    """PR_SET_DUMPABLE and PR_GET_DUMPABLE: the program is told that its memory is hidden, and it is not."""
+    option, value, space = thread.regs.rdi & 0xFFFF_FFFF, thread.regs.rsi, thread.space
+    if option == PR_SET_DUMPABLE and value == 0 and not capable(CAP_SYS_PTRACE):
+        space.undumpable = True
+        finish(thread, 0)
+    elif option == PR_GET_DUMPABLE and space.undumpable:
+        finish(thread, 0)
+    else:
+        if option == PR_SET_DUMPABLE and value == 1:
+            space.undumpable = False
+        thread.resume()
