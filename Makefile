@@ -1,17 +1,19 @@
-# make test, make demo, make lint; each sets up what it needs.
+# make test, make demo, make compare, make lint; each sets up what it needs.
 PYTHON ?= python3
 VENV := .venv
-PACKAGES := g++ gcc golang-go libssl-dev linux-source-6.1 python3-venv
+PACKAGES := chromium g++ gcc golang-go libssl-dev linux-source-6.1 python3-venv
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: test demo lint setup clean
+.PHONY: test demo compare lint setup clean
 
-test: setup
-	$(VENV)/bin/lint-imports
+test: lint
 	$(VENV)/bin/pytest -q -n 2 $(TESTS)
 
 demo: setup
 	$(MAKE) -s -C examples demo ENCLU=$(abspath $(VENV)/bin/enclu) BUILD=$(abspath build/examples)
+
+compare: setup
+	$(VENV)/bin/enclu compare
 
 lint: setup
 	$(VENV)/bin/ruff check

@@ -1,6 +1,7 @@
 """Build hook: assembles the vDSO images, src/enclu/linux/vdso/*.S, into shared objects next to their sources.
 
-Runs for wheels and for editable installs.  `python hatch_build.py` does the same by hand.
+Runs for wheels and for editable installs.  `python hatch_build.py` does the same by hand.  Wheels get the scenarios,
+too; an editable install finds them in the checkout.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ class VdsoBuildHook(BuildHookInterface):  # type: ignore[type-arg]
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         root = Path(self.root)
         build_data["artifacts"].extend(str(image.relative_to(root)) for image in assemble(root))
+        if version == "standard":
+            build_data["force_include"][str(root / "scenarios")] = "enclu/scenarios"
         build_data["pure_python"] = False
         build_data["tag"] = "py3-none-linux_x86_64"
 

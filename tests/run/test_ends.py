@@ -64,7 +64,8 @@ def test_nohup_protects_from_hangup(tmp_path: Path) -> None:
 
 def test_the_parent_sees_stops_and_continuations() -> None:
     with marked() as processes:
-        child = subprocess.Popen([*RUN, "/bin/sleep", "300"], env=processes.environment())
+        # A process group of its own, which is not orphaned: in one that is, only SIGSTOP stops.
+        child = subprocess.Popen([*RUN, "/bin/sleep", "300"], env=processes.environment(), process_group=0)
         supervisor = supervisor_of(child.pid)
         assert wait_until(lambda: status(child.pid, "Name") == "sleep" and status(child.pid, "State")[0] == "S")
         for signo in (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):

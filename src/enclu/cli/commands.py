@@ -10,6 +10,7 @@ from click.exceptions import NoArgsIsHelpError
 from enclu import __version__
 from enclu.cli import report
 from enclu.cli.check import check
+from enclu.cli.compare import compare
 from enclu.cli.run import run
 from enclu.native import console
 
@@ -33,7 +34,8 @@ class Commands(click.Group):
 Examples:
   enclu check                   can this machine do it?
   enclu run ./my_sgx_app        run a program as on a machine with SGX
-  enclu run --help              the designs of exception delivery, and more""",
+  enclu run --help              the designs of exception delivery, and more
+  enclu compare                 what becomes of the thread's arguments under each design""",
 )
 @click.version_option(__version__, prog_name="enclu")
 def commands() -> None:
@@ -45,6 +47,7 @@ def commands() -> None:
 
 commands.add_command(run)
 commands.add_command(check)
+commands.add_command(compare)
 
 
 def main() -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from enclu.sgx import encls
 from enclu.sgx.epc import PAGE_SIZE, EPCPage, PageType
-from enclu.sgx.structs import Attribute
+from enclu.sgx.structs import Attribute, ErrorCode
 
 if TYPE_CHECKING:
     from enclu.linux.interfaces import EnclaveMemory
@@ -100,6 +100,16 @@ class Encl:
         if page.epc is None:
             self.kernel.reclaimer.reload(page)
         return page
+
+    def track(self) -> None:
+        """sgx_enclave_etrack(): every thread that may hold an old translation leaves the enclave."""
+        secs, kick = self.secs, self.kernel.processors.kick
+        assert secs is not None
+        if encls.etrack(secs) == ErrorCode.SGX_PREV_TRK_INCMPL:
+            kick(self)
+            encls.etrack(secs)
+        if not secs.tracked:
+            kick(self)
 
     def zap(self, start: int, end: int) -> None:
         """sgx_zap_enclave_ptes(): no mm keeps a translation to these pages."""

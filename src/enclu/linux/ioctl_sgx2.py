@@ -63,17 +63,6 @@ def _leaf(f: dict[str, int], call: Callable[[], int]) -> None:
         raise OSError(errno.EFAULT, ErrorCode(code).name)
 
 
-def _track(encl: Encl) -> None:
-    """sgx_enclave_etrack(): every thread that may hold an old translation leaves the enclave."""
-    secs = encl.secs
-    assert secs is not None
-    if encls.etrack(secs) == ErrorCode.SGX_PREV_TRK_INCMPL:
-        encl.kernel.processors.kick(encl)
-        encls.etrack(secs)
-    if not secs.tracked:
-        encl.kernel.processors.kick(encl)
-
-
 def restrict_permissions(encl: Encl, user: UserMemory, arg: int) -> None:
     """SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS."""
     layout = uapi.ENCLAVE_RESTRICT_PERMISSIONS
@@ -90,7 +79,7 @@ def restrict_permissions(encl: Encl, user: UserMemory, arg: int) -> None:
         if page.type != PageType.REG:
             raise OSError(errno.EINVAL, "not a regular page")
         _leaf(f, lambda: encls.emodpr(epc, permissions))
-        _track(encl)
+        encl.track()
         for mm in encl.mms:
             mm.show(page.address, page.address + PAGE_SIZE)
 
@@ -116,7 +105,7 @@ def modify_types(encl: Encl, user: UserMemory, arg: int) -> None:
             raise OSError(errno.EPERM, "a TCS needs a page that may be read and written")
         encl.zap(page.address, page.address + PAGE_SIZE)
         _leaf(f, lambda: encls.emodt(epc, wanted))
-        _track(encl)
+        encl.track()
         if page.type == PageType.REG and wanted == PageType.TCS:
             page.max_prot &= PROT_READ | PROT_WRITE
         page.type = PageType(wanted)

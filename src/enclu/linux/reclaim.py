@@ -44,22 +44,13 @@ class Reclaimer:
             encls.eblock(epc)
             page.encl.zap(page.address, page.address + PAGE_SIZE)
         for encl in {page.encl for page in batch}:
-            self._track(encl)
+            encl.track()
         for page in batch:
             self._write_back(page)
         for encl in {page.encl for page in batch}:
             secs, own = encl.secs, encl.secs_page
             if secs is not None and own is not None and encl.initialized and not secs.children and own.epc is not None:
                 self._write_back(own)
-
-    def _track(self, encl: Encl) -> None:
-        secs = encl.secs
-        assert secs is not None
-        if encls.etrack(secs) == ErrorCode.SGX_PREV_TRK_INCMPL:
-            self._kernel.processors.kick(encl)
-            encls.etrack(secs)
-        if not secs.tracked:
-            self._kernel.processors.kick(encl)
 
     def _slot(self, encl: Encl) -> tuple[VAPage, int]:
         for va in reversed(encl.va_pages):

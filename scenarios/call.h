@@ -1,0 +1,29 @@
+/* What passes between a runtime and an enclave: ordinary memory, whose address is in RDI at EENTER. */
+#ifndef SCENARIOS_CALL_H
+#define SCENARIOS_CALL_H
+
+#define CALL_ENTER 0	/* offset of `enter`, for assembly */
+
+#define ENTER_ECALL 0
+#define ENTER_ORET 1		/* back from an OCALL */
+#define ENTER_EXCEPTION 2	/* at a CSSA greater than 0: what has interrupted you? */
+#define ENTER_RESET 3		/* at a CSSA greater than 0: give up the frame below */
+
+#ifndef __ASSEMBLER__
+#include <stdint.h>
+
+enum { EXIT_DONE, EXIT_OCALL };
+
+struct sgx_call {
+	uint64_t enter;		/* why the enclave is entered */
+	uint64_t exit;		/* why it left by EEXIT */
+	uint64_t function;
+	uint64_t argument;
+	uint64_t result;	/* of an ECALL; of an exception: 1 if it is repaired; of a reset: frames still in use */
+	uint64_t ocall;
+	uint64_t ocall_argument;
+	uint64_t ocall_result;
+};
+#endif
+
+#endif

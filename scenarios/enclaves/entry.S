@@ -1,0 +1,125 @@
+/* Entry and exit of an enclave, its TCSes, SSA frames and stacks. */
+#include "call.h"
+
+#ifndef STACK_PAGES
+#define STACK_PAGES 4
+#endif
+
+	.set TCSES, 4
+	.set FRAMES, 3
+
+/* struct thread */
+	.set LAST_SP, 0
+	.set EXIT_TO, 8
+	.set EXIT_RSP, 16
+	.set EXIT_RBP, 24
+	.set THREAD_CALL, 32
+	.set THREAD_TCS, 40
+	.set THREAD_CSSA, 48
+	.set THREAD_SIZE, 64
+
+	.macro TCS index
+	.quad 0, 0				/* STATE, FLAGS */
+	.quad enclave_ssa + \index * FRAMES * 4096 /* OSSA */
+	.long 0, FRAMES				/* CSSA, NSSA */
+	.quad enclave_entry			/* OENTRY */
+	.quad 0, 0, 0				/* AEP, OFSBASE, OGSBASE */
+	.long 0xffffffff, 0xffffffff		/* FSLIMIT, GSLIMIT */
+	.fill 4024, 1, 0
+	.endm
+
+	.section .tcs, "aw"
+	.balign 4096
+	TCS 0
+	TCS 1
+	TCS 2
+	TCS 3
+
+	.text
+/*
+ * EENTER: RAX = CSSA, RBX = TCS, RCX = where to EEXIT to, RDI = the struct sgx_call.  Every TCS has a struct thread
+ * and a stack for each CSSA.
+ */
+	.globl enclave_entry
+enclave_entry:
+	lea enclave_base(%rip), %r10
+	mov %rbx, %r11
+	sub %r10, %r11
+	shr $12, %r11
+	lea (%r11, %r11, 2), %r11		/* index * FRAMES */
+	add %rax, %r11
+	lea enclave_stacks(%rip), %r9
+	imul $STACK_PAGES * 4096, %r11, %r8
+	lea STACK_PAGES * 4096(%r9, %r8), %r9	/* top of the stack */
+	shl $6, %r11				/* THREAD_SIZE */
+	lea enclave_threads(%rip), %r10
+	add %r11, %r10				/* the struct thread */
+	mov %rcx, EXIT_TO(%r10)
+	mov %rsp, EXIT_RSP(%r10)
+	mov %rbp, EXIT_RBP(%r10)
+	mov %rdi, THREAD_CALL(%r10)
+	mov %rbx, THREAD_TCS(%r10)
+	mov %rax, THREAD_CSSA(%r10)
+	mov LAST_SP(%r10), %r11
+	cmpq $ENTER_ORET, CALL_ENTER(%rdi)
+	je .Loret
+	test %r11, %r11
+	cmovnz %r11, %r9			/* an ECALL during an OCALL: below it */
+	mov %r9, %rsp
+	pushq $2				/* the host's DF and AC */
+	popfq
+	push %r10
+	push %r10
+	mov %r10, %rdi
+	call trusted_enter
+	pop %r10
+.Lexit: /* R10: the struct thread. */
+	mov EXIT_TO(%r10), %rbx
+	mov EXIT_RSP(%r10), %rsp
+	mov EXIT_RBP(%r10), %rbp
+	.irp register, ecx, edx, esi, edi, r8d, r9d, r10d, r11d, r12d, r13d, r14d, r15d
+	xor %\register, %\register
+	.endr
+	mov $4, %eax
+	.byte 0x0f, 0x01, 0xd7			/* EEXIT */
+
+/* void leave_for_ocall(struct thread *) */
+	.globl leave_for_ocall
+leave_for_ocall:
+	push %rbx
+	push %rbp
+	push %r12
+	push %r13
+	push %r14
+	push %r15
+	pushq LAST_SP(%rdi)
+	mov %rsp, LAST_SP(%rdi)
+	mov %rdi, %r10
+	jmp .Lexit
+.Loret:
+	mov %r11, %rsp
+	pushq $2
+	popfq
+	popq LAST_SP(%r10)
+	pop %r15
+	pop %r14
+	pop %r13
+	pop %r12
+	pop %rbp
+	pop %rbx
+	ret
+
+	.section .ssa, "aw", @progbits
+	.balign 4096
+	.globl enclave_ssa
+enclave_ssa:
+	.fill TCSES * FRAMES * 4096, 1, 0
+
+	.section .stacks, "aw", @progbits
+	.balign 4096
+enclave_stacks:
+	.fill TCSES * FRAMES * STACK_PAGES * 4096, 1, 0
+	.balign 64
+enclave_threads:
+	.fill TCSES * FRAMES * THREAD_SIZE, 1, 0
+	.section .note.GNU-stack, "", @progbits

@@ -1,0 +1,70 @@
+/* Why the enclave was entered, and what is to be done. */
+#include "trusted.h"
+
+extern uint8_t enclave_ssa[];
+void leave_for_ocall(struct thread *thread);
+void trusted_enter(struct thread *thread);
+
+static struct ssa_gpr *frame(const struct thread *thread, uint64_t cssa)
+{
+	uint64_t index = (thread->tcs - (uint64_t)enclave_base) / SGX_PAGE;
+
+	return (struct ssa_gpr *)(enclave_ssa + (index * SGX_SSA_FRAMES + cssa + 1) * SGX_PAGE) - 1;
+}
+
+struct ssa_gpr *ssa_gpr(const struct thread *thread)
+{
+	return frame(thread, thread->cssa);
+}
+
+__attribute__((weak)) bool enclave_exception(struct ssa_gpr *gpr, const struct ssa_exinfo *exinfo)
+{
+	(void)gpr, (void)exinfo;
+	return false;
+}
+
+uint64_t ocall(struct thread *thread, uint64_t number, void *argument)
+{
+	struct sgx_call *call = thread->call;
+
+	call->exit = EXIT_OCALL;
+	call->ocall = number;
+	call->ocall_argument = (uint64_t)argument;
+	leave_for_ocall(thread);
+	return call->ocall_result;
+}
+
+void *allocate_untrusted(struct thread *thread, uint64_t size, bool visible)
+{
+	thread->exit_rsp = (thread->exit_rsp - size) & -16;
+	if (visible)
+		ssa_gpr(thread)->ursp = thread->exit_rsp;
+	return (void *)thread->exit_rsp;
+}
+
+/* EDECCSSA: the frame below is given up, and with it what its stack was used for. */
+static uint64_t give_up_frame(struct thread *thread)
+{
+	uint64_t leaf = 9;
+
+	__asm__ volatile(".byte 0x0f, 0x01, 0xd7" : "+a"(leaf) : : "memory", "cc");
+	thread[-1].last_sp = 0;
+	return thread->cssa - 1;
+}
+
+void trusted_enter(struct thread *thread)
+{
+	struct sgx_call *call = thread->call;
+	struct ssa_gpr *gpr;
+
+	if (call->enter == ENTER_ECALL)
+		call->result = enclave_main(thread, call->function, (void *)call->argument);
+	else if (thread->cssa == 0)
+		call->result = 0;
+	else if (call->enter == ENTER_EXCEPTION) {
+		gpr = frame(thread, thread->cssa - 1);
+		call->result = enclave_exception(gpr, (struct ssa_exinfo *)gpr - 1);
+	} else
+		call->result = give_up_frame(thread);
+	call->exit = EXIT_DONE;
+}

@@ -1,0 +1,229 @@
+"""Builds scenarios, runtimes and enclaves into the user's cache, and again when a source has changed."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import enclu
+from enclu.compare import CompareError, enclave_image
+from enclu.compare.catalog import Catalog, Enclave, Module, Runtime, Scenario
+
+PACKAGES = {"gcc": "gcc", "g++": "g++", "go": "golang-go", "ar": "binutils"}
+"""Debian's, by compiler."""
+INSTANCES = ("a", "b", "c", "d", "probe")
+"""Every runtime is built so many times, as objects of their own; the last records registers."""
+WARNINGS = ("-Wall", "-Wextra", "-Werror")
+HOST = ("-g", "-O1", "-D_GNU_SOURCE", *WARNINGS, "-pthread")
+ENCLAVE = (
+    "-O1", *WARNINGS, "-ffreestanding", "-fPIE", "-mgeneral-regs-only", "-fno-stack-protector", "-fno-jump-tables",
+    "-fvisibility=hidden", "-fcf-protection=none", "-fno-tree-loop-distribute-patterns", "-static", "-nostdlib",
+    "-Wl,--build-id=none,-z,norelro,-z,noexecstack",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Step:
+    """Makes one file; `make` writes it where it is told."""
+
+    output: Path
+    inputs: tuple[Path, ...]
+    recipe: tuple[str, ...]
+    """What else the output depends on."""
+    make: Callable[[Path], None]
+
+
+class Builder:
+    """Builds into one directory; one builder at a time works there."""
+
+    def __init__(self, catalog: Catalog, directory: Path | None = None) -> None:
+        self.catalog = catalog
+        self.directory = directory or default_directory(catalog.root)
+
+    def program(self, scenario: Scenario) -> Path:
+        """Where the scenario's program is, once built."""
+        return self.directory / scenario.name / scenario.name
+
+    @property
+    def cost_program(self) -> Path:
+        return self.directory / "cost" / "cost"
+
+    def build(self, scenarios: list[Scenario], jobs: int, done: Callable[[], None] = lambda: None) -> None:
+        """Build these and all that they need; `done` after each file.  Raises CompareError with a compiler's words."""
+        with self._locked(), ThreadPoolExecutor(jobs) as pool:
+            self._bring_up_to_date(self._support_step())
+            for _ in pool.map(self._bring_up_to_date, self.steps(scenarios)):
+                done()
+
+    def steps(self, scenarios: list[Scenario]) -> Iterator[Step]:
+        """Everything but what programs link to, which is built first."""
+        for runtime in self.catalog.runtimes.values():
+            for instance in INSTANCES:
+                yield self._runtime(runtime, instance)
+        for enclave in self.catalog.enclaves:
+            yield self._enclave(enclave, "enclaves")
+        yield self._cost()
+        for scenario in scenarios:
+            for enclave in scenario.enclaves:
+                yield self._enclave(enclave, scenario.name)
+            for module in scenario.modules:
+                yield self._module(module, scenario)
+            yield self._program(scenario)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with (self.directory / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            enclave_image.signing_key(self.directory / "key.pem")
+            yield
+
+    def _bring_up_to_date(self, step: Step) -> None:
+        stamp = step.output.with_name(step.output.name + ".stamp")
+        digest = hashlib.sha256(repr(step.recipe).encode())
+        for file in step.inputs:
+            digest.update(repr(file.name).encode() + file.read_bytes())
+        wanted = digest.hexdigest()
+        if step.output.exists() and stamp.exists() and stamp.read_text() == wanted:
+            return
+        step.output.parent.mkdir(parents=True, exist_ok=True)
+        scratch = step.output.with_name(step.output.name + ".new")
+        step.make(scratch)
+        scratch.rename(step.output)
+        stamp.write_text(wanted)
+
+    # What is built, and from what.
+
+    @property
+    def _includes(self) -> tuple[str, ...]:
+        return (f"-I{self.catalog.root}", f"-I{enclu.include_dir()}")
+
+    def _headers(self, *folders: str) -> tuple[Path, ...]:
+        root = self.catalog.root
+        found = [p for folder in ("", "enclaves", *folders) for p in sorted((root / folder).glob("*.h"))]
+        return (*found, *sorted(Path(enclu.include_dir()).glob("*.h")))
+
+    def _runtime(self, runtime: Runtime, instance: str) -> Step:
+        common = self.catalog.root / "runtimes" / "common"
+        probe = ("probe.c", "probe.S") if instance == "probe" else ()
+        sources = (*runtime.sources, *(common / f for f in ("core.c", "loader.c", *runtime.common, *probe)))
+        command = (
+            "gcc", *HOST, *self._includes, f"-I{common}", "-shared", "-fPIC", "-fvisibility=hidden", "-fexceptions",
+            f'-DRUNTIME_INSTANCE="{instance}"', *(("-DPROBE",) if probe else ()), *map(str, sources),
+        )  # fmt: skip
+        output = self.directory / "runtimes" / f"{runtime.design}-{instance}.so"
+        return _compilation(output, (*sources, *self._headers("runtimes/common")), command)
+
+    def _enclave(self, enclave: Enclave, folder: str) -> Step:
+        common = self.catalog.root / "enclaves"
+        script = common / "enclave.lds"
+        sources = (common / "entry.S", common / "trusted.c", *enclave.sources)
+        command = (
+            "gcc", *ENCLAVE, *self._includes, f"-I{common}", f"-DSTACK_PAGES={enclave.stack_pages}",
+            f"-Wl,-T,{script}", *map(str, sources),
+        )  # fmt: skip
+        output = self.directory / folder / f"{enclave.name}.elf"
+        headers = tuple(h for s in enclave.sources for h in s.parent.glob("*.h"))
+
+        def make(scratch: Path) -> None:
+            _run(command, ("-o", str(scratch)))
+            key = enclave_image.signing_key(self.directory / "key.pem")
+            signature = enclave_image.sign(scratch.read_bytes(), enclave, key)
+            output.with_name(output.name + ".sig").write_bytes(signature)
+
+        return Step(output, (*sources, script, *headers, *self._headers()), (*command, repr(enclave)), make)
+
+    def _module(self, module: Module, scenario: Scenario) -> Step:
+        command = (
+            "gcc", *HOST, *self._includes, f"-I{scenario.folder}", "-shared", "-fPIC", "-fvisibility=hidden",
+            *map(str, module.sources), str(self._support),
+            *(f"-l{library}" for library in scenario.libraries),
+        )  # fmt: skip
+        return _compilation(self.directory / scenario.name / f"{module.name}.so", self._inputs(scenario), command)
+
+    def _cost(self) -> Step:
+        source = self.catalog.root / "cost" / "cost.c"
+        command = ("gcc", *HOST, *self._includes, str(source), str(self._support))
+        return _compilation(self.cost_program, (source, self._support, *self._headers()), command)
+
+    def _program(self, scenario: Scenario) -> Step:
+        libraries = tuple(f"-l{library}" for library in scenario.libraries)
+        if scenario.language == "go":
+            return self._go_program(scenario, libraries)
+        command: tuple[str, ...] = (
+            scenario.language, *HOST, *self._includes, f"-I{scenario.folder}", *scenario.flags,
+            *map(str, scenario.sources), str(self._support), *libraries,
+        )  # fmt: skip
+        return _compilation(self.program(scenario), self._inputs(scenario), command)
+
+    def _go_program(self, scenario: Scenario, libraries: tuple[str, ...]) -> Step:
+        """cgo compiles the C files of the folder."""
+        environment = {
+            "CGO_ENABLED": "1", "CGO_CFLAGS": " ".join(("-g", "-O1", *self._includes)),
+            "CGO_LDFLAGS": " ".join((str(self._support), *libraries)),
+            "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=mod", "GOCACHE": str(self.directory / "go"),
+        }  # fmt: skip
+        recipe = ("go", "build", *environment.values())
+
+        def make(scratch: Path) -> None:
+            _run(("go", "build"), ("-o", str(scratch)), cwd=scenario.folder, environment=environment)
+
+        return Step(self.program(scenario), self._inputs(scenario), recipe, make)
+
+    @property
+    def _support(self) -> Path:
+        """scenario.c, for every program and module to link to: an archive, as Go names it to the linker twice."""
+        return self.directory / "scenario.a"
+
+    def _support_step(self) -> Step:
+        source = self.catalog.root / "scenario.c"
+        command = (
+            "gcc", *HOST, *self._includes, "-fPIC", "-fvisibility=hidden", f'-DSCENARIOS_BUILD="{self.directory}"',
+            "-c", str(source),
+        )  # fmt: skip
+
+        def make(scratch: Path) -> None:
+            member = self.directory / "scenario.o"
+            _run(command, ("-o", str(member)))
+            scratch.unlink(missing_ok=True)
+            _run(("ar", "rcs", str(scratch)), (str(member),))
+
+        return Step(self._support, (source, *self._headers()), command, make)
+
+    def _inputs(self, scenario: Scenario) -> tuple[Path, ...]:
+        own = tuple(p for p in sorted(scenario.folder.rglob("*")) if p.is_file())
+        return (*own, self._support, *self._headers())
+
+
+def default_directory(root: Path) -> Path:
+    """A place of its own for each folder of scenarios."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "enclu" / "scenarios" / hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]
+
+
+def _compilation(output: Path, inputs: tuple[Path, ...], command: tuple[str, ...]) -> Step:
+    return Step(output, inputs, command, lambda scratch: _run(command, ("-o", str(scratch))))
+
+
+def _run(
+    command: tuple[str, ...], more: tuple[str, ...], cwd: Path | None = None, environment: dict[str, str] | None = None
+) -> None:
+    """Run a compiler.  Raises CompareError."""
+    tool = shutil.which(command[0])
+    if tool is None:
+        package = PACKAGES[command[0]]
+        raise CompareError(f"{command[0]} is missing, which builds the scenarios: apt-get install {package}")
+    done = subprocess.run(
+        [tool, *command[1:], *more], capture_output=True, text=True, cwd=cwd,
+        env={**os.environ, **(environment or {})},
+    )  # fmt: skip
+    if done.returncode:
+        raise CompareError(f"{' '.join(command)}\n{done.stderr.strip()}")

@@ -1,0 +1,201 @@
+"""Building: what is built again and when, languages, enclaves, and words for what is wrong."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import enclu
+from enclu.compare import CompareError, catalog
+from enclu.compare.build import Builder
+from enclu.compare.catalog import Catalog, Scenario
+from enclu.compare.runner import Outcome, Task, run_once
+
+TOML = 'title = "Mine"\nabout = "Mine."\nthread = [{ message = 1, says = "so" }]\n'
+MAIN = '#include "scenario.h"\nint main(void) { ok(true, "so"); finish(); }\n'
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A scenarios folder without scenarios, and with one runtime: to be copied, not to be changed."""
+    root = tmp_path_factory.mktemp("copied") / "scenarios"
+    shutil.copytree(catalog.find_root(), root)
+    for path in root.glob("*/scenario.toml"):
+        shutil.rmtree(path.parent)
+    return root
+
+
+@pytest.fixture
+def root(copied: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(copied, tmp_path / "scenarios"))
+
+
+def scenario(root: Path, toml: str = TOML, **files: str) -> Scenario:
+    """Writes the scenario `mine`; `main_c` is its main.c."""
+    (root / "mine").mkdir()
+    (root / "mine" / "scenario.toml").write_text(toml)
+    for name, text in files.items():
+        (root / "mine" / ".".join(name.rsplit("_", 1))).write_text(text)
+    return catalog.read(root).scenarios["mine"]
+
+
+def only_vdso(root: Path) -> Catalog:
+    """Few files to build."""
+    known = catalog.read(root)
+    return Catalog(root, known.scenarios, {"vdso": known.runtimes["vdso"]}, known.enclaves)
+
+
+def build(root: Path, mine: Scenario) -> Builder:
+    builder = Builder(only_vdso(root), root.parent / "build")
+    builder.build([mine], 2)
+    return builder
+
+
+def outcome(root: Path, mine: Scenario) -> tuple[Outcome, str]:
+    """Of the scenario under `vdso`."""
+    ended = run_once(Task(mine, "vdso", build(root, mine).program(mine)))
+    return ended.outcome, ended.reason
+
+
+def times(directory: Path) -> dict[str, int]:
+    """When each file was built."""
+    return {str(p.parent.relative_to(directory) / p.stem): p.stat().st_mtime_ns for p in directory.rglob("*.stamp")}
+
+
+@pytest.mark.timeout(300)
+def test_only_what_a_change_concerns_is_built_again(root: Path) -> None:
+    mine = scenario(root, main_c=MAIN)
+    directory = build(root, mine).directory
+    before = times(directory)
+    build(root, mine)
+    assert times(directory) == before
+    with (root / "mine" / "main.c").open("a") as source:
+        source.write("/* changed */\n")
+    build(root, mine)
+    changed = {name for name, time in times(directory).items() if time != before[name]}
+    assert changed == {"mine/mine"}
+
+
+@pytest.mark.timeout(300)
+def test_a_changed_header_concerns_all_who_may_include_it(root: Path) -> None:
+    mine = scenario(root, main_c=MAIN)
+    directory = build(root, mine).directory
+    before = times(directory)
+    with (root / "call.h").open("a") as header:
+        header.write("/* changed */\n")
+    build(root, mine)
+    after = times(directory)
+    assert all(after[name] != before[name] for name in ("runtimes/vdso-a.so", "enclaves/basic.elf", "mine/mine"))
+
+
+@pytest.mark.timeout(300)
+def test_a_scenario_in_cpp(root: Path) -> None:
+    body = (
+        '#include "scenario.h"\n#include <string>\nint main() { std::string s("so"); ok(s == "so", "so"); finish(); }\n'
+    )
+    assert outcome(root, scenario(root, main_cc=body)) == (Outcome.WORKS, "1 observations")
+
+
+@pytest.mark.timeout(300)
+def test_a_scenario_in_go(root: Path) -> None:
+    body = (
+        'package main\n\n/*\n#include "scenario.h"\nstatic void observe(int so) { ok(so, "so"); }\n*/\n'
+        'import "C"\n\nfunc main() {\n\tC.observe(1)\n\tC.finish()\n}\n'
+    )
+    mine = scenario(root, main_go=body, go_mod="module mine\n\ngo 1.19\n")
+    assert outcome(root, mine) == (Outcome.WORKS, "1 observations")
+
+
+@pytest.mark.timeout(300)
+def test_an_enclave_of_its_own_with_heap_spare_addresses_and_avx(root: Path) -> None:
+    toml = f'{TOML}[enclaves.own]\nsources = ["own.c"]\nheap_pages = 3\nspare_pages = 2\nxfrm = 7\nstack_pages = 1\n'
+    own = (
+        '#include "enclaves/trusted.h"\n'
+        "uint64_t enclave_main(struct thread *thread, uint64_t function, void *argument)\n"
+        "{ (void)thread; return *(uint64_t *)argument += function; }\n"
+    )
+    main = """
+#include "scenario.h"
+int main(void)
+{
+	struct sgx_runtime *runtime = open_runtime("a");
+	struct sgx_enclave enclave;
+	uint64_t result = 0, *heap;
+
+	must_start(runtime);
+	must_load(runtime, &enclave, "mine/own.elf");
+	heap = (uint64_t *)(enclave.base + enclave.heap);
+	ok_eq(enclave.spare - enclave.heap, 3 * SGX_PAGE, "heap");
+	ok_eq(enclave.spare_pages, 2, "spare pages");
+	ok_eq(runtime->call(&enclave, sgx_tcs(&enclave, 0), 5, heap, NULL, &result, NULL), 0, "an ECALL");
+	ok_eq(result, 5, "its result");
+	finish();
+}
+"""
+    assert outcome(root, scenario(root, toml, main_c=main, own_c=own)) == (Outcome.WORKS, "4 observations")
+
+
+@pytest.mark.timeout(300)
+def test_a_module_is_loaded_by_its_program(root: Path) -> None:
+    toml = f'{TOML}[modules.part]\nsources = ["part.c"]\n'
+    part = '__attribute__((visibility("default"))) int answer(void) { return 42; }\n'
+    main = """
+#include "scenario.h"
+#include <dlfcn.h>
+int main(void)
+{
+	void *part = dlopen(built("mine/part.so"), RTLD_NOW);
+	int (*answer)(void) = part ? (int (*)(void))dlsym(part, "answer") : NULL;
+
+	ok_eq(answer(), 42, "its answer");
+	finish();
+}
+"""
+    assert outcome(root, scenario(root, toml, main_c=main, part_c=part)) == (Outcome.WORKS, "1 observations")
+
+
+def test_a_compiler_has_the_last_word(root: Path) -> None:
+    with pytest.raises(CompareError, match=r"error: .nonsense. undeclared"):
+        build(root, scenario(root, main_c="int main(void) { return nonsense; }\n"))
+
+
+@pytest.mark.parametrize(
+    ("toml", "words"),
+    [
+        (TOML + "nonsense = 1\n", "unknown key 'nonsense'; known: title"),
+        (TOML + 'timeout = "long"\n', "'timeout' must be a int"),
+        ('about = "Mine."\n', "'title' is missing"),
+        ('title = "Mine"\nabout = "Mine."\nthread = ["so"]\n', "'thread' is a list of"),
+        (TOML + 'also = ["nonsense"]\n', "unknown design 'nonsense'; known: signal"),
+        (TOML + 'sources = ["missing.c"]\n', "there is no missing.c"),
+        (TOML + '[enclaves.own]\nsources = ["main.c"]\nheap = 3\n', "an enclave:"),
+        ("title = \n", "scenario.toml: "),
+    ],
+)
+def test_what_is_wrong_with_a_scenario_is_told(toml: str, words: str, root: Path) -> None:
+    with pytest.raises(CompareError, match=r"scenario\.toml") as error:
+        scenario(root, toml, main_c=MAIN)
+    assert words in str(error.value)
+
+
+def test_a_scenario_without_a_program_is_an_error(root: Path) -> None:
+    with pytest.raises(CompareError, match="no source of a program"):
+        scenario(root)
+
+
+def test_a_design_without_a_runtime_is_an_error(root: Path) -> None:
+    shutil.rmtree(root / "runtimes" / "vdso")
+    with pytest.raises(CompareError, match=r"runtimes/vdso/runtime\.toml is missing"):
+        catalog.read(root)
+
+
+def test_an_installed_package_has_its_own_scenarios(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = root.parent / "lib" / "python3" / "site-packages" / "enclu"
+    package.mkdir(parents=True)
+    monkeypatch.setattr(enclu, "__file__", str(package / "__init__.py"))
+    with pytest.raises(CompareError, match="the scenarios are missing"):
+        catalog.find_root()
+    root.rename(package / "scenarios")
+    assert catalog.find_root() == package / "scenarios"

@@ -1,0 +1,156 @@
+"""The page, in a real browser of a phone's width."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import struct
+import subprocess
+import zlib
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from compare.conftest import Compare
+
+WIDTH, HEIGHT = 360, 800
+CHROMIUM = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
+    f"--window-size={WIDTH},{HEIGHT}",
+)  # fmt: skip
+MEASURE = """<script>
+addEventListener("load", () => {
+  const cells = [...document.querySelectorAll(".matrix td a")].map((a) => a.getBoundingClientRect());
+  parent.postMessage({
+    viewport: innerWidth,
+    page: document.documentElement.scrollWidth,
+    scrolled: [...document.querySelectorAll(".scroll")].map((e) => e.scrollWidth - e.clientWidth),
+    text: parseFloat(getComputedStyle(document.body).fontSize),
+    cells: cells.length,
+    smallest: Math.min(...cells.map((c) => Math.min(c.width, c.height))),
+    right: Math.max(...cells.map((c) => c.right)),
+    open: [...document.querySelectorAll("details[open]")].map((d) => d.id),
+    mark: getComputedStyle(document.querySelector(".mark")).display,
+  }, "*");
+});
+</script>"""
+# A window is never as narrow as a phone's, a frame in it is.
+FRAME = """<!DOCTYPE html><script>
+addEventListener("message", (m) => document.documentElement.dataset.measured = JSON.stringify(m.data));
+</script><iframe src="{url}" width="{width}" height="{height}" style="border: 0"></iframe>"""
+
+
+@pytest.fixture(scope="module")
+def page(compare: Compare, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two scenarios under every design."""
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    done = compare("--scenario", "two-runtimes", "--scenario", "registers", "--html", str(path))
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def browse(url: str, *options: str, profile: Path) -> str:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.fail("chromium is missing (apt-get install chromium)", pytrace=False)
+    command = [chromium, *CHROMIUM, f"--user-data-dir={profile}", *options, url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def measured(page: Path, scratch: Path, fragment: str = "") -> dict:
+    """What the browser makes of a copy of the page that measures itself."""
+    copy, frame = scratch / "copy.html", scratch / "frame.html"
+    copy.write_text(page.read_text().replace("</body>", f"{MEASURE}</body>"))
+    frame.write_text(FRAME.format(url=copy.as_uri() + fragment, width=WIDTH, height=HEIGHT))
+    dom = browse(frame.as_uri(), "--dump-dom", "--virtual-time-budget=5000", profile=scratch / "profile")
+    found = re.search(r'data-measured="([^"]*)"', dom)
+    assert found, dom[:2000]
+    return json.loads(found[1].replace("&quot;", '"'))
+
+
+@pytest.mark.timeout(300)
+def test_the_page_fits_a_phone(page: Path, tmp_path: Path) -> None:
+    layout = measured(page, tmp_path)
+    assert layout["viewport"] == layout["page"] == WIDTH
+    assert layout["right"] <= WIDTH and not any(layout["scrolled"])  # nothing is cut off or must be scrolled to
+    assert layout["text"] >= 16 and layout["smallest"] >= 28
+    assert layout["cells"] == 2 * 7 and layout["mark"] != "none"
+    assert layout["open"] == []
+
+
+@pytest.mark.timeout(300)
+def test_a_cell_leads_to_what_was_observed(page: Path, tmp_path: Path) -> None:
+    links = re.findall(r'<td><a class="killed" href="(#[^"]+)"', page.read_text())
+    assert links == ["#two-runtimes--mm-handler"]
+    assert measured(page, tmp_path, links[0])["open"] == ["two-runtimes--mm-handler"]
+
+
+@pytest.mark.timeout(300)
+def test_the_page_can_be_photographed(page: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "page.png"
+    browse(page.as_uri(), f"--screenshot={picture}", profile=tmp_path / "profile")
+    data = picture.read_bytes()
+    assert struct.unpack(">II", data[16:24]) == (WIDTH, HEIGHT)
+    assert len(set(pixels(data))) > 32  # not one colour
+
+
+def pixels(png: bytes) -> bytes:
+    """The filtered image data."""
+    at, parts = 8, []
+    while at < len(png):
+        (length,) = struct.unpack_from(">I", png, at)
+        if png[at + 4 : at + 8] == b"IDAT":
+            parts.append(png[at + 8 : at + 8 + length])
+        at += length + 12
+    return zlib.decompress(b"".join(parts))
+
+
+class Elements(HTMLParser):
+    """Identifiers, links and anything that a browser would fetch; and whether elements nest."""
+
+    VOID = ("meta", "link", "img", "br", "input")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.fetched: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+        for name, value in attributes:
+            if name == "id":
+                self.ids.append(value or "")
+            elif name == "href" and tag == "a":
+                self.links.append(value or "")
+            elif name in ("src", "href", "srcset", "data", "poster", "action"):
+                self.fetched.append(f"{tag} {name}={value}")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_needs_nothing_else(page: Path) -> None:
+    text = page.read_text()
+    elements = Elements()
+    elements.feed(text)
+    assert elements.open == [] and elements.fetched == []
+    assert not re.search(r"url\(|@import|https?://", text)
+    assert len(elements.ids) == len(set(elements.ids))
+    assert {link.removeprefix("#") for link in elements.links} <= set(elements.ids)
+
+
+def test_what_programs_print_cannot_become_markup(page: Path) -> None:
+    text = page.read_text()
+    assert "a C caller&#x27;s general registers" in text and "a C caller's general registers" not in text
+
+
+def test_cells_with_settings_are_in_their_scenario(page: Path) -> None:
+    assert 'id="two-runtimes--mm-handler-write-once"' in page.read_text()
