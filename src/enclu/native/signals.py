@@ -8,6 +8,7 @@ handler's sa_mask blocks of them is in force from its start (`_enter`) to its rt
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import struct
 from dataclasses import replace
@@ -134,6 +135,30 @@ def sigreturn(thread: Thread) -> None:
             thread.space.poke(at, (mask & ~SYNCHRONOUS).to_bytes(8, "little"))
         _hide(thread, mask)
     thread.resume()
+
+
+SENT_TO_PROCESS = (0, -1, 0x80)
+"""SI_USER, SI_QUEUE and SI_KERNEL, of the terminal; not SI_TKILL, which means one thread."""
+
+
+def note_sent(thread: Thread, status: int) -> None:
+    """The thread stops for a signal.  Without a tracer it would handle one that was sent to its process at once."""
+    signo = status >> 8 & 0xFF
+    if status >> 16 or signo & ptrace.SYSCALL_STOP or signo in SYNCHRONOUS_SIGNALS or len(thread.process.threads) < 2:
+        return
+    info = ptrace.SigInfo()
+    with contextlib.suppress(ProcessLookupError):  # killed since
+        info.get(thread.tid)
+        if info.code in SENT_TO_PROCESS:
+            thread.undelivered = signo
+
+
+def pass_to_process(thread: Thread) -> None:
+    """The thread is ended by the exec of another: what was sent to the process must not be lost with it."""
+    signo, thread.undelivered = thread.undelivered, 0
+    if signo:
+        with contextlib.suppress(ProcessLookupError):  # the process is gone as well
+            os.kill(thread.process.tgid, signo)
 
 
 def send(thread: Thread, signo: int) -> None:

@@ -209,6 +209,7 @@ class Supervisor:
             self.births.first_stop(tid, status)
         else:
             self.deferred[tid] = status
+            signals.note_sent(thread, status)
 
     def _transition(self, tid: int) -> bool:
         """The hot path: EENTER, ERESUME or EEXIT at a known ENCLU.  False, with nothing changed, for all else.
@@ -287,6 +288,7 @@ class Supervisor:
         thread.exiting = True
         if thread.mode.enclave:
             shut_down(thread)
+        signals.pass_to_process(thread)
         if ended:
             self._ends.append(thread.tid)
 
@@ -324,6 +326,7 @@ class Supervisor:
             if signo == signal.SIGTRAP | ptrace.SYSCALL_STOP:
                 self._syscall_stop(thread)
             else:
+                signals.note_sent(thread, status)
                 self._signal_stop(thread, signo)
         elif event == ptrace.Event.SECCOMP:
             thread.fetch()

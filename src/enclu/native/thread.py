@@ -63,6 +63,8 @@ class Thread:
         """Synchronous signals that the program believes to have blocked; the kernel must never block them."""
         self.held: list[int] = []
         """Signals sent while the program had them blocked in `hidden_mask`."""
+        self.undelivered = 0
+        """A signal that its process was sent, and that it stopped for."""
         self.pending: list[int] = []
         """Wait statuses that arrived while the supervisor was waiting for something else."""
         self.slot_index = -1
@@ -109,6 +111,7 @@ class Thread:
             request = ptrace.CONT
         self.stopped = False
         ptrace.ptrace(request, self.tid, 0, signo)
+        self.undelivered = 0
 
     def listen(self) -> None:
         """Stay stopped with the whole process, as SIGSTOP and its like want it, until SIGCONT or an interruption."""
