@@ -128,6 +128,12 @@ def test_busy_threads_are_pinned_unless_told_otherwise(options: tuple[str, ...],
     passes("affinity", *options, options=options)
 
 
+@pytest.mark.parametrize("design", ANY)
+@pytest.mark.parametrize("seed", ["1", "2000"])
+def test_random_calls_harm_nobody_else(seed: str, design: str, passes: Callable) -> None:
+    assert passes("random_calls", seed, options=("--delivery", design)).stderr == ""
+
+
 @pytest.mark.parametrize("policy", ["overwrite", "write-once", "unregister-first"])
 def test_mm_handler_policies(policy: str, passes: Callable) -> None:
     passes("mm_handler_policies", policy, options=("--delivery", f"mm-handler:{policy}"))
