@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
+import os
 import shlex
 import signal
 import subprocess
@@ -76,6 +78,15 @@ class Cell:
         return self.ended[0].reason
 
 
+def _end(process: subprocess.Popen[str]) -> None:
+    """Kill a program and all its descendants: they end with the supervisor that traces them."""
+    with contextlib.suppress(OSError):  # it may end by itself meanwhile
+        fields = dict(line.split(":", 1) for line in Path(f"/proc/{process.pid}/status").read_text().splitlines())
+        if tracer := int(fields["TracerPid"]):
+            os.kill(tracer, signal.SIGKILL)
+    process.kill()
+
+
 def enclu(arguments: tuple[str, ...], timeout: float) -> tuple[int | None, str, str]:
     """Run the enclu command in an empty directory; its exit status (None: took too long), stdout and stderr.
 
@@ -89,7 +100,7 @@ def enclu(arguments: tuple[str, ...], timeout: float) -> tuple[int | None, str, 
         try:
             stdout, stderr = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            process.kill()  # the program and its children end with their supervisor
+            _end(process)
             stdout, stderr = process.communicate()
             return None, stdout, stderr
     if process.returncode in ENCLU_FAILED or "Traceback (most recent call last)" in stderr:

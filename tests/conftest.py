@@ -1,0 +1,10 @@
+"""For every test: signals as a program at a terminal finds them, however the tests themselves were started."""
+
+from __future__ import annotations
+
+import signal
+
+# A shell's background job ignores these, nohup(1) the last one; programs inherit that.
+for signo in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(signo) is signal.SIG_IGN:
+        signal.signal(signo, signal.default_int_handler if signo == signal.SIGINT else signal.SIG_DFL)
