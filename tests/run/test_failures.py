@@ -60,8 +60,8 @@ def test_under_another_tracer_the_way_out_is_named() -> None:
 
 SABOTAGE = {
     "a system call": (
-        "import enclu.native.intercept as m",
-        "m.Interceptor._mmap = lambda *a: {}['nothing here']",
+        "import enclu.native.memory_calls as m",
+        "m.MemoryCalls.mmap = lambda *a: {}['nothing here']",
         "KeyError: 'nothing here'",
     ),
     "the first moment": (

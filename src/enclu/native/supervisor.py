@@ -473,9 +473,9 @@ class Supervisor:
 
     def _release_unreferenced(self) -> None:
         for encl in self.kernel.enclaves():
-            if not encl.mms and not self.interceptor.referenced(encl):
+            if not encl.mms and not self.interceptor.files.referenced(encl):
                 self.halter.kick(encl)
-                self.interceptor.forget(encl)
+                self.interceptor.files.forget(encl)
                 self.kernel.release(encl)
 
     def emulate_cpuid(self, thread: Thread) -> bool:

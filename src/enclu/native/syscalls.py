@@ -13,3 +13,8 @@ NR = {
     "memfd_create": 319, "pkey_mprotect": 329, "statx": 332, "clone3": 435, "openat2": 437, "faccessat2": 439,
 }  # fmt: skip
 NAME = {number: name for name, number in NR.items()}
+
+
+def signed(value: int) -> int:
+    """An argument that the kernel takes as an int: a descriptor, say."""
+    return value - (1 << 32) if value & 0x8000_0000 else value & 0x7FFF_FFFF

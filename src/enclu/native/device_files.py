@@ -1,0 +1,261 @@
+"""The files of the machine that a program opens or asks about: devices, and what /proc says of processor and vDSO."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+import struct
+from typing import TYPE_CHECKING
+
+from enclu.linux import procfs
+from enclu.native import seccomp, signals
+from enclu.native.address_space import OWN_TEXT, SCRATCH, VDSO_BASE
+from enclu.native.enclave_memory import MemfdMemory
+from enclu.native.inject import finish, inject
+from enclu.native.syscalls import NR, signed
+
+if TYPE_CHECKING:
+    from enclu.linux.encl import Encl
+    from enclu.native.supervisor import Supervisor
+    from enclu.native.thread import Thread
+
+
+ENCLAVE = frozenset(("/dev/sgx_enclave", "/dev/sgx/enclave"))
+PROVISION = frozenset(("/dev/sgx_provision", "/dev/sgx/provision"))
+CPUINFO = "/proc/cpuinfo"
+AUXV = re.compile(r"/proc/(self|thread-self|\d+)(/task/\d+)?/auxv")
+AT_FDCWD = -100
+MFD_CLOEXEC, MFD_ALLOW_SEALING = 1, 2
+MISC_MAJOR = 10
+MINOR_ENCLAVE, MINOR_PROVISION = 125, 126
+File = tuple[int, int]
+"""st_dev and st_ino: what a descriptor stays, however it is duplicated or passed on."""
+
+
+class DeviceFiles:
+    """Answers the calls that name a path, and knows the descriptors of devices again."""
+
+    CALLS = (
+        "open openat openat2 stat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat "
+        "getxattr lgetxattr listxattr llistxattr"
+    )
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._sup = supervisor
+        self.enclaves: dict[File, Encl] = {}
+        self.provisions: set[File] = set()
+        self._watch_filter = seccomp.program(seccomp.SGX_PROGRAM, OWN_TEXT)
+
+    # Descriptors.
+
+    def of(self, thread: Thread, fd: int) -> File | None:
+        try:
+            status = os.stat(f"/proc/{thread.tid}/fd/{fd}")
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
+    def file_of(self, encl: Encl) -> File | None:
+        return next((f for f, e in self.enclaves.items() if e is encl), None)
+
+    def referenced(self, encl: Encl) -> bool:
+        memory = encl.memory
+        assert isinstance(memory, MemfdMemory)
+        return memory.referenced
+
+    def forget(self, encl: Encl) -> None:
+        file = self.file_of(encl)
+        if file is not None:
+            del self.enclaves[file]
+
+    def watch(self, thread: Thread) -> None:
+        """The process uses SGX: from now on its maps and signal masks matter."""
+        process = thread.process
+        if process.watches_maps:
+            return
+        process.watches_maps = True
+        program = self._watch_filter
+        fprog = struct.pack("<HxxxxxxQ", len(program) // 8, SCRATCH + 16)
+        thread.space.poke(SCRATCH, fprog + program)
+        result = inject(thread, NR["seccomp"], seccomp.SET_MODE_FILTER, seccomp.FLAG_TSYNC, SCRATCH)
+        if result:
+            raise OSError(abs(result), f"cannot watch the memory maps of process {process.tgid}: seccomp {result}")
+        signals.watch_handlers(thread)
+        for other in list(process.threads.values()):
+            if other is thread:
+                signals.watch(thread)
+            elif other.started:
+                self._sup.halter.with_halted(other, signals.watch)
+
+    # Paths.
+
+    def _path(self, thread: Thread, dirfd: int, pointer: int) -> str | None:
+        """The absolute path a call names if it is one of ours."""
+        try:
+            name = os.fsdecode(thread.space.string(pointer))
+        except OSError:
+            return None
+        if "sgx" not in name and not name.endswith(("cpuinfo", "auxv", "enclave", "provision")):
+            return None
+        if not name.startswith("/"):
+            at = "cwd" if dirfd == AT_FDCWD else f"fd/{dirfd}"
+            try:
+                name = os.path.join(os.readlink(f"/proc/{thread.tid}/{at}"), name)
+            except OSError:
+                return None
+        name = os.path.normpath(name)
+        return name if name in ENCLAVE or name in PROVISION or name == CPUINFO or AUXV.fullmatch(name) else None
+
+    def _proc_file(self, thread: Thread, path: str) -> bytes | None:
+        """What the program shall read in a file under /proc; None where the real one is right."""
+        if path == CPUINFO:
+            with open(CPUINFO) as real:
+                return procfs.cpuinfo(real.read()).encode()
+        match = AUXV.fullmatch(path)
+        if match is None:
+            return None
+        pid = int(match[1]) if match[1].isdigit() else thread.tid
+        if pid not in self._sup.threads:
+            return None
+        with open(f"/proc/{pid}/auxv", "rb") as vector:
+            return procfs.auxv(vector.read(), VDSO_BASE)
+
+    def open(self, thread: Thread) -> None:
+        self._open_path(thread, AT_FDCWD, thread.regs.rdi, thread.regs.rsi)
+
+    def openat(self, thread: Thread) -> None:
+        self._open_path(thread, signed(thread.regs.rdi), thread.regs.rsi, thread.regs.rdx)
+
+    def openat2(self, thread: Thread) -> None:
+        flags = int.from_bytes(thread.space.peek(thread.regs.rdx, 8), "little")
+        self._open_path(thread, signed(thread.regs.rdi), thread.regs.rsi, flags)
+
+    def _open_path(self, thread: Thread, dirfd: int, pointer: int, flags: int) -> None:
+        path = self._path(thread, dirfd, pointer)
+        content = self._proc_file(thread, path) if path and path.startswith("/proc/") else None
+        if path is None or (content is None and path.startswith("/proc/")):
+            thread.resume()
+            return
+        if flags & os.O_DIRECTORY:
+            finish(thread, -errno.ENOTDIR)
+            return
+        if flags & os.O_EXCL and flags & os.O_CREAT:
+            finish(thread, -errno.EEXIST)
+            return
+        self._sup.release_unreferenced()  # closing an enclave is no event that we see
+        thread.space.poke(SCRATCH, path.encode() + b"\0")
+        cloexec = MFD_CLOEXEC if flags & os.O_CLOEXEC else 0
+        fd = inject(thread, NR["memfd_create"], SCRATCH, MFD_ALLOW_SEALING | cloexec)
+        if fd < 0:
+            finish(thread, fd)
+            return
+        counted = path in ENCLAVE and self._reopen(thread, fd, flags & os.O_CLOEXEC)
+        try:
+            ours = os.open(f"/proc/{thread.tid}/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            self._sup.message(f"cannot open what stands for {path}: {error.strerror}")
+            inject(thread, NR["close"], fd)
+            finish(thread, -errno.ENFILE)
+            return
+        status = os.fstat(ours)
+        file = (status.st_dev, status.st_ino)
+        if content is not None:
+            os.pwrite(ours, content, 0)
+            os.close(ours)
+        elif path in PROVISION:
+            self.provisions.add(file)
+            os.close(ours)
+        else:
+            self.enclaves[file] = self._sup.kernel.open_enclave(MemfdMemory(ours, counted))
+            self.watch(thread)
+        finish(thread, fd)
+
+    def _reopen(self, thread: Thread, fd: int, cloexec: int) -> bool:
+        """Open the memfd `fd` as a file, under the same number: the kernel counts only files that were opened."""
+        thread.space.poke(SCRATCH, f"/proc/self/fd/{fd}".encode() + b"\0")
+        again = inject(thread, NR["openat"], AT_FDCWD, SCRATCH, os.O_RDWR)
+        if again < 0:  # no /proc here
+            return False
+        inject(thread, NR["dup3"], again, fd, cloexec)
+        inject(thread, NR["close"], again)
+        return True
+
+    def _stat_answer(self, path: str) -> tuple[int, int] | None:
+        """(mode, minor) of one of our device nodes."""
+        if path in ENCLAVE:
+            return stat.S_IFCHR | 0o666, MINOR_ENCLAVE
+        if path in PROVISION:
+            return stat.S_IFCHR | 0o666, MINOR_PROVISION
+        return None
+
+    def _stat_path(self, thread: Thread, dirfd: int, pointer: int, buffer: int, extended: bool = False) -> None:
+        path = self._path(thread, dirfd, pointer)
+        answer = self._stat_answer(path) if path else None
+        if answer is None:
+            thread.resume()
+            return
+        mode, minor = answer
+        if extended:
+            data = struct.pack(
+                "<IIQIIIHxxQQQQ64xIIII112x",
+                0x7FF, 4096, 0, 1, 0, 0, mode, 0x5000 + minor, 0, 0, 0, MISC_MAJOR, minor, 0, 5,
+            )  # fmt: skip
+        else:
+            data = struct.pack(
+                "<QQQIII4xQQQQ72x", 5, 0x5000 + minor, 1, mode, 0, 0, os.makedev(MISC_MAJOR, minor), 0, 4096, 0
+            )
+        try:
+            thread.space.write(buffer, data)
+            finish(thread, 0)
+        except OSError:
+            finish(thread, -errno.EFAULT)
+
+    def stat(self, thread: Thread) -> None:
+        self._stat_path(thread, AT_FDCWD, thread.regs.rdi, thread.regs.rsi)
+
+    lstat = stat
+
+    def newfstatat(self, thread: Thread) -> None:
+        regs = thread.regs
+        self._stat_path(thread, signed(regs.rdi), regs.rsi, regs.rdx)
+
+    def statx(self, thread: Thread) -> None:
+        regs = thread.regs
+        self._stat_path(thread, signed(regs.rdi), regs.rsi, regs.r8, extended=True)
+
+    def _access_path(self, thread: Thread, dirfd: int, pointer: int, mode: int) -> None:
+        self._answer_path(thread, dirfd, pointer, -errno.EACCES if mode & os.X_OK else 0)
+
+    def access(self, thread: Thread) -> None:
+        self._access_path(thread, AT_FDCWD, thread.regs.rdi, thread.regs.rsi)
+
+    def faccessat(self, thread: Thread) -> None:
+        regs = thread.regs
+        self._access_path(thread, signed(regs.rdi), regs.rsi, regs.rdx)
+
+    faccessat2 = faccessat
+
+    def _answer_path(self, thread: Thread, dirfd: int, pointer: int, result: int) -> None:
+        path = self._path(thread, dirfd, pointer)
+        if path is None or self._stat_answer(path) is None:
+            thread.resume()
+        else:
+            finish(thread, result)
+
+    def readlink(self, thread: Thread) -> None:
+        self._answer_path(thread, AT_FDCWD, thread.regs.rdi, -errno.EINVAL)
+
+    def readlinkat(self, thread: Thread) -> None:
+        self._answer_path(thread, signed(thread.regs.rdi), thread.regs.rsi, -errno.EINVAL)
+
+    def getxattr(self, thread: Thread) -> None:
+        self._answer_path(thread, AT_FDCWD, thread.regs.rdi, -errno.ENODATA)
+
+    lgetxattr = getxattr
+
+    def listxattr(self, thread: Thread) -> None:
+        self._answer_path(thread, AT_FDCWD, thread.regs.rdi, 0)
+
+    llistxattr = listxattr
