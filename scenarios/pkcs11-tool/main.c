@@ -75,6 +75,8 @@ static void use(struct module *module)
 	ran = TOOL(module->name, "--sign", "--mechanism", "ECDSA-SHA256", "--id", "01");
 	ok(verifies(module->key, ran.output, ran.size, text, sizeof(text)), "%s: libcrypto verifies the signature", module->name);
 	memcpy(module->signature, ran.output, sizeof(module->signature));
+	/* Of the two processes that fork makes, each must initialize the module. */
+	TOOL(module->name, "--test-fork");
 }
 
 int main(void)

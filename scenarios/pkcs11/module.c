@@ -4,11 +4,12 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { SESSIONS = 16, SLOT = 0 };
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static bool initialized;
+static pid_t initialized_in;	/* 0: not initialized; a forked child must do it again */
 static struct session sessions[SESSIONS];
 
 static const struct {
@@ -27,6 +28,11 @@ bool module_lock(void)
 	return !pthread_mutex_lock(&mutex);
 }
 
+static bool initialized(void)
+{
+	return initialized_in == getpid();
+}
+
 void module_unlock(bool *locked)
 {
 	if (*locked)
@@ -37,7 +43,7 @@ struct session *find_session(CK_SESSION_HANDLE handle, CK_RV *error)
 {
 	struct session *session = handle - 1 < SESSIONS ? &sessions[handle - 1] : NULL;
 
-	*error = !initialized ? CKR_CRYPTOKI_NOT_INITIALIZED : session && session->used ? CKR_OK : CKR_SESSION_HANDLE_INVALID;
+	*error = !initialized() ? CKR_CRYPTOKI_NOT_INITIALIZED : session && session->used ? CKR_OK : CKR_SESSION_HANDLE_INVALID;
 	return *error ? NULL : session;
 }
 
@@ -57,9 +63,18 @@ static void padded(CK_UTF8CHAR *field, size_t size, const char *text)
 
 static CK_RV on_slot(CK_SLOT_ID slot, const void *argument)
 {
-	if (!initialized)
+	if (!initialized())
 		return CKR_CRYPTOKI_NOT_INITIALIZED;
 	return slot != SLOT ? CKR_SLOT_ID_INVALID : !argument ? CKR_ARGUMENTS_BAD : CKR_OK;
+}
+
+/* A child of fork: enclave and keys are the parent's, and the child may not enter it. */
+static void leave_to_parent(void)
+{
+	memset(sessions, 0, sizeof(sessions));
+	objects_lose();
+	device_close();
+	initialized_in = 0;
 }
 
 CK_RV C_Initialize(void *arguments)
@@ -72,15 +87,18 @@ CK_RV C_Initialize(void *arguments)
 		return CKR_ARGUMENTS_BAD;
 	if (wanted && wanted->CreateMutex && !(wanted->flags & CKF_OS_LOCKING_OK))
 		return CKR_CANT_LOCK;
-	if (initialized)
+	if (initialized())
 		return CKR_CRYPTOKI_ALREADY_INITIALIZED;
+	if (initialized_in)
+		leave_to_parent();
 	error = device_open();
 	if (error)
 		return error;
 	error = objects_load();
 	if (error)
 		device_close();
-	initialized = !error;
+	else
+		initialized_in = getpid();
 	return error;
 }
 
@@ -107,12 +125,12 @@ CK_RV C_Finalize(void *reserved)
 
 	if (reserved)
 		return CKR_ARGUMENTS_BAD;
-	if (!initialized)
+	if (!initialized())
 		return CKR_CRYPTOKI_NOT_INITIALIZED;
 	close_all();
 	objects_forget(ANY_SESSION);
 	device_close();
-	initialized = false;
+	initialized_in = 0;
 	return CKR_OK;
 }
 
@@ -120,7 +138,7 @@ CK_RV C_GetInfo(CK_INFO *info)
 {
 	LOCKED;
 
-	if (!initialized)
+	if (!initialized())
 		return CKR_CRYPTOKI_NOT_INITIALIZED;
 	if (!info)
 		return CKR_ARGUMENTS_BAD;
@@ -136,7 +154,7 @@ CK_RV C_GetSlotList(CK_BBOOL present, CK_SLOT_ID *slots, CK_ULONG *count)
 	LOCKED;
 
 	(void)present;
-	if (!initialized)
+	if (!initialized())
 		return CKR_CRYPTOKI_NOT_INITIALIZED;
 	if (!count)
 		return CKR_ARGUMENTS_BAD;
@@ -302,6 +320,8 @@ CK_RV C_FindObjectsInit(CK_SESSION_HANDLE handle, CK_ATTRIBUTE *template, CK_ULO
 	session = find_session(handle, &error);
 	if (!session)
 		return error;
+	if (count && !template)
+		return CKR_ARGUMENTS_BAD;
 	if (session->finding)
 		return CKR_OPERATION_ACTIVE;
 	session->finding = true;

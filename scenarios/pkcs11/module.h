@@ -38,6 +38,8 @@ CK_RV objects_destroy(CK_OBJECT_HANDLE object);
 /* Those that go with a session, or all from memory: ANY_SESSION. */
 void objects_forget(CK_SESSION_HANDLE session);
 #define ANY_SESSION (~0ul)
+/* All from memory, and the enclave is not to be told. */
+void objects_lose(void);
 /* The pair of a private key, open in the enclave. */
 CK_RV objects_private(CK_OBJECT_HANDLE object, struct pair **pair);
 CK_RV objects_attributes(CK_OBJECT_HANDLE object, CK_ATTRIBUTE *template, CK_ULONG count);

@@ -148,6 +148,11 @@ void objects_forget(CK_SESSION_HANDLE session)
 			forget(pair);
 }
 
+void objects_lose(void)
+{
+	memset(pairs, 0, sizeof(pairs));
+}
+
 /* Both halves: neither is of use without the other. */
 CK_RV objects_destroy(CK_OBJECT_HANDLE object)
 {
@@ -248,6 +253,8 @@ CK_RV objects_attributes(CK_OBJECT_HANDLE object, CK_ATTRIBUTE *template, CK_ULO
 {
 	CK_RV error = CKR_OK;
 
+	if (count && !template)
+		return CKR_ARGUMENTS_BAD;
 	if (!pair_of(object))
 		return CKR_OBJECT_HANDLE_INVALID;
 	for (; count--; template++) {

@@ -9,6 +9,8 @@ static CK_RV append(struct operation *operation, const CK_BYTE *part, CK_ULONG s
 {
 	uint8_t *longer;
 
+	if (size && !part)
+		return CKR_ARGUMENTS_BAD;
 	if (size > TOKEN_INPUT_MAX - operation->size)
 		return CKR_DATA_LEN_RANGE;
 	longer = realloc(operation->data, operation->size + size + 1);
@@ -226,7 +228,7 @@ CK_RV C_GenerateKeyPair(CK_SESSION_HANDLE handle, CK_MECHANISM *mechanism, CK_AT
 	session = find_session(handle, &error);
 	if (!session)
 		return error;
-	if (!mechanism || !public || !private)
+	if (!mechanism || !public || !private || (public_count && !public_template))
 		return CKR_ARGUMENTS_BAD;
 	if (mechanism->mechanism != CKM_EC_KEY_PAIR_GEN)
 		return CKR_MECHANISM_INVALID;
