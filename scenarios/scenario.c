@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -206,20 +207,74 @@ void refused_if(int error, const char *format, ...)
 	outcome_of("refused", "%s: %s", text, errno_name(error));
 }
 
+static void tell_end(char *text, size_t size, pid_t child)
+{
+	int status;
+
+	while (waitpid(child, &status, 0) < 0)
+		if (errno != EINTR)
+			abort();
+	if (WIFSIGNALED(status))
+		snprintf(text, size, "killed by SIG%s", sigabbrev_np(WTERMSIG(status)));
+	else
+		snprintf(text, size, "exited with %d", WEXITSTATUS(status));
+}
+
 const char *in_child(int (*body)(void))
 {
 	static char text[64];
-	int status;
 	pid_t pid;
 
 	fflush(stdout);
 	pid = fork();
 	if (pid == 0)
 		_exit(body());
-	waitpid(pid, &status, 0);
-	if (WIFSIGNALED(status))
-		snprintf(text, sizeof(text), "killed by SIG%s", sigabbrev_np(WTERMSIG(status)));
-	else
-		snprintf(text, sizeof(text), "exited with %d", WEXITSTATUS(status));
+	tell_end(text, sizeof(text), pid);
 	return text;
+}
+
+/* A file that is gone with the last descriptor. */
+static int temporary(const void *content, size_t size)
+{
+	int fd = memfd_create("scenario", MFD_CLOEXEC);
+
+	if (fd < 0 || pwrite(fd, content, size, 0) != (ssize_t)size)
+		abort();
+	return fd;
+}
+
+/* Closes the file. */
+static uint8_t *content_of(int fd, size_t *size)
+{
+	uint8_t *content;
+
+	*size = lseek(fd, 0, SEEK_END);
+	content = calloc(1, *size + 1);
+	if (!content || pread(fd, content, *size, 0) != (ssize_t)*size)
+		abort();
+	close(fd);
+	return content;
+}
+
+struct ran run_program(const char *const arguments[], const void *input, size_t size)
+{
+	int files[] = { temporary(input, size), temporary("", 0), temporary("", 0) };
+	struct ran ran;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		for (int fd = 0; fd < 3; fd++)
+			dup2(files[fd], fd);
+		execvp(arguments[0], (char *const *)arguments);
+		_exit(127);
+	}
+	tell_end(ran.ended, sizeof(ran.ended), pid);
+	close(files[0]);
+	ran.output = content_of(files[1], &ran.size);
+	ran.errors = (char *)content_of(files[2], &size);
+	for (char *rest, *line = strtok_r(strdupa(ran.errors), "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+		note("%s: %s", arguments[0], line);
+	return ran;
 }

@@ -62,6 +62,18 @@ void refused_if(int error, const char *format, ...) __attribute__((format(printf
  */
 const char *in_child(int (*body)(void));
 
+/*
+ * Runs another program, looked for in PATH, in a process of its own on the same machine.  It reads `input` from stdin;
+ * what it prints on stderr is noted.  `arguments` end with NULL.
+ */
+struct ran {
+	char ended[64];		/* "exited with 0", "killed by SIGILL"; "exited with 127": there is no such program */
+	uint8_t *output;	/* from its stdout; a zero byte follows */
+	size_t size;
+	char *errors;		/* from its stderr */
+};
+struct ran run_program(const char *const arguments[], const void *input, size_t size);
+
 /* "EBUSY" */
 const char *errno_name(int error);
 

@@ -20,10 +20,10 @@
 
 	.macro TCS index
 	.quad 0, 0				/* STATE, FLAGS */
-	.quad enclave_ssa + \index * FRAMES * 4096 /* OSSA */
+	.quad ssa_offset + \index * FRAMES * 4096 /* OSSA */
 	.long 0, FRAMES				/* CSSA, NSSA */
-	.quad enclave_entry			/* OENTRY */
-	.quad 0, 0, 0				/* AEP, OFSBASE, OGSBASE */
+	.quad entry_offset			/* OENTRY */
+	.quad 0, tls_offset, 0			/* AEP, OFSBASE, OGSBASE */
 	.long 0xffffffff, 0xffffffff		/* FSLIMIT, GSLIMIT */
 	.fill 4024, 1, 0
 	.endm
@@ -119,7 +119,10 @@ enclave_ssa:
 	.balign 4096
 enclave_stacks:
 	.fill TCSES * FRAMES * STACK_PAGES * 4096, 1, 0
-	.balign 64
+/* What FS points to, the same for all threads: compilers find the stack protector's word at 0x28.  On a page's start. */
+	.globl enclave_tls
+enclave_tls:
+	.fill 64, 1, 0
 enclave_threads:
 	.fill TCSES * FRAMES * THREAD_SIZE, 1, 0
 	.section .note.GNU-stack, "", @progbits

@@ -52,11 +52,31 @@ static uint64_t give_up_frame(struct thread *thread)
 	return thread->cssa - 1;
 }
 
+/* An entry of .rela.dyn. */
+struct relocation {
+	uint64_t offset, type, addend;
+};
+#define R_X86_64_RELATIVE 8	/* the only one, besides entries that the linker has not used */
+
+extern const struct relocation enclave_relocations[], enclave_relocations_end[];
+
+/* Gives pointers in data the base.  Threads that do it at once do the same. */
+static void relocate(void)
+{
+	static bool done;
+
+	for (const struct relocation *r = enclave_relocations; !done && r < enclave_relocations_end; r++)
+		if (r->type == R_X86_64_RELATIVE)
+			*(uint64_t *)(enclave_base + r->offset) = (uint64_t)enclave_base + r->addend;
+	__atomic_store_n(&done, true, __ATOMIC_RELEASE);
+}
+
 void trusted_enter(struct thread *thread)
 {
 	struct sgx_call *call = thread->call;
 	struct ssa_gpr *gpr;
 
+	relocate();
 	if (call->enter == ENTER_ECALL)
 		call->result = enclave_main(thread, call->function, (void *)call->argument);
 	else if (thread->cssa == 0)

@@ -1,7 +1,5 @@
 /*
  * What enclaves are made of: entry.S and trusted.c, and a file of one's own with enclave_main().
- *
- * Everything is linked at 0 and must not need relocation: no tables of pointers.
  */
 #ifndef SCENARIOS_TRUSTED_H
 #define SCENARIOS_TRUSTED_H
@@ -60,5 +58,7 @@ void *allocate_untrusted(struct thread *thread, uint64_t size, bool visible);
 struct ssa_gpr *ssa_gpr(const struct thread *thread);
 
 extern uint8_t enclave_base[];
+extern uint8_t enclave_end[];	/* of the image: where the heap begins or, without one, the spare addresses */
+extern uint8_t enclave_tls[64];	/* what FS points to */
 
 #endif

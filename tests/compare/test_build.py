@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
 import enclu
+from compare.conftest import ROOT
 from enclu.compare import CompareError, catalog
 from enclu.compare.build import Builder
 from enclu.compare.catalog import Catalog, Scenario
@@ -154,6 +156,75 @@ int main(void)
 }
 """
     assert outcome(root, scenario(root, toml, main_c=main, part_c=part)) == (Outcome.WORKS, "1 observations")
+
+
+@pytest.mark.timeout(300)
+def test_an_enclave_may_have_tables_of_pointers(root: Path) -> None:
+    toml = f'{TOML}[enclaves.own]\nsources = ["own.c"]\nflags = ["-DANSWER=42"]\n'
+    own = """
+#include "enclaves/trusted.h"
+static uint64_t question(void) { return 0; }
+static uint64_t answer(void) { return ANSWER; }
+static uint64_t (*volatile const table[])(void) = { question, answer };
+uint64_t enclave_main(struct thread *thread, uint64_t function, void *argument)
+{ (void)thread, (void)argument; return table[function](); }
+"""
+    main = """
+#include "scenario.h"
+int main(void)
+{
+	struct sgx_runtime *runtime = open_runtime("a");
+	struct sgx_enclave enclave;
+	uint64_t result = 0;
+
+	must_start(runtime);
+	must_load(runtime, &enclave, "mine/own.elf");
+	ok_eq(runtime->call(&enclave, sgx_tcs(&enclave, 0), 1, NULL, NULL, &result, NULL), 0, "an ECALL");
+	ok_eq(result, 42, "its result");
+	finish();
+}
+"""
+    assert outcome(root, scenario(root, toml, main_c=main, own_c=own)) == (Outcome.WORKS, "2 observations")
+
+
+@pytest.mark.timeout(300)
+def test_a_scenario_runs_another_program(root: Path) -> None:
+    main = """
+#include "scenario.h"
+static const char *const script[] = { "sh", "-c", "read line; echo \\"$line\\"; echo trouble >&2; exit 3", NULL };
+int main(void)
+{
+	struct ran ran = run_program(script, "hello\\n", 6);
+
+	ok(!strcmp(ran.ended, "exited with 3"), "it %s", ran.ended);
+	ok(!strcmp((char *)ran.output, "hello\\n") && ran.size == 6, "its output");
+	ok(!strcmp(ran.errors, "trouble\\n"), "its errors");
+	ran = run_program((const char *[]){ "sh", "-c", "kill -ILL $$", NULL }, "", 0);
+	ok(!strcmp(ran.ended, "killed by SIGILL"), "another was %s", ran.ended);
+	ran = run_program((const char *[]){ "/nonexistent", NULL }, "", 0);
+	ok(!strcmp(ran.ended, "exited with 127"), "none %s", ran.ended);
+	finish();
+}
+"""
+    assert outcome(root, scenario(root, main_c=main)) == (Outcome.WORKS, "5 observations")
+
+
+def test_a_missing_program_is_answered_with_its_package(root: Path) -> None:
+    toml = f'programs = ["nonsense-tool"]\npackages = ["nonsense"]\n{TOML}'
+    with pytest.raises(CompareError, match="nonsense-tool is missing\nscenario mine needs: apt-get install nonsense"):
+        build(root, scenario(root, toml, main_c=MAIN))
+
+
+def test_what_cannot_be_built_is_answered_with_the_packages_it_needs(root: Path) -> None:
+    toml = f'packages = ["nonsense-dev"]\n{TOML}'
+    with pytest.raises(CompareError, match=r"nonsense\.h(.*\n)*scenario mine needs: apt-get install nonsense-dev"):
+        build(root, scenario(root, toml, main_c=f"#include <nonsense.h>\n{MAIN}"))
+
+
+def test_make_installs_what_scenarios_need() -> None:
+    installed = re.search(r"^PACKAGES := (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    needed = {p for s in catalog.read(catalog.find_root()).scenarios.values() for p in s.packages}
+    assert installed and needed and needed <= set(installed[1].split())
 
 
 def test_a_compiler_has_the_last_word(root: Path) -> None:

@@ -98,6 +98,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "thread_gone": ANY,
     "thread_handler": ("thread-handler",),
     "threads": ANY,
+    "threads_fault": ANY,
     "undefined_leaves": ANY,
     "undumpable": DRIVER,
     "unmapped_inside": ANY,

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import enclu
@@ -25,8 +25,8 @@ WARNINGS = ("-Wall", "-Wextra", "-Werror")
 HOST = ("-g", "-O1", "-D_GNU_SOURCE", *WARNINGS, "-pthread")
 ENCLAVE = (
     "-O1", *WARNINGS, "-ffreestanding", "-fPIE", "-mgeneral-regs-only", "-fno-stack-protector", "-fno-jump-tables",
-    "-fvisibility=hidden", "-fcf-protection=none", "-fno-tree-loop-distribute-patterns", "-static", "-nostdlib",
-    "-Wl,--build-id=none,-z,norelro,-z,noexecstack",
+    "-fvisibility=hidden", "-fcf-protection=none", "-fno-tree-loop-distribute-patterns", "-static-pie", "-nostdlib",
+    "-Wl,--build-id=none,-z,norelro,-z,noexecstack,--hash-style=sysv",
 )  # fmt: skip
 
 
@@ -58,6 +58,10 @@ class Builder:
 
     def build(self, scenarios: list[Scenario], jobs: int, done: Callable[[], None] = lambda: None) -> None:
         """Build these and all that they need; `done` after each file.  Raises CompareError with a compiler's words."""
+        for scenario in scenarios:
+            for program in scenario.programs:
+                if shutil.which(program) is None:
+                    raise CompareError(f"{program} is missing{_packages_of(scenario)}")
         with self._locked(), ThreadPoolExecutor(jobs) as pool:
             self._bring_up_to_date(self._support_step())
             for _ in pool.map(self._bring_up_to_date, self.steps(scenarios)):
@@ -73,10 +77,10 @@ class Builder:
         yield self._cost()
         for scenario in scenarios:
             for enclave in scenario.enclaves:
-                yield self._enclave(enclave, scenario.name)
+                yield _for(scenario, self._enclave(enclave, scenario.name))
             for module in scenario.modules:
-                yield self._module(module, scenario)
-            yield self._program(scenario)
+                yield _for(scenario, self._module(module, scenario))
+            yield _for(scenario, self._program(scenario))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -127,8 +131,8 @@ class Builder:
         script = common / "enclave.lds"
         sources = (common / "entry.S", common / "trusted.c", *enclave.sources)
         command = (
-            "gcc", *ENCLAVE, *self._includes, f"-I{common}", f"-DSTACK_PAGES={enclave.stack_pages}",
-            f"-Wl,-T,{script}", *map(str, sources),
+            "gcc", *ENCLAVE, *self._includes, f"-I{common}", f"-DSTACK_PAGES={enclave.stack_pages}", *enclave.flags,
+            f"-Wl,-T,{script}", *map(str, sources), *(f"-l{library}" for library in enclave.libraries), "-lgcc",
         )  # fmt: skip
         output = self.directory / folder / f"{enclave.name}.elf"
         headers = tuple(h for s in enclave.sources for h in s.parent.glob("*.h"))
@@ -144,10 +148,11 @@ class Builder:
     def _module(self, module: Module, scenario: Scenario) -> Step:
         command = (
             "gcc", *HOST, *self._includes, f"-I{scenario.folder}", "-shared", "-fPIC", "-fvisibility=hidden",
-            *map(str, module.sources), str(self._support),
+            *module.flags, *map(str, module.sources), str(self._support),
             *(f"-l{library}" for library in scenario.libraries),
         )  # fmt: skip
-        return _compilation(self.directory / scenario.name / f"{module.name}.so", self._inputs(scenario), command)
+        inputs = (*self._inputs(scenario), *module.sources)
+        return _compilation(self.directory / scenario.name / f"{module.name}.so", inputs, command)
 
     def _cost(self) -> Step:
         source = self.catalog.root / "cost" / "cost.c"
@@ -200,13 +205,32 @@ class Builder:
 
     def _inputs(self, scenario: Scenario) -> tuple[Path, ...]:
         own = tuple(p for p in sorted(scenario.folder.rglob("*")) if p.is_file())
-        return (*own, self._support, *self._headers())
+        parts = (*(m.sources for m in scenario.modules), *(e.sources for e in scenario.enclaves))
+        folders = sorted({source.parent for sources in parts for source in sources})
+        headers = tuple(p for folder in folders for p in sorted(folder.glob("*.h")))
+        return (*own, *headers, self._support, *self._headers())
 
 
 def default_directory(root: Path) -> Path:
     """A place of its own for each folder of scenarios."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "enclu" / "scenarios" / hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]
+
+
+def _packages_of(scenario: Scenario) -> str:
+    return f"\nscenario {scenario.name} needs: apt-get install {' '.join(scenario.packages)}"
+
+
+def _for(scenario: Scenario, step: Step) -> Step:
+    """The step; if it fails, what the scenario needs is told."""
+
+    def make(scratch: Path) -> None:
+        try:
+            step.make(scratch)
+        except CompareError as error:
+            raise CompareError(f"{error}{_packages_of(scenario)}") from None
+
+    return replace(step, make=make) if scenario.packages else step
 
 
 def _compilation(output: Path, inputs: tuple[Path, ...], command: tuple[str, ...]) -> Step:

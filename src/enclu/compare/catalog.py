@@ -13,7 +13,8 @@ from enclu.linux import delivery
 
 KEYS = {
     "title": str, "about": str, "thread": list, "sources": list, "libraries": list, "flags": list, "timeout": int,
-    "options": list, "also": list, "enclaves": dict, "modules": dict,
+    "options": list, "also": list, "programs": list, "packages": list,
+    "enclaves": dict, "modules": dict,
 }  # fmt: skip
 LANGUAGES = {".c": "gcc", ".S": "gcc", ".cc": "g++", ".go": "go"}
 
@@ -40,6 +41,10 @@ class Enclave:
     xfrm: int = 3
     miscselect: int = 1
     """EXINFO."""
+    libraries: tuple[str, ...] = ()
+    """Static ones."""
+    flags: tuple[str, ...] = ()
+    """For the compiler."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class Module:
 
     name: str
     sources: tuple[Path, ...]
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,10 @@ class Scenario:
     """Of `enclu run`."""
     also: tuple[str, ...] = ()
     """Designs with a setting, besides every design with its default."""
+    programs: tuple[str, ...] = ()
+    """Of the system, that it runs."""
+    packages: tuple[str, ...] = ()
+    """Debian's, that have these programs and what it is built with, besides what every scenario needs."""
     enclaves: tuple[Enclave, ...] = ()
     modules: tuple[Module, ...] = ()
 
@@ -147,7 +157,10 @@ def _scenario(folder: Path) -> Scenario:
         if choice not in delivery.choices():
             raise CompareError(f"{path}: unknown design {choice!r}; known: {', '.join(delivery.choices())}")
     enclaves = _enclaves(path, given.get("enclaves", {}))
-    modules = tuple(Module(n, _files(path, m.get("sources", ()))) for n, m in given.get("modules", {}).items())
+    modules = tuple(
+        Module(name, _files(path, table.get("sources", ())), tuple(table.get("flags", ())))
+        for name, table in given.get("modules", {}).items()
+    )
     others = {s for files in (*(e.sources for e in enclaves), *(m.sources for m in modules)) for s in files}
     sources = _files(path, given["sources"]) if "sources" in given else tuple(
         s for s in sorted(folder.iterdir()) if s.suffix in LANGUAGES and s not in others
@@ -157,7 +170,8 @@ def _scenario(folder: Path) -> Scenario:
     return Scenario(
         folder.name, folder, given["title"], given["about"], thread, sources,
         tuple(given.get("libraries", ())), tuple(given.get("flags", ())), given.get("timeout", Scenario.timeout),
-        tuple(given.get("options", ())), tuple(given.get("also", ())), enclaves, modules,
+        tuple(given.get("options", ())), tuple(given.get("also", ())), tuple(given.get("programs", ())),
+        tuple(given.get("packages", ())), enclaves, modules,
     )  # fmt: skip
 
 
@@ -171,12 +185,14 @@ def _files(path: Path, names: Any) -> tuple[Path, ...]:
 
 def _enclaves(path: Path, given: dict[str, Any]) -> tuple[Enclave, ...]:
     try:
-        return tuple(
-            Enclave(name, _files(path, table["sources"]), **{k: v for k, v in table.items() if k != "sources"})
-            for name, table in given.items()
-        )
-    except (TypeError, KeyError) as error:
+        return tuple(_enclave(path, name, **table) for name, table in given.items())
+    except TypeError as error:
         raise CompareError(f"{path}: an enclave: {error}") from None
+
+
+def _enclave(path: Path, name: str, sources: list[str], **keys: Any) -> Enclave:
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in keys.items()}
+    return Enclave(name, _files(path, sources), **values)
 
 
 def _runtime(folder: Path) -> Runtime:
