@@ -199,8 +199,9 @@ class Builder:
         return Step(self._support, (source, *self._headers()), command, make)
 
     def _inputs(self, scenario: Scenario) -> tuple[Path, ...]:
-        own = tuple(p for p in sorted(scenario.folder.rglob("*")) if p.is_file())
-        return (*own, self._support, *self._headers())
+        own = {p for p in scenario.folder.rglob("*") if p.is_file()}
+        shared = {s for source in scenario.sources for s in (source, *source.parent.glob("*.h"))}
+        return (*sorted(own | shared), self._support, *self._headers())
 
 
 def default_directory(root: Path) -> Path:
