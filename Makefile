@@ -1,7 +1,7 @@
 # make test, make demo, make compare, make lint; each sets up what it needs.
 PYTHON ?= python3
 VENV := .venv
-PACKAGES := chromium g++ gcc golang-go libmbedtls-dev libp11-kit-dev libssl-dev linux-source-6.1 opensc python3-venv
+PACKAGES := chromium g++ gcc gdb golang-go libmbedtls-dev libp11-kit-dev libssl-dev linux-source-6.1 opensc python3-venv
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .PHONY: test demo compare lint setup clean

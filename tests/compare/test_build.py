@@ -81,6 +81,17 @@ def test_only_what_a_change_concerns_is_built_again(root: Path) -> None:
 
 
 @pytest.mark.timeout(300)
+def test_a_source_of_another_folder_is_built_again_when_it_changes(root: Path) -> None:
+    (root / "other").mkdir()
+    (root / "other" / "own.h").write_text("enum { SO = 1 };\n")
+    (root / "other" / "main.c").write_text(MAIN.replace("true", "SO").replace("int main", '#include "own.h"\nint main'))
+    mine = scenario(root, TOML + 'sources = ["../other/main.c"]\n')
+    assert outcome(root, mine) == (Outcome.WORKS, "1 observations")
+    (root / "other" / "own.h").write_text("enum { SO = 0 };\n")
+    assert outcome(root, mine) == (Outcome.WRONG, "not so: so")
+
+
+@pytest.mark.timeout(300)
 def test_a_changed_header_concerns_all_who_may_include_it(root: Path) -> None:
     mine = scenario(root, main_c=MAIN)
     directory = build(root, mine).directory

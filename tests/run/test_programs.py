@@ -44,6 +44,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "exec_from_thread": ANY,
     "exinfo": ANY,
     "features": DRIVER,
+    "faults_everywhere": DRIVER,
     "fetch_outside": ANY,
     "first_thread_ends": ("vdso",),
     "first_touch_code": ANY,

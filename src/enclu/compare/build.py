@@ -151,8 +151,7 @@ class Builder:
             *module.flags, *map(str, module.sources), str(self._support),
             *(f"-l{library}" for library in scenario.libraries),
         )  # fmt: skip
-        inputs = (*self._inputs(scenario), *module.sources)
-        return _compilation(self.directory / scenario.name / f"{module.name}.so", inputs, command)
+        return _compilation(self.directory / scenario.name / f"{module.name}.so", self._inputs(scenario), command)
 
     def _cost(self) -> Step:
         source = self.catalog.root / "cost" / "cost.c"
@@ -204,11 +203,11 @@ class Builder:
         return Step(self._support, (source, *self._headers()), command, make)
 
     def _inputs(self, scenario: Scenario) -> tuple[Path, ...]:
-        own = tuple(p for p in sorted(scenario.folder.rglob("*")) if p.is_file())
-        parts = (*(m.sources for m in scenario.modules), *(e.sources for e in scenario.enclaves))
-        folders = sorted({source.parent for sources in parts for source in sources})
-        headers = tuple(p for folder in folders for p in sorted(folder.glob("*.h")))
-        return (*own, *headers, self._support, *self._headers())
+        own = {p for p in scenario.folder.rglob("*") if p.is_file()}
+        parts = (scenario.sources, *(m.sources for m in scenario.modules), *(e.sources for e in scenario.enclaves))
+        sources = {source for part in parts for source in part}
+        headers = {header for source in sources for header in source.parent.glob("*.h")}
+        return (*sorted(own | sources | headers), self._support, *self._headers())
 
 
 def default_directory(root: Path) -> Path:

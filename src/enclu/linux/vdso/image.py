@@ -18,6 +18,8 @@ _SHNDX, _VALUE = 6, 8
 """Offsets in Elf64_Sym, whose fields are name, info, other, shndx, value and size."""
 _SYM_SIZE = 24
 _EXTABLE_ENTRY = struct.Struct("<QQ")
+_E_SHOFF, _SH_OFFSET = 40, 24
+"""Offsets in Elf64_Ehdr and Elf64_Shdr."""
 
 
 @dataclass(frozen=True)
@@ -95,4 +97,25 @@ def load(name: str) -> VdsoImage:
     symbols = {s.name: s["st_value"] for s in symtab.iter_symbols() if s.name and isinstance(s["st_shndx"], int)}
     table = elf.get_section_by_name(".extable")
     extable = list(_EXTABLE_ENTRY.iter_unpack(table.data())) if table is not None else []
-    return VdsoImage(data, symbols, extable, entries)
+    return VdsoImage(_mapped(elf, data), symbols, extable, entries)
+
+
+def _mapped(elf: ELFFile, data: bytes) -> bytes:
+    """What programs get: stripped, with the section headers right behind what is loaded.
+
+    Debuggers read the image from memory and use section headers only if they are in its last page.  So they find
+    .eh_frame and can unwind.
+    """
+    loaded = next(p for p in elf.iter_segments() if p["p_type"] == "PT_LOAD")["p_filesz"]
+    names = elf.get_section(elf["e_shstrndx"])
+    image = bytearray(data[:loaded]) + names.data()
+    image += bytes(-len(image) % 8)
+    struct.pack_into("<Q", image, _E_SHOFF, len(image))
+    size = elf["e_shentsize"]
+    for index in range(elf.num_sections()):
+        at = elf["e_shoff"] + index * size
+        header = bytearray(data[at : at + size])
+        if index == elf["e_shstrndx"]:
+            struct.pack_into("<Q", header, _SH_OFFSET, loaded)
+        image += header if elf.get_section(index)["sh_offset"] < loaded or index == elf["e_shstrndx"] else bytes(size)
+    return bytes(image)
