@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from enclu.linux import procfs
 from enclu.linux.ioctl import sgx_ioctl
-from enclu.linux.uapi import SGX_MAGIC
+from enclu.linux.uapi import ENCLU_SGX_IOC_DROP_EPC, SGX_MAGIC
 from enclu.native import ptrace, seccomp, signals, text
 from enclu.native.address_space import OWN_TEXT, SCRATCH, VDSO_BASE, thread_scratch
 from enclu.native.enclave_memory import MemfdMemory
@@ -301,7 +301,10 @@ class Interceptor:
         space = thread.space
         space.device_fd = fd
         try:
-            if cmd >> 8 & 0xFF == SGX_MAGIC and cmd & 0xFF >= 0x20:
+            result = 0
+            if cmd == ENCLU_SGX_IOC_DROP_EPC:
+                self.sup.kernel.drop_epc()
+            elif cmd >> 8 & 0xFF == SGX_MAGIC and cmd & 0xFF >= 0x20:
                 result = self.sup.delivery.ioctl(space.mm, thread, space, cmd, argument)
             else:
                 result = sgx_ioctl(encl, space.mm, space, cmd, argument,
