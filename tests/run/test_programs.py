@@ -99,6 +99,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "thread_gone": ANY,
     "thread_handler": ("thread-handler",),
     "threads": ANY,
+    "threads_fault": ANY,
     "undefined_leaves": ANY,
     "unmapped_inside": ANY,
     "vdso_2018": ("vdso-2018",),

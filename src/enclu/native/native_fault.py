@@ -27,6 +27,9 @@ _X87 = bytes.fromhex("9b d8 d9 da db dc dd de df")
 _PREFIXES = bytes([0x26, 0x2E, 0x36, 0x3E, *range(0x40, 0x50), 0x64, 0x65, 0x66, 0x67])
 X87_ES = 1 << 7
 """Exception summary bit of the x87 status word."""
+FRAME_SIGNAL = signal.SIGSTKFLT
+"""The signal for which the kernel builds that frame.  While it does, the signal's action is not the program's, in the
+whole process; so it is one that nobody sends, never one that another thread may be about to get."""
 FRAME_UC = 8
 """Offset of struct ucontext in struct rt_sigframe."""
 _UC_MCONTEXT = 40
@@ -88,18 +91,18 @@ def error_code(thread: Thread) -> int:
     handler = space.syscall_stub
     action = struct.pack("<QQQQ", handler, SA_SIGINFO | SA_RESTORER | SA_NODEFER, handler, 0)
     space.poke(SCRATCH, action)
-    ptrace.set_signal_mask(tid, ALL_BUT_SYNCHRONOUS)
+    ptrace.set_signal_mask(tid, ALL_BUT_SYNCHRONOUS & ~(1 << FRAME_SIGNAL - 1))
     # By system call stops, not the stub's INT3: an exception would overwrite what is to be read.
     regs.rip, regs.rax, regs.orig_rax = handler, NR["rt_sigaction"], ptrace.NO_SYSCALL
-    regs.rdi, regs.rsi, regs.rdx, regs.r10 = signal.SIGSEGV, SCRATCH, SCRATCH + 64, 8
+    regs.rdi, regs.rsi, regs.rdx, regs.r10 = FRAME_SIGNAL, SCRATCH, SCRATCH + 64, 8
     thread.store()
     _run_to(thread, ptrace.SYSCALL, signal.SIGTRAP | ptrace.SYSCALL_STOP)
     _run_to(thread, ptrace.SYSCALL, signal.SIGTRAP | ptrace.SYSCALL_STOP)
     thread.fetch()
     regs.rsp = SCRATCH + SCRATCH_SIZE // 2
     thread.store()
-    _run_to(thread, ptrace.CONT, signal.SIGSEGV, signal.SIGSEGV)
-    _run_to(thread, ptrace.SINGLESTEP, signal.SIGTRAP, signal.SIGSEGV)
+    _run_to(thread, ptrace.CONT, FRAME_SIGNAL, FRAME_SIGNAL)
+    _run_to(thread, ptrace.SINGLESTEP, signal.SIGTRAP, FRAME_SIGNAL)
     thread.fetch()
     error, _trapno = struct.unpack("<QQ", space.peek(regs.rsp + FRAME_UC + MC_ERR, 16))
     old_action = space.peek(SCRATCH + 64, 32)
@@ -108,7 +111,7 @@ def error_code(thread: Thread) -> int:
     ptrace.set_signal_mask(tid, mask)
     thread.xrstor(xstate)
     space.poke(SCRATCH, old_action)
-    inject(thread, NR["rt_sigaction"], signal.SIGSEGV, SCRATCH, 0, 8)
+    inject(thread, NR["rt_sigaction"], FRAME_SIGNAL, SCRATCH, 0, 8)
     return int(error) & 0xFFFF
 
 
