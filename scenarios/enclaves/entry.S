@@ -120,6 +120,7 @@ enclave_ssa:
 enclave_stacks:
 	.fill TCSES * FRAMES * STACK_PAGES * 4096, 1, 0
 	.balign 64
+	.globl enclave_threads
 enclave_threads:
 	.fill TCSES * FRAMES * THREAD_SIZE, 1, 0
 	.section .note.GNU-stack, "", @progbits
