@@ -79,6 +79,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "page_fault_codes": ANY,
     "path_calls": ("vdso",),
     "power_event": ANY,
+    "power_event_busy": ANY,
     "proc_mem": DRIVER,
     "provision": DRIVER,
     "range_handler": ("range-handler",),
