@@ -123,6 +123,7 @@ enclave_stacks:
 	.globl enclave_tls
 enclave_tls:
 	.fill 64, 1, 0
+	.globl enclave_threads
 enclave_threads:
 	.fill TCSES * FRAMES * THREAD_SIZE, 1, 0
 	.section .note.GNU-stack, "", @progbits

@@ -2,6 +2,7 @@
 #include "trusted.h"
 
 extern uint8_t enclave_ssa[];
+extern struct thread enclave_threads[];
 void leave_for_ocall(struct thread *thread);
 void trusted_enter(struct thread *thread);
 
@@ -15,6 +16,11 @@ static struct ssa_gpr *frame(const struct thread *thread, uint64_t cssa)
 struct ssa_gpr *ssa_gpr(const struct thread *thread)
 {
 	return frame(thread, thread->cssa);
+}
+
+struct thread *exception_thread(const struct ssa_gpr *gpr)
+{
+	return &enclave_threads[((uint64_t)gpr - (uint64_t)enclave_ssa) / SGX_PAGE + 1];
 }
 
 __attribute__((weak)) bool enclave_exception(struct ssa_gpr *gpr, const struct ssa_exinfo *exinfo)

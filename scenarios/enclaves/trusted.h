@@ -46,6 +46,9 @@ uint64_t enclave_main(struct thread *thread, uint64_t function, void *argument);
  */
 bool enclave_exception(struct ssa_gpr *gpr, const struct ssa_exinfo *exinfo);
 
+/* In enclave_exception(): the thread that handles, for OCALLs; the one before it was interrupted. */
+struct thread *exception_thread(const struct ssa_gpr *gpr);
+
 uint64_t ocall(struct thread *thread, uint64_t number, void *argument);
 
 /*

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.linux.delivery_doubles import MM, VDSO, Space, Thread
 
 import enclu
-from enclu.linux import delivery
+from enclu.linux import delivery, uapi
 from enclu.linux.delivery import base, mm_handler, range_handler, thread_handler, vdso_jmp
 from enclu.linux.vdso import image
 from enclu.sgx.layout import Structure
@@ -45,7 +45,7 @@ ERRORS = {errno.EFAULT, errno.EINVAL, errno.EBUSY, errno.ENOENT, errno.EEXIST, e
 def test_the_c_header_agrees(tmp_path: Path) -> None:
     source = tmp_path / "header.c"
     lines = ["#include <stddef.h>", '#include "enclu_sgx.h"']
-    for name, number in NUMBERS.items():
+    for name, number in (*NUMBERS.items(), ("DROP_EPC", uapi.ENCLU_SGX_IOC_DROP_EPC)):
         lines.append(f'_Static_assert(ENCLU_SGX_IOC_{name} == {number:#x}, "{name}");')
     for structure in STRUCTURES:
         lines.append(f'_Static_assert(sizeof(struct {structure.name}) == {structure.size}, "{structure.name}");')

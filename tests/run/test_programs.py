@@ -79,6 +79,8 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "own_sigsegv": ANY,
     "page_fault_codes": ANY,
     "path_calls": ("vdso",),
+    "power_event": ANY,
+    "power_event_busy": ANY,
     "proc_mem": DRIVER,
     "provision": DRIVER,
     "range_handler": ("range-handler",),

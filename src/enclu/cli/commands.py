@@ -11,6 +11,7 @@ from enclu import __version__
 from enclu.cli import report
 from enclu.cli.check import check
 from enclu.cli.compare import compare
+from enclu.cli.drop_epc import drop_epc
 from enclu.cli.run import run
 from enclu.native import console
 
@@ -48,6 +49,7 @@ def commands() -> None:
 commands.add_command(run)
 commands.add_command(check)
 commands.add_command(compare)
+commands.add_command(drop_epc)
 
 
 def main() -> int:

@@ -30,6 +30,7 @@ def supervise(supervisor: Supervisor, pid: int) -> None:
     sys.setswitchinterval(1e-4)  # the workers' tasks are short; waiting for the interpreter must not be longer
     for signo in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(signo, lambda signo, _frame: supervisor.pass_on(signo))
+    signal.signal(signal.SIGPWR, lambda _signo, _frame: supervisor.power_event())
     try:
         supervisor.adopt(pid)
         supervisor.run()

@@ -3,7 +3,7 @@
  *
  * A program is compiled with  cc -I"$(python3 -c 'import enclu; print(enclu.include_dir())')" ...
  *
- * Numbers begin at 0x20, clear of the kernel's.  An ioctl that belongs to another delivery design than the one that
+ * Numbers begin at 0x20, clear of the kernel's; 0x2f is the machine's own.  An ioctl that belongs to another delivery design than the one that
  * the program runs under (`enclu run --delivery`) fails with ENOTTY, and so does one of another size.  Any descriptor
  * of /dev/sgx_enclave will do, whatever enclave it stands for.
  *
@@ -43,6 +43,18 @@ struct enclu_sgx_delivery {
  * EFAULT	the structure cannot be written
  */
 #define ENCLU_SGX_IOC_GET_DELIVERY	_IOR(ENCLU_SGX_MAGIC, 0x28, struct enclu_sgx_delivery)
+
+/*
+ * Every design: a power event, as if the machine had just slept (S3 or deeper) and woken up.  The EPC is lost, that of
+ * all processes of the run.  The argument is ignored.
+ *
+ * Threads that are in an enclave leave it by an AEX for an interrupt first, as the kernel freezes them.  From then on
+ * EENTER, ERESUME and a thread's way back into its enclave raise #PF with the SGX bit, error code 0x8005, and the
+ * address of the TCS; where pages were evicted, nothing brings them back, and the #PF is that of a page not present,
+ * which as a signal is SIGBUS.  Ioctls fail: ADD_PAGES and INIT with EIO, the others with EFAULT.  As with Linux, an
+ * enclave that was lost must be unmapped and closed, and can then be built anew.  `enclu drop-epc PID` does the same.
+ */
+#define ENCLU_SGX_IOC_DROP_EPC	_IO(ENCLU_SGX_MAGIC, 0x2f)
 
 /*
  * Design `mm-handler`: one handler for each memory map (process), for exceptions of ENCLU.

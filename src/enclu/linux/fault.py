@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import errno
 from typing import TYPE_CHECKING
 
 from enclu.linux.encl import EnclPage
@@ -94,7 +95,12 @@ def _augment(mm: MM, vma: VMA, address: int) -> None:
         encl.shrink()
         raise
     epc.data = encl.data_of(address >> 12)
-    encls.eaug(encl.secs, epc, address)
+    try:
+        encls.eaug(encl.secs, epc, address)
+    except Fault as fault:  # the SECS was lost with the EPC
+        mm.kernel.free(epc)
+        encl.shrink()
+        raise OSError(errno.EFAULT, f"EAUG: {fault}") from None
     page = EnclPage(encl, address >> 12, PROT_READ | PROT_WRITE | PROT_EXEC, PageType.REG, epc)
     encl.pages[page.index] = page
     mm.kernel.reclaimer.add(page)

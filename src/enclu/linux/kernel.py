@@ -108,6 +108,23 @@ class Kernel:
         encl.view = memoryview(b"")
         encl.memory.close()
 
+    def drop_epc(self) -> None:
+        """What a suspend to memory or disk does to enclaves.  The kernel does not look after them on resume.
+
+        Tasks are frozen first, so that those in an enclave leave it by an AEX for an interrupt and meet the loss at
+        their next ERESUME.  Bookkeeping stays: the driver learns of the loss where its ENCLS leaves fault.
+        """
+        lost = [va.epc for encl in self._enclaves for va in encl.va_pages]
+        for encl in self._enclaves:
+            self.processors.kick(encl)
+            pages = [page for page in (encl.secs_page, *encl.pages.values()) if page is not None]
+            lost += [page.epc for page in pages if page.epc is not None]
+        self.machine.lose_power(lost)
+        for encl in self._enclaves:
+            if encl.created:
+                encl.zap(encl.base, encl.base + encl.size)
+                encl.memory.discard(0, encl.size)
+
     def mm_gone(self, mm: MM) -> None:
         """An address space is no more (exit or exec)."""
         mm.vmas.clear()

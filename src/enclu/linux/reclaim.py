@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from enclu.linux.encl import Encl, EnclPage, VAPage
 from enclu.sgx import encls
 from enclu.sgx.epc import PAGE_SIZE
+from enclu.sgx.exceptions import Fault
 from enclu.sgx.structs import ErrorCode
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class Reclaimer:
             encls.eblock(epc)
             page.encl.zap(page.address, page.address + PAGE_SIZE)
         for encl in {page.encl for page in batch}:
-            encl.track()
+            if encl.secs is not None and encl.secs.page.valid:
+                encl.track()
         for page in batch:
             self._write_back(page)
         for encl in {page.encl for page in batch}:
@@ -62,10 +64,14 @@ class Reclaimer:
         kernel, encl, epc = self._kernel, page.encl, page.epc
         assert epc is not None
         va, slot = self._slot(encl)
-        code, ciphertext, pcmd = encls.ewb(kernel.machine, epc, va.epc, slot)
-        if code:
-            raise AssertionError(f"EWB of a blocked and tracked page: {ErrorCode(code).name}")
-        page.backing = (va, slot, ciphertext, pcmd)
+        try:
+            code, ciphertext, pcmd = encls.ewb(kernel.machine, epc, va.epc, slot)
+        except Fault:  # lost with the EPC: nothing of it will come back
+            va.free.append(slot)
+        else:
+            if code:
+                raise AssertionError(f"EWB of a blocked and tracked page: {ErrorCode(code).name}")
+            page.backing = (va, slot, ciphertext, pcmd)
         page.epc = None
         kernel.free(epc)
         if page is not encl.secs_page:
@@ -78,7 +84,7 @@ class Reclaimer:
             self.reload(encl.secs_page)
 
     def reload(self, page: EnclPage) -> None:
-        """sgx_encl_eldu().  Raises OSError: ENOMEM, or EFAULT for a page that is not what was evicted."""
+        """sgx_encl_eldu().  Raises OSError: ENOMEM, or EFAULT for a page that is lost or is not what was evicted."""
         kernel, encl = self._kernel, page.encl
         own = encl.secs_page
         epc = kernel.allocate()
@@ -89,16 +95,23 @@ class Reclaimer:
             except OSError:
                 kernel.free(epc)
                 raise
-        assert page.backing is not None and encl.secs is not None
+        assert encl.secs is not None
+        if page.backing is None:
+            kernel.free(epc)
+            raise OSError(errno.EFAULT, f"{page.address:#x} was lost with the EPC")
         va, slot, ciphertext, pcmd = page.backing
         secs_page = page is own
         epc.data = memoryview(bytearray(PAGE_SIZE)) if secs_page else encl.data_of(page.index)
         address = 0 if secs_page else page.address
-        code = encls.eldu(kernel.machine, epc, va.epc, slot, ciphertext, pcmd, address, encl.secs)
+        try:
+            code = encls.eldu(kernel.machine, epc, va.epc, slot, ciphertext, pcmd, address, encl.secs)
+            why = ErrorCode(code).name
+        except Fault as fault:  # the version array, or the SECS, was lost with the EPC
+            code, why = ErrorCode.SGX_PG_INVLD, str(fault)
         if code:
             kernel.free(epc)
             kernel.stats.refused_pages += 1
-            raise OSError(errno.EFAULT, f"ELDU of {page.address:#x}: {ErrorCode(code).name}")
+            raise OSError(errno.EFAULT, f"ELDU of {page.address:#x}: {why}")
         va.free.append(slot)
         page.backing = None
         page.epc = epc

@@ -7,7 +7,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from enclu.linux.ioctl import sgx_ioctl
-from enclu.linux.uapi import SGX_MAGIC
+from enclu.linux.uapi import ENCLU_SGX_IOC_DROP_EPC, SGX_MAGIC
 from enclu.native import dumpable, ptrace, seccomp, signals
 from enclu.native.device_files import DeviceFiles
 from enclu.native.inject import finish
@@ -58,7 +58,10 @@ class Interceptor:
         space = thread.space
         space.device_fd = fd
         try:
-            if cmd >> 8 & 0xFF == SGX_MAGIC and cmd & 0xFF >= 0x20:
+            result = 0
+            if cmd == ENCLU_SGX_IOC_DROP_EPC:
+                self._sup.kernel.drop_epc()
+            elif cmd >> 8 & 0xFF == SGX_MAGIC and cmd & 0xFF >= 0x20:
                 result = self._sup.delivery.ioctl(space.mm, thread, space, cmd, argument)
             else:
                 result = sgx_ioctl(encl, space.mm, space, cmd, argument,

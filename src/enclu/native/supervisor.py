@@ -71,6 +71,8 @@ class Supervisor:
         """Likewise, address spaces."""
         self._unreferenced = False
         """Likewise, there may be enclaves that nobody has a reference to."""
+        self._power_event = False
+        """Somebody outside wants one."""
         self._slots = memoryview(mmap.mmap(-1, MAX_THREADS * SLOT_SIZE))
         self._free_slots = list(range(MAX_THREADS - 1, -1, -1))
         self._cpu = self._choose_cpu() if pin else -1
@@ -133,6 +135,9 @@ class Supervisor:
     def run(self) -> None:
         """Supervise until the last process is gone."""
         while self.threads or self.births.early:
+            if self._power_event:
+                self._power_event = False
+                self.kernel.drop_epc()
             if self._ends or self._gone or self._unreferenced or self.births.unsettled:
                 self._clear_away()
                 continue
@@ -179,6 +184,13 @@ class Supervisor:
         for pid in {self.main_pid} & processes or processes:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signo)
+
+    def power_event(self) -> None:
+        """From a signal handler: drop the EPC as soon as nobody is at work.  A child that ends wakes up the loop."""
+        self._power_event = True
+        with contextlib.suppress(OSError):  # without one, the next stop does
+            if os.fork() == 0:
+                os._exit(0)
 
     def _collect(self) -> None:
         """Queue every stop that there is: waitpid favours the oldest threads, and would starve others of their turn."""

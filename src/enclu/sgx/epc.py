@@ -58,6 +58,12 @@ class EPCPage:
         self.epoch = 0
         self.data: memoryview = _NOTHING
 
+    def invalidate(self) -> None:
+        """The EPCM entry no longer says anything."""
+        self.valid = False
+        self.secs = None
+        self.blocked = self.pending = self.modified = self.pr = False
+
     @property
     def accessible(self) -> bool:
         """An enclave may touch it as its R, W, X allow: PT_REG, valid, neither blocked, pending nor modified."""

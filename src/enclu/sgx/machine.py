@@ -10,6 +10,9 @@ from enclu.sgx.epc import EPC
 from enclu.sgx.structs import MISC_EXINFO, Attribute
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from enclu.sgx.epc import EPCPage
     from enclu.sgx.secs import Secs
 
 XFRM_LEGACY = 0x3
@@ -46,6 +49,18 @@ class Machine:
         self.lepubkeyhash = bytes(32)
         """IA32_SGXLEPUBKEYHASH: the signer that may launch; writable, as with flexible launch control."""
         self.enclaves: dict[int, Secs] = {}
+
+    def lose_power(self, pages: Iterable[EPCPage]) -> None:
+        """S3 and deeper sleep: no entry of the EPCM is valid any more, and what a reset makes anew is new.
+
+        `pages` are those in use; no processor is in an enclave.  SDM 3D section 39.14.
+        """
+        for page in pages:
+            page.invalidate()
+        for secs in self.enclaves.values():
+            secs.children = 0
+        self.paging_key = secrets.token_bytes(16)
+        self.report_keyid = secrets.token_bytes(32)
 
     def cpuid(self, subleaf: int) -> tuple[int, int, int, int]:
         """CPUID leaf 0x12 (SDM 3D section 34.7.2): EAX, EBX, ECX, EDX."""

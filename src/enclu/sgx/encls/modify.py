@@ -13,12 +13,6 @@ if TYPE_CHECKING:
     from enclu.sgx.secs import Secs
 
 
-def _invalidate(page: EPCPage) -> None:
-    page.valid = False
-    page.secs = None
-    page.blocked = page.pending = page.modified = page.pr = False
-
-
 def tcs_active(page: EPCPage) -> bool:
     """A processor is executing in the context of this TCS."""
     return page.pt == PageType.TCS and TCS.get(page.data, "STATE") != 0
@@ -30,16 +24,16 @@ def eremove(page: EPCPage) -> int:
         return ErrorCode.SUCCESS
     secs = page.secs
     if page.pt == PageType.VA or secs is None:
-        _invalidate(page)
+        page.invalidate()
         return ErrorCode.SUCCESS
     if page.pt == PageType.SECS:
         if secs.children:
             return ErrorCode.SGX_CHILD_PRESENT
-        _invalidate(page)
+        page.invalidate()
         return ErrorCode.SUCCESS
     if secs.inside and (page.pt != PageType.TRIM or page.modified):
         return ErrorCode.SGX_ENCLAVE_ACT
-    _invalidate(page)
+    page.invalidate()
     secs.children -= 1
     return ErrorCode.SUCCESS
 

@@ -96,9 +96,7 @@ def ewb(machine: Machine, page: EPCPage, va: EPCPage, slot: int) -> tuple[int, b
     header = _header(secinfo, eid, page.enclaveaddress)
     sealed = AESGCM(machine.paging_key).encrypt(version.to_bytes(12, "little"), bytes(page.data), header)
     pcmd = PCMD.pack(SECINFO=secinfo, ENCLAVEID=eid, MAC=sealed[-16:])
-    page.valid = False
-    page.secs = None
-    page.blocked = page.pending = page.modified = page.pr = False
+    page.invalidate()
     if secs is not None and page.pt != PageType.SECS:
         secs.children -= 1
     return ErrorCode.SUCCESS, sealed[:-16], pcmd

@@ -1,0 +1,35 @@
+"""The designs' ioctls under whatever programs may do with them: errno values, and a supervisor that lives on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from enclu.linux import delivery
+
+RUNS, CALLS = 4, 2600
+
+
+@pytest.mark.parametrize("choice", delivery.choices())
+def test_ten_thousand_calls_get_zero_or_an_errno(choice: str, passes: Callable) -> None:
+    """From one to six threads, which fork and exec in between."""
+    made = 0
+
+    @given(st.integers(0, 2**32 - 1), st.integers(1, 6))
+    @settings(
+        max_examples=RUNS, deadline=None, suppress_health_check=list(HealthCheck),
+        phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    )  # fmt: skip
+    def fuzz(seed: int, threads: int) -> None:
+        nonlocal made
+        calls = CALLS // threads * threads + threads
+        done = passes("design_ioctls_fuzzed", str(seed), str(calls), str(threads), options=("--delivery", choice))
+        assert done.stderr == ""
+        made += int(re.search(r"^# (\d+) calls$", done.stdout, re.MULTILINE)[1])
+
+    fuzz()
+    assert made >= 10_000
