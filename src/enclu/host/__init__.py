@@ -1,0 +1,1 @@
+"""The Python host: loads, measures, signs and enters enclaves."""
