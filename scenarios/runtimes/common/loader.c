@@ -22,10 +22,10 @@
 struct note {
 	uint32_t name_size, size, type;
 	char name[8];			/* "enclu" */
-	uint64_t attributes, xfrm;
-	uint32_t miscselect, ssa_frame_size;
 	uint64_t heap_pages;		/* read-write pages after the image, not measured */
 	uint64_t spare_pages;		/* addresses after the heap, mapped, without pages */
+	uint64_t attributes, xfrm;
+	uint32_t miscselect, ssa_frame_size;
 } __attribute__((packed));
 
 struct secs {

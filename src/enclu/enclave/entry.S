@@ -7,15 +7,15 @@
 
 	.set FRAMES, 3
 
-/* host/images/note.py reads it. */
+/* host/images/elf.py declares it. */
 	.section .note.enclu, "a", @note
 	.balign 4
 	.long 6, 40, 1				/* sizes of name and content, type */
 	.asciz "enclu"
 	.balign 4
-	.quad ATTRIBUTES, XFRM
-	.long MISCSELECT, 1			/* pages of an SSA frame */
 	.quad HEAP_PAGES, SPARE_PAGES
+	.quad ATTRIBUTES, XFRM			/* what SECS is to have */
+	.long MISCSELECT, 1			/* pages of an SSA frame */
 
 /* struct thread */
 	.set LAST_SP, 0

@@ -1,1 +1,1 @@
-"""The user side of SGX in Python: enclave images, measuring, signing, entering, attestation."""
+"""The Python host: loads, measures, signs and enters enclaves."""

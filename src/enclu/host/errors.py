@@ -1,7 +1,7 @@
-"""What goes wrong in the host, said so that somebody can act on it."""
+"""What the host raises."""
 
 from __future__ import annotations
 
 
 class HostError(Exception):
-    """The message names the file, the field and the value that it is about."""
+    """Something of the user's is wrong: a file, a key, an enclave.  The message says what, where, and the way out."""
