@@ -25,6 +25,11 @@ def include_dir() -> Path:
     return Path(__file__).resolve().parent / "include"
 
 
+def enclave_dir() -> Path:
+    """Where the C files are that enclaves are made of; `enclu build` compiles them with a user's own."""
+    return Path(__file__).resolve().parent / "enclave"
+
+
 _EXPORTS = {
     "Machine": "machine", "Process": "process", "Enclave": "enclave", "open_image": "images",
     "HostError": "errors", "ProcessDied": "errors", "EnclaveTimeout": "errors",
