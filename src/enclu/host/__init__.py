@@ -1,0 +1,1 @@
+"""The host side of enclaves in Python: images, loading, calling, attesting."""

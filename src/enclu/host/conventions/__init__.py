@@ -1,0 +1,1 @@
+"""How ECALLs and OCALLs go, by each runtime's conventions."""
