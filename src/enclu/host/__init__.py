@@ -1,1 +1,1 @@
-"""The host side of enclaves in Python: images, loading, calling, attesting."""
+"""The Python host: loads, measures, signs and enters enclaves."""

@@ -1,5 +1,7 @@
-"""What goes wrong on the host side of enclaves."""
+"""What the host raises."""
+
+from __future__ import annotations
 
 
 class HostError(Exception):
-    """Base of the host's errors; messages name file, field and value."""
+    """Something of the user's is wrong: a file, a key, an enclave.  The message says what, where, and the way out."""
