@@ -3,9 +3,9 @@
  *
  * A program is compiled with  cc -I"$(python3 -c 'import enclu; print(enclu.include_dir())')" ...
  *
- * Numbers begin at 0x20, clear of the kernel's; 0x2f is the machine's own.  An ioctl that belongs to another delivery design than the one that
- * the program runs under (`enclu run --delivery`) fails with ENOTTY, and so does one of another size.  Any descriptor
- * of /dev/sgx_enclave will do, whatever enclave it stands for.
+ * Numbers begin at 0x20, clear of the kernel's; 0x2f is the machine's own.  An ioctl that belongs to another delivery
+ * design than the one that the program runs under (`enclu run --delivery`) fails with ENOTTY, and so does one of
+ * another size.  Any descriptor of /dev/sgx_enclave will do, whatever enclave it stands for.
  *
  * The register ABI, the same for every design.  When ENCLU[EENTER] or ENCLU[ERESUME] raises an exception, or an
  * enclave does and the asynchronous exit leads to an ENCLU, and the exception would become a signal, and the design

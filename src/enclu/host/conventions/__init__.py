@@ -1,1 +1,20 @@
-"""How ECALLs and OCALLs go, by each runtime's conventions."""
+"""How ECALLs and OCALLs go: one file for each convention."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from enclu.host.conventions.registers import RegistersConvention
+
+if TYPE_CHECKING:
+    from enclu.host.conventions.base import Convention
+    from enclu.host.images import Image
+
+
+def of(image: Image) -> type[Convention]:
+    """The convention of enclaves of this image's format."""
+    from enclu.host.conventions.native import NativeConvention
+    from enclu.host.conventions.sdk import SdkConvention
+
+    known: dict[str, type[Convention]] = {"elf": NativeConvention, "intel-sdk": SdkConvention}
+    return known.get(image.format, RegistersConvention)

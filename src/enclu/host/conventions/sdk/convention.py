@@ -201,7 +201,7 @@ class SdkConvention(Convention):
         call.enter(rdi=EnterCommand.ECMD_ORET & MASK_64, rsi=status)
 
     def _ocall(self, call: Call, number: int, ms: int) -> int:
-        """Serve an OCALL; the status that the enclave gets.  What a callable raises is raised when the ECALL is over."""
+        """Serve an OCALL; the status for the enclave.  What a callable raises is raised when the ECALL is over."""
         if number in abi.BUILTIN_OCALLS:
             return self._builtin(number, ms)
         try:
@@ -224,7 +224,9 @@ class SdkConvention(Convention):
         ocall = interface.ocalls[number]
         function = enclave.ocalls.get(ocall.name, function) or self._sdk_ocalls.table.get(ocall.name)
         if function is None:
-            raise HostError(f"{enclave.image.path}: the enclave makes OCALL `{ocall.name}', for which there is no function")
+            raise HostError(
+                f"{enclave.image.path}: the enclave makes OCALL `{ocall.name}', for which there is no function"
+            )
         assert self._types is not None
         marshaller = OcallMarshaller(ocall, self._types)
         return lambda ms: marshaller.call(memory, ms, function)
@@ -235,7 +237,9 @@ class SdkConvention(Convention):
             request = abi.EmmAlloc.from_buffer_copy(memory.read(ms, ctypes.sizeof(abi.EmmAlloc)))
             result = emm.alloc(self.enclave, request)
         elif number == BuiltinOcall.EDMM_MODIFY:
-            result = emm.modify(self.enclave, abi.EmmModify.from_buffer_copy(memory.read(ms, ctypes.sizeof(abi.EmmModify))))
+            result = emm.modify(
+                self.enclave, abi.EmmModify.from_buffer_copy(memory.read(ms, ctypes.sizeof(abi.EmmModify)))
+            )
         else:
             return SgxStatus.SGX_ERROR_UNEXPECTED
         memory.write(ms, result.to_bytes(4, "little"))

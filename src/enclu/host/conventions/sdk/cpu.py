@@ -121,7 +121,7 @@ def features(cpuid: Cpuid, xfrm: int) -> tuple[int, int]:
     intel = b"".join(vendor[i].to_bytes(4, "little") for i in (0, 2, 1)) == b"GenuineIntel"
     legacy = extended = GENERIC
     for feature in FEATURES:
-        if feature.intel and not intel or (feature.leaf < _EXTENDED_1 and feature.leaf > highest):
+        if (feature.intel and not intel) or (feature.leaf < _EXTENDED_1 and feature.leaf > highest):
             continue
         if cpuid(feature.leaf, 0)[feature.register] & feature.mask != feature.mask:
             continue

@@ -88,7 +88,7 @@ def _modify(enclave: Enclave, request: EmmModify) -> int:
 
 
 def _within(enclave: Enclave, address: int, size: int) -> bool:
-    return 0 < size and enclave.base <= address and address + size <= enclave.base + enclave.size
+    return size > 0 and enclave.base <= address and address + size <= enclave.base + enclave.size
 
 
 def _type(enclave: Enclave, request: EmmModify, page_type: PageType) -> None:
