@@ -75,7 +75,7 @@ class Manufacturer:
         """EGETKEY[PROVISION_KEY] as PCEs ask for it: with everything but MODE64BIT and XFRM."""
         request = KEYREQUEST.pack(
             KEYNAME=KeyName.PROVISION_KEY, ISVSVN=pce.isvsvn if isvsvn is None else isvsvn, CPUSVN=cpusvn,
-            ATTRIBUTEMASK=(1 << 64) - 1 & ~Attribute.MODE64BIT, XFRMMASK=0, MISCMASK=0xFFFF_FFFF,
+            ATTRIBUTEMASK=(1 << 64) - 1 & ~int(Attribute.MODE64BIT), XFRMMASK=0, MISCMASK=0xFFFF_FFFF,
         )  # fmt: skip
         machine = SimpleNamespace(secret=self._secret, cpusvn=CPUSVN)
         secs = SimpleNamespace(
