@@ -187,13 +187,14 @@ class Process:
 
     def load(
         self, image: str | os.PathLike[str] | Image, *, sigstruct: str | os.PathLike[str] | None = None,
-        debug: bool | None = None, convention: type[Convention] | None = None,
+        debug: bool | None = None, convention: str | Callable[[Enclave], Convention] | None = None,
         ocalls: Mapping[Any, Callable[..., Any]] | Sequence[Callable[..., Any]] = (),
         on_exception: Callable[[EnclaveException], Action] | None = None,
     ) -> Enclave:  # fmt: skip
         """Load an enclave: ECREATE, EADD and EEXTEND, EINIT, and what its convention does at the start.
 
         `debug` sets or clears ATTRIBUTES.DEBUG, where the SIGSTRUCT leaves that open; None takes the image's.
+        `convention` is a name of `conventions.NAMES`, or makes a Convention of the enclave; None chooses by the image.
         `ocalls` and `on_exception` are as `Enclave` has them.  Raises HostError, in particular what is wrong with the
         image or why the driver refuses it.
         """
@@ -206,6 +207,8 @@ class Process:
         enclave = Enclave(self, image, loaded, ocalls, on_exception)
         self.enclaves.append(enclave)
         try:
+            if isinstance(convention, str):
+                convention = conventions.named(convention)
             enclave.convention = (convention or conventions.of(image))(enclave)
             enclave.convention.start()
         except BaseException:
