@@ -5,6 +5,7 @@ The structures are those of enclaves/qe/qe.h and enclaves/pce/pce.h.
 
 from __future__ import annotations
 
+import datetime
 import enum
 import threading
 import weakref
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from enclu.host.attestation import architectural
 from enclu.host.attestation.identity import mrsigner, target_info
-from enclu.host.attestation.manufacturer import Manufacturer, Pce
+from enclu.host.attestation.manufacturer import Manufacturer, Product, pem
 from enclu.host.attestation.quote import CertificationType
 from enclu.host.errors import HostError
 from enclu.sgx.layout import Structure
@@ -43,6 +44,8 @@ QE_REQUEST = Structure(
     (0, "report", "432s"), (432, "certification", "1072s"), (1504, "key", f"{SEALED_KEY}s"), (1608, "key_size", "Q"),
     (1616, "quote_size", "Q"), (1624, "quote", "Q"),
 )  # fmt: skip
+ROOT_FILE, SIGNING_CHAIN_FILE = "root.pem", "tcb_signing_chain.pem"
+TCB_INFO_FILE, QE_IDENTITY_FILE = "tcb_info.json", "qe_identity.json"
 ROOM = 1 << 14
 """For a quote, at first."""
 
@@ -151,16 +154,6 @@ class Platform:
             self._keep_key()
         return quote
 
-    def pce_identity(self) -> Pce:
-        """What the PCE's keys depend on."""
-        pce = self.pce
-        assert pce.image.sigstruct is not None
-        sigstruct = SIGSTRUCT.unpack(pce.image.sigstruct)
-        return Pce(
-            mrsigner(pce.image.sigstruct), pce.attributes | Attribute.INIT, pce.image.misc_select,
-            sigstruct["ISVPRODID"], sigstruct["ISVSVN"],
-        )  # fmt: skip
-
     def _loaded(self, name: str) -> Enclave:
         with self._lock:
             enclave = self._enclaves.get(name)
@@ -211,7 +204,7 @@ class Platform:
         """Address and size of the PCK certificate chain."""
         with self._lock:
             if self._chain is None:
-                chain = self.manufacturer.chain(self.pce_identity())
+                chain = self.manufacturer.chain(product(self.pce.image))
                 self._chain = self.process.memory.allocate(len(chain)), len(chain)
                 self.process.memory.write(self._chain[0], chain)
             return self._chain
@@ -238,6 +231,25 @@ class Platform:
             architectural.replace(architectural.key_file(name), self._key)
         except OSError as error:
             raise HostError(f"{error.filename}: {error.strerror}") from None
+
+
+def product(image: Image) -> Product:
+    """QE or PCE, by its SIGSTRUCT."""
+    assert image.sigstruct is not None
+    f = SIGSTRUCT.unpack(image.sigstruct)
+    attributes = f["ATTRIBUTES"] | Attribute.INIT
+    return Product(mrsigner(image.sigstruct), attributes, f["MISCSELECT"], f["ISVPRODID"], f["ISVSVN"])
+
+
+def collateral(manufacturer: Manufacturer, at: datetime.datetime) -> dict[str, bytes]:
+    """What a verifier of the machine's quotes needs, by file name.  Raises HostError."""
+    qe, pce = product(architectural.image("qe")), product(architectural.image("pce"))
+    return {
+        ROOT_FILE: pem(manufacturer.root),
+        SIGNING_CHAIN_FILE: pem(manufacturer.tcb_signing, manufacturer.root),
+        TCB_INFO_FILE: manufacturer.tcb_info(pce, at),
+        QE_IDENTITY_FILE: manufacturer.qe_identity(qe, at),
+    }
 
 
 _PLATFORMS: weakref.WeakKeyDictionary[Process, Platform] = weakref.WeakKeyDictionary()
