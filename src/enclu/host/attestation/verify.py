@@ -150,9 +150,8 @@ def _check_root(chain: list[x509.Certificate], root: x509.Certificate | None) ->
     intel = fingerprint(root) == INTEL_ROOT
     if not intel and subject(root).lower().startswith("intel"):
         return Check("root", False, f"{subject(root)!r} is not Intel's: its key is {fingerprint(root)[:16]}")
-    return Check(
-        "root", True, f"{subject(root)!r}, {"Intel's" if intel else "not Intel's"}, key {fingerprint(root)[:16]}"
-    )
+    whose = "Intel's" if intel else "not Intel's"
+    return Check("root", True, f"{subject(root)!r}, {whose}, key {fingerprint(root)[:16]}")
 
 
 def _path(chain: Sequence[x509.Certificate], root: x509.Certificate) -> list[x509.Certificate]:
