@@ -36,8 +36,17 @@ def signed(path: Path, product: int = PRODUCT) -> Path:
 @pytest.fixture(scope="session")
 def app(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """app.c, signed."""
-    path = tmp_path_factory.mktemp("enclaves") / "app.elf"
-    build_enclave([Path(__file__).with_name("app.c")], path, Layout(spare_pages=64), flags=["-Werror"])
+    return _app(tmp_path_factory.mktemp("enclaves") / "app.elf", 64)
+
+
+@pytest.fixture(scope="session")
+def other(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same code with another MRENCLAVE."""
+    return _app(tmp_path_factory.mktemp("enclaves") / "other.elf", 65)
+
+
+def _app(path: Path, spare_pages: int) -> Path:
+    build_enclave([Path(__file__).with_name("app.c")], path, Layout(spare_pages=spare_pages), flags=["-Werror"])
     return signed(path)
 
 
