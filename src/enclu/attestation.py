@@ -13,11 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 
-from enclu.host.attestation import platform
 from enclu.host.attestation.collateral import parse_qe_identity, parse_tcb_info
 from enclu.host.attestation.identity import report_is_genuine, target_info
 from enclu.host.attestation.manufacturer import Manufacturer
-from enclu.host.attestation.platform import AttestationError, Platform
+from enclu.host.attestation.pce import AttestationError
+from enclu.host.attestation.platform import (
+    QE_IDENTITY_FILE,
+    SIGNING_CHAIN_FILE,
+    TCB_INFO_FILE,
+    Platform,
+    collateral_files,
+)
 from enclu.host.attestation.quote import Quote, QuoteError, open_quote, parse
 from enclu.host.attestation.verify import Expectations, Verdict, VerificationError, load_certificates
 from enclu.host.attestation.verify import verify as verify_quote
@@ -59,13 +65,16 @@ def report(enclave: Enclave, target: bytes | Enclave, data: bytes = b"", *, by: 
     return made
 
 
-def quote(enclave: Enclave, data: bytes = b"", *, by: int | Callable[[bytes, bytes], bytes]) -> bytes:
+def quote(
+    enclave: Enclave, data: bytes = b"", *, by: int | Callable[[bytes, bytes], bytes], platform: Platform | None = None
+) -> bytes:
     """A quote of the enclave.  Raises AttestationError.
 
     `by` says how to get its REPORT: the number of its ECALL that answers a struct report_request, or a function that is
-    called with the quoting enclave's TARGETINFO and 64 bytes of data and returns a REPORT.
+    called with the quoting enclave's TARGETINFO and 64 bytes of data and returns a REPORT.  `platform` is for another
+    QE or PCE than enclu's own.
     """
-    quoting = Platform.of(enclave.process)
+    quoting = platform or Platform.of(enclave.process)
     target = quoting.target_info()
     if callable(by):
         return quoting.quote(by(target, data.ljust(REPORT_DATA, b"\0")))
@@ -85,19 +94,19 @@ def collateral(machine: Machine | str, at: datetime.datetime | None = None) -> d
 
     Raises HostError.
     """
-    files = platform.collateral(_manufacturer(machine), at or datetime.datetime.now(datetime.UTC))
+    files = collateral_files(_manufacturer(machine), at or datetime.datetime.now(datetime.UTC))
     return expectations_of(files)
 
 
 def expectations_of(files: Mapping[str, bytes]) -> dict[str, Any]:
     """Fields of `Expectations` from files of collateral, by name; any may be missing.  Raises HostError."""
     found: dict[str, Any] = {}
-    if platform.TCB_INFO_FILE in files:
-        found["tcb_info"] = parse_tcb_info(files[platform.TCB_INFO_FILE], platform.TCB_INFO_FILE)
-    if platform.QE_IDENTITY_FILE in files:
-        found["qe_identity"] = parse_qe_identity(files[platform.QE_IDENTITY_FILE], platform.QE_IDENTITY_FILE)
-    if platform.SIGNING_CHAIN_FILE in files:
-        name = platform.SIGNING_CHAIN_FILE
+    if TCB_INFO_FILE in files:
+        found["tcb_info"] = parse_tcb_info(files[TCB_INFO_FILE], TCB_INFO_FILE)
+    if QE_IDENTITY_FILE in files:
+        found["qe_identity"] = parse_qe_identity(files[QE_IDENTITY_FILE], QE_IDENTITY_FILE)
+    if SIGNING_CHAIN_FILE in files:
+        name = SIGNING_CHAIN_FILE
         found["signing_chain"] = load_certificates(files[name], name)
     return found
 

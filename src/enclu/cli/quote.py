@@ -155,11 +155,11 @@ def root(ctx: click.Context, machine: str) -> None:
 def write_collateral(ctx: click.Context, machine: str, output: Path) -> None:
     """Write what judging the TCB of a machine's quotes takes, good for 30 days."""
     from enclu.host.attestation.manufacturer import Manufacturer
-    from enclu.host.attestation.platform import collateral
+    from enclu.host.attestation.platform import collateral_files
     from enclu.host.machine import Machine
 
     try:
-        files = collateral(Manufacturer(Machine(name=machine).secret), datetime.datetime.now(datetime.UTC))
+        files = collateral_files(Manufacturer(Machine(name=machine).secret), datetime.datetime.now(datetime.UTC))
         output.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             (output / name).write_bytes(content)
@@ -175,16 +175,20 @@ def write_collateral(ctx: click.Context, machine: str, output: Path) -> None:
               help="The enclave's ECALL that answers a struct report_request (attestation.h).")  # fmt: skip
 @click.option("--data", default="", help="What the enclave is asked to say: at most 64 bytes.")
 @click.option("--machine", metavar="NAME", help="On this machine; on one of its own otherwise.")
+@click.option("--pce", type=FILE, help="A certification enclave: Intel's libsgx_pce.signed.so.  Default: enclu's own.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True)
 @click.pass_context
-def make(ctx: click.Context, image: Path, by: int, data: str, machine: str | None, output: Path) -> None:
+def make(
+    ctx: click.Context, image: Path, by: int, data: str, machine: str | None, pce: Path | None, output: Path
+) -> None:
     """Load an enclave and have it quoted."""
     import enclu
     from enclu import attestation
 
     try:
         with enclu.Machine(name=machine) as m, m.process() as process:
-            made = attestation.quote(process.load(image), data.encode(), by=by)
+            platform = attestation.Platform(process, pce=enclu.open_image(pce)) if pce else None
+            made = attestation.quote(process.load(image), data.encode(), by=by, platform=platform)
         output.write_bytes(made)
     except HostError as error:
         _fail(ctx, error)

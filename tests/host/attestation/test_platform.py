@@ -8,16 +8,8 @@ import pytest
 
 import enclu
 from enclu.host.attestation import architectural
-from enclu.host.attestation.platform import (
-    PCE_CERTIFICATION,
-    PCE_INFO,
-    PceError,
-    PceFunction,
-    Platform,
-    QeFunction,
-    QeOcall,
-    product,
-)
+from enclu.host.attestation.pce import PCE_CERTIFICATION, PCE_INFO, PceError, PceFunction
+from enclu.host.attestation.platform import Platform, QeFunction, QeOcall, product
 from enclu.host.attestation.quote import parse
 from enclu.host.attestation.verify import verify_p256
 from enclu.sgx.machine import CPUSVN
