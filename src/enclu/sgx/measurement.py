@@ -40,7 +40,7 @@ class Measurement:
         self._under_way: Future[None] | None = None
         """The last batch that was given to the hasher."""
 
-    def update(self, log: bytes) -> None:
+    def update(self, log: bytes | memoryview) -> None:
         """Append to the log."""
         self._wait()
         self._hash.update(log)

@@ -1,0 +1,83 @@
+"""Enclave images: one reader a format behind one interface."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+from pathlib import Path
+
+from enclu.host.images.elf import ElfImage
+from enclu.host.images.elf_file import MAGIC as ELF_MAGIC
+from enclu.host.images.elf_file import ElfFile
+from enclu.host.images.image import Image, ImageError, Pages, Region
+from enclu.host.images.intel_sdk import SECTION as SDK_SECTION
+from enclu.host.images.intel_sdk import IntelSdkImage
+from enclu.host.images.open_enclave import SECTION as OE_SECTION
+from enclu.host.images.open_enclave import OpenEnclaveImage
+from enclu.host.images.sgxs import ECREATE, UNSIZED, SgxsImage
+from enclu.sgx.structs import SIGSTRUCT
+
+__all__ = [
+    "ElfImage", "Image", "ImageError", "IntelSdkImage", "OpenEnclaveImage", "Pages", "Region", "SgxsImage",
+    "open_image", "read_sigstruct",
+]  # fmt: skip
+
+
+def open_image(
+    path: str | os.PathLike[str],
+    sigstruct: str | os.PathLike[str] | None = None,
+    metadata_version: tuple[int, int] | None = None,
+) -> Image:
+    """The enclave image in a file.  Raises ImageError.
+
+    `sigstruct` is a file with the SIGSTRUCT; by default ELF and SGXS images have theirs in FILE.sig (or NAME.sig for
+    NAME.sgxs) if it is there, others inside.  `metadata_version` chooses among those of an Intel SDK image.
+    """
+    path = Path(path)
+    data = _content(path)
+    given = read_sigstruct(Path(sigstruct)) if sigstruct is not None else None
+    if data[:8] in (ECREATE, UNSIZED):
+        return SgxsImage(path, data, given or _beside(path))
+    if data[:4] != ELF_MAGIC:
+        raise ImageError(path, "first bytes", bytes(data[:8]).hex() or "nothing", "neither an ELF file nor SGXS")
+    elf = ElfFile(path, data)
+    if elf.section(SDK_SECTION) is not None:
+        return IntelSdkImage(path, data, given, metadata_version)
+    if elf.section(OE_SECTION) is not None:
+        return OpenEnclaveImage(path, data, given)
+    return ElfImage(path, data, given or _beside(path))
+
+
+def _beside(path: Path) -> bytes | None:
+    for candidate in (path.with_name(path.name + ".sig"), path.with_suffix(".sig")):
+        if candidate.exists():
+            return read_sigstruct(candidate)
+    return None
+
+
+def read_sigstruct(path: Path) -> bytes:
+    """The SIGSTRUCT in a file.  Raises ImageError."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(SIGSTRUCT.size + 1)
+    except OSError as error:
+        raise ImageError(path, "SIGSTRUCT", "unreadable", error.strerror or str(error)) from None
+    if len(data) != SIGSTRUCT.size:
+        size = f"more than {SIGSTRUCT.size}" if len(data) > SIGSTRUCT.size else len(data)
+        raise ImageError(path, "size of the file", size, f"a SIGSTRUCT has {SIGSTRUCT.size} bytes")
+    return data
+
+
+def _content(path: Path) -> memoryview:
+    """The file, mapped: writes to it stay in memory."""
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageError(path, "kind of file", oct(stat.S_IFMT(status.st_mode)), "not a regular file")
+            if not status.st_size:
+                raise ImageError(path, "size of the file", 0, "the file is empty")
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+    except OSError as error:
+        raise ImageError(path, "file", "unreadable", error.strerror or str(error)) from None

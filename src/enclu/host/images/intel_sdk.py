@@ -1,0 +1,420 @@
+"""Shared objects signed by the Intel SGX SDK: ELF segments, and metadata that says what its loader adds.
+
+Facts: intel/linux-sgx, common/inc/internal/metadata.h, psw/urts/loader.cpp, psw/urts/parser/elfparser.cpp.  A file
+may have metadata for several versions of the loader, each with a layout and a SIGSTRUCT of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from enclu.host.images.elf_file import (
+    DT_JMPREL,
+    DT_PLTRELSZ,
+    DT_RELA,
+    DT_RELASZ,
+    DT_TEXTREL,
+    ET_DYN,
+    NHDR,
+    ElfFile,
+    Segment,
+)
+from enclu.host.images.image import ALL_MEASURED, NOT_MEASURED, TCS_FLAGS, ZEROS, Image, Region, filled
+from enclu.sgx.epc import PAGE_SIZE, PageType
+from enclu.sgx.layout import Structure
+from enclu.sgx.structs import SIGSTRUCT, TCS, Attribute
+
+SECTION, NOTE_NAME = ".note.sgxmeta", b"sgx_metadata\0"
+MAGIC = 0x86A80294635D0E4C
+METADATA = Structure(
+    "metadata", 1904,
+    (0, "magic_num", "Q"), (8, "version", "Q"), (16, "size", "I"), (20, "tcs_policy", "I"),
+    (24, "ssa_frame_size", "I"), (28, "max_save_buffer_size", "I"), (32, "desired_misc_select", "I"),
+    (36, "tcs_min_pool", "I"), (40, "enclave_size", "Q"), (48, "attributes", "Q"), (56, "xfrm", "Q"),
+    (64, "enclave_css", f"{SIGSTRUCT.size}s"), (1872, "patch_offset", "I"), (1876, "patch_size", "I"),
+    (1880, "layout_offset", "I"), (1884, "layout_size", "I"), (1888, "elrange_offset", "I"),
+    (1892, "elrange_size", "I"), (1896, "extend_offset", "I"), (1900, "extend_size", "I"),
+)  # fmt: skip
+LAYOUT_ENTRY = Structure(
+    "layout_entry", 32,
+    (0, "id", "H"), (2, "attributes", "H"), (4, "page_count", "I"), (8, "rva", "Q"), (16, "content_size", "I"),
+    (20, "content_offset", "I"), (24, "si_flags", "Q"),
+)  # fmt: skip
+LAYOUT_GROUP = Structure(
+    "layout_group", 32, (0, "id", "H"), (2, "entry_count", "H"), (4, "load_times", "I"), (8, "load_step", "Q")
+)
+PATCH_ENTRY = Structure("patch_entry", 32, (0, "dst", "Q"), (8, "src", "I"), (12, "size", "I"))
+EXTEND_ENTRY = Structure("extend_entry", 16, (0, "entry_id", "I"), (4, "size", "I"), (8, "offset", "I"))
+SHARED_OBJECT = Structure(
+    "extend_entry_shared_object", 32, (0, "file_offset", "Q"), (8, "mem_offset", "Q"), (16, "size", "Q")
+)
+ELRANGE = Structure(
+    "elrange_config_entry", 24,
+    (0, "enclave_image_address", "Q"), (8, "elrange_start_address", "Q"), (16, "elrange_size", "Q"),
+)  # fmt: skip
+
+NAMES = {
+    1: "heap, minimum", 2: "heap, initial", 3: "heap, maximum", 4: "TCS", 5: "thread data", 6: "SSA",
+    7: "stack, maximum", 8: "stack, minimum", 10: "guard", 11: "dynamic heap, minimum", 12: "dynamic heap, initial",
+    13: "dynamic heap, maximum", 14: "dynamic TCS", 15: "dynamic thread data", 16: "dynamic SSA",
+    17: "dynamic stack, maximum", 18: "dynamic stack, minimum", 20: "reserved memory, minimum",
+    21: "reserved memory, initial", 22: "reserved memory, maximum", 23: "user region",
+}  # fmt: skip
+"""Of layout entries, by id."""
+TCS_DYN = 14
+GROUP = 1 << 12
+EADD, EEXTEND, EREMOVE, POST_ADD = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+"""Attributes of layout entries."""
+EXTEND_SHARED_OBJECT = 0x1002
+VERSION_GAP = 10
+"""Added to the major version if the image says where ELRANGE is."""
+NEWEST_MAJOR = 3
+WITH_EXTRA_PAGE = (1, 3)
+"""The version of SDK 1.5, which adds a page after segments whose size ends shortly before a page does."""
+SI_FLAGS_KNOWN = 0xFF07
+FRAME_SIZES = range(1, 5)
+MOST_ENTRIES = 1 << 17
+"""Layout entries after groups have been repeated; more than any enclave has threads."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A layout entry, at its place."""
+
+    id: int
+    attributes: int
+    offset: int
+    pages: int
+    flags: int
+    content_size: int
+    content_offset: int
+
+    @property
+    def name(self) -> str:
+        return NAMES.get(self.id, f"layout entry {self.id}")
+
+
+class Metadata:
+    """One metadata_t: `data` is all of it, `position` where it is in the file."""
+
+    def __init__(self, image: IntelSdkImage, data: memoryview, position: int) -> None:
+        self.data, self.position = data, position
+        self.fields: dict[str, Any] = METADATA.unpack(data[: METADATA.size])
+        version = self.fields["version"]
+        self.version = (version >> 32, version & 0xFFFFFFFF)
+        self.sigstruct: bytes = self.fields["enclave_css"]
+        self._error = image.error
+
+    @property
+    def major(self) -> int:
+        major: int = self.version[0] % VERSION_GAP
+        return major
+
+    @property
+    def extended(self) -> bool:
+        """Has a directory of extensions."""
+        return self.version >= (self.version[0], {1: 5, 3: 2}.get(self.major, 1 << 32))
+
+    def check(self) -> None:
+        """What the loader checks before it uses the directories."""
+        f = self.fields
+        if self.major > NEWEST_MAJOR or not self.major:
+            raise self._error("metadata.version", "{}.{}".format(*self.version), "no version that is known")
+        if self.major == 1 and self.version[1] < WITH_EXTRA_PAGE[1]:
+            raise self._error("metadata.version", "{}.{}".format(*self.version), "of an SDK before 1.5, not known")
+        if f["tcs_policy"] > 1:
+            raise self._error("metadata.tcs_policy", f["tcs_policy"], "0 binds threads to TCSes, 1 does not")
+        if f["ssa_frame_size"] not in FRAME_SIZES:
+            raise self._error("metadata.ssa_frame_size", f["ssa_frame_size"], "1 to 4 pages")
+
+    def part(self, offset: int, size: int, field: str) -> memoryview:
+        if offset + size > len(self.data):
+            raise self._error(field, offset + size, f"beyond the metadata, which has {len(self.data):#x} bytes")
+        return self.data[offset : offset + size]
+
+    def table(self, name: str, entry: Structure) -> list[memoryview]:
+        """The entries of a directory."""
+        size = self.fields[f"{name}_size"]
+        data = self.part(self.fields[f"{name}_offset"], size, f"metadata.dirs, {name}")
+        if size % entry.size:
+            raise self._error(f"metadata.dirs, {name}, size", size, f"entries have {entry.size} bytes")
+        return [data[at : at + entry.size] for at in range(0, size, entry.size)]
+
+    def shared_object(self) -> dict[str, int] | None:
+        """A second ELF file, which lies in the first one."""
+        for raw in self.table("extend", EXTEND_ENTRY) if self.extended else []:
+            entry = EXTEND_ENTRY.unpack(raw)
+            if entry["entry_id"] == EXTEND_SHARED_OBJECT:
+                return SHARED_OBJECT.unpack(self.part(entry["offset"], SHARED_OBJECT.size, "extend_entry.offset"))
+        return None
+
+    def entries(self) -> list[Entry]:
+        """The layout, groups repeated, in the order of loading."""
+        table = self.table("layout", LAYOUT_ENTRY)
+        found: list[Entry] = []
+        for i, raw in enumerate(table):
+            if not LAYOUT_ENTRY.get(raw, "id") & GROUP:
+                found.append(self._entry(raw, i, 0))
+                continue
+            group, name = LAYOUT_GROUP.unpack(raw), f"layout_group {i}"
+            if group["entry_count"] > i:
+                raise self._error(f"{name}.entry_count", group["entry_count"], f"there are {i} entries before it")
+            if group["load_times"] * group["entry_count"] > MOST_ENTRIES:
+                raise self._error(f"{name}.load_times", group["load_times"], "more threads than any enclave has")
+            members = table[i - group["entry_count"] : i]
+            for times in range(1, group["load_times"] + 1):
+                for j, member in enumerate(members, i - group["entry_count"]):
+                    if LAYOUT_ENTRY.get(member, "id") & GROUP:
+                        raise self._error(f"{name}.entry_count", group["entry_count"], "a group within a group")
+                    found.append(self._entry(member, j, times * group["load_step"]))
+            if len(found) > MOST_ENTRIES:
+                raise self._error(f"{name}.load_times", group["load_times"], "more threads than any enclave has")
+        self._check_places(found)
+        return found
+
+    def _entry(self, raw: memoryview, index: int, further: int) -> Entry:
+        e, name = LAYOUT_ENTRY.unpack(raw), f"layout_entry {index}"
+        if e["si_flags"] & ~SI_FLAGS_KNOWN:
+            raise self._error(f"{name}.si_flags", e["si_flags"], "bits that SECINFO.FLAGS does not have")
+        if e["attributes"] & EADD and e["si_flags"] and e["si_flags"] >> 8 not in (PageType.TCS, PageType.REG):
+            raise self._error(f"{name}.si_flags", e["si_flags"], "EADD adds TCS and REG pages")
+        if e["content_offset"]:
+            self.part(e["content_offset"], e["content_size"], f"{name}.content_offset + content_size")
+            room = PAGE_SIZE if e["si_flags"] == TCS_FLAGS else e["page_count"] * PAGE_SIZE
+            if e["content_size"] > room:
+                raise self._error(f"{name}.content_size", e["content_size"], f"the entry has {room:#x} bytes")
+            if e["si_flags"] == TCS_FLAGS and e["content_size"] < TCS.offset("GSLIMIT") + 4:
+                raise self._error(f"{name}.content_size", e["content_size"], "less than a TCS has")
+        return Entry(e["id"], e["attributes"], e["rva"] + further, e["page_count"], e["si_flags"], e["content_size"],
+                     e["content_offset"])  # fmt: skip
+
+    def _check_places(self, entries: list[Entry]) -> None:
+        size, end, before = self.fields["enclave_size"], 0, "the enclave's start"
+        for entry in sorted(entries, key=lambda e: (e.offset, e.pages)):
+            if entry.offset % PAGE_SIZE:
+                raise self._error(f"{entry.name}, rva", entry.offset, "not on a page's start")
+            if entry.offset < end:
+                raise self._error(f"{entry.name}, rva", entry.offset, f"overlaps {before}, which ends at {end:#x}")
+            end, before = entry.offset + entry.pages * PAGE_SIZE, entry.name
+            if end > size:
+                raise self._error(f"{entry.name}, page_count", entry.pages, f"ends beyond ELRANGE ({size:#x} bytes)")
+
+
+class IntelSdkImage(Image):
+    """A shared object that sgx_sign has signed."""
+
+    format = "intel-sdk"
+
+    def __init__(self, path: Path, data: memoryview, sigstruct: bytes | None,
+                 version: tuple[int, int] | None = None) -> None:  # fmt: skip
+        """`data` is changed, as the metadata's patches want it.  `version` chooses among several metadata."""
+        super().__init__(path)
+        self._elf = ElfFile(path, data)
+        if self._elf.type != ET_DYN:
+            raise self.error("e_type", self._elf.type, "the SDK's enclaves are shared objects")
+        self.all_metadata = self._read_metadata()
+        self.metadata = self._choose(version)
+        self.metadata.check()
+        f = self.metadata.fields
+        self.enclave_size: int = f["enclave_size"]
+        self.size, self._shift = self.enclave_size, 0
+        self.check_size("metadata.enclave_size", self.enclave_size)
+        if self.metadata.version[0] > VERSION_GAP:
+            self._read_elrange()
+        self.ssa_frame_size = f["ssa_frame_size"]
+        self.misc_select = f["desired_misc_select"]
+        self.attributes = f["attributes"] & ~Attribute.INIT
+        self.xfrm = f["xfrm"]
+        self.tcs_policy: int = f["tcs_policy"]
+        """0: threads of the application are bound to a TCS; 1: they are not."""
+        self.tcs_min_pool: int = f["tcs_min_pool"]
+        self.sigstruct = sigstruct if sigstruct is not None else self.metadata.sigstruct
+        self.entry: int = self._elf.entry
+        self._entries = self.metadata.entries()
+        self._writable = self._relocated_pages()
+        second = self.metadata.shared_object()
+        self._second: tuple[ElfFile, int] | None = None
+        if second is not None:
+            part = self._elf.slice(second["file_offset"], second["size"], "extend_entry_shared_object")
+            self._second = ElfFile(path, part), second["mem_offset"]
+        self._patch()
+        self.check_regions()
+
+    @property
+    def simulation(self) -> bool:
+        """Built for the SDK's simulation mode: it does not execute ENCLU."""
+        return "g_global_data_sim" in self._elf.dynamic_symbols
+
+    @property
+    def text_relocations(self) -> bool:
+        """Code pages are writable, for relocations."""
+        return bool(self._writable)
+
+    @property
+    def dynamic_tcs(self) -> list[int]:
+        """Offsets of pages that the enclave makes TCSes of at run time."""
+        return [self._shift + e.offset for e in self._entries if e.id == TCS_DYN and e.attributes & POST_ADD]
+
+    @property
+    def removed(self) -> list[tuple[int, int]]:
+        """(offset, size) of pages that are measured, and removed again before the enclave runs."""
+        both = EADD | EREMOVE
+        return [(self._shift + e.offset, e.pages * PAGE_SIZE) for e in self._entries if e.attributes & both == both]
+
+    @property
+    def tcs(self) -> list[int]:
+        both = EADD | EREMOVE
+        return [self._shift + e.offset for e in self._entries
+                if e.flags == TCS_FLAGS and e.attributes & both == EADD]  # fmt: skip
+
+    def _read_metadata(self) -> list[Metadata]:
+        section = self._elf.section(SECTION)
+        if section is None:
+            raise self.error(SECTION, "missing", "the SDK's enclaves have this section")
+        raw = self._elf.content(section)
+        if len(raw) < NHDR.size + len(NOTE_NAME):
+            raise self.error(f"{SECTION}, sh_size", len(raw), "too small for a note")
+        note = NHDR.unpack(raw[: NHDR.size])
+        if bytes(raw[NHDR.size : NHDR.size + note["n_namesz"]]) != NOTE_NAME:
+            raise self.error(f"{SECTION}, n_namesz", note["n_namesz"], "the note is not called sgx_metadata")
+        start = NHDR.size + len(NOTE_NAME)
+        if start + note["n_descsz"] > len(raw):
+            raise self.error(f"{SECTION}, n_descsz", note["n_descsz"], f"the section has {len(raw):#x} bytes")
+        found, at, end = [], start, start + note["n_descsz"]
+        while at + METADATA.size <= end and METADATA.get(raw, "magic_num", at) == MAGIC:
+            size = METADATA.get(raw, "size", at)
+            if size < METADATA.size or at + size > end:
+                raise self.error("metadata.size", size, f"at least {METADATA.size:#x}, and {end - at:#x} at most")
+            found.append(Metadata(self, memoryview(bytes(raw[at : at + size])), section.offset + at))
+            at += size
+        if not found:
+            magic = METADATA.get(raw, "magic_num", start) if start + 8 <= len(raw) else 0
+            raise self.error("metadata.magic_num", magic, "not signed yet? sgx_sign writes the metadata")
+        return found
+
+    def _choose(self, version: tuple[int, int] | None) -> Metadata:
+        """As the loader does: the highest version that is not 2.x, which only loaders of its time take."""
+        if version is not None:
+            for metadata in self.all_metadata:
+                if metadata.version == version:
+                    return metadata
+            there = ", ".join("{}.{}".format(*m.version) for m in self.all_metadata)
+            raise self.error("metadata.version", "{}.{}".format(*version), f"there are only {there}")
+        usual = [m for m in self.all_metadata if m.major not in (0, 2) and m.major <= NEWEST_MAJOR]
+        return max(usual or self.all_metadata, key=lambda m: m.version)
+
+    def _read_elrange(self) -> None:
+        entries = self.metadata.table("elrange", ELRANGE)
+        if len(entries) != 1:
+            raise self.error("metadata.dirs, elrange", len(entries), "one entry")
+        e = ELRANGE.unpack(entries[0])
+        start, image, size = e["elrange_start_address"], e["enclave_image_address"], e["elrange_size"]
+        self.check_size("elrange_size", size)
+        if start % size:
+            raise self.error("elrange_start_address", start, f"not a multiple of elrange_size, {size:#x}")
+        if image % PAGE_SIZE or not start <= image <= start + size - self.enclave_size:
+            raise self.error("enclave_image_address", image, "the image does not lie in ELRANGE")
+        self.size, self.base, self._shift = size, start, image - start
+
+    def _relocated_pages(self) -> set[int]:
+        """Page numbers that relocations write to, if there are any in the text: those pages are writable."""
+        tags = dict(self._elf.dynamic)
+        if DT_TEXTREL not in tags:
+            return set()
+        import numpy as np
+
+        pages: set[int] = set()
+        for table, size in ((DT_RELA, DT_RELASZ), (DT_JMPREL, DT_PLTRELSZ)):
+            if table in tags:
+                entries = self._elf.relocations(tags[table], tags.get(size, 0), f"dynamic entry {table}")
+                offsets = entries[:, 0][entries[:, 1] & 0xFFFFFFFF != 0]
+                across = offsets[offsets % PAGE_SIZE > PAGE_SIZE - 8] + 8
+                pages.update(np.unique(np.concatenate((offsets, across)) // PAGE_SIZE).tolist())
+        return pages
+
+    def _patch(self) -> None:
+        for raw in self.metadata.table("patch", PATCH_ENTRY):
+            p = PATCH_ENTRY.unpack(raw)
+            source = self.metadata.part(p["src"], p["size"], "patch_entry.src + size")
+            self._elf.slice(p["dst"], p["size"], "patch_entry.dst + size")[:] = source
+
+    def regions(self) -> Iterator[Region]:
+        for region in self._image_regions():
+            yield Region(region.name, region.offset + self._shift, region.size, region.flags, region.measured,
+                         region.content, region.added)  # fmt: skip
+
+    def _image_regions(self) -> Iterator[Region]:
+        loads = [(self._elf, segment, 0) for segment in self._elf.loads]
+        if self._second is not None:
+            loads += [(self._second[0], segment, self._second[1]) for segment in self._second[0].loads]
+        last: Segment | None = None
+        for elf, segment, further in loads:
+            if last is not None and self._extra_page(last, segment.vaddr & -PAGE_SIZE):
+                yield self._page_after(last)
+            if last is None or segment.vaddr > last.vaddr:
+                last = segment
+            name = f"segment {segment.index}"
+            for region in elf.regions_of(segment, name, further):
+                yield from self._with_relocations(region)
+        if last is not None and self._extra_page(last, None):
+            yield self._page_after(last)
+        for entry in self._entries:
+            yield from self._entry_regions(entry)
+
+    def _extra_page(self, segment: Segment, following: int | None) -> bool:
+        if self.metadata.version != WITH_EXTRA_PAGE:
+            return False
+        end = _round(segment.end)
+        return end < _round(_round(segment.memsz) + segment.vaddr) and (following is None or end < following)
+
+    def _page_after(self, segment: Segment) -> Region:
+        return Region(f"segment {segment.index}", _round(segment.end), PAGE_SIZE, segment.secinfo_flags)
+
+    def _with_relocations(self, region: Region) -> Iterator[Region]:
+        """Cut where pages must be writable; what is not in the file has no relocations."""
+        if not self._writable or region.flags & 2 or region.content is ZEROS:
+            yield region
+            return
+        start = region.offset
+        for page in range(region.offset, region.offset + region.size, PAGE_SIZE):
+            following = page + PAGE_SIZE
+            ends = following == region.offset + region.size
+            if ends or (page // PAGE_SIZE in self._writable) != (following // PAGE_SIZE in self._writable):
+                flags = region.flags | (2 if page // PAGE_SIZE in self._writable else 0)
+                content = region.content[start - region.offset : following - region.offset]
+                yield Region(region.name, start, following - start, flags, content=content)
+                start = following
+
+    def _entry_regions(self, entry: Entry) -> Iterator[Region]:
+        size = entry.pages * PAGE_SIZE
+        if not size:
+            return
+        if not entry.attributes & EADD or not entry.flags:
+            yield Region(entry.name, entry.offset, size, entry.flags, NOT_MEASURED, added=False)
+            return
+        measured = ALL_MEASURED if entry.attributes & EEXTEND else NOT_MEASURED
+        if not entry.content_offset:
+            pattern = entry.content_size.to_bytes(4, "little") * (PAGE_SIZE // 4)
+            content = filled(pattern) if entry.content_size else ZEROS
+            yield Region(entry.name, entry.offset, size, entry.flags, measured, content)
+            return
+        raw = bytes(self.metadata.part(entry.content_offset, entry.content_size, entry.name))
+        if entry.flags == TCS_FLAGS:
+            page = bytearray(raw.ljust(PAGE_SIZE, b"\0"))
+            for field in ("OSSA", "OFSBASE", "OGSBASE"):
+                value = TCS.get(page, field) + entry.offset
+                TCS.put(page, field, value % (1 << 64))
+            yield Region(entry.name, entry.offset, size, entry.flags, measured, memoryview(bytes(page)))
+            return
+        # As segments are, these are measured whatever the attributes say.
+        held = _round(len(raw))
+        yield Region(entry.name, entry.offset, held, entry.flags, content=memoryview(raw.ljust(held, b"\0")))
+        if held < size:
+            yield Region(entry.name, entry.offset + held, size - held, entry.flags)
+
+
+def _round(size: int) -> int:
+    return -(-size // PAGE_SIZE) * PAGE_SIZE

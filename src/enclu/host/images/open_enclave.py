@@ -1,0 +1,260 @@
+"""Open Enclave images: ELF files whose section .oeinfo says what the loader adds, and holds the SIGSTRUCT.
+
+Facts: openenclave/openenclave, host/sgx/loadelf.c, host/sgx/create.c, host/sgx/sgxload.c.  The loader fills in what
+only it knows: places in the properties, and variables that the enclave exports for it.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+
+from enclu.host.images.elf_file import DT_NEEDED, ET_DYN, PT_TLS, RELA, ElfFile, Section
+from enclu.host.images.image import (
+    MAXIMUM_SIZE,
+    NOT_MEASURED,
+    REG_R,
+    REG_RW,
+    TCS_FLAGS,
+    ZEROS,
+    Image,
+    Region,
+    filled,
+    size_for,
+)
+from enclu.sgx.epc import PAGE_SIZE
+from enclu.sgx.layout import Structure
+from enclu.sgx.structs import MISC_EXINFO, SIGSTRUCT, TCS, Attribute
+
+SECTION = ".oeinfo"
+HEADER = Structure(
+    "oe_enclave_properties_header", 32,
+    (0, "size", "I"), (4, "enclave_type", "I"), (8, "num_heap_pages", "Q"), (16, "num_stack_pages", "Q"),
+    (24, "num_tcs", "Q"),
+)  # fmt: skip
+_CONFIG = ((0, "product_id", "H"), (2, "security_version", "H"), (4, "flags", "I"))
+_KSS = ((8, "family_id", "16s"), (24, "extended_product_id", "16s"), (40, "attributes", "Q"))
+CONFIGS = {
+    16: Structure("oe_sgx_enclave_config", 16, *_CONFIG, (8, "attributes", "Q")),
+    48: Structure("oe_sgx_enclave_config", 48, *_CONFIG, *_KSS),
+    56: Structure("oe_sgx_enclave_config", 56, *_CONFIG, *_KSS, (48, "xfrm", "Q")),
+    64: Structure("oe_sgx_enclave_config", 64, *_CONFIG, *_KSS, (48, "xfrm", "Q"), (56, "start_address", "Q")),
+}
+"""By size: it has grown."""
+IMAGE_INFO = Structure(
+    "oe_sgx_enclave_image_info", 48,
+    (0, "oeinfo_rva", "Q"), (8, "oeinfo_size", "Q"), (16, "reloc_rva", "Q"), (24, "reloc_size", "Q"),
+    (32, "heap_rva", "Q"), (40, "enclave_size", "Q"),
+)  # fmt: skip
+END_MARKER = 8
+ENCLAVE_TYPE_SGX = 2
+CAPTURE_PF_GP, ZERO_BASE = 1 << 0, 1 << 1
+"""Of config.flags."""
+CONTROL_PAGES, THREAD_DATA_PAGES = 4, 1
+"""A TCS, two SSA frames and a guard page; what follows the thread-local variables."""
+STACK_FILL = filled(b"\xcc" * PAGE_SIZE)
+R_X86_64_TPOFF64 = 18
+MOST_TCS = 1024
+MAP_NORESERVE = 0x4000
+
+
+class OpenEnclaveImage(Image):
+    """An enclave that oesign has signed."""
+
+    format = "open-enclave"
+
+    def __init__(self, path: Path, data: memoryview, sigstruct: bytes | None) -> None:
+        super().__init__(path)
+        self._elf = ElfFile(path, data)
+        if self._elf.type != ET_DYN:
+            raise self.error("e_type", self._elf.type, "Open Enclave's images are shared objects or PIE")
+        section = self._elf.section(SECTION)
+        if section is None:
+            raise self.error(SECTION, "missing", "Open Enclave's images have this section")
+        self._read_properties(section)
+        if DT_NEEDED in dict(self._elf.dynamic):
+            raise self.error("DT_NEEDED", "present", "enclaves that load a second module are not supported")
+        self._tls_pages = self._read_tls()
+        self._image, self._image_size = self._stage()
+        self._relocations = self._read_relocations()
+        self._place()
+        self._patch(section)
+        own = bytes(data[self.sigstruct_position :][: SIGSTRUCT.size])
+        self.sigstruct = sigstruct if sigstruct is not None else own if any(own) else None
+        self.check_regions()
+
+    def _read_properties(self, section: Section) -> None:
+        raw = self._elf.content(section)
+        self._elf.slice(section.offset, HEADER.size, f"section {SECTION}, sh_size")
+        if len(raw) < HEADER.size:
+            raise self.error(f"section {SECTION}, sh_size", len(raw), f"properties have more than {HEADER.size} bytes")
+        header = HEADER.unpack(raw[: HEADER.size])
+        self.properties_size: int = header["size"]
+        config_size = header["size"] - HEADER.size - IMAGE_INFO.size - SIGSTRUCT.size - END_MARKER
+        if config_size not in CONFIGS:
+            known = ", ".join(f"{header['size'] - config_size + n:#x}" for n in CONFIGS)
+            raise self.error("properties.header.size", header["size"], f"known are {known}")
+        if header["size"] > len(raw):
+            raise self.error("properties.header.size", header["size"], f"the section has {len(raw):#x} bytes")
+        if header["enclave_type"] != ENCLAVE_TYPE_SGX:
+            raise self.error("properties.header.enclave_type", header["enclave_type"], "not for SGX")
+        table = CONFIGS[config_size]
+        self.config = table.unpack(raw[HEADER.size : HEADER.size + table.size])
+        self._info = HEADER.size + table.size
+        """Where oe_sgx_enclave_image_info is in the properties."""
+        self.sigstruct_position: int = section.offset + self._info + IMAGE_INFO.size
+        """In the file."""
+        self.heap_pages: int = header["num_heap_pages"]
+        self.stack_pages: int = header["num_stack_pages"]
+        self.threads: int = header["num_tcs"]
+        if not 0 < self.threads <= MOST_TCS:
+            raise self.error("num_tcs", self.threads, f"1 to {MOST_TCS}")
+        for field in ("num_heap_pages", "num_stack_pages"):
+            if header[field] > MAXIMUM_SIZE // PAGE_SIZE:
+                raise self.error(field, header[field], "more than the largest enclave")
+        self.attributes = self.config["attributes"] & ~Attribute.INIT
+        self.misc_select = MISC_EXINFO if self.config["flags"] & CAPTURE_PF_GP else 0
+
+    def _read_tls(self) -> int:
+        """Pages of thread-local variables for each thread."""
+        size, segment = 0, next((s for s in self._elf.segments if s.type == PT_TLS), None)
+        self._tdata, self._tbss = self._elf.section(".tdata"), self._elf.section(".tbss")
+        self._tdata_align = self._tdata.align if self._tdata else 0
+        if self._tdata and segment and segment.vaddr == self._tdata.address:
+            self._tdata_align = segment.align
+        for section, align in ((self._tdata, self._tdata_align), (self._tbss, self._tbss.align if self._tbss else 0)):
+            if section is not None and section.size:
+                if section.size > MAXIMUM_SIZE or align > MAXIMUM_SIZE:
+                    raise self.error(f"section {section.name}, sh_size", section.size, "more than any thread has")
+                size += -(-section.size // (align or 1)) * (align or 1)
+        return -(-size // PAGE_SIZE)
+
+    def _stage(self) -> tuple[memoryview, int]:
+        """The segments in memory, as they will be; what is zero takes no memory."""
+        loads, end = self._elf.loads, 0
+        if not loads or loads[0].vaddr:
+            raise self.error("p_vaddr of the first PT_LOAD", loads[0].vaddr if loads else "missing", "must be zero")
+        for segment in loads:
+            if segment.vaddr & -PAGE_SIZE < end:
+                raise self.error(f"program header {segment.index}, p_vaddr", segment.vaddr,
+                                 f"the segment before ends at {end:#x}")  # fmt: skip
+            if not segment.flags & 7:
+                raise self.error(f"program header {segment.index}, p_flags", segment.flags, "a segment without rights")
+            end = segment.end
+        size = -(-end // PAGE_SIZE) * PAGE_SIZE
+        if size > MAXIMUM_SIZE:
+            raise self.error("p_vaddr + p_memsz of the last PT_LOAD", end, "more than the largest enclave")
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
+        image = memoryview(mmap.mmap(-1, size, flags=flags))
+        for segment in loads:
+            raw = self._elf.data[segment.offset : segment.offset + segment.filesz]
+            image[segment.vaddr : segment.vaddr + segment.filesz] = raw
+        return image, size
+
+    def _read_relocations(self) -> memoryview:
+        """What the enclave relocates itself by: .rela.dyn and .rela.plt, in whole pages."""
+        tables = [s for s in (self._elf.section(".rela.dyn"), self._elf.section(".rela.plt")) if s is not None]
+        if not tables or tables[0].name != ".rela.dyn" or not tables[0].size:
+            return memoryview(b"")
+        table = bytearray(b"".join(bytes(self._elf.content(s)) for s in tables))
+        values = [s["st_value"] for s in self._elf.symbol_table()]
+        for at in range(0, len(table) // RELA.size * RELA.size, RELA.size):
+            info = RELA.get(table, "r_info", at)
+            if info & 0xFFFFFFFF == R_X86_64_TPOFF64:
+                if info >> 32 >= len(values):
+                    raise self.error("r_info", info, f"there are {len(values)} symbols")
+                table[at + RELA.offset("r_addend") : at + RELA.size] = values[info >> 32].to_bytes(8, "little")
+        return memoryview(bytes(table).ljust(-(-len(table) // PAGE_SIZE) * PAGE_SIZE, b"\0"))
+
+    def _place(self) -> None:
+        self._heap = self._image_size + len(self._relocations)
+        self._thread_size = (2 + self.stack_pages + CONTROL_PAGES + self._tls_pages + THREAD_DATA_PAGES) * PAGE_SIZE
+        end = self._heap + self.heap_pages * PAGE_SIZE + self.threads * self._thread_size
+        self.enclave_size = size_for(end)
+        self.size, self._shift = self.enclave_size, 0
+        if self.config["flags"] & ZERO_BASE:
+            self.base, self._shift = 0, self.config.get("start_address", 0)
+            if self._shift % PAGE_SIZE:
+                raise self.error("config.start_address", self._shift, "not on a page's start")
+            self.size = size_for(end + self._shift)
+        self.check_size("size of the image, heap, stacks and threads", self.size)
+
+    def _patch(self, section: Section) -> None:
+        """What the loader tells the enclave."""
+        start = section.address
+        if start + self.properties_size > self._image_size:
+            raise self.error(f"section {SECTION}, sh_addr", start, f"the segments end at {self._image_size:#x}")
+        info = IMAGE_INFO.pack(
+            oeinfo_rva=start, oeinfo_size=self.properties_size, reloc_rva=self._image_size,
+            reloc_size=len(self._relocations), heap_rva=self._heap, enclave_size=self.enclave_size,
+        )  # fmt: skip
+        signature = start + self._info + IMAGE_INFO.size
+        self._image[start + self._info : signature] = info
+        self._image[signature : signature + SIGSTRUCT.size] = bytes(SIGSTRUCT.size)
+        symbols = self._elf.dynamic_symbols
+        values = {
+            "_reloc_rva": self._image_size, "_reloc_size": len(self._relocations),
+            "_td_from_tcs_offset": (self._tls_pages + CONTROL_PAGES) * PAGE_SIZE,
+        }  # fmt: skip
+        if "_enclave_rva" in symbols:
+            values["_enclave_rva"] = symbols["_enclave_rva"]["st_value"]
+        if self._tdata and self._tdata.size:
+            values |= {"_tdata_rva": self._tdata.address, "_tdata_size": self._tdata.size,
+                       "_tdata_align": self._tdata_align}  # fmt: skip
+        if self._tbss and self._tbss.size:
+            values |= {"_tbss_size": self._tbss.size, "_tbss_align": self._tbss.align}
+        for name, value in values.items():
+            if name in symbols:
+                at = symbols[name]["st_value"]
+                if at + 8 > self._image_size:
+                    raise self.error(f"symbol {name}, st_value", at, f"the segments end at {self._image_size:#x}")
+                self._image[at : at + 8] = value.to_bytes(8, "little")
+
+    def regions(self) -> Iterator[Region]:
+        for region in self._image_regions():
+            yield Region(region.name, region.offset + self._shift, region.size, region.flags, region.measured,
+                         region.content, region.added)  # fmt: skip
+
+    def _image_regions(self) -> Iterator[Region]:
+        for segment in self._elf.loads:
+            start, end = segment.vaddr & -PAGE_SIZE, -(-segment.end // PAGE_SIZE) * PAGE_SIZE
+            held = min(end, -(-(segment.vaddr + segment.filesz) // PAGE_SIZE) * PAGE_SIZE)
+            name = f"segment {segment.index}"
+            if start < held:
+                yield Region(name, start, held - start, segment.secinfo_flags, content=self._image[start:held])
+            if held < end:
+                yield Region(name, held, end - held, segment.secinfo_flags, content=self._zeros(held, end))
+        if self._relocations:
+            size = len(self._relocations)
+            yield Region("relocations", self._image_size, size, REG_R, content=self._relocations)
+        if self.heap_pages:
+            yield Region("heap", self._heap, self.heap_pages * PAGE_SIZE, REG_RW, NOT_MEASURED)
+        at = self._heap + self.heap_pages * PAGE_SIZE
+        for _ in range(self.threads):
+            yield from self._thread(at)
+            at += self._thread_size
+
+    def _zeros(self, start: int, end: int) -> memoryview:
+        """Memory that is zero unless the loader has set a variable there."""
+        places = [self._elf.dynamic_symbols[n]["st_value"] for n in self._elf.dynamic_symbols if n.startswith("_")]
+        return self._image[start:end] if any(start - 8 < p < end for p in places) else ZEROS
+
+    def _thread(self, at: int) -> Iterator[Region]:
+        yield Region("guard", at, PAGE_SIZE, 0, added=False)
+        at += PAGE_SIZE
+        if self.stack_pages:
+            yield Region("stack", at, self.stack_pages * PAGE_SIZE, REG_RW, content=STACK_FILL)
+            at += self.stack_pages * PAGE_SIZE
+        yield Region("guard", at, PAGE_SIZE, 0, added=False)
+        at += PAGE_SIZE
+        data = self._shift + at + (self._tls_pages + CONTROL_PAGES) * PAGE_SIZE
+        tcs = TCS.pack(
+            OSSA=self._shift + at + PAGE_SIZE, NSSA=2, OENTRY=self._shift + self._elf.entry, OFSBASE=data,
+            OGSBASE=data, FSLIMIT=0xFFFFFFFF, GSLIMIT=0xFFFFFFFF,
+        )  # fmt: skip
+        yield Region("TCS", at, PAGE_SIZE, TCS_FLAGS, content=memoryview(tcs))
+        yield Region("SSA", at + PAGE_SIZE, 2 * PAGE_SIZE, REG_RW)
+        yield Region("guard", at + 3 * PAGE_SIZE, PAGE_SIZE, 0, added=False)
+        pages = self._tls_pages + THREAD_DATA_PAGES
+        yield Region("thread data", at + CONTROL_PAGES * PAGE_SIZE, pages * PAGE_SIZE, REG_RW)
