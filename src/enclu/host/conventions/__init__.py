@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 
 def of(image: Image) -> type[Convention]:
-    """The convention of enclaves of this image's format."""
+    """The convention of an image's enclaves, by its format."""
     from enclu.host.conventions.native import NativeConvention
+    from enclu.host.images import ElfImage
 
-    return {"elf": NativeConvention}.get(image.format, RegistersConvention)
+    return NativeConvention if isinstance(image, ElfImage) and image.own else RegistersConvention
