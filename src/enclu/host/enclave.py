@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -15,6 +16,7 @@ from enclu.sgx.structs import Attribute
 
 if TYPE_CHECKING:
     from enclu.host.conventions.base import Convention
+    from enclu.host.debugger import Debugger
     from enclu.host.images import Image
     from enclu.host.loader import Loaded
     from enclu.host.process import Process
@@ -56,6 +58,13 @@ class Enclave:
     def debug(self) -> bool:
         """Whether ATTRIBUTES.DEBUG is set."""
         return bool(self.attributes & Attribute.DEBUG)
+
+    @functools.cached_property
+    def debugger(self) -> Debugger:
+        """Its memory and the frames of its SSA, if it is a debug enclave."""
+        from enclu.host.debugger import Debugger
+
+        return Debugger(self)
 
     def ecall(self, function: Any, *args: Any, timeout: float | None = None, **named: Any) -> Any:
         """Make an ECALL, in the way of the convention.
