@@ -39,6 +39,7 @@ def build(work: Path) -> dict[str, str]:
         gcc(f"-I{C}", ROOT / "benchmarks" / f"{name}.c", C / "loader.c", C / "raw.S", "-o", work / name, "-lcrypto")
     for name in ("floor", "compute"):
         gcc(ROOT / "benchmarks" / f"{name}.c", "-o", work / name)
+    subprocess.run([*BUILD, str(ROOT / "benchmarks" / "ecall.c"), "-o", str(work / "ecall.elf")], check=True)
     subprocess.run(["openssl", "genrsa", "-3", "-out", work / "key.pem", "3072"], check=True, capture_output=True)
     return {
         **os.environ, "PYTHONPATH": str(ROOT / "src"),
@@ -72,6 +73,9 @@ def main() -> None:
         cases = {
             "EENTER+EEXIT, us": (
                 lambda: number([*ENCLU, str(work / "pair")], env), lambda: number([str(work / "floor")], env), 1.7),
+            "ECALL from Python, us (floor: a pair)": (
+                lambda: number([sys.executable, str(ROOT / "benchmarks" / "ecall.py"), str(work / "ecall.elf")], env),
+                lambda: number([*ENCLU, str(work / "pair")], env), 3.0),
             f"measured {MEASURED_MIB} MiB enclave, s": (
                 lambda: number([*ENCLU, *epc, str(work / "build_enclave"), str(MEASURED_MIB)], env),
                 lambda: seconds(["openssl", "dgst", "-sha256", str(blob)], env), 2.0),

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 def of(image: Image) -> type[Convention]:
     """The convention of an image's enclaves, by its format."""
     from enclu.host.conventions.native import NativeConvention
-    from enclu.host.images import ElfImage
+    from enclu.host.conventions.sdk import SdkConvention
+    from enclu.host.images import ElfImage, IntelSdkImage
 
+    if isinstance(image, IntelSdkImage):
+        return SdkConvention
     return NativeConvention if isinstance(image, ElfImage) and image.own else RegistersConvention
