@@ -15,7 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 C = ROOT / "tests" / "c"
-ENCLU = [sys.executable, "-m", "enclu.cli.main", "run"]
+COMMAND = [sys.executable, "-m", "enclu.cli.main"]
+ENCLU = [*COMMAND, "run"]
 ROUNDS = 3
 MEASURED_MIB = 256
 MEASURED_BYTES = MEASURED_MIB * 256 * 5184
@@ -39,8 +40,10 @@ def build(work: Path) -> dict[str, str]:
         gcc(f"-I{C}", ROOT / "benchmarks" / f"{name}.c", C / "loader.c", C / "raw.S", "-o", work / name, "-lcrypto")
     for name in ("floor", "compute"):
         gcc(ROOT / "benchmarks" / f"{name}.c", "-o", work / name)
-    subprocess.run([*BUILD, str(ROOT / "benchmarks" / "ecall.c"), "-o", str(work / "ecall.elf")], check=True)
     subprocess.run(["openssl", "genrsa", "-3", "-out", work / "key.pem", "3072"], check=True, capture_output=True)
+    ecall = work / "ecall.elf"
+    subprocess.run([*COMMAND, "build", ROOT / "benchmarks" / "ecall.c", "-o", ecall], check=True)
+    subprocess.run([*COMMAND, "sign", ecall, "--key", work / "key.pem"], check=True, capture_output=True)
     return {
         **os.environ, "PYTHONPATH": str(ROOT / "src"),
         "ENCLU_TEST_ENCLAVE": str(work / "enclave.elf"), "ENCLU_TEST_KEY": str(work / "key.pem"),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from enclu import attestation as attestation
     from enclu.host.enclave import Enclave as Enclave
     from enclu.host.errors import EnclaveTimeout as EnclaveTimeout
     from enclu.host.errors import HostError as HostError
@@ -40,10 +41,12 @@ _EXPORTS = {
 
 def __getattr__(name: str) -> object:
     """Imported when first used: the command line, and the supervisor in it, shall start fast."""
-    if name not in _EXPORTS:
-        raise AttributeError(f"module 'enclu' has no attribute {name!r}")
     import importlib
 
+    if name == "attestation":
+        return importlib.import_module("enclu.attestation")
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'enclu' has no attribute {name!r}")
     value: object = getattr(importlib.import_module(f"enclu.host.{_EXPORTS[name]}"), name)
     globals()[name] = value
     return value

@@ -19,6 +19,9 @@ from host.conftest import processes_of
 from host.test_ecalls import ADD, LOOP, OCALL, STORE
 
 
+LOOPING = "import threading; threading.Thread(target=enclave.ecall, args=(3,), daemon=True).start(); os._exit(0)"
+
+
 def eventually(condition: Callable[[], bool]) -> bool:
     """Whether it comes true in time."""
     end = time.monotonic() + 20
@@ -149,7 +152,9 @@ def test_a_machine_ends_its_processes(image: Path) -> None:
     assert not any(process.alive for process in processes)
 
 
-@pytest.mark.parametrize("end", ["os._exit(0)", "os.kill(os.getpid(), 9)", "raise SystemExit", "enclave.ecall(1)"])
+@pytest.mark.parametrize(
+    "end", ["os._exit(0)", "os.kill(os.getpid(), 9)", "raise SystemExit", "enclave.ecall(1)", LOOPING]
+)
 def test_it_does_not_outlive_python(image: Path, end: str) -> None:
     script = f"""
         import os, sys, enclu

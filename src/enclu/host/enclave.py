@@ -88,26 +88,26 @@ class Enclave:
         Waits for one that other threads use.  Raises HostError if there is none to wait for.  One whose enclave was
         left interrupted is not used again: `abandon` it.
         """
-        held = self._held.setdefault(thread, [])
-        if held and same:
-            tcs = held[-1]
-        else:
-            with self._available:
+        with self._available:
+            held = self._held.setdefault(thread, [])
+            if held and same:
+                tcs = held[-1]
+            else:
                 while not self._free:
                     if not any(calls for user, calls in self._held.items() if user is not thread):
                         raise HostError(f"{self.image.path}: {self._why_no_tcs(held)}")
                     self._available.wait(1)
                 tcs = self._free.pop()
-        held.append(tcs)
+            held.append(tcs)
         try:
             yield tcs
         finally:
-            held.pop()
-            if tcs not in held:
-                with self._available:
+            with self._available:
+                held.pop()
+                if tcs not in held:
                     if tcs in self.tcs:
                         self._free.append(tcs)
-                    self._available.notify()
+                    self._available.notify_all()
 
     @property
     def calls(self) -> list[tuple[HostThread, int]]:

@@ -30,6 +30,7 @@ class Machine:
             self.secret = secrets.token_bytes(SECRET_SIZE) if name is None else secret_of(name)
         except MachineStateError as error:
             raise HostError(str(error)) from None
+        self.name = name
         self.processes: list[Process] = []
 
     def process(self, delivery: str = "vdso") -> Process:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from enclu.host.errors import HostError
 from enclu.sgx.epc import PAGE_SIZE, PageType
-from enclu.sgx.measurement import Measurement
+from enclu.sgx.measurement import CHUNK, Measurement, eadd, ecreate, eextend
 from enclu.sgx.structs import SECINFO, Attribute
 
 ALL_MEASURED, NOT_MEASURED = 0xFFFF, 0
@@ -127,11 +127,15 @@ class Image(ABC):
 
     def measure(self, measurement: Measurement) -> None:
         """Append all that ECREATE, EADD and EEXTEND measure."""
-        from enclu.sgx.measurement import ecreate
-
         measurement.update(ecreate(self.ssa_frame_size, self.size))
         for run in self.pages():
             measure_pages(measurement, run)
+
+    def mrenclave(self) -> bytes:
+        """SHA-256 of all that is measured."""
+        measurement = Measurement()
+        self.measure(measurement)
+        return measurement.digest()
 
     def error(self, field: str, value: object, wrong: str) -> ImageError:
         return ImageError(self.path, field, value, wrong)
@@ -159,8 +163,6 @@ class Image(ABC):
 
 def measure_pages(measurement: Measurement, run: Pages) -> None:
     """Append what EADD and EEXTEND of these pages measure."""
-    from enclu.sgx.measurement import CHUNK, eadd, eextend
-
     secinfo = SECINFO.pack(FLAGS=run.flags)
     if run.measured == ALL_MEASURED:
         measurement.measure_pages(run.offset, secinfo, run.data)
