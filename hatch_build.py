@@ -1,4 +1,5 @@
-"""Build hook: assembles the vDSO images, src/enclu/linux/vdso/*.S, into shared objects next to their sources.
+"""Build hook: assembles the vDSO images, src/enclu/linux/vdso/*.S, into shared objects next to their sources, and
+compiles the host's agent, src/enclu/host/agent/.
 
 Runs for wheels and for editable installs.  `python hatch_build.py` does the same by hand.  Wheels get the scenarios,
 too; an editable install finds them in the checkout.
@@ -13,12 +14,13 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCES = "src/enclu/linux/vdso"
+VDSO = "src/enclu/linux/vdso"
+AGENT = "src/enclu/host/agent"
 
 
-def assemble(root: Path) -> list[Path]:
-    """Assemble every image.  Raises RuntimeError with gcc's own words."""
-    directory = root / SOURCES
+def build(root: Path) -> list[Path]:
+    """Build all there is.  Raises RuntimeError with gcc's own words."""
+    directory = root / VDSO
     images = []
     for source in sorted(directory.glob("*.S")):
         image = source.with_suffix(".so")
@@ -29,22 +31,36 @@ def assemble(root: Path) -> list[Path]:
             "-Wl,-T," + str(directory / "image.lds"), "-Wl,--orphan-handling=error",
             "-o", str(image), str(source),
         ]  # fmt: skip
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-        except FileNotFoundError:
-            raise RuntimeError("building enclu needs gcc and binutils: apt-get install gcc") from None
-        if done.returncode:
-            raise RuntimeError(f"gcc cannot assemble {source}:\n{done.stderr}")
+        _run(command)
         images.append(image)
-    return images
+    return [*images, _agent(root / AGENT)]
 
 
-class VdsoBuildHook(BuildHookInterface):  # type: ignore[type-arg]
-    """Puts the assembled images into the wheel, which is thereby for x86-64 Linux only."""
+def _agent(directory: Path) -> Path:
+    program = directory / "agent"
+    _run([
+        "gcc", "-m64", "-O2", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fno-stack-protector",
+        "-fcf-protection=none", "-mgeneral-regs-only", "-nostdlib", "-static", "-no-pie", "-Wl,-z,noexecstack",
+        "-o", str(program), *map(str, (directory / "agent.c", directory / "enter.S")),
+    ])  # fmt: skip
+    return program
+
+
+def _run(command: list[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise RuntimeError("building enclu needs gcc and binutils: apt-get install gcc") from None
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}:\n{done.stderr}")
+
+
+class NativeBuildHook(BuildHookInterface):  # type: ignore[type-arg]
+    """Puts what was built into the wheel, which is thereby for x86-64 Linux only."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         root = Path(self.root)
-        build_data["artifacts"].extend(str(image.relative_to(root)) for image in assemble(root))
+        build_data["artifacts"].extend(str(file.relative_to(root)) for file in build(root))
         if version == "standard":
             build_data["force_include"][str(root / "scenarios")] = "enclu/scenarios"
         build_data["pure_python"] = False
@@ -52,5 +68,5 @@ class VdsoBuildHook(BuildHookInterface):  # type: ignore[type-arg]
 
 
 if __name__ == "__main__":
-    for path in assemble(Path(__file__).resolve().parent):
+    for path in build(Path(__file__).resolve().parent):
         print(path, file=sys.stderr)

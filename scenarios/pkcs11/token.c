@@ -5,18 +5,14 @@
  * accepts it when its host has it handle the exception.  Every key has a page of its own.
  */
 #include "token.h"
-#include "enclaves/trusted.h"
 #include "heap.h"
+#include "sgx.h"
+#include "trusted.h"
 
 #include <mbedtls/chachapoly.h>
 #include <mbedtls/ecdsa.h>
 #include <mbedtls/hkdf.h>
 #include <mbedtls/sha256.h>
-
-#define ENCLU(leaf, rbx, rcx, result) \
-	__asm__ volatile(".byte 0x0f, 0x01, 0xd7" : "=a"(result) : "a"(leaf), "b"(rbx), "c"(rcx) : "memory", "cc")
-#define EGETKEY 1ull
-#define EACCEPT 5ull
 
 struct key {
 	mbedtls_ecp_keypair pair;
@@ -29,59 +25,30 @@ static bool busy;
 
 bool enclave_exception(struct ssa_gpr *gpr, const struct ssa_exinfo *exinfo)
 {
-	struct {
-		uint64_t flags, reserved[7];
-	} __attribute__((aligned(64))) secinfo = { .flags = 0x200 | 8 | 3 };	/* PT_REG, PENDING, W and R */
-	uint64_t page = exinfo->address & -SGX_PAGE, error;
+	uint64_t page = exinfo->address & -SGX_PAGE;
 
 	if (gpr->exitinfo != (EXITINFO_VALID | 3 << 8 | 14) || !in_heap(page))
 		return false;
-	ENCLU(EACCEPT, &secinfo, page, error);
-	return error == 0;
+	return sgx_accept_page((void *)page) == 0;
 }
 
 static int random_bytes(void *context, unsigned char *output, size_t size)
 {
-	uint64_t value;
-	uint8_t carry;
-
 	(void)context;
-	while (size) {
-		size_t part = size < 8 ? size : 8;
-
-		for (int tries = 0; ; tries++) {
-			__asm__ volatile("rdrand %0; setc %1" : "=r"(value), "=qm"(carry) : : "cc");
-			if (carry)
-				break;
-			if (tries == 100)
-				return MBEDTLS_ERR_ECP_RANDOM_FAILED;
-		}
-		memcpy(output, &value, part);
-		output += part;
-		size -= part;
-	}
+	sgx_random(output, size);
 	return 0;
 }
 
 /* A key of this enclave on this machine: 128 bits from EGETKEY, made longer. */
 static int sealing_key(const uint8_t keyid[32], uint8_t key[32])
 {
-	struct {
-		uint16_t name, policy, isvsvn, reserved1;
-		uint8_t cpusvn[16];
-		uint64_t attributemask[2];
-		uint8_t keyid[32];
-		uint32_t miscmask;
-		uint8_t reserved2[436];
-	} __attribute__((aligned(512))) request = {
-		.name = 4, .policy = 1, .attributemask = { -1ull, -1ull },	/* SEAL_KEY, MRENCLAVE */
+	struct sgx_keyrequest request = {
+		.keyname = SGX_SEAL_KEY, .keypolicy = SGX_POLICY_MRENCLAVE, .attributemask = -1ull, .xfrmmask = -1ull,
 	};
-	uint8_t root[16] __attribute__((aligned(16)));
-	uint64_t error;
+	uint8_t root[16];
 
 	memcpy(request.keyid, keyid, sizeof(request.keyid));
-	ENCLU(EGETKEY, &request, root, error);
-	if (error)
+	if (sgx_key(&request, root))
 		return TOKEN_FAILED;
 	return mbedtls_hkdf(mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), NULL, 0, root, sizeof(root),
 			    (const uint8_t *)TOKEN, sizeof(TOKEN), key, 32);
@@ -227,31 +194,20 @@ static int carry_out(enum token_function function, struct token_request *request
 	return TOKEN_BAD_REQUEST;
 }
 
-/* Nothing of it may be in the enclave: the host would have it read or write its own secrets. */
-static bool outside(const void *start, uint64_t size)
-{
-	uint64_t from = (uint64_t)start, elrange = (uint64_t)enclave_base;
-
-	return from + size >= from && (from + size <= elrange || from >= heap_end());
-}
-
 uint64_t enclave_main(struct thread *thread, uint64_t function, void *argument)
 {
-	uint64_t *protector = (uint64_t *)(enclave_tls + 0x28);	/* the word that functions of libmbedcrypto guard stacks with */
 	struct token_request request;
 	uint8_t *input, *output;
 	uint64_t error = TOKEN_FULL;
 
 	(void)thread;
-	if (!outside(argument, sizeof(request)))
+	if (!is_outside(argument, sizeof(request)))
 		return TOKEN_BAD_REQUEST;
 	memcpy(&request, argument, sizeof(request));
 	if (request.input_size > TOKEN_INPUT_MAX || request.output_size > TOKEN_INPUT_MAX ||
-	    !outside(request.input, request.input_size) || !outside(request.output, request.output_size))
+	    !is_outside(request.input, request.input_size) || !is_outside(request.output, request.output_size))
 		return TOKEN_BAD_REQUEST;
 	if (__atomic_exchange_n(&busy, true, __ATOMIC_ACQUIRE))
-		return TOKEN_FAILED;
-	if (!*protector && random_bytes(NULL, (uint8_t *)protector, sizeof(*protector)))
 		return TOKEN_FAILED;
 	input = calloc(1, request.input_size + 1);
 	output = calloc(1, request.output_size + 1);

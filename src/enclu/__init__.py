@@ -3,6 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from enclu import attestation as attestation
+    from enclu.host.enclave import Enclave as Enclave
+    from enclu.host.errors import EnclaveTimeout as EnclaveTimeout
+    from enclu.host.errors import HostError as HostError
+    from enclu.host.errors import ProcessDied as ProcessDied
+    from enclu.host.events import Action as Action
+    from enclu.host.events import EnclaveException as EnclaveException
+    from enclu.host.events import Registers as Registers
+    from enclu.host.images import open_image as open_image
+    from enclu.host.machine import Machine as Machine
+    from enclu.host.process import Process as Process
 
 __version__ = "0.1.0"
 
@@ -10,3 +24,29 @@ __version__ = "0.1.0"
 def include_dir() -> Path:
     """Where enclu_sgx.h is: a directory for the C compiler's -I, for programs that use enclu's own ioctls."""
     return Path(__file__).resolve().parent / "include"
+
+
+def enclave_dir() -> Path:
+    """Where the C files are that enclaves are made of; `enclu build` compiles them with a user's own."""
+    return Path(__file__).resolve().parent / "enclave"
+
+
+_EXPORTS = {
+    "Machine": "machine", "Process": "process", "Enclave": "enclave", "open_image": "images",
+    "HostError": "errors", "ProcessDied": "errors", "EnclaveTimeout": "errors",
+    "Action": "events", "EnclaveException": "events", "Registers": "events",
+}  # fmt: skip
+"""Names of the Python API and the modules of `enclu.host` that have them."""
+
+
+def __getattr__(name: str) -> object:
+    """Imported when first used: the command line, and the supervisor in it, shall start fast."""
+    import importlib
+
+    if name == "attestation":
+        return importlib.import_module("enclu.attestation")
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'enclu' has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(f"enclu.host.{_EXPORTS[name]}"), name)
+    globals()[name] = value
+    return value

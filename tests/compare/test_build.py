@@ -96,7 +96,7 @@ def test_a_changed_header_concerns_all_who_may_include_it(root: Path) -> None:
     mine = scenario(root, main_c=MAIN)
     directory = build(root, mine).directory
     before = times(directory)
-    with (root / "call.h").open("a") as header:
+    with (root / "enclaves" / "basic.h").open("a") as header:
         header.write("/* changed */\n")
     build(root, mine)
     after = times(directory)
@@ -125,7 +125,7 @@ def test_a_scenario_in_go(root: Path) -> None:
 def test_an_enclave_of_its_own_with_heap_spare_addresses_and_avx(root: Path) -> None:
     toml = f'{TOML}[enclaves.own]\nsources = ["own.c"]\nheap_pages = 3\nspare_pages = 2\nxfrm = 7\nstack_pages = 1\n'
     own = (
-        '#include "enclaves/trusted.h"\n'
+        '#include "trusted.h"\n'
         "uint64_t enclave_main(struct thread *thread, uint64_t function, void *argument)\n"
         "{ (void)thread; return *(uint64_t *)argument += function; }\n"
     )
@@ -173,7 +173,7 @@ int main(void)
 def test_an_enclave_may_have_tables_of_pointers(root: Path) -> None:
     toml = f'{TOML}[enclaves.own]\nsources = ["own.c"]\nflags = ["-DANSWER=42"]\n'
     own = """
-#include "enclaves/trusted.h"
+#include "trusted.h"
 static uint64_t question(void) { return 0; }
 static uint64_t answer(void) { return ANSWER; }
 static uint64_t (*volatile const table[])(void) = { question, answer };

@@ -46,9 +46,8 @@ def test_something_is_expected_of_every_cell(name: str) -> None:
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_every_cell_confirms_or_refutes_a_sentence(name: str) -> None:
     for design, want in expected_cells(name).items():
-        sentences = [want[key] for key in ("confirms", "refutes") if key in want]
-        assert sentences, design
-        assert all(0 <= s["message"] <= 11 and s["says"] for s in sentences), design
+        (sentence,) = [want[key] for key in ("confirms", "refutes") if key in want]
+        assert 0 <= sentence["message"] <= 11 and len(sentence["says"].split()) >= 4, design
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

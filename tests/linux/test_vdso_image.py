@@ -7,10 +7,11 @@ import io
 import pytest
 from elftools.elf.elffile import ELFFile
 
+from enclu.linux import delivery
 from enclu.linux.vdso import image
 from enclu.sgx.epc import PAGE_SIZE
 
-NAMES = ("sgx", "vdso", "vdso_2018", "vdso_jmp")
+NAMES = sorted({delivery.design(name).vdso for name in delivery.names()})
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -16,12 +16,17 @@
 #define PT_TCS 0x100ul
 #define PT_REG 0x200ul
 
-/* What enclu's builder writes next to an image. */
-struct signature {
-	uint8_t sigstruct[1808];
-	uint64_t heap_pages;	/* read-write pages after the image, not measured */
-	uint64_t spare_pages;	/* addresses after the heap, mapped, without pages */
-};
+#define SIGSTRUCT_SIZE 1808
+
+/* The note that `enclu build` puts into an image. */
+struct note {
+	uint32_t name_size, size, type;
+	char name[8];			/* "enclu" */
+	uint64_t heap_pages;		/* read-write pages after the image, not measured */
+	uint64_t spare_pages;		/* addresses after the heap, mapped, without pages */
+	uint64_t attributes, xfrm;
+	uint32_t miscselect, ssa_frame_size;
+} __attribute__((packed));
 
 struct secs {
 	uint64_t size, base;
@@ -106,40 +111,55 @@ static int add_segment(struct sgx_enclave *enclave, const uint8_t *image, const 
 	return error ? error : map(enclave, p->p_vaddr, p->p_vaddr + length, prot);
 }
 
-static int create(struct sgx_enclave *enclave, const struct signature *signature)
+static int create(struct sgx_enclave *enclave, const uint8_t *sigstruct)
 {
 	struct secs secs = { .size = enclave->size, .base = (uint64_t)enclave->base, .ssa_frame_size = 1 };
 	struct sgx_enclave_create arguments = { .src = (uint64_t)&secs };
 
 	/* As the signer has it. */
-	memcpy(&secs.miscselect, signature->sigstruct + 900, 4);
-	memcpy(&secs.attributes, signature->sigstruct + 928, 8);
-	memcpy(&secs.xfrm, signature->sigstruct + 936, 8);
+	memcpy(&secs.miscselect, sigstruct + 900, 4);
+	memcpy(&secs.attributes, sigstruct + 928, 8);
+	memcpy(&secs.xfrm, sigstruct + 936, 8);
 	return ioctl(enclave->fd, SGX_IOC_ENCLAVE_CREATE, &arguments) ? errno : 0;
 }
 
-static int fill(struct sgx_enclave *enclave, const uint8_t *image, const struct signature *signature)
+static const struct note *find_note(const uint8_t *image, const Elf64_Ehdr *header, const Elf64_Phdr *segments)
+{
+	for (int i = 0; i < header->e_phnum; i++) {
+		const struct note *note = (void *)(image + segments[i].p_offset);
+
+		if (segments[i].p_type == PT_NOTE && segments[i].p_filesz >= sizeof(*note) && !strcmp(note->name, "enclu"))
+			return note;
+	}
+	return NULL;
+}
+
+static int fill(struct sgx_enclave *enclave, const uint8_t *image, const uint8_t *sigstruct)
 {
 	const Elf64_Ehdr *header = (void *)image;
 	const Elf64_Phdr *segments = (void *)(image + header->e_phoff);
-	struct sgx_enclave_init init = { .sigstruct = (uint64_t)signature->sigstruct };
-	uint64_t heap = signature->heap_pages * SGX_PAGE, end = 0;
+	const struct note *note = find_note(image, header, segments);
+	struct sgx_enclave_init init = { .sigstruct = (uint64_t)sigstruct };
+	uint64_t heap, end = 0;
 	uint8_t *zeros;
 	int error;
 
+	if (!note)
+		return ENOEXEC;
+	heap = note->heap_pages * SGX_PAGE;
 	for (int i = 0; i < header->e_phnum; i++)
 		if (segments[i].p_type == PT_LOAD)
 			end = (segments[i].p_vaddr + segments[i].p_memsz + SGX_PAGE - 1) & -SGX_PAGE;
 	enclave->heap = end;
 	enclave->spare = end + heap;
-	enclave->spare_pages = signature->spare_pages;
+	enclave->spare_pages = note->spare_pages;
 	end = enclave->spare + enclave->spare_pages * SGX_PAGE;
 	for (enclave->size = SGX_PAGE; enclave->size < end;)
 		enclave->size *= 2;
 	enclave->base = reserve(enclave->size);
 	if (!enclave->base)
 		return ENOMEM;
-	error = create(enclave, signature);
+	error = create(enclave, sigstruct);
 	for (int i = 0; !error && i < header->e_phnum; i++)
 		if (segments[i].p_type == PT_LOAD)
 			error = add_segment(enclave, image, &segments[i]);
@@ -171,7 +191,7 @@ int enclave_load(struct sgx_enclave *enclave, const char *path)
 	if (!error) {
 		error = read_file(beside, &signature, &signature_size);
 		if (!error) {
-			error = signature_size == sizeof(struct signature) ? fill(enclave, image, (void *)signature) : ENOEXEC;
+			error = signature_size == SIGSTRUCT_SIZE ? fill(enclave, image, signature) : ENOEXEC;
 			munmap(signature, signature_size);
 		}
 		munmap(image, image_size);

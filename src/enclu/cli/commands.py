@@ -9,6 +9,7 @@ from click.exceptions import NoArgsIsHelpError
 
 from enclu import __version__
 from enclu.cli import report
+from enclu.cli.build import build
 from enclu.cli.check import check
 from enclu.cli.compare import compare
 from enclu.cli.drop_epc import drop_epc
@@ -50,6 +51,7 @@ commands.add_command(run)
 commands.add_command(check)
 commands.add_command(compare)
 commands.add_command(drop_epc)
+commands.add_command(build)
 
 
 def main() -> int:

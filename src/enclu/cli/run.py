@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import os
 
 import click
 
@@ -10,13 +10,11 @@ from enclu.cli import report
 from enclu.linux import delivery as designs
 from enclu.linux.stats import Stats
 from enclu.native import console, launch
-from enclu.native.machine_state import MachineStateError, secret_of
+from enclu.native.machine_state import SECRET_SIZE, MachineStateError, secret_of
 from enclu.native.program_file import LaunchError, find
 from enclu.native.supervisor import Supervisor
+from enclu.sgx.epc import size_of
 from enclu.sgx.machine import Machine
-
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-MINIMUM_EPC = 1 << 20
 
 
 class Size(click.ParamType[int]):
@@ -27,17 +25,10 @@ class Size(click.ParamType[int]):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
-        match = re.fullmatch(r"(\d+)([KMG]?)(?:i?B)?", str(value).strip(), re.IGNORECASE)
-        if match is None:
-            self.fail(f"{value!r} is not a size; write for example 64M or 1G", param, ctx)
-        size = int(match[1]) * _UNITS[match[2].upper()]
-        if size < MINIMUM_EPC:
-            self.fail(f"{value}: too small; an EPC has at least 1M", param, ctx)
-        if size % 4096:
-            self.fail(f"{value}: not a multiple of the page size, 4096", param, ctx)
-        if size > 1 << 36:
-            self.fail(f"{value}: too large; an EPC has at most 64G", param, ctx)
-        return size
+        try:
+            return size_of(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class RunCommand(click.Command):
@@ -57,7 +48,7 @@ class RunCommand(click.Command):
         return super().parse_args(ctx, args)
 
 
-TAKE_A_VALUE = ("--delivery", "--epc", "--machine")
+TAKE_A_VALUE = ("--delivery", "--epc", "--machine", "--secret-fd")
 
 
 @click.command(
@@ -82,6 +73,9 @@ Exit status: the program's own, and the signals it dies by are its own.
 @click.option("--epc", type=Size(), default="64M", show_default=True, help="Size of the EPC; pages beyond are evicted.")
 @click.option("--machine", "machine_name", metavar="NAME",
               help="A machine that keeps its keys, so that sealed data survives; fresh keys otherwise.")  # fmt: skip
+@click.option(
+    "--secret-fd", type=int, hidden=True, help="A descriptor to read the machine's secret from: for the host."
+)
 @click.option("--stats", type=click.Choice(["human", "json"]), metavar="[human|json]",
               help="Print counters on stderr at the end (--stats or --stats=json).")  # fmt: skip
 @click.option("--no-pin", is_flag=True, help="Never move busy threads onto the supervisor's processor.")
@@ -89,7 +83,7 @@ Exit status: the program's own, and the signals it dies by are its own.
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def run(
-    ctx: click.Context, design: str, epc: int, machine_name: str | None, stats: str | None,
+    ctx: click.Context, design: str, epc: int, machine_name: str | None, secret_fd: int | None, stats: str | None,
     no_pin: bool, program: str, arguments: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Run PROGRAM, an unmodified SGX program or any other.
@@ -100,6 +94,8 @@ def run(
     try:
         path = find(program)
         secret = secret_of(machine_name) if machine_name is not None else None
+        if secret_fd is not None:
+            secret = _read_secret(secret_fd)
         supervisor = Supervisor(Machine(epc, secret), designs.create(design), Stats(), pin=not no_pin)
         if stats:
             supervisor.at_end = lambda: report.stats(supervisor.stats, stats)
@@ -110,3 +106,15 @@ def run(
     except MachineStateError as error:
         console.say(str(error))
         ctx.exit(125)
+
+
+def _read_secret(fd: int) -> bytes:
+    """Raises MachineStateError."""
+    try:
+        secret = os.read(fd, SECRET_SIZE)
+        os.close(fd)
+    except OSError as error:
+        raise MachineStateError(f"--secret-fd {fd}: {error.strerror}") from None
+    if len(secret) != SECRET_SIZE:
+        raise MachineStateError(f"--secret-fd {fd}: {len(secret)} bytes instead of {SECRET_SIZE}")
+    return secret

@@ -16,18 +16,18 @@ from pathlib import Path
 import enclu
 from enclu.compare import CompareError, enclave_image
 from enclu.compare.catalog import Catalog, Enclave, Module, Runtime, Scenario
+from enclu.host import build
 
 PACKAGES = {"gcc": "gcc", "g++": "g++", "go": "golang-go", "ar": "binutils"}
 """Debian's, by compiler."""
+SGX_TCS_COUNT = 4
+"""scenarios/runtime.h has it, too."""
 INSTANCES = ("a", "b", "c", "d", "probe")
 """Every runtime is built so many times, as objects of their own; the last records registers."""
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 HOST = ("-g", "-O1", "-D_GNU_SOURCE", *WARNINGS, "-pthread")
-ENCLAVE = (
-    "-O1", *WARNINGS, "-ffreestanding", "-fPIE", "-mgeneral-regs-only", "-fno-stack-protector", "-fno-jump-tables",
-    "-fvisibility=hidden", "-fcf-protection=none", "-fno-tree-loop-distribute-patterns", "-static-pie", "-nostdlib",
-    "-Wl,--build-id=none,-z,norelro,-z,noexecstack,--hash-style=sysv",
-)  # fmt: skip
+ENCLAVE = (*WARNINGS, "-mgeneral-regs-only")
+"""So that what is left in vector registers is not the enclave's doing."""
 
 
 @dataclass(frozen=True)
@@ -108,12 +108,13 @@ class Builder:
 
     @property
     def _includes(self) -> tuple[str, ...]:
-        return (f"-I{self.catalog.root}", f"-I{enclu.include_dir()}")
+        return (f"-I{self.catalog.root}", f"-I{enclu.include_dir()}", f"-I{enclu.enclave_dir()}")
 
     def _headers(self, *folders: str) -> tuple[Path, ...]:
         root = self.catalog.root
         found = [p for folder in ("", "enclaves", *folders) for p in sorted((root / folder).glob("*.h"))]
-        return (*found, *sorted(Path(enclu.include_dir()).glob("*.h")))
+        installed = [p for folder in (enclu.include_dir(), enclu.enclave_dir()) for p in sorted(folder.glob("*.h"))]
+        return (*found, *installed)
 
     def _runtime(self, runtime: Runtime, instance: str) -> Step:
         common = self.catalog.root / "runtimes" / "common"
@@ -127,23 +128,26 @@ class Builder:
         return _compilation(output, (*sources, *self._headers("runtimes/common")), command)
 
     def _enclave(self, enclave: Enclave, folder: str) -> Step:
-        common = self.catalog.root / "enclaves"
-        script = common / "enclave.lds"
-        sources = (common / "entry.S", common / "trusted.c", *enclave.sources)
-        command = (
-            "gcc", *ENCLAVE, *self._includes, f"-I{common}", f"-DSTACK_PAGES={enclave.stack_pages}", *enclave.flags,
-            f"-Wl,-T,{script}", *map(str, sources), *(f"-l{library}" for library in enclave.libraries), "-lgcc",
+        flags = (*ENCLAVE, *self._includes, f"-I{self.catalog.root / 'enclaves'}", *enclave.flags)
+        layout = build.Layout(
+            SGX_TCS_COUNT, enclave.stack_pages, enclave.heap_pages, enclave.spare_pages, xfrm=enclave.xfrm,
+            miscselect=enclave.miscselect,
         )  # fmt: skip
+        command = build.command(enclave.sources, layout, flags=flags, libraries=enclave.libraries)
         output = self.directory / folder / f"{enclave.name}.elf"
         headers = tuple(h for s in enclave.sources for h in s.parent.glob("*.h"))
 
         def make(scratch: Path) -> None:
-            _run(command, ("-o", str(scratch)))
+            try:
+                build.build_enclave(enclave.sources, scratch, layout, flags=flags, libraries=enclave.libraries)
+            except build.BuildError as error:
+                raise CompareError(str(error)) from None
             key = enclave_image.signing_key(self.directory / "key.pem")
             signature = enclave_image.sign(scratch.read_bytes(), enclave, key)
             output.with_name(output.name + ".sig").write_bytes(signature)
 
-        return Step(output, (*sources, script, *headers, *self._headers()), (*command, repr(enclave)), make)
+        inputs = (*enclave.sources, *headers, *self._headers(), *build.parts())
+        return Step(output, inputs, (*command, repr(enclave)), make)
 
     def _module(self, module: Module, scenario: Scenario) -> Step:
         command = (

@@ -1,14 +1,12 @@
 """Measuring and signing enclave images, as their vendors do: next to IMAGE goes IMAGE.sig, which loaders read.
 
-The file has SIGSTRUCT, then two 64-bit numbers: heap pages and spare pages.  runtimes/common/loader.c does with the
-same ELF file what is measured here.
+runtimes/common/loader.c does with the same ELF file what is measured here.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,7 +36,7 @@ def sign(image: bytes, enclave: Enclave, key: rsa.RSAPrivateKey) -> bytes:
     fields = {
         "HEADER": SIGSTRUCT_HEADER, "HEADER2": SIGSTRUCT_HEADER2, "DATE": DATE, "EXPONENT": 3,
         "MISCSELECT": enclave.miscselect, "MISCMASK": 0xFFFF_FFFF, "ATTRIBUTES": int(Attribute.MODE64BIT),
-        "ATTRIBUTEMASK": (1 << 64) - 1, "XFRM": enclave.xfrm, "XFRMMASK": (1 << 64) - 1,
+        "ATTRIBUTEMASK": (1 << 64) - 1 - Attribute.DEBUG, "XFRM": enclave.xfrm, "XFRMMASK": (1 << 64) - 1,
         "ENCLAVEHASH": measure(image, enclave), "ISVPRODID": 1, "ISVSVN": 1,
     }  # fmt: skip
     unsigned = SIGSTRUCT.pack(**fields)
@@ -48,7 +46,7 @@ def sign(image: bytes, enclave: Enclave, key: rsa.RSAPrivateKey) -> bytes:
     q1, r = divmod(s * s, n)
     numbers = {"MODULUS": n, "SIGNATURE": s, "Q1": q1, "Q2": r * s // n}
     fields.update({name: value.to_bytes(384, "little") for name, value in numbers.items()})
-    return SIGSTRUCT.pack(**fields) + struct.pack("<QQ", enclave.heap_pages, enclave.spare_pages)
+    return SIGSTRUCT.pack(**fields)
 
 
 def measure(image: bytes, enclave: Enclave) -> bytes:

@@ -31,7 +31,7 @@ PAGE = """<!DOCTYPE html>
 <h1>How the kernel hands an enclave's exception to user space</h1>
 <p class="dim">The arguments of &ldquo;[RFC,v3,0/4] x86: Add exception fixup for SGX ENCLU&rdquo; as programs, run under
 every design by <code>enclu compare</code> {version}, {runs}. Tap a cell to see what was observed.</p>
-<p>{legend}</p>
+<p class="legend">{legend}</p>
 {body}
 <script>
 {js}</script>
@@ -44,8 +44,8 @@ def render(results: Results) -> str:
     """The page."""
     parts = [_matrix(results), "<h2>What the designs cost</h2>", _figures(results.designs), _needs(results.designs)]
     parts += ["<h2>Scenarios</h2>", *(_scenario(s, results.row(s)) for s in results.scenarios)]
-    legend = " &nbsp; ".join(
-        f'<span class="{o}"><b>{MARKS[o]}</b> {o}</span> <span class="dim">{escape(MEANINGS[o])}</span>'
+    legend = "\n".join(
+        f'<span><b class="{o}">{MARKS[o]} {o}</b> <span class="dim">{escape(MEANINGS[o])}</span></span>'
         for o in Outcome
     )
     return PAGE.format(

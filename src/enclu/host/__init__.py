@@ -1,1 +1,1 @@
-"""The Python host: loads, measures, signs and enters enclaves."""
+"""The user side in Python: enclave images, processes with enclaves, ECALLs and OCALLs."""

@@ -1,12 +1,21 @@
-/* Entry and exit of an enclave, its TCSes, SSA frames and stacks. */
+/*
+ * Entry and exit of an enclave, its TCSes, SSA frames and stacks, and what loaders are to know of it.
+ *
+ * The builder defines TCSES, STACK_PAGES (of each TCS and CSSA), HEAP_PAGES, SPARE_PAGES, ATTRIBUTES, XFRM, MISCSELECT.
+ */
 #include "call.h"
 
-#ifndef STACK_PAGES
-#define STACK_PAGES 4
-#endif
-
-	.set TCSES, 4
 	.set FRAMES, 3
+
+/* host/images/elf.py declares it. */
+	.section .note.enclu, "a", @note
+	.balign 4
+	.long 6, 40, 1				/* sizes of name and content, type */
+	.asciz "enclu"
+	.balign 4
+	.quad HEAP_PAGES, SPARE_PAGES
+	.quad ATTRIBUTES, XFRM			/* what SECS is to have */
+	.long MISCSELECT, 1			/* pages of an SSA frame */
 
 /* struct thread */
 	.set LAST_SP, 0
@@ -18,22 +27,34 @@
 	.set THREAD_CSSA, 48
 	.set THREAD_SIZE, 64
 
-	.macro TCS index
+	.set index, 0
+	.macro TCS
 	.quad 0, 0				/* STATE, FLAGS */
-	.quad ssa_offset + \index * FRAMES * 4096 /* OSSA */
+	.quad ssa_offset + index * FRAMES * 4096 /* OSSA */
 	.long 0, FRAMES				/* CSSA, NSSA */
 	.quad entry_offset			/* OENTRY */
 	.quad 0, tls_offset, 0			/* AEP, OFSBASE, OGSBASE */
 	.long 0xffffffff, 0xffffffff		/* FSLIMIT, GSLIMIT */
 	.fill 4024, 1, 0
+	.set index, index + 1
 	.endm
 
 	.section .tcs, "aw"
 	.balign 4096
-	TCS 0
-	TCS 1
-	TCS 2
-	TCS 3
+	.rept TCSES
+	TCS
+	.endr
+
+/* The host's rounding and exception masks are not the enclave's, unless it has no use for these registers. */
+	.macro CONTROL_WORDS
+#ifdef __SSE__
+	fninit
+	ldmxcsr default_mxcsr(%rip)
+#endif
+	.endm
+	.section .rodata
+default_mxcsr:
+	.long 0x1f80
 
 	.text
 /*
@@ -68,6 +89,7 @@ enclave_entry:
 	mov %r9, %rsp
 	pushq $2				/* the host's DF and AC */
 	popfq
+	CONTROL_WORDS
 	push %r10
 	push %r10
 	mov %r10, %rdi
@@ -80,6 +102,15 @@ enclave_entry:
 	.irp register, ecx, edx, esi, edi, r8d, r9d, r10d, r11d, r12d, r13d, r14d, r15d
 	xor %\register, %\register
 	.endr
+#ifdef __SSE__
+#if XFRM & 4
+	vzeroall
+#else
+	.irp register, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+	pxor %xmm\register, %xmm\register
+	.endr
+#endif
+#endif
 	mov $4, %eax
 	.byte 0x0f, 0x01, 0xd7			/* EEXIT */
 
@@ -100,6 +131,7 @@ leave_for_ocall:
 	mov %r11, %rsp
 	pushq $2
 	popfq
+	CONTROL_WORDS
 	popq LAST_SP(%r10)
 	pop %r15
 	pop %r14

@@ -1,6 +1,6 @@
-/* What passes between a runtime and an enclave: ordinary memory, whose address is in RDI at EENTER. */
-#ifndef SCENARIOS_CALL_H
-#define SCENARIOS_CALL_H
+/* What passes between an enclave and who enters it: ordinary memory outside, whose address is in RDI at EENTER. */
+#ifndef ENCLU_ENCLAVE_CALL_H
+#define ENCLU_ENCLAVE_CALL_H
 
 #define CALL_ENTER 0	/* offset of `enter`, for assembly */
 

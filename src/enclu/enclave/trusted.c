@@ -1,5 +1,8 @@
 /* Why the enclave was entered, and what is to be done. */
 #include "trusted.h"
+#include "sgx.h"
+
+const uint64_t enclave_heap_pages = HEAP_PAGES, enclave_spare_pages = SPARE_PAGES;
 
 extern uint8_t enclave_ssa[];
 extern struct thread enclave_threads[];
@@ -23,15 +26,27 @@ struct thread *exception_thread(const struct ssa_gpr *gpr)
 	return &enclave_threads[((uint64_t)gpr - (uint64_t)enclave_ssa) / SGX_PAGE + 1];
 }
 
-__attribute__((weak)) bool enclave_exception(struct ssa_gpr *gpr, const struct ssa_exinfo *exinfo)
+bool is_outside(const void *start, uint64_t size)
 {
-	(void)gpr, (void)exinfo;
-	return false;
+	uint64_t from = (uint64_t)start, elrange = (uint64_t)enclave_base, needed = enclave_end - enclave_base, length = SGX_PAGE;
+
+	needed += (enclave_heap_pages + enclave_spare_pages) * SGX_PAGE;
+	while (length < needed)
+		length *= 2;
+	return from + size >= from && (from + size <= elrange || from >= elrange + length);
+}
+
+/* What the host gave at EENTER: everything written there is for it to see. */
+static struct sgx_call *call_of(const struct thread *thread)
+{
+	if (!is_outside(thread->call, sizeof(*thread->call)))
+		__builtin_trap();
+	return thread->call;
 }
 
 uint64_t ocall(struct thread *thread, uint64_t number, void *argument)
 {
-	struct sgx_call *call = thread->call;
+	struct sgx_call *call = call_of(thread);
 
 	call->exit = EXIT_OCALL;
 	call->ocall = number;
@@ -42,7 +57,11 @@ uint64_t ocall(struct thread *thread, uint64_t number, void *argument)
 
 void *allocate_untrusted(struct thread *thread, uint64_t size, bool visible)
 {
-	thread->exit_rsp = (thread->exit_rsp - size) & -16;
+	uint64_t start = (thread->exit_rsp - size) & -16;
+
+	if (!is_outside((void *)start, size))
+		__builtin_trap();
+	thread->exit_rsp = start;
 	if (visible)
 		ssa_gpr(thread)->ursp = thread->exit_rsp;
 	return (void *)thread->exit_rsp;
@@ -51,9 +70,7 @@ void *allocate_untrusted(struct thread *thread, uint64_t size, bool visible)
 /* EDECCSSA: the frame below is given up, and with it what its stack was used for. */
 static uint64_t give_up_frame(struct thread *thread)
 {
-	uint64_t leaf = 9;
-
-	__asm__ volatile(".byte 0x0f, 0x01, 0xd7" : "+a"(leaf) : : "memory", "cc");
+	sgx_enclu(EDECCSSA, NULL, 0);
 	thread[-1].last_sp = 0;
 	return thread->cssa - 1;
 }
@@ -66,23 +83,31 @@ struct relocation {
 
 extern const struct relocation enclave_relocations[], enclave_relocations_end[];
 
-/* Gives pointers in data the base.  Threads that do it at once do the same. */
-static void relocate(void)
+/*
+ * Gives pointers in data the base, and stacks the word that guards them.  Threads that do it at once do the same, and
+ * have the word of the first of them.
+ */
+static void initialize(void)
 {
 	static bool done;
+	uint64_t *guard = (uint64_t *)(enclave_tls + 0x28), none = 0, word;
 
-	for (const struct relocation *r = enclave_relocations; !done && r < enclave_relocations_end; r++)
+	if (__atomic_load_n(&done, __ATOMIC_ACQUIRE))
+		return;
+	for (const struct relocation *r = enclave_relocations; r < enclave_relocations_end; r++)
 		if (r->type == R_X86_64_RELATIVE)
 			*(uint64_t *)(enclave_base + r->offset) = (uint64_t)enclave_base + r->addend;
+	sgx_random(&word, sizeof(word));
+	__atomic_compare_exchange_n(guard, &none, word, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 	__atomic_store_n(&done, true, __ATOMIC_RELEASE);
 }
 
 void trusted_enter(struct thread *thread)
 {
-	struct sgx_call *call = thread->call;
+	struct sgx_call *call = call_of(thread);
 	struct ssa_gpr *gpr;
 
-	relocate();
+	initialize();
 	if (call->enter == ENTER_ECALL)
 		call->result = enclave_main(thread, call->function, (void *)call->argument);
 	else if (thread->cssa == 0)

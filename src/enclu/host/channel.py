@@ -1,0 +1,101 @@
+"""One thread of the agent, as seen from here: a structure in shared memory, and whose turn it is (agent/agent.h)."""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import errno
+import os
+import time
+from collections.abc import Callable
+
+from enclu.host.arena import Arena
+from enclu.host.errors import ProcessDied
+
+SYS_FUTEX = 202
+FUTEX_WAIT, FUTEX_WAKE = 0, 1
+TURN_PYTHON, TURN_AGENT = 0, 1
+SPIN = 120e-6 if (os.cpu_count() or 1) > 1 else 0.0
+"""Seconds to look for an answer before sleeping: waking up on another processor takes about as long as an ECALL."""
+LOOK = 0.05
+"""Seconds after which a sleeper looks whether the process still lives."""
+
+
+REGISTERS = ("rdi", "rsi", "rdx", "r8", "r9")
+"""What an enclave can be entered with, as far as the design passes it; in the order of ChannelStruct.inputs."""
+
+
+class Command(enum.IntEnum):
+    """enum command."""
+
+    SYSCALL = 0
+    SPAWN = 1
+    ENTER = 2
+    AGAIN = 3
+    RESUME = 4
+    LEAVE = 5
+    CPUID = 6
+
+
+class ChannelStruct(ctypes.Structure):
+    """struct channel."""
+
+    _fields_ = (
+        ("turn", ctypes.c_uint32), ("command", ctypes.c_uint32), ("args", ctypes.c_uint64 * 7),
+        ("result", ctypes.c_int64), ("leaf", ctypes.c_uint64), ("vector", ctypes.c_uint64),
+        ("error_code", ctypes.c_uint64), ("address", ctypes.c_uint64), ("inputs", ctypes.c_uint64 * 5),
+        ("out", ctypes.c_uint64 * 16), ("frame", ctypes.c_uint64), ("tid", ctypes.c_uint64),
+    )  # fmt: skip
+
+
+class _Timespec(ctypes.Structure):
+    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
+
+
+_syscall = ctypes.CDLL(None, use_errno=True).syscall
+_LOOK = _Timespec(0, int(LOOK * 1e9))
+
+
+class Channel:
+    """`dead` says how the process ended, None while it lives."""
+
+    def __init__(self, arena: Arena, dead: Callable[[], str | None]) -> None:
+        self.address = arena.allocate(ctypes.sizeof(ChannelStruct), align=4096)
+        self.struct = ChannelStruct.from_buffer(arena.map, self.address - arena.address)
+        self._dead = dead
+        self._futex = ctypes.c_void_p(ctypes.addressof(self.struct))
+        self._spins = SPIN > 0
+
+    def give(self, command: Command) -> None:
+        """Have the agent do the command."""
+        self.struct.command = command
+        self.struct.turn = TURN_AGENT
+        _syscall(SYS_FUTEX, self._futex, FUTEX_WAKE, 1, None, None, 0)
+
+    def await_turn(self, until: float | None = None) -> bool:
+        """Wait for the agent to have done it; False if the time (of time.monotonic()) has come before.
+
+        Raises ProcessDied.
+        """
+        struct = self.struct
+        if self._spins:
+            end = time.monotonic() + SPIN
+            while time.monotonic() < end:
+                if struct.turn == TURN_PYTHON:
+                    return True
+        while struct.turn != TURN_PYTHON:
+            if until is not None and time.monotonic() >= until:
+                return False
+            if _syscall(SYS_FUTEX, self._futex, FUTEX_WAIT, TURN_AGENT, ctypes.byref(_LOOK), None, 0):
+                code = ctypes.get_errno()
+                if code == errno.ETIMEDOUT and (how := self._dead()) is not None and struct.turn != TURN_PYTHON:
+                    raise ProcessDied(how)
+        return True
+
+    def call(self, command: Command, *args: int) -> int:
+        """Give a command and wait.  Raises ProcessDied."""
+        for i, value in enumerate(args):
+            self.struct.args[i] = value & (1 << 64) - 1
+        self.give(command)
+        self.await_turn()
+        return int(self.struct.result)

@@ -1,0 +1,131 @@
+"""How ECALLs and OCALLs go.  What all conventions share: the loop around one call."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from enclu.host.errors import EnclaveTimeout, HostError
+from enclu.host.events import Action, EnclaveException, Exit, Interrupted, Registers
+from enclu.sgx.structs import EncluLeaf
+
+if TYPE_CHECKING:
+    from enclu.host.enclave import Enclave
+    from enclu.host.thread import Entry, HostThread
+
+
+class Done(Exception):
+    """Raised by `exited` when the call is over; its argument is the result."""
+
+
+class Call:
+    """One ECALL under way."""
+
+    def __init__(self, thread: HostThread, tcs: int, timeout: float | None) -> None:
+        self.thread = thread
+        self.tcs = tcs
+        self.entry: Entry
+        """Once the enclave has been entered."""
+        self.depth = 0
+        """Exceptions that the enclave is handling."""
+        self.failure: BaseException | None = None
+        """What an OCALL raised: raised again when the enclave has returned."""
+        self._until = None if timeout is None else time.monotonic() + timeout
+
+    def left(self) -> float | None:
+        """Seconds until the call shall be over; None for any time."""
+        return None if self._until is None else max(0.0, self._until - time.monotonic())
+
+    def enter(self, **registers: int) -> None:
+        """EENTER again."""
+        self.entry.enter(**registers, timeout=self.left())
+
+    def ocall(self, enclave: Enclave, number: Any, *args: Any) -> Any:
+        """Call the OCALL's callable.  Raises what that raises, HostError if there is none."""
+        function = enclave.ocalls.get(number)
+        if function is None:
+            raise HostError(f"{enclave.image.path}: the enclave makes OCALL {number}, for which there is no function")
+        return function(*args)
+
+
+class Convention(ABC):
+    """One for each enclave."""
+
+    needs: ClassVar[tuple[str, ...]] = ("rdi",)
+    """Registers that it enters enclaves with."""
+    same_tcs = True
+    """An ECALL made during an OCALL enters the TCS of that OCALL's ECALL."""
+
+    def __init__(self, enclave: Enclave) -> None:
+        self.enclave = enclave
+        design = enclave.process.design
+        missing = [name for name in self.needs if name not in design.registers]
+        if missing:
+            raise HostError(
+                f"{enclave.image.path}: `{enclave.process.delivery}` enters enclaves with "
+                f"{', '.join(design.registers).upper()} only, and this one needs {', '.join(missing).upper()}, too"
+            )
+
+    def start(self) -> None:  # noqa: B027 - nothing by default
+        """The enclave is loaded: what it wants to hear first."""
+
+    def stop(self) -> None:  # noqa: B027
+        """The enclave is about to be unloaded."""
+
+    @abstractmethod
+    def ecall(self, *args: Any, **named: Any) -> Any:
+        """As Enclave.ecall, with the function first and `timeout` named."""
+
+    @abstractmethod
+    def exited(self, call: Call, registers: Registers) -> None:
+        """After an EEXIT: make the OCALL and enter again by `call.enter`, or raise Done with the call's result."""
+
+    def repair(self, call: Call, exception: EnclaveException) -> bool:
+        """Enter the enclave at the next CSSA for it to handle the exception; whether it has, and can be resumed."""
+        return False
+
+    def run(self, call: Call, **registers: int) -> Any:
+        """The call from EENTER to its end; its result."""
+        enclave = self.enclave
+        with call.thread.enter(call.tcs, **registers, timeout=call.left()) as entry:
+            call.entry = entry
+            try:
+                while True:
+                    event = entry.event
+                    if isinstance(event, Exit):
+                        self.exited(call, event.registers)
+                    elif isinstance(event, Interrupted):
+                        enclave.abandon(call.tcs)
+                        raise EnclaveTimeout(f"{enclave.image.path}: the ECALL did not return in time; it is abandoned")
+                    elif not self._handled(call, event):
+                        return None
+            except Done as done:
+                if call.failure is not None:
+                    raise call.failure from None
+                return done.args[0]
+
+    def _handled(self, call: Call, exception: EnclaveException) -> bool:
+        """Do about the exception what was decided; False to give up the call."""
+        enclave = self.enclave
+        exception.enclave, exception.tcs = enclave, call.tcs
+        action = enclave.on_exception(exception) if enclave.on_exception else Action.HANDLE
+        if action is Action.RESUME:
+            call.entry.resume(call.left())
+            return True
+        if action is Action.HANDLE and exception.leaf is EncluLeaf.ERESUME and self.repair(call, exception):
+            call.entry.resume(call.left())
+            return True
+        if exception.leaf is EncluLeaf.ERESUME:
+            if enclave.debug:
+                exception.ssa  # noqa: B018 - as long as it is there
+            self.give_up(call)
+        if action is Action.UNWIND:
+            return False
+        if isinstance(action, Action):
+            raise exception
+        raise HostError(f"on_exception returned {action!r}, which is no Action")
+
+    def give_up(self, call: Call) -> None:
+        """The enclave stands at an AEX and will not be resumed."""
+        self.enclave.abandon(call.tcs)

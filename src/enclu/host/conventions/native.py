@@ -1,0 +1,136 @@
+"""The convention of enclaves made with what we ship for C (src/enclu/enclave): struct sgx_call of its call.h."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+from enclu.host.conventions.base import Call, Convention, Done
+from enclu.host.errors import HostError
+from enclu.host.events import EnclaveException, Exit, Interrupted, Registers
+from enclu.sgx.layout import Structure
+
+SGX_CALL = Structure(
+    "sgx_call", 64,
+    (0, "enter", "Q"), (8, "exit", "Q"), (16, "function", "Q"), (24, "argument", "Q"), (32, "result", "Q"),
+    (40, "ocall", "Q"), (48, "ocall_argument", "Q"), (56, "ocall_result", "Q"),
+)  # fmt: skip
+FAILED = (1 << 64) - 1
+"""What an enclave gets from an OCALL that raised something."""
+FRAMES = 3
+"""SSA frames of every TCS."""
+
+
+class Enter(enum.IntEnum):
+    """sgx_call.enter."""
+
+    ECALL = 0
+    ORET = 1
+    EXCEPTION = 2
+    RESET = 3
+
+
+class Leave(enum.IntEnum):
+    """sgx_call.exit."""
+
+    DONE = 0
+    OCALL = 1
+
+
+class NativeCall(Call):
+    """`memory` has a struct sgx_call for each depth."""
+
+    memory: int
+
+    @property
+    def here(self) -> int:
+        return self.memory + self.depth * SGX_CALL.size
+
+
+class NativeConvention(Convention):
+    """An ECALL has a number, an argument and a result, all 64-bit numbers; so has an OCALL, called with its argument.
+
+    An argument of bytes is copied to untrusted memory, and its address passed; a `bytearray` is copied back, too.
+    """
+
+    def ecall(
+        self, function: int, argument: int | bytes | bytearray = 0, *, timeout: float | None = None
+    ) -> int | None:
+        """The enclave's result; None if an exception handler gave up the call."""
+        memory = self.enclave.process.memory
+        if isinstance(argument, int):
+            return self._ecall(function, argument, timeout)
+        with memory.temporary(bytes(argument)) as address:
+            result = self._ecall(function, address, timeout)
+            if isinstance(argument, bytearray):
+                argument[:] = memory.read(address, len(argument))
+            return result
+
+    def _ecall(self, function: int, argument: int, timeout: float | None) -> int | None:
+        process = self.enclave.process
+        thread = process.thread()
+        with self.enclave.lease_tcs(thread) as tcs, process.memory.temporary(FRAMES * SGX_CALL.size) as memory:
+            call = NativeCall(thread, tcs, timeout)
+            call.memory = memory
+            image = SGX_CALL.pack(enter=Enter.ECALL, function=function & FAILED, argument=argument & FAILED)
+            process.memory.write(memory, image)
+            result: int | None = self.run(call, rdi=memory)
+            return result
+
+    def exited(self, call: Call, registers: Registers) -> None:
+        assert isinstance(call, NativeCall)
+        memory = self.enclave.process.memory
+        state = SGX_CALL.unpack(memory.read(call.here, SGX_CALL.size))
+        if state["exit"] == Leave.DONE:
+            raise Done(state["result"])
+        if state["exit"] != Leave.OCALL:
+            raise HostError(
+                f"{self.enclave.image.path}: the enclave left with sgx_call.exit {state['exit']}, which is none"
+            )
+        try:
+            result = call.ocall(self.enclave, state["ocall"], state["ocall_argument"]) or 0
+        except Exception as error:
+            call.failure = call.failure or error
+            result = FAILED
+        memory.write(call.here + SGX_CALL.offset("ocall_result"), (int(result) & FAILED).to_bytes(8, "little"))
+        memory.write(call.here, Enter.ORET.to_bytes(8, "little"))
+        call.enter(rdi=call.here)
+
+    def repair(self, call: Call, exception: EnclaveException) -> bool:
+        assert isinstance(call, NativeCall)
+        if call.depth + 1 == FRAMES:
+            return False
+        call.depth += 1
+        self.enclave.process.memory.write(call.here, SGX_CALL.pack(enter=Enter.EXCEPTION))
+        try:
+            call.enter(rdi=call.here)
+            return bool(self._until_done(call))
+        finally:
+            call.depth -= 1
+
+    def _until_done(self, call: Call) -> Any:
+        """Of the enclave's handler, which may make OCALLs and raise exceptions itself."""
+        while True:
+            event = call.entry.event
+            if isinstance(event, Interrupted):
+                return 0
+            if isinstance(event, EnclaveException) and not self._handled(call, event):
+                return 0
+            if isinstance(event, Exit):
+                try:
+                    self.exited(call, event.registers)
+                except Done as done:
+                    return done.args[0]
+
+    def give_up(self, call: Call) -> None:
+        """Have the enclave give up its interrupted frames (EDECCSSA), so that the TCS can be used again."""
+        assert isinstance(call, NativeCall)
+        memory = self.enclave.process.memory
+        for _ in range(FRAMES):
+            memory.write(call.memory, SGX_CALL.pack(enter=Enter.RESET))
+            event = call.entry.enter(rdi=call.memory, timeout=1.0)
+            if not isinstance(event, Exit):
+                break
+            if memory.read(call.memory + SGX_CALL.offset("result"), 8) == bytes(8):
+                return
+        self.enclave.abandon(call.tcs)

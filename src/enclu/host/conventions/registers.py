@@ -1,0 +1,27 @@
+"""No convention: registers in, registers out."""
+
+from __future__ import annotations
+
+from enclu.host.conventions.base import Call, Convention, Done
+from enclu.host.events import Registers
+
+
+class RegistersConvention(Convention):
+    """An ECALL is one EENTER with RDI, RSI, RDX, R8 and R9; its result is the Registers after EEXIT.
+
+    For enclaves that exchange memory by pointers, as the kernel's selftest and many SGXS enclaves do.  There are no
+    OCALLs: every EEXIT is the end.
+    """
+
+    needs = ()
+
+    def ecall(self, function: int = 0, *args: int, timeout: float | None = None, **named: int) -> Registers | None:
+        """`function` is RDI, `args` are the others in this order; they may be named instead."""
+        registers = dict(zip(("rdi", "rsi", "rdx", "r8", "r9"), (function, *args), strict=False)) | named
+        thread = self.enclave.process.thread()
+        with self.enclave.lease_tcs(thread, same=False) as tcs:
+            result: Registers | None = self.run(Call(thread, tcs, timeout), **registers)
+            return result
+
+    def exited(self, call: Call, registers: Registers) -> None:
+        raise Done(registers)

@@ -1,0 +1,267 @@
+"""The conventions of Intel's SGX SDK: what its untrusted runtime (uRTS) and enclaves' trusted one (tRTS) agree upon.
+
+An ECALL is an EENTER with its number in RDI and the address of its arguments in RSI.  The enclave leaves with RDI = -1
+when the ECALL is over, and with an OCALL's number otherwise; the way back is an EENTER with RDI = ECMD_ORET.
+SDK: psw/urts/enclave.cpp, linux/sig_handler.cpp; sdk/trts/linux/trts_pic.S, trts_nsp.cpp.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from enclu.host.conventions.base import Call, Convention, Done
+from enclu.host.conventions.sdk import abi, cpu, emm
+from enclu.host.conventions.sdk.abi import BuiltinOcall, EnterCommand, SystemFeatures
+from enclu.host.conventions.sdk.ocalls import SdkOcalls
+from enclu.host.conventions.sdk.pool import TcsPool, TrustedThread
+from enclu.host.conventions.sdk.status import SdkError, SgxStatus
+from enclu.host.edl.interface import Interface
+from enclu.host.edl.marshal import EcallMarshaller, OcallMarshaller
+from enclu.host.edl.types import Type, Types
+from enclu.host.errors import HostError
+from enclu.host.events import EnclaveException, Exit
+
+if TYPE_CHECKING:
+    from enclu.host.enclave import Enclave
+    from enclu.host.events import Registers
+
+MASK_64 = (1 << 64) - 1
+TCS_POLICY_BIND = 0
+EDMM_MAJOR = 3
+"""Of the metadata's version, since the SDK has its present memory management."""
+STRING_LENGTHS_SINCE = (2, 1, 2)
+"""Release of the SDK since which ECALLs' structures have the lengths of strings."""
+_RELEASE = re.compile(rb"SGX_TRTS_VERSION_(\d+)\.(\d+)\.(\d+)")
+
+
+class SdkCall(Call):
+    """`trusted` is the TCS with the calls on it."""
+
+    trusted: TrustedThread
+
+
+class SdkConvention(Convention):
+    """Enclaves that were built with the SDK.
+
+    `ecall(number, ms)` takes what generated code gives: a number and the address of a structure, or its bytes (of a
+    bytearray, what the enclave wrote comes back); OCALLs are called with an address.  With an interface from an EDL
+    file, `ecall(name, ...)` takes the function's arguments, and OCALLs get theirs, by name.
+    """
+
+    needs = ("rdi", "rsi")
+
+    def __init__(
+        self, enclave: Enclave, interface: Interface | None = None, types: Mapping[str, Type | int] | None = None
+    ) -> None:
+        super().__init__(enclave)
+        self.interface = interface
+        self.cpuid = cpu.of_machine()
+        image = enclave.image
+        metadata = getattr(image, "metadata", None)
+        self.edmm = metadata is not None and metadata.major == EDMM_MAJOR
+        """Whether the enclave manages its memory, by SGX2."""
+        dynamic = [enclave.base + offset for offset in getattr(image, "dynamic_tcs", ())] if self.edmm else []
+        self.pool = TcsPool(
+            list(enclave.tcs), dynamic, bind=getattr(image, "tcs_policy", TCS_POLICY_BIND) == TCS_POLICY_BIND,
+            minimum=getattr(image, "tcs_min_pool", 0) if dynamic else 0,
+        )  # fmt: skip
+        self.pool.make = self._make_tcs
+        self._sdk_ocalls = SdkOcalls(self)
+        self._types = Types(interface, types) if interface is not None else None
+        self._ecalls: dict[str, EcallMarshaller] = {}
+        self._ocalls: dict[int, Callable[[int], None]] = {}
+        if interface is not None:
+            self._check_ocalls(interface)
+
+    @cached_property
+    def release(self) -> tuple[int, int, int] | None:
+        """The SDK's release by which the enclave was built; None if it does not say."""
+        with contextlib.suppress(OSError):
+            found = _RELEASE.search(self.enclave.image.path.read_bytes())
+            if found:
+                major, minor, patch = map(int, found.groups())
+                return major, minor, patch
+        return None
+
+    # The enclave's life.
+
+    def start(self) -> None:
+        """ECMD_INIT_ENCLAVE: relocations, heap, what of the processor the libraries may use."""
+        features = self._features()
+        with self.enclave.process.memory.temporary(bytes(features)) as address:
+            self.command(EnterCommand.ECMD_INIT_ENCLAVE, address)
+        self.pool.reset()
+        self.pool.fill()
+
+    def stop(self) -> None:
+        """ECMD_UNINIT_ENCLAVE: destructors run, memory goes back."""
+        if self.pool.busy:
+            raise HostError(f"{self.enclave.image.path}: a call is under way")
+        if self.edmm:
+            with contextlib.suppress(SdkError, EnclaveException):
+                self.command(EnterCommand.ECMD_UNINIT_ENCLAVE, 0)
+
+    def _features(self) -> SystemFeatures:
+        features = SystemFeatures(system_feature_set=abi.FEATURES_LAST | abi.FEATURES_EXTENDED)
+        features.version = abi.SdkVersion.SDK_VERSION_3_0 if self.edmm else abi.SdkVersion.SDK_VERSION_1_5
+        if self.edmm:
+            features.system_feature_set |= abi.FEATURES_EDMM
+        features.cpu_features, features.cpu_features_ext = cpu.features(self.cpuid, self.enclave.xfrm)
+        for leaf, registers in cpu.cpuinfo(self.cpuid).items():
+            features.cpuinfo_table[leaf][:] = registers
+        features.size = ctypes.sizeof(SystemFeatures)
+        features.cpu_core_num = len(os.sched_getaffinity(0))
+        return features
+
+    def _make_tcs(self, tcs: int) -> None:
+        """ECMD_MKTCS: the enclave prepares a page and has its type changed."""
+        with self.enclave.process.memory.temporary(tcs.to_bytes(8, "little")) as address:
+            self.command(EnterCommand.ECMD_MKTCS, address)
+
+    # ECALLs.
+
+    def ecall(self, function: int | str, *args: Any, timeout: float | None = None) -> Any:
+        """As the class says.  Raises SdkError for every status but SGX_SUCCESS."""
+        if isinstance(function, str):
+            return self._typed_ecall(function, args, timeout)
+        if function < 0 or len(args) > 1:
+            raise SdkError(self._at(function), SgxStatus.SGX_ERROR_INVALID_FUNCTION)
+        ms = args[0] if args else 0
+        if isinstance(ms, int):
+            return self._enter(function, ms, timeout)
+        memory = self.enclave.process.memory
+        with memory.temporary(bytes(ms)) as address:
+            self._enter(function, address, timeout)
+            if isinstance(ms, bytearray):
+                ms[:] = memory.read(address, len(ms))
+        return None
+
+    def command(self, command: EnterCommand, argument: int) -> None:
+        """Enter the enclave for something that is no ECALL.  Raises SdkError."""
+        self._enter(command, argument, None)
+
+    def _typed_ecall(self, name: str, args: tuple[Any, ...], timeout: float | None) -> Any:
+        if self.interface is None or self._types is None:
+            raise HostError(f"{self.enclave.image.path}: ECALLs have names where an EDL file gives them")
+        number = self.interface.ecall_numbers.get(name)
+        if number is None:
+            raise HostError(f"{self.interface.path}: there is no trusted function `{name}'")
+        if name not in self._ecalls:
+            ecall = self.interface.ecalls[number]
+            self._ecalls[name] = EcallMarshaller(ecall, self._types, string_lengths=self._string_lengths)
+        memory = self.enclave.process.memory
+        return self._ecalls[name].call(memory, args, lambda address: self._enter(number, address, timeout))
+
+    @property
+    def _string_lengths(self) -> bool:
+        return self.release is None or self.release >= STRING_LENGTHS_SINCE
+
+    def _enter(self, number: int, argument: int, timeout: float | None) -> None:
+        """EENTER with a number or command, on the calling thread's TCS, until it is over."""
+        utility = number in (EnterCommand.ECMD_INIT_ENCLAVE, EnterCommand.ECMD_MKTCS, EnterCommand.ECMD_UNINIT_ENCLAVE)
+        trusted = self.pool.utility if utility else None
+        if trusted is None:
+            trusted = self.pool.acquire()
+            if trusted is None:
+                raise SdkError(self._at(number), SgxStatus.SGX_ERROR_OUT_OF_TCS)
+        else:
+            trusted.calls += 1
+        call = SdkCall(self.enclave.process.thread(), trusted.tcs, timeout)
+        call.trusted = trusted
+        status = None
+        try:
+            status = self.run(call, rdi=number & MASK_64, rsi=argument)
+        finally:
+            self.pool.release(trusted, reset=status == SgxStatus.SGX_PTHREAD_EXIT)
+        if status:
+            raise SdkError(self._at(number), status)
+
+    def _at(self, number: int) -> str:
+        if number < 0:
+            what = EnterCommand(number).name
+        elif self.interface is not None and number < len(self.interface.ecalls):
+            what = f"{self.interface.ecalls[number].name}()"
+        else:
+            what = f"ECALL {number}"
+        return f"{self.enclave.image.path}: {what}"
+
+    # What happens during a call.
+
+    def exited(self, call: Call, registers: Registers) -> None:
+        number = abi.signed(registers.rdi)
+        if number == abi.OCMD_ERET:
+            raise Done(registers.rsi & 0xFFFF_FFFF)
+        status = self._ocall(call, number, registers.rsi)
+        call.enter(rdi=EnterCommand.ECMD_ORET & MASK_64, rsi=status)
+
+    def _ocall(self, call: Call, number: int, ms: int) -> int:
+        """Serve an OCALL; the status for the enclave.  What a callable raises is raised when the ECALL is over."""
+        if number in abi.BUILTIN_OCALLS:
+            return self._builtin(number, ms)
+        try:
+            serve = self._ocalls.get(number)
+            if serve is None:
+                serve = self._ocalls[number] = self._server(call, number)
+            serve(ms)
+        except Exception as error:
+            call.failure = call.failure or error
+            return SgxStatus.SGX_ERROR_UNEXPECTED
+        return SgxStatus.SGX_SUCCESS
+
+    def _server(self, call: Call, number: int) -> Callable[[int], None]:
+        """What serves an OCALL, given the address of its structure."""
+        enclave, interface = self.enclave, self.interface
+        memory = enclave.process.memory
+        function = enclave.ocalls.get(number)
+        if interface is None or number >= len(interface.ocalls):
+            return lambda ms: call.ocall(enclave, number, ms)
+        ocall = interface.ocalls[number]
+        function = enclave.ocalls.get(ocall.name, function) or self._sdk_ocalls.table.get(ocall.name)
+        if function is None:
+            raise HostError(
+                f"{enclave.image.path}: the enclave makes OCALL `{ocall.name}', for which there is no function"
+            )
+        assert self._types is not None
+        marshaller = OcallMarshaller(ocall, self._types)
+        return lambda ms: marshaller.call(memory, ms, function)
+
+    def _builtin(self, number: int, ms: int) -> int:
+        memory = self.enclave.process.memory
+        if number == BuiltinOcall.EDMM_ALLOC:
+            request = abi.EmmAlloc.from_buffer_copy(memory.read(ms, ctypes.sizeof(abi.EmmAlloc)))
+            result = emm.alloc(self.enclave, request)
+        elif number == BuiltinOcall.EDMM_MODIFY:
+            result = emm.modify(
+                self.enclave, abi.EmmModify.from_buffer_copy(memory.read(ms, ctypes.sizeof(abi.EmmModify)))
+            )
+        else:
+            return SgxStatus.SGX_ERROR_UNEXPECTED
+        memory.write(ms, result.to_bytes(4, "little"))
+        return SgxStatus.SGX_SUCCESS
+
+    def _check_ocalls(self, interface: Interface) -> None:
+        """Callables are for functions that there are."""
+        for name in self.enclave.ocalls:
+            if isinstance(name, str) and name not in interface.ocall_numbers:
+                raise HostError(f"{interface.path}: there is no untrusted function `{name}' to call {name}() for")
+
+    def repair(self, call: Call, exception: EnclaveException) -> bool:
+        """ECMD_EXCEPT, at the next CSSA: the enclave prepares its handlers, which run when it is resumed."""
+        call.enter(rdi=EnterCommand.ECMD_EXCEPT & MASK_64)
+        event = call.entry.event
+        if isinstance(event, Exit) and abi.signed(event.registers.rdi) == abi.OCMD_ERET:
+            status = SgxStatus(event.registers.rsi & 0xFFFF_FFFF)
+            if status == SgxStatus.SGX_SUCCESS:
+                return True
+            exception.add_note(f"the enclave's exception handling returned {status.name}")
+        return False
+
+    def give_up(self, call: Call) -> None:
+        super().give_up(call)
+        self.pool.abandon(call.tcs)

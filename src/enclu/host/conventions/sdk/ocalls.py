@@ -1,0 +1,123 @@
+"""The OCALLs that the SDK's trusted libraries make of its untrusted ones: CPUID, events, threads.
+
+SDK: psw/urts/se_ocalls.cpp, enclave_mutex.cpp, enclave_thread.cpp; common/src/se_event.c.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from enclu.host.conventions.sdk.abi import EnterCommand
+from enclu.host.conventions.sdk.status import SdkError, SgxStatus
+
+if TYPE_CHECKING:
+    from enclu.host.conventions.sdk.convention import SdkConvention
+
+MUTEX_GET_EVENT = 0xF000_3001
+"""SE_ERROR_MUTEX_GET_EVENT: no such TCS."""
+
+
+class SdkOcalls:
+    """Callables by the names that the SDK's EDL files give them; a user's of the same name go first."""
+
+    def __init__(self, convention: SdkConvention) -> None:
+        self._convention = convention
+        self.table: dict[str, Callable[..., Any]] = {
+            "sgx_oc_cpuidex": self.cpuid,
+            "sgx_thread_wait_untrusted_event_ocall": self.wait,
+            "sgx_thread_set_untrusted_event_ocall": self.set,
+            "sgx_thread_setwait_untrusted_events_ocall": self.set_and_wait,
+            "sgx_thread_set_multiple_untrusted_events_ocall": self.set_multiple,
+            "pthread_create_ocall": self.create_thread,
+            "pthread_wait_timeout_ocall": self.wait_for,
+            "pthread_wakeup_ocall": self.wake,
+        }
+
+    def cpuid(self, registers: ctypes.Array[ctypes.c_int], leaf: int, subleaf: int) -> None:
+        for i, value in enumerate(self._convention.cpuid(leaf & 0xFFFF_FFFF, subleaf & 0xFFFF_FFFF)):
+            registers[i] = ctypes.c_int(value).value
+
+    # Events: each TCS has one, a counter that sleepers take from.
+
+    def _event(self, tcs: int) -> threading.Semaphore | None:
+        for enclave in list(self._convention.enclave.process.enclaves):
+            pool = getattr(getattr(enclave, "convention", None), "pool", None)
+            if enclave.base <= tcs < enclave.base + enclave.size and pool is not None:
+                event: threading.Semaphore | None = pool.event(tcs)
+                return event
+        return None
+
+    def wait(self, tcs: int) -> int:
+        if not tcs:
+            return SgxStatus.SGX_ERROR_INVALID_PARAMETER
+        event = self._event(tcs)
+        if event is None:
+            return _as_int(MUTEX_GET_EVENT)
+        event.acquire()
+        return SgxStatus.SGX_SUCCESS
+
+    def set(self, tcs: int) -> int:
+        if not tcs:
+            return SgxStatus.SGX_ERROR_INVALID_PARAMETER
+        event = self._event(tcs)
+        if event is None:
+            return _as_int(MUTEX_GET_EVENT)
+        event.release()
+        return SgxStatus.SGX_SUCCESS
+
+    def set_and_wait(self, waiter: int, own: int) -> int:
+        return self.set(waiter) or self.wait(own)
+
+    def set_multiple(self, waiters: Sequence[int] | None, total: int) -> int:
+        if not waiters or not waiters[0]:
+            return SgxStatus.SGX_ERROR_INVALID_PARAMETER
+        for waiter in waiters[:total]:
+            status = self.set(waiter)
+            if status:
+                return status
+        return SgxStatus.SGX_SUCCESS
+
+    def wait_for(self, tcs: int, seconds: int) -> int:
+        event = self._event(tcs)
+        if event is None:
+            return SgxStatus.SGX_ERROR_DEVICE_BUSY
+        event.acquire(timeout=seconds or None)  # that the time is over is success, too
+        return SgxStatus.SGX_SUCCESS
+
+    def wake(self, tcs: int) -> int:
+        event = self._event(tcs)
+        if event is not None:
+            event.release()
+        return SgxStatus.SGX_SUCCESS
+
+    # Threads that the enclave starts.
+
+    def create_thread(self, tcs: int) -> int:
+        """pthread_create in the enclave: a thread that enters by ECMD_ECALL_PTHREAD."""
+        pool = self._convention.pool
+        trusted = pool.take_free()
+        if trusted is None:
+            return SgxStatus.SGX_ERROR_OUT_OF_TCS
+        thread = threading.Thread(target=self._thread, name="enclave pthread", daemon=True)
+        pool.bind_to(thread, trusted)
+        thread.start()
+        return SgxStatus.SGX_SUCCESS
+
+    def _thread(self) -> None:
+        memory = self._convention.enclave.process.memory
+        with memory.temporary(bytes(8)) as waiter:
+            try:
+                self._convention.command(EnterCommand.ECMD_ECALL_PTHREAD, waiter)
+            except SdkError as error:
+                if error.status != SgxStatus.SGX_PTHREAD_EXIT:
+                    raise
+            joining = int.from_bytes(memory.read(waiter, 8), "little")
+        if joining:
+            self.wake(joining)
+
+
+def _as_int(value: int) -> int:
+    return ctypes.c_int(value).value

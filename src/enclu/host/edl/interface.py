@@ -1,0 +1,180 @@
+"""The interface of an enclave: an EDL file with what it imports, its functions numbered as edger8r numbers them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from enclu.host.edl import sdk_files
+from enclu.host.edl.parser import parse_file, parse_text
+from enclu.host.edl.sdk_files import Release
+from enclu.host.edl.syntax import Composite, Ecall, EdlError, EdlFile, Enumeration, Function, Import, Ocall
+
+
+@dataclass(frozen=True)
+class Interface:
+    """ECALLs and OCALLs, in the order of their numbers, and the types that the EDL files define."""
+
+    name: str
+    path: str
+    includes: tuple[str, ...]
+    composites: tuple[Composite | Enumeration, ...]
+    ecalls: tuple[Ecall, ...]
+    ocalls: tuple[Ocall, ...]
+    directories: tuple[Path, ...] = ()
+    """Where files that were imported, and headers, may be."""
+
+    @cached_property
+    def ecall_numbers(self) -> dict[str, int]:
+        return {ecall.name: number for number, ecall in enumerate(self.ecalls)}
+
+    @cached_property
+    def ocall_numbers(self) -> dict[str, int]:
+        return {ocall.name: number for number, ocall in enumerate(self.ocalls)}
+
+    def __str__(self) -> str:
+        """The interface as one EDL file that imports nothing."""
+        lines = ["enclave {"]
+        lines += [f'    include "{header}"' for header in self.includes]
+        lines += [f"    {composite};" for composite in self.composites]
+        for kind, functions in (("trusted", self.ecalls), ("untrusted", self.ocalls)):
+            lines += [f"    {kind} {{", *(f"        {function};" for function in functions), "    };"]
+        return "\n".join([*lines, "};", ""])
+
+
+def load(
+    path: str | os.PathLike[str], search: Iterable[str | os.PathLike[str]] = (), sdk: Release | None = None
+) -> Interface:
+    """Read an EDL file and what it imports.
+
+    Imports are looked for beside the importing file, beside the first file and in `search`; then come the SDK's own
+    files, as release `sdk` has them.  Raises EdlError.
+    """
+    file = parse_file(Path(path))
+    return _Imports(Path(path), tuple(map(Path, search)), sdk).interface(file)
+
+
+def parse(
+    text: str, name: str = "<text>", search: Iterable[str | os.PathLike[str]] = (), sdk: Release | None = None
+) -> Interface:
+    """As `load`, from a text."""
+    return _Imports(Path(name), tuple(map(Path, search)), sdk).interface(parse_text(text, Path(name)))
+
+
+class _Imports:
+    """Follows imports; edger8r's reduce_import says in which order functions come."""
+
+    def __init__(self, root: Path, search: Sequence[Path], sdk: Release | None) -> None:
+        self.root = root
+        self.search = search
+        self.sdk = sdk
+        self.under_way: list[str] = []
+
+    def interface(self, file: EdlFile) -> Interface:
+        files = self._followed(file, None)
+        interface = Interface(
+            self.root.stem,
+            str(self.root),
+            tuple(dict.fromkeys(name for part in files for name in part.includes)),
+            tuple(composite for part in files for composite in part.composites),
+            tuple(ecall for part in files for ecall in part.ecalls),
+            tuple(ocall for part in files for ocall in part.ocalls),
+            tuple(dict.fromkeys([*(Path(part.path).parent for part in files), *self.search])),
+        )
+        _check(interface)
+        return interface
+
+    def _followed(self, file: EdlFile, wanted: Sequence[str] | None, at: Import | None = None) -> list[EdlFile]:
+        """A file and, after it, what it imports: all, or the functions named in `wanted` alone."""
+        where = (at.position if at else None) or self.root
+        if file.path in self.under_way:
+            raise EdlError(where, f"`{file.path}' is imported in a circle")
+        self.under_way.append(file.path)
+        missing: list[str] = []
+        if wanted is not None:
+            names = {function.name for function in (*file.ecalls, *file.ocalls)}
+            missing = [name for name in wanted if name not in names]
+            if missing and not file.imports:
+                raise EdlError(where, f"`{file.path}' has no function `{missing[0]}'")
+            file = _only(file, wanted)
+        files = [file]
+        for declared in file.imports:
+            imported = self._open(declared, Path(file.path).parent)
+            names_wanted = (declared.names or None) if wanted is None else missing
+            for more in self._followed(imported, names_wanted, declared):
+                _join(files, more)
+        self.under_way.pop()
+        return files
+
+    def _open(self, declared: Import, beside: Path) -> EdlFile:
+        where = declared.position or self.root
+        for directory in dict.fromkeys([beside, self.root.parent, *self.search]):
+            candidate = directory / declared.path
+            if candidate.is_file():
+                return parse_file(Path(os.path.normpath(candidate)))
+        name = Path(declared.path).name
+        text = sdk_files.text(name, self.sdk)
+        if text is None:
+            raise EdlError(where, f"there is no file `{declared.path}' beside this one or in the search path")
+        return parse_text(text, Path(f"<SDK>/{name}"))
+
+
+def _only(file: EdlFile, names: Iterable[str]) -> EdlFile:
+    """The file with these functions alone."""
+    wanted = set(names)
+    return replace(
+        file,
+        ecalls=tuple(ecall for ecall in file.ecalls if ecall.name in wanted),
+        ocalls=tuple(ocall for ocall in file.ocalls if ocall.name in wanted),
+    )
+
+
+def _join(files: list[EdlFile], more: EdlFile) -> None:
+    """Append a file; of one whose like is there already, only the functions that are new."""
+    short = Path(more.path).stem
+    same = next((file for file in files if file.path and Path(file.path).stem == short), None)
+    if same is not None:
+        more = EdlFile(
+            "",
+            ecalls=tuple(ecall for ecall in more.ecalls if ecall not in same.ecalls),
+            ocalls=tuple(ocall for ocall in more.ocalls if ocall not in same.ocalls),
+        )
+    files.append(more)
+
+
+def _check(interface: Interface) -> None:
+    """What can be wrong only between files."""
+    functions: dict[str, Function] = {}
+    for function in (*interface.ecalls, *interface.ocalls):
+        if function.name in functions:
+            first = functions[function.name].position
+            raise EdlError(function.position or "", f"there is another function `{function.name}', at {first}")
+        functions[function.name] = function
+    composites: dict[str, Composite | Enumeration] = {}
+    for composite in interface.composites:
+        if composite.name in composites:
+            first = composites[composite.name].position
+            raise EdlError(composite.position or "", f"there is another type `{composite.name}', at {first}")
+        if composite.name:
+            composites[composite.name] = composite
+    for ocall in interface.ocalls:
+        for name in ocall.allow:
+            if name not in interface.ecall_numbers:
+                raise EdlError(ocall.position or "", f"`{ocall.name}' allows `{name}', which is no trusted function")
+    _check_deep_copies(interface, composites)
+
+
+def _check_deep_copies(interface: Interface, composites: dict[str, Composite | Enumeration]) -> None:
+    for function in (*interface.ecalls, *interface.ocalls):
+        for parameter in function.parameters:
+            composite = composites.get(parameter.type.name)
+            if not isinstance(composite, Composite) or not composite.deep_copied:
+                continue
+            where = parameter.position or function.position or ""
+            if not parameter.type.pointers:
+                raise EdlError(where, f"`struct {composite.name}' has members to follow: pass it by pointer")
+            if parameter.attributes.out and not parameter.attributes.into:
+                raise EdlError(where, f"`struct {composite.name}' has members to follow: it cannot be `out' only")

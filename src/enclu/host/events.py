@@ -1,0 +1,115 @@
+"""How an enclave was left: EEXIT, or an exception that the design delivered."""
+
+from __future__ import annotations
+
+import enum
+import functools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from enclu.host.errors import HostError
+from enclu.sgx.exceptions import Vector
+from enclu.sgx.structs import GPR_NAMES, EncluLeaf
+
+if TYPE_CHECKING:
+    from enclu.host.debugger import SsaFrame
+
+
+@dataclass(frozen=True)
+class Registers:
+    """General registers outside the enclave, after it was left.
+
+    After an exception they are what the AEX loaded, with what the design's register ABI puts into them.  Under `vdso`
+    and `vdso-2018` they have passed through the vDSO's function: RAX, RBX, RCX, RSP and RBP are its own there.
+    """
+
+    rax: int
+    rcx: int
+    rdx: int
+    rbx: int
+    rsp: int
+    rbp: int
+    rsi: int
+    rdi: int
+    r8: int
+    r9: int
+    r10: int
+    r11: int
+    r12: int
+    r13: int
+    r14: int
+    r15: int
+
+    def __str__(self) -> str:
+        return " ".join(f"{name}={getattr(self, name):#x}" for name in GPR_NAMES)
+
+
+@dataclass(frozen=True)
+class Exit:
+    """The enclave executed EEXIT."""
+
+    registers: Registers
+
+
+class Action(enum.Enum):
+    """What to do about an exception, as handlers return it."""
+
+    RESUME = "resume"
+    """ERESUME: the cause is removed."""
+    HANDLE = "handle"
+    """Enter the enclave's own handler, at the next CSSA; ERESUME if that has repaired it."""
+    UNWIND = "unwind"
+    """Give up the ECALL, which returns None; the enclave's frame stays interrupted."""
+    RAISE = "raise"
+    """Raise the EnclaveException where the ECALL was made."""
+
+
+@dataclass(eq=False)
+class EnclaveException(HostError):
+    """An exception of the enclave, or of the ENCLU that was to enter or resume it."""
+
+    vector: int
+    """Trap number."""
+    error_code: int
+    address: int
+    """#PF: of the access, within an enclave that of its page; else 0."""
+    leaf: EncluLeaf
+    """EENTER or ERESUME if that is what faulted; after an AEX, ERESUME."""
+    registers: Registers
+    enclave: Any = field(default=None, repr=False)
+    """The Enclave; None below that level."""
+    tcs: int = 0
+
+    @functools.cached_property
+    def ssa(self) -> SsaFrame:
+        """The SSA frame that the AEX filled.  Raises HostError for a production enclave, or if ENCLU itself faulted.
+
+        Read when first asked for, at the latest when the call is given up.
+        """
+        if self.enclave is None or self.leaf is not EncluLeaf.ERESUME:
+            raise HostError(f"{self}: no SSA frame tells of it")
+        frame: SsaFrame = self.enclave.debugger.ssa(self.tcs)
+        return frame
+
+    @property
+    def name(self) -> str:
+        """As the SDM calls it, for example "#PF"."""
+        try:
+            return f"#{Vector(self.vector).name}"
+        except ValueError:
+            return f"vector {self.vector}"
+
+    def __str__(self) -> str:
+        where = f" at {self.address:#x}" if self.address else ""
+        what = "ENCLU[EENTER] itself" if self.leaf is EncluLeaf.EENTER else "the enclave"
+        return f"{self.name} of {what}{where}, error code {self.error_code:#x}"
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """A time limit has ended what the enclave was doing: it stands at an AEX and could be resumed."""
+
+    registers: Registers
+
+
+Event = Exit | EnclaveException | Interrupted

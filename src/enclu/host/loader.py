@@ -1,0 +1,168 @@
+"""Loading: what the SGX driver wants, in the order of the image.  Kernel: Documentation/arch/x86/sgx.rst."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from enclu.host.errors import HostError
+from enclu.host.measure import mrenclave
+from enclu.linux import uapi
+from enclu.native.address_space import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, MAP_SHARED
+from enclu.sgx.epc import PAGE_SIZE, PageType
+from enclu.sgx.machine import XFRM_SUPPORTED
+from enclu.sgx.structs import SECINFO, SECS, SIGSTRUCT, Attribute
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from enclu.host.images import Image, Pages
+    from enclu.host.process import Process
+
+MAP_NORESERVE = 0x4000
+CHUNK = 4 << 20
+"""Bytes of pages that are added by one ioctl."""
+MEASURED = 0xFFFF
+READ, WRITE, EXEC = 1, 2, 4
+
+
+@dataclass
+class Loaded:
+    """An enclave that EINIT has accepted.  `fd` is the process's descriptor of it."""
+
+    base: int
+    size: int
+    fd: int
+    attributes: int
+    xfrm: int
+
+
+def load(process: Process, image: Image, debug: bool | None) -> Loaded:
+    """ECREATE, EADD, EEXTEND, EINIT.  Raises HostError."""
+    if image.sigstruct is None:
+        raise HostError(f"{image.path}: it has no SIGSTRUCT; sign it with `enclu sign`, or name a SIGSTRUCT file")
+    sigstruct = SIGSTRUCT.unpack(image.sigstruct)
+    attributes = image.attributes & ~Attribute.INIT
+    if debug is not None:
+        attributes = attributes | Attribute.DEBUG if debug else attributes & ~Attribute.DEBUG
+    fixed = sigstruct["XFRMMASK"]
+    xfrm = (sigstruct["XFRM"] & fixed) | (image.xfrm & XFRM_SUPPORTED & ~fixed) | 3
+    with contextlib.ExitStack() as undo:
+        fd = process.open("/dev/sgx_enclave")
+        undo.callback(process.syscall, "close", fd)
+        base = _reserve(process, image.size)
+        undo.callback(process.syscall, "munmap", base, image.size)
+        loaded = Loaded(base, image.size, fd, attributes, xfrm)
+        secs = SECS.pack(
+            SIZE=image.size, BASEADDR=base, SSAFRAMESIZE=image.ssa_frame_size, MISCSELECT=image.misc_select,
+            ATTRIBUTES=attributes, XFRM=xfrm,
+        )  # fmt: skip
+        with process.memory.temporary(secs, align=PAGE_SIZE) as address, _refused(image, "ECREATE", loaded):
+            process.ioctl(fd, uapi.SGX_IOC_ENCLAVE_CREATE, uapi.ENCLAVE_CREATE.pack(src=address))
+        if attributes & Attribute.PROVISIONKEY:
+            with _refused(image, "the provisioning key", loaded):
+                provision = process.open("/dev/sgx_provision")
+                undo.callback(process.syscall, "close", provision)
+                process.ioctl(fd, uapi.SGX_IOC_ENCLAVE_PROVISION, uapi.ENCLAVE_PROVISION.pack(fd=provision))
+        ranges = _Mapping(process, loaded)
+        with process.memory.temporary(CHUNK, align=PAGE_SIZE) as staging:
+            for pages in image.pages():
+                _add(process, image, loaded, pages, staging)
+                ranges.add(pages.offset, len(pages.data), _protection(pages.flags))
+        ranges.finish()
+        for offset, size in image.reserved:
+            _map(process, loaded, offset, size, READ | WRITE)
+        with process.memory.temporary(image.sigstruct, align=PAGE_SIZE) as address, _refused(image, "EINIT", loaded):
+            process.ioctl(fd, uapi.SGX_IOC_ENCLAVE_INIT, uapi.ENCLAVE_INIT.pack(sigstruct=address))
+        undo.pop_all()
+        return loaded
+
+
+@contextlib.contextmanager
+def _refused(image: Image, what: str, loaded: Loaded) -> Iterator[None]:
+    """Say what was refused."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or ""
+        if what == "EINIT" and error.errno == errno.EPERM:
+            why = _why_not_initialized(image, loaded)
+        where = f"ATTRIBUTES {loaded.attributes:#x}, XFRM {loaded.xfrm:#x}, size {loaded.size:#x}"
+        raise HostError(f"{image.path}: {what} is refused: {why} ({where})") from None
+
+
+def _why_not_initialized(image: Image, loaded: Loaded) -> str:
+    """What EINIT objects to, which the driver tells as EPERM whatever it is."""
+    assert image.sigstruct is not None
+    sigstruct = SIGSTRUCT.unpack(image.sigstruct)
+    measured = mrenclave(image)
+    if measured != sigstruct["ENCLAVEHASH"]:
+        return f"it measures to {measured.hex()}, its SIGSTRUCT is for {sigstruct['ENCLAVEHASH'].hex()}"
+    for name, value, mask in (
+        ("ATTRIBUTES", loaded.attributes, "ATTRIBUTEMASK"), ("XFRM", loaded.xfrm, "XFRMMASK"),
+        ("MISCSELECT", image.misc_select, "MISCMASK"),
+    ):  # fmt: skip
+        if (value ^ sigstruct[name]) & sigstruct[mask]:
+            return f"{name} is {value:#x}, its SIGSTRUCT wants {sigstruct[name]:#x} under the mask {sigstruct[mask]:#x}"
+    return "its SIGSTRUCT's signature is not valid"
+
+
+def _reserve(process: Process, size: int) -> int:
+    """Addresses for ELRANGE, aligned to its size.  Raises HostError."""
+    try:
+        area = process.syscall("mmap", 0, 2 * size, 0, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+    except OSError as error:
+        raise HostError(f"no addresses for an enclave of {size:#x} bytes: {error.strerror}") from None
+    base = -(-area // size) * size
+    if base != area:
+        process.syscall("munmap", area, base - area)
+    process.syscall("munmap", base + size, area + size - base)
+    return base
+
+
+def _add(process: Process, image: Image, loaded: Loaded, pages: Pages, staging: int) -> None:
+    if pages.measured not in (0, MEASURED):
+        raise HostError(
+            f"{image.path}: the page at {pages.offset:#x} is measured in part; Linux's driver measures whole pages only"
+        )
+    measure = uapi.SGX_PAGE_MEASURE if pages.measured else 0
+    with process.memory.temporary(SECINFO.pack(FLAGS=pages.flags), align=64) as secinfo:
+        for start in range(0, len(pages.data), CHUNK):
+            part = pages.data[start : start + CHUNK]
+            process.memory.write(staging, part)
+            request = uapi.ENCLAVE_ADD_PAGES.pack(
+                src=staging, offset=pages.offset + start, length=len(part), secinfo=secinfo, flags=measure
+            )
+            with _refused(image, f"EADD of {len(part):#x} bytes at {pages.offset + start:#x}", loaded):
+                process.ioctl(loaded.fd, uapi.SGX_IOC_ENCLAVE_ADD_PAGES, request)
+
+
+def _protection(flags: int) -> int:
+    """PROT_* of a page: TCSes are mapped for reading and writing."""
+    return READ | WRITE if flags >> 8 & 0xFF == PageType.TCS else flags & 7
+
+
+def _map(process: Process, loaded: Loaded, offset: int, size: int, prot: int) -> None:
+    process.syscall("mmap", loaded.base + offset, size, prot, MAP_SHARED | MAP_FIXED, loaded.fd, 0)
+
+
+class _Mapping:
+    """Maps runs of pages, neighbours with the same protection at once."""
+
+    def __init__(self, process: Process, loaded: Loaded) -> None:
+        self._process, self._loaded = process, loaded
+        self._offset, self._size, self._prot = 0, 0, 0
+
+    def add(self, offset: int, size: int, prot: int) -> None:
+        if self._offset + self._size == offset and self._prot == prot:
+            self._size += size
+            return
+        self.finish()
+        self._offset, self._size, self._prot = offset, size, prot
+
+    def finish(self) -> None:
+        if self._size:
+            _map(self._process, self._loaded, self._offset, self._size, self._prot)
+        self._size = 0

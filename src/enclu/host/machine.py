@@ -1,0 +1,60 @@
+"""An SGX machine for processes with enclaves."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from types import TracebackType
+from typing import Self
+
+from enclu.host.errors import HostError
+from enclu.host.process import Process
+from enclu.native.machine_state import SECRET_SIZE, MachineStateError, secret_of
+from enclu.sgx.epc import size_of
+
+
+class Machine:
+    """A machine and its keys; its processes share them, so that their enclaves attest to and unseal for each other.
+
+    `epc` is the size of the EPC, in bytes or as `enclu run --epc` has it; every process has one of its own.  A machine
+    with a `name` keeps its keys for later runs, others get new ones.  A context manager: its processes end with it.
+    Raises HostError.
+    """
+
+    def __init__(self, epc: int | str = "64M", name: str | None = None) -> None:
+        try:
+            self.epc = size_of(str(epc))
+        except ValueError as error:
+            raise HostError(str(error)) from None
+        try:
+            self.secret = secrets.token_bytes(SECRET_SIZE) if name is None else secret_of(name)
+        except MachineStateError as error:
+            raise HostError(str(error)) from None
+        self.name = name
+        self.processes: list[Process] = []
+
+    def process(self, delivery: str = "vdso") -> Process:
+        """Start a process under a delivery design.  Raises HostError."""
+        reading, writing = os.pipe()
+        try:
+            os.write(writing, self.secret)
+            os.close(writing)
+            options = ["--epc", str(self.epc), "--secret-fd", str(reading)]
+            process = Process(self, delivery, options, pass_fds=(reading,))
+        finally:
+            os.close(reading)
+        self.processes.append(process)
+        return process
+
+    def close(self) -> None:
+        """End all processes."""
+        while self.processes:
+            self.processes.pop().close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,233 @@
+"""A process with enclaves: the agent, under the same supervisor as `enclu run`, and what is asked of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from enclu.host import designs, loader
+from enclu.host.arena import SIZE, Arena
+from enclu.host.channel import Channel, Command
+from enclu.host.errors import HostError
+from enclu.host.memory import Memory
+from enclu.host.thread import INTERRUPT, STACK, HostThread
+from enclu.linux import delivery as deliveries
+
+if TYPE_CHECKING:
+    from enclu.host.conventions.base import Convention
+    from enclu.host.enclave import Enclave
+    from enclu.host.events import Action, EnclaveException
+    from enclu.host.images import Image
+    from enclu.host.machine import Machine
+
+AGENT = Path(__file__).with_name("agent") / "agent"
+START = 60.0
+"""Seconds that a process may take to start."""
+
+
+class Process:
+    """Made by `Machine.process`.  A context manager: at its end the process ends, and its enclaves with it."""
+
+    def __init__(self, machine: Machine, delivery: str, options: list[str], pass_fds: tuple[int, ...]) -> None:
+        if delivery not in deliveries.choices():
+            raise HostError(f"no delivery design is called {delivery!r}: {', '.join(deliveries.choices())}")
+        if not AGENT.exists():
+            raise HostError(f"{AGENT} is missing: install enclu with pip, or run hatch_build.py")
+        self.machine = machine
+        self.delivery = delivery
+        self.design = designs.of(delivery)
+        self.arena = Arena()
+        self.enclaves: list[Enclave] = []
+        self.closed = False
+        self._lock = threading.RLock()
+        self._of_python_thread = threading.local()
+        self._idle: list[HostThread] = []
+        self.threads: list[HostThread] = []
+        """All of them, also those that nobody uses at the moment."""
+        lifeline, self._lifeline = os.pipe()
+        channel, stack = self._new_channel()
+        function, aep = designs.addresses(delivery)
+        numbers = (
+            self.design.way, function, aep, self.arena.fd, lifeline, self.arena.address, SIZE,
+            channel.address - self.arena.address, stack - self.arena.address,
+        )  # fmt: skip
+        command = [sys.executable, "-m", "enclu.cli.main", "run", "--delivery", delivery, *options, "--", str(AGENT)]
+        channel.struct.turn = 1
+        self._popen = subprocess.Popen(
+            [*command, *map(str, numbers)], stdin=subprocess.DEVNULL, process_group=0,
+            pass_fds=(self.arena.fd, lifeline, *pass_fds),
+        )  # fmt: skip
+        self.pid = self._popen.pid
+        os.close(lifeline)
+        self.memory = Memory(self)
+        self._end = weakref.finalize(self, _end, self._popen, self._lifeline, self.arena)
+        try:
+            channel.await_turn()
+            self.hello: dict[str, int] = designs.HELLO.unpack(self.memory.read(self.arena.address, designs.HELLO.size))
+            self.arena_fd = self.arena.fd  # as it was passed
+            self.control = HostThread(self, channel, stack)
+            """Does what belongs to no thread, under `_lock`."""
+            self.device = self.open("/dev/sgx_enclave")
+            self.design.process(self)
+            designs.handle_signals(self, INTERRUPT)
+            self.design.thread(self.control)
+        except BaseException:
+            self.close()
+            raise
+
+    # Its life.
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return not self.closed and self._popen.poll() is None
+
+    def close(self) -> None:
+        """End the process and whatever its threads are doing.  Nothing if closed already."""
+        self.closed = True
+        self._end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _died(self) -> str | None:
+        """How it ended; None while it lives."""
+        status = self._popen.poll()
+        if status is None:
+            return None
+        if self.closed:
+            return "the process with the enclaves has been closed"
+        if status < 0:
+            return f"the process with the enclaves was killed by {signal.Signals(-status).name}"
+        return f"the process with the enclaves ended with status {status}"
+
+    # Threads.
+
+    def thread(self) -> HostThread:
+        """The calling Python thread's own.  When that ends, another gets it."""
+        lease: _Lease | None = getattr(self._of_python_thread, "lease", None)
+        if lease is None:
+            with self._lock:
+                thread = self._idle.pop() if self._idle else self._new_thread()
+            lease = self._of_python_thread.lease = _Lease(thread, self._idle)
+        return lease.thread
+
+    def interrupt(self, thread: HostThread) -> None:
+        """Have an enclave that the thread executes left by an AEX.  May be called from any Python thread."""
+        with contextlib.suppress(ProcessLookupError):
+            self.syscall("tgkill", self.pid, thread.tid, INTERRUPT)
+
+    def _new_channel(self) -> tuple[Channel, int]:
+        return Channel(self.arena, self._died), self.arena.allocate(STACK, align=4096) + STACK
+
+    def _new_thread(self) -> HostThread:
+        channel, stack = self._new_channel()
+        channel.struct.turn = 1
+        result = self.control.channel.call(Command.SPAWN, channel.address, stack)
+        if result < 0:
+            raise HostError(f"cannot start a thread in the process: {os.strerror(-result)}")
+        channel.await_turn()
+        thread = HostThread(self, channel, stack)
+        self.threads.append(thread)
+        self.design.thread(thread)
+        return thread
+
+    # System calls.
+
+    def syscall(self, name: str, *args: int) -> int:
+        """Make a system call in the process, whatever its threads are doing.  Raises OSError, ProcessDied."""
+        with self._lock:
+            return self.control.syscall(name, *args)
+
+    def cpuid(self, leaf: int, subleaf: int = 0) -> tuple[int, int, int, int]:
+        """EAX, EBX, ECX and EDX of CPUID, as programs on the machine see them.  Raises ProcessDied."""
+        a, b, c, d, _ = self._cpuid(leaf, subleaf)
+        return a, b, c, d
+
+    @property
+    def xcr0(self) -> int:
+        """XCR0, by XGETBV."""
+        return self._cpuid(0, 0)[4]
+
+    def _cpuid(self, leaf: int, subleaf: int) -> list[int]:
+        with self._lock:
+            self.control.channel.call(Command.CPUID, leaf, subleaf)
+            return list(self.control.channel.struct.args[:5])
+
+    def open(self, path: str) -> int:
+        """open(2) for reading and writing; the descriptor is the process's.  Raises OSError."""
+        with self.memory.temporary(os.fsencode(path) + b"\0") as address:
+            return self.syscall("openat", -100, address, os.O_RDWR | os.O_CLOEXEC)
+
+    def device_ioctl(self, command: int, arguments: bytes, thread: HostThread | None = None) -> bytes:
+        """An ioctl of /dev/sgx_enclave, of a thread if need be; the structure afterwards.  Raises OSError."""
+        return self.ioctl(self.device, command, arguments, thread)
+
+    def ioctl(self, fd: int, command: int, arguments: bytes, thread: HostThread | None = None) -> bytes:
+        """ioctl(2) with a structure, which is returned as it is afterwards.  Raises OSError."""
+        with self.memory.temporary(arguments) as address:
+            (thread or self).syscall("ioctl", fd, command, address)
+            return self.memory.read(address, len(arguments))
+
+    # Enclaves.
+
+    def load(
+        self, image: str | os.PathLike[str] | Image, *, sigstruct: str | os.PathLike[str] | None = None,
+        debug: bool | None = None, convention: type[Convention] | None = None,
+        ocalls: Mapping[Any, Callable[..., Any]] | Sequence[Callable[..., Any]] = (),
+        on_exception: Callable[[EnclaveException], Action] | None = None,
+    ) -> Enclave:  # fmt: skip
+        """Load an enclave: ECREATE, EADD and EEXTEND, EINIT, and what its convention does at the start.
+
+        `debug` sets or clears ATTRIBUTES.DEBUG, where the SIGSTRUCT leaves that open; None takes the image's.
+        `ocalls` and `on_exception` are as `Enclave` has them.  Raises HostError, in particular what is wrong with the
+        image or why the driver refuses it.
+        """
+        from enclu.host import conventions, images
+        from enclu.host.enclave import Enclave
+
+        if not isinstance(image, images.Image):
+            image = images.open_image(image, sigstruct)
+        loaded = loader.load(self, image, debug)
+        enclave = Enclave(self, image, loaded, ocalls, on_exception)
+        self.enclaves.append(enclave)
+        try:
+            enclave.convention = (convention or conventions.of(image))(enclave)
+            enclave.convention.start()
+        except BaseException:
+            enclave.unload()
+            raise
+        return enclave
+
+
+class _Lease:
+    """A thread in use; it is idle again when the Python thread is gone."""
+
+    def __init__(self, thread: HostThread, idle: list[HostThread]) -> None:
+        self.thread = thread
+        self._idle = idle
+
+    def __del__(self) -> None:
+        if not self.thread.entries:
+            self._idle.append(self.thread)
+
+
+def _end(process: subprocess.Popen[bytes], lifeline: int, arena: Arena) -> None:
+    os.close(lifeline)
+    process.kill()
+    process.wait()
+    arena.close()
