@@ -100,6 +100,7 @@ class Image(ABC):
     def __init__(self, path: Path, sigstruct: bytes | None = None) -> None:
         self.path = path
         self.sigstruct = sigstruct
+        self._mrenclave: bytes | None = None
 
     @abstractmethod
     def regions(self) -> Iterator[Region]:
@@ -133,10 +134,12 @@ class Image(ABC):
             measure_pages(measurement, run)
 
     def mrenclave(self) -> bytes:
-        """SHA-256 of all that is measured."""
-        measurement = Measurement()
-        self.measure(measurement)
-        return measurement.digest()
+        """SHA-256 of all that is measured; found out once."""
+        if self._mrenclave is None:
+            measurement = Measurement()
+            self.measure(measurement)
+            self._mrenclave = measurement.digest()
+        return self._mrenclave
 
     def error(self, field: str, value: object, wrong: str) -> ImageError:
         return ImageError(self.path, field, value, wrong)

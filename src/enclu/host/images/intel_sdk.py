@@ -114,6 +114,11 @@ class Metadata:
         return major
 
     @property
+    def sigstruct_position(self) -> int:
+        """In the file."""
+        return self.position + METADATA.offset("enclave_css")
+
+    @property
     def extended(self) -> bool:
         """Has a directory of extensions."""
         return self.version >= (self.version[0], {1: 5, 3: 2}.get(self.major, 1 << 32))
