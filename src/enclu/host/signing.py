@@ -7,6 +7,7 @@ hands, such as an HSM:  signed_bytes(unsigned(image)) goes there, and the signat
 from __future__ import annotations
 
 import datetime
+import hashlib
 import os
 import secrets
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from enclu.host.errors import HostError
-from enclu.host.images import ElfImage, Image, IntelSdkImage, OpenEnclaveImage, SgxsImage, open_image
+from enclu.host.images import ElfImage, Image, IntelSdkImage, OpenEnclaveImage, SgxsImage
 from enclu.native import directories
 from enclu.sgx.encls.init import signature_valid
 from enclu.sgx.structs import SIGSTRUCT, SIGSTRUCT_HEADER, SIGSTRUCT_HEADER2, SIGSTRUCT_SIGNED, Attribute
@@ -45,7 +46,7 @@ class SigningError(HostError):
 
 def load_key(path: Path, passphrase: bytes | Callable[[], bytes] | None = None) -> rsa.RSAPrivateKey:
     """The private key in a PEM file; of an encrypted one, `passphrase`, or what it returns.  Raises SigningError."""
-    data = _read(path, f"; {MAKE_A_KEY}")
+    data = read_file(path, f"; {MAKE_A_KEY}")
     encrypted = b"ENCRYPTED" in data
     if encrypted and passphrase is None:
         raise SigningError(f"{path}: the key is encrypted, and there is no passphrase")
@@ -66,7 +67,7 @@ def load_key(path: Path, passphrase: bytes | Callable[[], bytes] | None = None) 
 def load_public_key(path: Path) -> rsa.RSAPublicKey:
     """The public key in a PEM file.  Raises SigningError."""
     try:
-        key = serialization.load_pem_public_key(_read(path))
+        key = serialization.load_pem_public_key(read_file(path))
     except Exception as error:  # ValueError, or cryptography's own of a key type that it does not know
         raise SigningError(f"{path}: not a public key in PEM form ({error})") from None
     if not isinstance(key, rsa.RSAPublicKey):
@@ -84,7 +85,8 @@ def _check_key(path: Path, key: rsa.RSAPublicKey) -> None:
         )
 
 
-def _read(path: Path, hint: str = "") -> bytes:
+def read_file(path: Path, hint: str = "") -> bytes:
+    """Raises SigningError; `hint` is for a file that is not there."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -134,7 +136,23 @@ def unsigned(image: Image, *, debug: bool | None = None, **fields: Any) -> bytes
     kss = values["ATTRIBUTES"] & Attribute.KSS
     if not kss and any(any(values.get(name, b"")) for name in ("ISVFAMILYID", "ISVEXTPRODID")):
         raise SigningError(f"{image.path}: family and extended product need the attribute KSS, which it does not have")
+    _check_wanted(image, values)
     return SIGSTRUCT.pack(**{name: int(v) if isinstance(v, int) else v for name, v in values.items()})
+
+
+def _check_wanted(image: Image, values: dict[str, Any]) -> None:
+    """Loaders take SECS's fields from the image, if it has them: EINIT would refuse others."""
+    if isinstance(image, SgxsImage) or (isinstance(image, ElfImage) and not image.own):
+        return
+    for name, wanted, mask in (
+        ("ATTRIBUTES", image.attributes & ~Attribute.DEBUG, values["ATTRIBUTEMASK"] & ~Attribute.DEBUG),
+        ("XFRM", image.xfrm, values["XFRMMASK"]), ("MISCSELECT", image.misc_select, values["MISCMASK"]),
+    ):  # fmt: skip
+        if (values[name] ^ wanted) & mask:
+            raise SigningError(
+                f"{image.path}: {name} {values[name]:#x} with the mask {mask:#x}: loaders take {wanted:#x} from the "
+                "image, which EINIT would refuse"
+            )
 
 
 def today() -> int:
@@ -185,6 +203,11 @@ def with_signature(sigstruct: bytes, key: rsa.RSAPublicKey, signature: bytes) ->
     return bytes(out)
 
 
+def mrsigner(sigstruct: bytes) -> bytes:
+    """SHA-256 of the signer's modulus."""
+    return hashlib.sha256(SIGSTRUCT.get(sigstruct, "MODULUS")).digest()
+
+
 def verify(sigstruct: bytes, mrenclave: bytes | None = None) -> list[str]:
     """What is wrong with a SIGSTRUCT: what EINIT would object to, whatever machine and SECS it is for."""
     f = SIGSTRUCT.unpack(sigstruct)
@@ -212,16 +235,15 @@ def write(image: Image, sigstruct: bytes, output: Path, key: rsa.RSAPrivateKey |
     `key`.  Raises SigningError.
     """
     if isinstance(image, ElfImage | SgxsImage):
-        _replace(output, sigstruct, 0o644)
+        write_file(output, sigstruct)
         return
-    content = bytearray(_read(image.path))
+    content = bytearray(read_file(image.path))
     if isinstance(image, OpenEnclaveImage):
         start = image.sigstruct_position
         content[start : start + SIGSTRUCT.size] = sigstruct
     elif isinstance(image, IntelSdkImage):
-        for metadata in image.all_metadata:
-            other = open_image(image.path, metadata_version=metadata.version)
-            own = sigstruct
+        for other in (image, *image.other_versions()):
+            metadata, own = other.metadata, sigstruct
             if other.mrenclave() != SIGSTRUCT.get(sigstruct, "ENCLAVEHASH"):
                 if key is None:
                     version = "{}.{}".format(*metadata.version)
@@ -236,11 +258,11 @@ def write(image: Image, sigstruct: bytes, output: Path, key: rsa.RSAPrivateKey |
             content[start : start + SIGSTRUCT.size] = own
     else:
         raise SigningError(f"{image.path}: images of the format {image.format} have no place for a SIGSTRUCT")
-    _replace(output, bytes(content), image.path.stat().st_mode & 0o777)
+    write_file(output, bytes(content), image.path.stat().st_mode & 0o777)
 
 
-def _replace(path: Path, content: bytes, mode: int) -> None:
-    """The file with this content, whole or not at all."""
+def write_file(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """The file with this content, whole or not at all.  Raises SigningError."""
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         try:
