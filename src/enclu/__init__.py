@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from enclu.host import edl as edl
+    from enclu.host.conventions.sdk import SdkError as SdkError
+    from enclu.host.conventions.sdk import SgxStatus as SgxStatus
     from enclu.host.enclave import Enclave as Enclave
     from enclu.host.errors import EnclaveTimeout as EnclaveTimeout
     from enclu.host.errors import HostError as HostError
@@ -33,17 +36,23 @@ def enclave_dir() -> Path:
 _EXPORTS = {
     "Machine": "machine", "Process": "process", "Enclave": "enclave", "open_image": "images",
     "HostError": "errors", "ProcessDied": "errors", "EnclaveTimeout": "errors",
+    "SdkError": "conventions.sdk", "SgxStatus": "conventions.sdk",
     "Action": "events", "EnclaveException": "events", "Registers": "events",
 }  # fmt: skip
 """Names of the Python API and the modules of `enclu.host` that have them."""
 
+_MODULES = {"edl"}
+"""Modules of `enclu.host` that are found here, too."""
+
 
 def __getattr__(name: str) -> object:
     """Imported when first used: the command line, and the supervisor in it, shall start fast."""
-    if name not in _EXPORTS:
+    if name not in _EXPORTS and name not in _MODULES:
         raise AttributeError(f"module 'enclu' has no attribute {name!r}")
     import importlib
 
+    if name in _MODULES:
+        return importlib.import_module(f"enclu.host.{name}")
     value: object = getattr(importlib.import_module(f"enclu.host.{_EXPORTS[name]}"), name)
     globals()[name] = value
     return value
