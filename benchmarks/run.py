@@ -15,7 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 C = ROOT / "tests" / "c"
-ENCLU = [sys.executable, "-m", "enclu.cli.main", "run"]
+COMMAND = [sys.executable, "-m", "enclu.cli.main"]
+ENCLU = [*COMMAND, "run"]
 ROUNDS = 3
 MEASURED_MIB = 256
 MEASURED_BYTES = MEASURED_MIB * 256 * 5184
@@ -40,6 +41,9 @@ def build(work: Path) -> dict[str, str]:
     for name in ("floor", "compute"):
         gcc(ROOT / "benchmarks" / f"{name}.c", "-o", work / name)
     subprocess.run(["openssl", "genrsa", "-3", "-out", work / "key.pem", "3072"], check=True, capture_output=True)
+    ecall = work / "ecall.elf"
+    subprocess.run([*COMMAND, "build", ROOT / "benchmarks" / "ecall.c", "-o", ecall], check=True)
+    subprocess.run([*COMMAND, "sign", ecall, "--key", work / "key.pem"], check=True, capture_output=True)
     return {
         **os.environ, "PYTHONPATH": str(ROOT / "src"),
         "ENCLU_TEST_ENCLAVE": str(work / "enclave.elf"), "ENCLU_TEST_KEY": str(work / "key.pem"),
@@ -72,6 +76,9 @@ def main() -> None:
         cases = {
             "EENTER+EEXIT, us": (
                 lambda: number([*ENCLU, str(work / "pair")], env), lambda: number([str(work / "floor")], env), 1.7),
+            "ECALL from Python, us (floor: a pair)": (
+                lambda: number([sys.executable, str(ROOT / "benchmarks" / "ecall.py"), str(work / "ecall.elf")], env),
+                lambda: number([*ENCLU, str(work / "pair")], env), 3.0),
             f"measured {MEASURED_MIB} MiB enclave, s": (
                 lambda: number([*ENCLU, *epc, str(work / "build_enclave"), str(MEASURED_MIB)], env),
                 lambda: seconds(["openssl", "dgst", "-sha256", str(blob)], env), 2.0),

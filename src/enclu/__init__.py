@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from enclu import attestation as attestation
     from enclu.host import edl as edl
     from enclu.host.conventions.sdk import SdkError as SdkError
     from enclu.host.conventions.sdk import SgxStatus as SgxStatus
@@ -41,18 +42,18 @@ _EXPORTS = {
 }  # fmt: skip
 """Names of the Python API and the modules of `enclu.host` that have them."""
 
-_MODULES = {"edl"}
-"""Modules of `enclu.host` that are found here, too."""
+_MODULES = {"attestation": "enclu.attestation", "edl": "enclu.host.edl"}
+"""Modules that are found here without being imported."""
 
 
 def __getattr__(name: str) -> object:
     """Imported when first used: the command line, and the supervisor in it, shall start fast."""
-    if name not in _EXPORTS and name not in _MODULES:
-        raise AttributeError(f"module 'enclu' has no attribute {name!r}")
     import importlib
 
     if name in _MODULES:
-        return importlib.import_module(f"enclu.host.{name}")
+        return importlib.import_module(_MODULES[name])
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'enclu' has no attribute {name!r}")
     value: object = getattr(importlib.import_module(f"enclu.host.{_EXPORTS[name]}"), name)
     globals()[name] = value
     return value

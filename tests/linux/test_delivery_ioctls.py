@@ -45,9 +45,10 @@ ERRORS = {errno.EFAULT, errno.EINVAL, errno.EBUSY, errno.ENOENT, errno.EEXIST, e
 def test_the_c_header_agrees(tmp_path: Path) -> None:
     source = tmp_path / "header.c"
     lines = ["#include <stddef.h>", '#include "enclu_sgx.h"']
-    for name, number in (*NUMBERS.items(), ("DROP_EPC", uapi.ENCLU_SGX_IOC_DROP_EPC)):
+    others = {"DROP_EPC": uapi.ENCLU_SGX_IOC_DROP_EPC, "DEBUG_ACCESS": uapi.ENCLU_SGX_IOC_DEBUG_ACCESS}
+    for name, number in (NUMBERS | others).items():
         lines.append(f'_Static_assert(ENCLU_SGX_IOC_{name} == {number:#x}, "{name}");')
-    for structure in STRUCTURES:
+    for structure in (*STRUCTURES, uapi.DEBUG_ACCESS):
         lines.append(f'_Static_assert(sizeof(struct {structure.name}) == {structure.size}, "{structure.name}");')
         for offset, field, _ in structure.fields:
             lines.append(f'_Static_assert(offsetof(struct {structure.name}, {field}) == {offset}, "{field}");')

@@ -106,9 +106,9 @@ def test_error_codes_tell_vma_from_epcm(world: World) -> None:
     assert mm.hardware_code(BASE + 0x7000, 6) == 0x8007
 
 
-def crowded() -> World:
+def crowded(attributes: int = 4) -> World:
     """An enclave of 40 data pages in an EPC of 24, every page with content of its own."""
-    world = World(epc_pages=24, size=0x40000)
+    world = World(epc_pages=24, size=0x40000, attributes=attributes)
     world.create()
     for i in range(40):
         world.add(0x10000 + i * 4096, bytes([i + 1]) * 4096, 0x203)

@@ -26,6 +26,8 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "compat_syscall": DRIVER,
     "cpuid_bytes": ANY,
     "cpuid_patched": DRIVER,
+    "debug_access": ANY,
+    "debug_optin": ANY,
     "descriptor_exec": ANY,
     "descriptor_in_flight": DRIVER,
     "descriptor_passed": ANY,

@@ -14,6 +14,7 @@ from enclu.cli.check import check
 from enclu.cli.compare import compare
 from enclu.cli.drop_epc import drop_epc
 from enclu.cli.edl import edl
+from enclu.cli.quote import quote
 from enclu.cli.run import run
 from enclu.native import console
 
@@ -54,6 +55,7 @@ commands.add_command(compare)
 commands.add_command(drop_epc)
 commands.add_command(edl)
 commands.add_command(build)
+commands.add_command(quote)
 
 
 def main() -> int:

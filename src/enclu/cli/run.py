@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 
 import click
 
@@ -14,10 +13,8 @@ from enclu.native import console, launch
 from enclu.native.machine_state import SECRET_SIZE, MachineStateError, secret_of
 from enclu.native.program_file import LaunchError, find
 from enclu.native.supervisor import Supervisor
+from enclu.sgx.epc import size_of
 from enclu.sgx.machine import Machine
-
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-MINIMUM_EPC = 1 << 20
 
 
 class Size(click.ParamType[int]):
@@ -28,17 +25,10 @@ class Size(click.ParamType[int]):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
-        match = re.fullmatch(r"(\d+)([KMG]?)(?:i?B)?", str(value).strip(), re.IGNORECASE)
-        if match is None:
-            self.fail(f"{value!r} is not a size; write for example 64M or 1G", param, ctx)
-        size = int(match[1]) * _UNITS[match[2].upper()]
-        if size < MINIMUM_EPC:
-            self.fail(f"{value}: too small; an EPC has at least 1M", param, ctx)
-        if size % 4096:
-            self.fail(f"{value}: not a multiple of the page size, 4096", param, ctx)
-        if size > 1 << 36:
-            self.fail(f"{value}: too large; an EPC has at most 64G", param, ctx)
-        return size
+        try:
+            return size_of(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class RunCommand(click.Command):

@@ -36,7 +36,7 @@ def sign(image: bytes, enclave: Enclave, key: rsa.RSAPrivateKey) -> bytes:
     fields = {
         "HEADER": SIGSTRUCT_HEADER, "HEADER2": SIGSTRUCT_HEADER2, "DATE": DATE, "EXPONENT": 3,
         "MISCSELECT": enclave.miscselect, "MISCMASK": 0xFFFF_FFFF, "ATTRIBUTES": int(Attribute.MODE64BIT),
-        "ATTRIBUTEMASK": (1 << 64) - 1, "XFRM": enclave.xfrm, "XFRMMASK": (1 << 64) - 1,
+        "ATTRIBUTEMASK": (1 << 64) - 1 - Attribute.DEBUG, "XFRM": enclave.xfrm, "XFRMMASK": (1 << 64) - 1,
         "ENCLAVEHASH": measure(image, enclave), "ISVPRODID": 1, "ISVSVN": 1,
     }  # fmt: skip
     unsigned = SIGSTRUCT.pack(**fields)

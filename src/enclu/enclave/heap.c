@@ -1,4 +1,8 @@
-/* malloc(3) and its like, from the heap's pages: the first free block that is large enough. */
+/*
+ * malloc(3) and its like: the first free block that is large enough, of the heap's pages and, behind them, the spare
+ * addresses, whose pages are added and accepted when they are first touched.
+ */
+#include "sgx.h"
 #include "trusted.h"
 
 #include <stdlib.h>
@@ -9,6 +13,28 @@ struct block {
 	uint64_t size;	/* of the block, without this */
 	uint64_t used;
 };
+
+#define PAGE_FAULT 14
+#define SGX_BIT 0x8000u
+#define SGX_PAGE_ATTRIBUTES_MISMATCH 19
+
+bool accept_spare_page(const struct ssa_gpr *gpr, const struct ssa_exinfo *exinfo)
+{
+	uint8_t *page = (uint8_t *)(exinfo->address & -SGX_PAGE), *spare = enclave_end + enclave_heap_pages * SGX_PAGE;
+	uint64_t error;
+
+	if (!(gpr->exitinfo & EXITINFO_VALID) || (gpr->exitinfo & EXITINFO_VECTOR) != PAGE_FAULT ||
+	    !(exinfo->error_code & SGX_BIT) || page < spare || page >= spare + enclave_spare_pages * SGX_PAGE)
+		return false;
+	error = sgx_accept_page(page);
+	/* Another thread may have been here. */
+	return !error || error == SGX_PAGE_ATTRIBUTES_MISMATCH;
+}
+
+__attribute__((weak)) bool enclave_exception(struct ssa_gpr *gpr, const struct ssa_exinfo *exinfo)
+{
+	return accept_spare_page(gpr, exinfo);
+}
 
 static bool locked;
 
@@ -28,9 +54,14 @@ static struct block *next(const struct block *block)
 	return (struct block *)((uint8_t *)(block + 1) + block->size);
 }
 
+static uint64_t heap_size(void)
+{
+	return (enclave_heap_pages + enclave_spare_pages) * SGX_PAGE;
+}
+
 static void *allocate(uint64_t size)
 {
-	struct block *block = (struct block *)enclave_end, *end = (struct block *)(enclave_end + enclave_heap_pages * SGX_PAGE);
+	struct block *block = (struct block *)enclave_end, *end = (struct block *)(enclave_end + heap_size());
 
 	if (block != end && !block->size)	/* never used: the pages are zero */
 		block->size = (uint8_t *)end - (uint8_t *)(block + 1);
@@ -56,7 +87,7 @@ __attribute__((weak)) void *malloc(size_t size)
 {
 	void *allocated = NULL;
 
-	if (size <= enclave_heap_pages * SGX_PAGE) {
+	if (size <= heap_size()) {
 		lock();
 		allocated = allocate((size + (size == 0) + 15) & -16ul);
 		unlock();

@@ -1,25 +1,25 @@
 /* ENCLU's leaves for C. */
 #include "sgx.h"
+#include "attestation.h"
 #include "trusted.h"
 
 #include <string.h>
 
 _Static_assert(sizeof(struct sgx_targetinfo) == 512, "TARGETINFO");
-_Static_assert(sizeof(struct sgx_report_body) == 384 && offsetof(struct sgx_report, mac) == 416, "REPORT");
+_Static_assert(sizeof(struct sgx_report_body) == 384 && sizeof(struct sgx_report) == 432, "REPORT");
 _Static_assert(sizeof(struct sgx_keyrequest) == 512, "KEYREQUEST");
 
 void sgx_report(const struct sgx_targetinfo *target, const uint8_t data[64], struct sgx_report *report)
 {
-	/* Operands have an alignment that callers' data need not have. */
-	struct sgx_targetinfo aligned_target = *target;
+	struct sgx_targetinfo aligned_target __attribute__((aligned(512))) = *target;
 	uint8_t aligned_data[64] __attribute__((aligned(128)));
-	struct sgx_report made;
+	struct sgx_report made __attribute__((aligned(512)));
 	uint64_t leaf = EREPORT;
 
 	memcpy(aligned_data, data, sizeof(aligned_data));
 	__asm__ volatile(".byte 0x0f, 0x01, 0xd7" : "+a"(leaf) : "b"(&aligned_target), "c"(aligned_data), "d"(&made)
 			 : "memory", "cc");
-	memcpy(report, &made, 432);
+	*report = made;
 }
 
 void sgx_self(struct sgx_report_body *self)
@@ -30,6 +30,22 @@ void sgx_self(struct sgx_report_body *self)
 
 	sgx_report(&nobody, nothing, &report);
 	*self = report.body;
+}
+
+bool answer_report_request(void *argument, const uint8_t data[64])
+{
+	struct report_request *request = argument;
+	struct sgx_targetinfo target;
+	struct sgx_report report;
+	uint8_t asked[64];
+
+	if (!is_outside(request, sizeof(*request)))
+		return false;
+	target = request->target;
+	memcpy(asked, request->data, sizeof(asked));
+	sgx_report(&target, data ? data : asked, &report);
+	request->report = report;
+	return true;
 }
 
 void sgx_own_targetinfo(struct sgx_targetinfo *target)
@@ -49,7 +65,7 @@ void sgx_own_targetinfo(struct sgx_targetinfo *target)
 
 uint64_t sgx_key(const struct sgx_keyrequest *request, uint8_t key[16])
 {
-	struct sgx_keyrequest aligned_request = *request;
+	struct sgx_keyrequest aligned_request __attribute__((aligned(512))) = *request;
 	uint8_t made[16] __attribute__((aligned(16)));
 	uint64_t error = sgx_enclu(EGETKEY, &aligned_request, (uint64_t)made);
 

@@ -1,4 +1,7 @@
-/* The leaves of ENCLU that enclaves use, and their structures.  SDM volume 3D. */
+/*
+ * The leaves of ENCLU that enclaves use, and their structures.  SDM volume 3D.  The functions take structures of any
+ * alignment, and use aligned copies.
+ */
 #ifndef ENCLU_ENCLAVE_SGX_H
 #define ENCLU_ENCLAVE_SGX_H
 
@@ -26,7 +29,7 @@ struct sgx_targetinfo {
 	uint16_t configsvn;
 	uint32_t miscselect;
 	uint8_t reserved2[8], configid[64], reserved3[384];
-} __attribute__((aligned(512)));
+};
 
 /* What a REPORT's MAC, and a quote's signature, is of. */
 struct sgx_report_body {
@@ -42,7 +45,7 @@ struct sgx_report_body {
 struct sgx_report {
 	struct sgx_report_body body;
 	uint8_t keyid[32], mac[16];
-} __attribute__((aligned(512)));
+};
 
 enum sgx_keyname { SGX_EINITTOKEN_KEY, SGX_PROVISION_KEY, SGX_PROVISION_SEAL_KEY, SGX_REPORT_KEY, SGX_SEAL_KEY };
 enum { SGX_POLICY_MRENCLAVE = 1, SGX_POLICY_MRSIGNER = 2 };
@@ -55,7 +58,7 @@ struct sgx_keyrequest {
 	uint32_t miscmask;
 	uint16_t configsvn;
 	uint8_t reserved2[434];
-} __attribute__((aligned(512)));
+};
 
 /* EREPORT: what this enclave is, and `data`, for the target to believe. */
 void sgx_report(const struct sgx_targetinfo *target, const uint8_t data[64], struct sgx_report *report);

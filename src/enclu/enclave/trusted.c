@@ -26,12 +26,6 @@ struct thread *exception_thread(const struct ssa_gpr *gpr)
 	return &enclave_threads[((uint64_t)gpr - (uint64_t)enclave_ssa) / SGX_PAGE + 1];
 }
 
-__attribute__((weak)) bool enclave_exception(struct ssa_gpr *gpr, const struct ssa_exinfo *exinfo)
-{
-	(void)gpr, (void)exinfo;
-	return false;
-}
-
 bool is_outside(const void *start, uint64_t size)
 {
 	uint64_t from = (uint64_t)start, elrange = (uint64_t)enclave_base, needed = enclave_end - enclave_base, length = SGX_PAGE;

@@ -7,7 +7,7 @@
  *	}
  *
  * See also sgx.h (EREPORT, EGETKEY, EACCEPT, RDRAND), sealing.h, and of the C library <string.h> (memcpy, memmove,
- * memset, memcmp, strlen, strcmp) and <stdlib.h> (malloc, calloc, free: from the pages of `enclu build --heap`).
+ * memset, memcmp, strlen, strcmp) and <stdlib.h> (malloc, calloc, free: from the pages of `enclu build --heap` and `--spare`).
  */
 #ifndef ENCLU_ENCLAVE_TRUSTED_H
 #define ENCLU_ENCLAVE_TRUSTED_H
@@ -53,9 +53,12 @@ uint64_t enclave_main(struct thread *thread, uint64_t function, void *argument);
 
 /*
  * An exception, at the next CSSA: true if `gpr` has been changed so that the interrupted code can go on.  Unless an
- * enclave has one of its own, none is repaired.
+ * enclave has one of its own, it is accept_spare_page().
  */
 bool enclave_exception(struct ssa_gpr *gpr, const struct ssa_exinfo *exinfo);
+
+/* A page among the spare addresses was touched for the first time, and is there now. */
+bool accept_spare_page(const struct ssa_gpr *gpr, const struct ssa_exinfo *exinfo);
 
 /* In enclave_exception(): the thread that handles, for OCALLs; the one before it was interrupted. */
 struct thread *exception_thread(const struct ssa_gpr *gpr);

@@ -21,6 +21,10 @@ LOOK = 0.05
 """Seconds after which a sleeper looks whether the process still lives."""
 
 
+REGISTERS = ("rdi", "rsi", "rdx", "r8", "r9")
+"""What an enclave can be entered with, as far as the design passes it; in the order of ChannelStruct.inputs."""
+
+
 class Command(enum.IntEnum):
     """enum command."""
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from enclu.host.channel import REGISTERS
 from enclu.linux import delivery
 from enclu.linux.delivery import mm_handler, range_handler, thread_handler, vdso_jmp
 from enclu.linux.vdso import image
@@ -44,7 +45,7 @@ class Design:
     function: bool = False
     """Enter at the vDSO's function."""
     resumes: bool = True
-    registers: tuple[str, ...] = ("rdi", "rsi", "rdx", "r8", "r9")
+    registers: tuple[str, ...] = REGISTERS
     """That an enclave can be entered with."""
     process: Callable[[Process], None] = _nothing
     thread: Callable[[HostThread], None] = _nothing

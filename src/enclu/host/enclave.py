@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -15,6 +16,7 @@ from enclu.sgx.structs import Attribute
 
 if TYPE_CHECKING:
     from enclu.host.conventions.base import Convention
+    from enclu.host.debugger import Debugger
     from enclu.host.images import Image
     from enclu.host.loader import Loaded
     from enclu.host.process import Process
@@ -57,6 +59,13 @@ class Enclave:
         """Whether ATTRIBUTES.DEBUG is set."""
         return bool(self.attributes & Attribute.DEBUG)
 
+    @functools.cached_property
+    def debugger(self) -> Debugger:
+        """Its memory and the frames of its SSA, if it is a debug enclave."""
+        from enclu.host.debugger import Debugger
+
+        return Debugger(self)
+
     def ecall(self, function: Any, *args: Any, timeout: float | None = None, **named: Any) -> Any:
         """Make an ECALL, in the way of the convention.
 
@@ -79,26 +88,31 @@ class Enclave:
         Waits for one that other threads use.  Raises HostError if there is none to wait for.  One whose enclave was
         left interrupted is not used again: `abandon` it.
         """
-        held = self._held.setdefault(thread, [])
-        if held and same:
-            tcs = held[-1]
-        else:
-            with self._available:
+        with self._available:
+            held = self._held.setdefault(thread, [])
+            if held and same:
+                tcs = held[-1]
+            else:
                 while not self._free:
                     if not any(calls for user, calls in self._held.items() if user is not thread):
                         raise HostError(f"{self.image.path}: {self._why_no_tcs(held)}")
                     self._available.wait(1)
                 tcs = self._free.pop()
-        held.append(tcs)
+            held.append(tcs)
         try:
             yield tcs
         finally:
-            held.pop()
-            if tcs not in held:
-                with self._available:
+            with self._available:
+                held.pop()
+                if tcs not in held:
                     if tcs in self.tcs:
                         self._free.append(tcs)
-                    self._available.notify()
+                    self._available.notify_all()
+
+    @property
+    def calls(self) -> list[tuple[HostThread, int]]:
+        """Calls under way: the threads that make them, and the TCSes, the outermost call of a thread first."""
+        return [(thread, tcs) for thread, held in list(self._held.items()) for tcs in held]
 
     def abandon(self, tcs: int) -> None:
         """Never enter this TCS again."""
@@ -114,7 +128,7 @@ class Enclave:
         """Unmap and close it.  Nothing if unloaded already.  Raises HostError while a call is under way."""
         if not self.loaded:
             return
-        if any(self._held.values()):
+        if self.calls:
             raise HostError(f"{self.image.path}: a call is under way")
         if self.process.alive and hasattr(self, "convention"):
             with contextlib.suppress(ProcessDied):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import enum
+import functools
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from enclu.host.errors import HostError
 from enclu.sgx.exceptions import Vector
 from enclu.sgx.structs import GPR_NAMES, EncluLeaf
+
+if TYPE_CHECKING:
+    from enclu.host.debugger import SsaFrame
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,17 @@ class EnclaveException(HostError):
     enclave: Any = field(default=None, repr=False)
     """The Enclave; None below that level."""
     tcs: int = 0
+
+    @functools.cached_property
+    def ssa(self) -> SsaFrame:
+        """The SSA frame that the AEX filled.  Raises HostError for a production enclave, or if ENCLU itself faulted.
+
+        Read when first asked for, at the latest when the call is given up.
+        """
+        if self.enclave is None or self.leaf is not EncluLeaf.ERESUME:
+            raise HostError(f"{self}: no SSA frame tells of it")
+        frame: SsaFrame = self.enclave.debugger.ssa(self.tcs)
+        return frame
 
     @property
     def name(self) -> str:

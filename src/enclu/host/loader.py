@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from enclu.host.errors import HostError
+from enclu.host.measure import mrenclave
 from enclu.linux import uapi
 from enclu.native.address_space import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, MAP_SHARED
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.machine import XFRM_SUPPORTED
-from enclu.sgx.structs import SECINFO, SECS, SIGSTRUCT, Attribute, ErrorCode
+from enclu.sgx.structs import SECINFO, SECS, SIGSTRUCT, Attribute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,16 +82,31 @@ def load(process: Process, image: Image, debug: bool | None) -> Loaded:
 
 @contextlib.contextmanager
 def _refused(image: Image, what: str, loaded: Loaded) -> Iterator[None]:
-    """Say what was refused.  The driver answers EINIT's error codes as they are, and with EPERM."""
+    """Say what was refused."""
     try:
         yield
     except OSError as error:
-        code = error.errno or 0
-        known = next((c.name for c in ErrorCode if c == code), "")
-        reason = known if what == "EINIT" and known and code not in (errno.EINVAL, errno.EFAULT, errno.EPERM) else ""
+        why = error.strerror or ""
+        if what == "EINIT" and error.errno == errno.EPERM:
+            why = _why_not_initialized(image, loaded)
         where = f"ATTRIBUTES {loaded.attributes:#x}, XFRM {loaded.xfrm:#x}, size {loaded.size:#x}"
-        refused = f"the driver refuses {what}: {reason or os.strerror(code)}"
-        raise HostError(f"{image.path}: {refused} ({where}); `enclu inspect` tells more") from None
+        raise HostError(f"{image.path}: {what} is refused: {why} ({where})") from None
+
+
+def _why_not_initialized(image: Image, loaded: Loaded) -> str:
+    """What EINIT objects to, which the driver tells as EPERM whatever it is."""
+    assert image.sigstruct is not None
+    sigstruct = SIGSTRUCT.unpack(image.sigstruct)
+    measured = mrenclave(image)
+    if measured != sigstruct["ENCLAVEHASH"]:
+        return f"it measures to {measured.hex()}, its SIGSTRUCT is for {sigstruct['ENCLAVEHASH'].hex()}"
+    for name, value, mask in (
+        ("ATTRIBUTES", loaded.attributes, "ATTRIBUTEMASK"), ("XFRM", loaded.xfrm, "XFRMMASK"),
+        ("MISCSELECT", image.misc_select, "MISCMASK"),
+    ):  # fmt: skip
+        if (value ^ sigstruct[name]) & sigstruct[mask]:
+            return f"{name} is {value:#x}, its SIGSTRUCT wants {sigstruct[name]:#x} under the mask {sigstruct[mask]:#x}"
+    return "its SIGSTRUCT's signature is not valid"
 
 
 def _reserve(process: Process, size: int) -> int:

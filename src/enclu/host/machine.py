@@ -10,6 +10,7 @@ from typing import Self
 from enclu.host.errors import HostError
 from enclu.host.process import Process
 from enclu.native.machine_state import SECRET_SIZE, MachineStateError, secret_of
+from enclu.sgx.epc import size_of
 
 
 class Machine:
@@ -21,20 +22,24 @@ class Machine:
     """
 
     def __init__(self, epc: int | str = "64M", name: str | None = None) -> None:
-        self.epc = str(epc)
+        try:
+            self.epc = size_of(str(epc))
+        except ValueError as error:
+            raise HostError(str(error)) from None
         try:
             self.secret = secrets.token_bytes(SECRET_SIZE) if name is None else secret_of(name)
         except MachineStateError as error:
             raise HostError(str(error)) from None
+        self.name = name
         self.processes: list[Process] = []
 
     def process(self, delivery: str = "vdso") -> Process:
-        """Start a process under a delivery design.  Raises HostError, also for an EPC size that is none."""
+        """Start a process under a delivery design.  Raises HostError."""
         reading, writing = os.pipe()
         try:
             os.write(writing, self.secret)
             os.close(writing)
-            options = ["--epc", self.epc, "--secret-fd", str(reading)]
+            options = ["--epc", str(self.epc), "--secret-fd", str(reading)]
             process = Process(self, delivery, options, pass_fds=(reading,))
         finally:
             os.close(reading)

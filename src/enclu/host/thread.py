@@ -8,7 +8,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from enclu.host.channel import Channel, Command
+from enclu.host.channel import REGISTERS, Channel, Command
 from enclu.host.errors import EnclaveTimeout, HostError
 from enclu.host.events import EnclaveException, Event, Exit, Interrupted, Registers
 from enclu.native.syscalls import NR
@@ -36,6 +36,8 @@ class HostThread:
         """Where its stack ends."""
         self.entries: list[Entry] = []
         """Under way, the outermost first."""
+        self.user = ""
+        """Name of the Python thread that uses it, or used it last."""
 
     @property
     def tid(self) -> int:
@@ -58,6 +60,7 @@ class HostThread:
         Interrupted.  Raises ProcessDied.
         """
         entry = Entry(self)
+        entry._check_registers((rdi, rsi, rdx, r8, r9))
         self.entries.append(entry)
         self.channel.struct.args[0] = tcs
         entry._go(Command.ENTER, (rdi, rsi, rdx, r8, r9), timeout)
@@ -115,6 +118,7 @@ class Entry:
         self._check()
         channel = self.thread.channel
         if inputs is not None:
+            self._check_registers(inputs)
             channel.struct.inputs[:] = [value & (1 << 64) - 1 for value in inputs]
         channel.give(command)
         if timeout is None:
@@ -125,6 +129,15 @@ class Entry:
                 if channel.await_turn(time.monotonic() + _AGAIN):
                     break
         self.event = self._read()
+
+    def _check_registers(self, inputs: tuple[int, ...]) -> None:
+        process = self.thread.process
+        passed = process.design.registers
+        lost = [name for name, value in zip(REGISTERS, inputs, strict=True) if value and name not in passed]
+        if lost:
+            raise HostError(
+                f"`{process.delivery}` enters enclaves with {', '.join(passed)} only, not {', '.join(lost)}"
+            )
 
     def _read(self) -> Event:
         struct = self.thread.channel.struct

@@ -3,9 +3,9 @@
  *
  * A program is compiled with  cc -I"$(python3 -c 'import enclu; print(enclu.include_dir())')" ...
  *
- * Numbers begin at 0x20, clear of the kernel's; 0x2f is the machine's own.  An ioctl that belongs to another delivery
- * design than the one that the program runs under (`enclu run --delivery`) fails with ENOTTY, and so does one of
- * another size.  Any descriptor of /dev/sgx_enclave will do, whatever enclave it stands for.
+ * Numbers begin at 0x20, clear of the kernel's; 0x2e and 0x2f belong to every design.  An ioctl that belongs to another
+ * delivery design than the one that the program runs under (`enclu run --delivery`) fails with ENOTTY, and so does one
+ * of another size.  Any descriptor of /dev/sgx_enclave will do, whatever enclave it stands for.
  *
  * The register ABI, the same for every design.  When ENCLU[EENTER] or ENCLU[ERESUME] raises an exception, or an
  * enclave does and the asynchronous exit leads to an ENCLU, and the exception would become a signal, and the design
@@ -55,6 +55,35 @@ struct enclu_sgx_delivery {
  * enclave that was lost must be unmapped and closed, and can then be built anew.  `enclu drop-epc PID` does the same.
  */
 #define ENCLU_SGX_IOC_DROP_EPC	_IO(ENCLU_SGX_MAGIC, 0x2f)
+
+/*
+ * Every design: access to the memory of a debug enclave (SECS.ATTRIBUTES.DEBUG), as Linux gives it to debuggers by
+ * ptrace(2) and /proc/PID/mem.
+ */
+struct enclu_sgx_debug_access {
+	__u64 address;	/* In an enclave that is mapped in the caller's process. */
+	__u64 buffer;	/* Address of the data to write, or of the room for what is read. */
+	__u64 length;	/* Bytes; any alignment, any number of pages. */
+	__u64 flags;	/* ENCLU_SGX_DEBUG_WRITE, or 0 to read. */
+	__u64 count;	/* Out: bytes that were read or written, also when the ioctl fails. */
+};
+#define ENCLU_SGX_DEBUG_WRITE	0x1
+
+/*
+ * Reads or writes, word by word, by ENCLS[EDBGRD] and ENCLS[EDBGWR].  Neither the enclave's own permissions (EPCM)
+ * matter nor whether a thread is inside.  Evicted pages are loaded; pages that do not exist are not added.
+ *
+ * Of a TCS, the first 72 bytes can be read, and FLAGS can be written: bit 0, DBGOPTIN, has INT3 and single-stepping in
+ * the enclave raise #BP and #DB, as SIGTRAP at the AEP, from the next EENTER or ERESUME on.
+ *
+ * EFAULT	the structure or the buffer cannot be accessed; no debug enclave is mapped at the address, no page of it is
+ *		there, or the mapping allows more than the page was added with
+ * EINVAL	flags
+ * EIO		EDBGRD or EDBGWR refuses: a part of a TCS that is not to be accessed, a page that waits for the enclave's
+ *		EACCEPT, or one that was lost in a power event
+ * ENOMEM	an evicted page does not fit into the EPC
+ */
+#define ENCLU_SGX_IOC_DEBUG_ACCESS	_IOWR(ENCLU_SGX_MAGIC, 0x2e, struct enclu_sgx_debug_access)
 
 /*
  * Design `mm-handler`: one handler for each memory map (process), for exceptions of ENCLU.

@@ -37,5 +37,8 @@ SGX_IOC_ENCLAVE_REMOVE_PAGES = ioc(IOC_WRITE | IOC_READ, 0x07, ENCLAVE_REMOVE_PA
 
 SGX_PAGE_MEASURE = 0x01
 
+# Not the kernel's: include/enclu_sgx.h.
+DEBUG_ACCESS = _numbers("enclu_sgx_debug_access", "address", "buffer", "length", "flags", "count")
+ENCLU_SGX_IOC_DEBUG_ACCESS = ioc(IOC_WRITE | IOC_READ, 0x2E, DEBUG_ACCESS.size)
+ENCLU_SGX_DEBUG_WRITE = 1 << 0
 ENCLU_SGX_IOC_DROP_EPC = ioc(IOC_NONE, 0x2F, 0)
-"""Not the kernel's: include/enclu_sgx.h."""

@@ -154,15 +154,15 @@ def _touched_from_outside(sup: Supervisor, thread: Thread, fault: Fault, info: p
 def _in_enclave(thread: Thread, fault: Fault, code: int) -> Fault | None:
     """What enclave mode makes of an exception that the host processor raised; None: nothing, the thread goes on.
 
-    `code` is the siginfo's: it tells the kinds of #DB apart.
+    SDM 3D sections 40.4.1 (INT3) and 40.2.5 (TF).  `code` is the siginfo's: it tells the kinds of #DB apart.
     """
     base, size = thread.mode.elrange
     regs = thread.regs
     if fault.vector == Vector.BP:
         undo_trap(thread, code)
-        return fault if inside.opted_in(thread) else Fault(Vector.UD, why="INT3 after an opt-out entry")
+        return fault if thread.mode.dbgoptin else Fault(Vector.UD, why="INT3 after an opt-out entry")
     if fault.vector == Vector.DB:
-        if code != TRAP_TRACE or inside.opted_in(thread):
+        if code != TRAP_TRACE or thread.mode.dbgoptin:
             return fault
         undo_trap(thread, code)
         return None
@@ -177,7 +177,7 @@ def undo_trap(thread: Thread, code: int) -> None:
     """Go back before INT3 or INT1, which trapped, or undo a POPF that set TF where it has no effect."""
     regs = thread.regs
     if code == TRAP_TRACE:
-        if not inside.opted_in(thread):
+        if not thread.mode.dbgoptin:
             regs.rflags &= ~RFLAGS_TF
     elif thread.space.peek(regs.rip - 2, 2) == INT_3:
         regs.rip -= 2

@@ -6,8 +6,9 @@ import contextlib
 import errno
 from typing import TYPE_CHECKING
 
+from enclu.linux.debug import debug_access
 from enclu.linux.ioctl import sgx_ioctl
-from enclu.linux.uapi import ENCLU_SGX_IOC_DROP_EPC, SGX_MAGIC
+from enclu.linux.uapi import ENCLU_SGX_IOC_DEBUG_ACCESS, ENCLU_SGX_IOC_DROP_EPC, SGX_MAGIC
 from enclu.native import dumpable, ptrace, seccomp, signals
 from enclu.native.device_files import DeviceFiles
 from enclu.native.inject import finish
@@ -61,6 +62,8 @@ class Interceptor:
             result = 0
             if cmd == ENCLU_SGX_IOC_DROP_EPC:
                 self._sup.kernel.drop_epc()
+            elif cmd == ENCLU_SGX_IOC_DEBUG_ACCESS:
+                debug_access(space.mm, space, argument)
             elif cmd >> 8 & 0xFF == SGX_MAGIC and cmd & 0xFF >= 0x20:
                 result = self._sup.delivery.ioctl(space.mm, thread, space, cmd, argument)
             else:

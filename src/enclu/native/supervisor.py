@@ -391,8 +391,9 @@ class Supervisor:
                     exceptions.take(self, thread, fault, None)
                     return
                 self.stats.leaves[leaf] += 1
-                if leaf == EncluLeaf.EEXIT and regs.rflags & RFLAGS_TF:
-                    # Single-stepping, suppressed by an opt-out entry, is pending right after EEXIT.
+                stepping = thread.mode.dbgoptin or not thread.mode.enclave
+                if stepping and regs.rflags & RFLAGS_TF and leaf != EncluLeaf.ERESUME:
+                    # A single-step trap is pending behind ENCLU; ERESUME clears it (SDM 3D section 40.2).
                     exceptions.take(self, thread, Fault(Vector.DB), None)
                     return
                 thread.store()

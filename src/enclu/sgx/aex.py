@@ -16,7 +16,6 @@ from enclu.sgx.structs import (
     GPRSGX,
     MISC_EXINFO,
     TCS,
-    TCS_DBGOPTIN,
     EncluLeaf,
 )
 
@@ -32,7 +31,6 @@ _GPRSGX_AT = 4096 - GPRSGX.size
 _EXINFO_AT = _GPRSGX_AT - 16
 _CSSA = TCS.offset("CSSA")
 _AEP = TCS.offset("AEP")
-_FLAGS = TCS.offset("FLAGS")
 _TF, _RF = 1 << 8, 1 << 16
 RFLAGS_CLEARED = 0x8D5 | _RF
 """CF PF AF ZF SF OF and RF: zero in the synthetic state (SDM 3D table 37-1); DF and the others stay."""
@@ -91,7 +89,7 @@ def aex(cpu: Processor, fault: Fault | None) -> None:
     regs.rsp, regs.rbp = urbp_ursp
     regs.rip = aep
     rflags &= ~RFLAGS_CLEARED
-    if not tcs[_FLAGS] & TCS_DBGOPTIN:
+    if not mode.dbgoptin:
         rflags = rflags & ~_TF | mode.save_tf << 8
     regs.rflags = rflags
     regs.fs_base, regs.gs_base = mode.save_fs_base, mode.save_gs_base

@@ -58,10 +58,15 @@ class EnclaveMode:
     @property
     def save_tf(self) -> int:
         """CR_SAVE_TF: RFLAGS.TF as it was before an opt-out entry (0 or 1)."""
-        return self._words[7]
+        return self._words[7] & 1
+
+    @property
+    def dbgoptin(self) -> bool:
+        """CR_DBGOPTIN: TCS.FLAGS.DBGOPTIN as it was at entry: a debugger is welcome."""
+        return self._words[7] & 2 != 0
 
     def enter(
-        self, tcs_la: int, eid: int, base: int, size: int, fs_base: int, gs_base: int, gprsgx: int, tf: int
+        self, tcs_la: int, eid: int, base: int, size: int, fs_base: int, gs_base: int, gprsgx: int, tf: int, optin: int
     ) -> None:
         """Set every register of the slot; the TCS address, which makes it valid, last."""
         w = self._words
@@ -71,7 +76,7 @@ class EnclaveMode:
         w[4] = fs_base
         w[5] = gs_base
         w[6] = gprsgx
-        w[7] = tf
+        w[7] = tf | optin << 1
         w[0] = tcs_la
 
     def move_frame(self, gprsgx: int) -> None:

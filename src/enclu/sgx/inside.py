@@ -1,14 +1,6 @@
-"""Instructions that behave otherwise in an enclave.  SDM 3D sections 36.6.1 (illegal), 40.4.1 (INT3), 40.2.5 (TF)."""
+"""Instructions that behave otherwise in an enclave.  SDM 3D section 36.6.1."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from enclu.sgx.leave import active_secs
-from enclu.sgx.structs import TCS, TCS_DBGOPTIN
-
-if TYPE_CHECKING:
-    from enclu.sgx.processor import Processor
 
 _PREFIXES = bytes.fromhex("26 2e 36 3e 64 65 66 67 f0 f2 f3")
 _REX = range(0x40, 0x50)
@@ -18,7 +10,6 @@ _ILLEGAL_0F = bytes.fromhex("33 34 37 a1 a2 a9 b2 b4 b5")
 """RDPMC, SYSENTER, GETSEC, POP FS, CPUID, POP GS, LSS, LFS, LGS."""
 _ILLEGAL_GROUPS = {b"\xff": (3, 5), b"\x0f\x00": (0, 1), b"\x0f\x01": (0, 1, 4)}
 """Opcode -> values of ModRM.reg: far CALL, far JMP; SLDT, STR; SGDT, SIDT, SMSW."""
-_FLAGS = TCS.offset("FLAGS")
 MAX_LENGTH = 15
 """Bytes of the longest instruction."""
 
@@ -39,9 +30,3 @@ def illegal(code: bytes) -> bool:
         return True
     modrm = code[at + len(opcode) : at + len(opcode) + 1]
     return bool(modrm) and modrm[0] >> 3 & 7 in _ILLEGAL_GROUPS.get(opcode, ())
-
-
-def opted_in(cpu: Processor) -> bool:
-    """The enclave was entered with TCS.FLAGS.DBGOPTIN: a debugger is welcome."""
-    tcs, _, _, _ = active_secs(cpu).contexts[cpu.mode.tcs_la]
-    return bool(tcs.data[_FLAGS] & TCS_DBGOPTIN)

@@ -12,9 +12,11 @@ if TYPE_CHECKING:
 
 
 def of(image: Image) -> type[Convention]:
-    """The convention of enclaves of this image's format."""
+    """The convention of an image's enclaves, by its format."""
     from enclu.host.conventions.native import NativeConvention
     from enclu.host.conventions.sdk import SdkConvention
+    from enclu.host.images import ElfImage, IntelSdkImage
 
-    known: dict[str, type[Convention]] = {"elf": NativeConvention, "intel-sdk": SdkConvention}
-    return known.get(image.format, RegistersConvention)
+    if isinstance(image, IntelSdkImage):
+        return SdkConvention
+    return NativeConvention if isinstance(image, ElfImage) and image.own else RegistersConvention

@@ -117,6 +117,8 @@ class Convention(ABC):
             call.entry.resume(call.left())
             return True
         if exception.leaf is EncluLeaf.ERESUME:
+            if enclave.debug:
+                exception.ssa  # noqa: B018 - as long as it is there
             self.give_up(call)
         if action is Action.UNWIND:
             return False

@@ -14,7 +14,7 @@ from enclu.host.images.image import Image, ImageError, Pages, Region
 from enclu.host.images.intel_sdk import SECTION as SDK_SECTION
 from enclu.host.images.intel_sdk import IntelSdkImage
 from enclu.host.images.open_enclave import SECTION as OE_SECTION
-from enclu.host.images.open_enclave import OpenEnclaveImage
+from enclu.host.images.open_enclave import OpenEnclaveImage, candidates
 from enclu.host.images.sgxs import ECREATE, UNSIZED, SgxsImage
 from enclu.sgx.structs import SIGSTRUCT
 
@@ -45,8 +45,17 @@ def open_image(
     if elf.section(SDK_SECTION) is not None:
         return IntelSdkImage(path, data, given, metadata_version)
     if elf.section(OE_SECTION) is not None:
-        return OpenEnclaveImage(path, data, given)
+        return _open_enclave(path, elf, given)
     return ElfImage(path, data, given or _beside(path))
+
+
+def _open_enclave(path: Path, elf: ElfFile, sigstruct: bytes | None) -> Image:
+    """The image as the loader for which it was signed has it; its SIGSTRUCT tells which that is."""
+    images = [OpenEnclaveImage(path, elf.data, sigstruct, loader) for loader in candidates(elf)]
+    for image in images:
+        if image.sigstruct is not None and SIGSTRUCT.get(image.sigstruct, "ENCLAVEHASH") == image.mrenclave():
+            return image
+    return images[0]
 
 
 def _beside(path: Path) -> bytes | None:

@@ -9,17 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from enclu.host.images.elf_file import PF_R, PF_W, ElfFile, Segment
 from enclu.host.images.image import NOT_MEASURED, REG_RW, TCS_FLAGS, Image, Region, size_for
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.layout import Structure
-from enclu.sgx.structs import SIGSTRUCT, TCS
+from enclu.sgx.structs import SIGSTRUCT, TCS, Attribute
 
 NOTE_NAME, NOTE_TYPE = b"enclu", 1
-NOTE = Structure("note", 16, (0, "HEAP_PAGES", "Q"), (8, "SPARE_PAGES", "Q"))
+NOTE = Structure(
+    "note", 40,
+    (0, "HEAP_PAGES", "Q"), (8, "SPARE_PAGES", "Q"), (16, "ATTRIBUTES", "Q"), (24, "XFRM", "Q"),
+    (32, "MISCSELECT", "I"), (36, "SSAFRAMESIZE", "I"),
+)  # fmt: skip
 """The description of the note in section .note.enclu.  HEAP_PAGES: read-write pages after the image, not measured.
-SPARE_PAGES: addresses after the heap, without pages."""
+SPARE_PAGES: addresses after the heap, without pages.  The others are what SECS is to have."""
+MAX_SSA_FRAME = 16
+"""Pages; XSAVE areas are far smaller."""
 SELFTEST_HEAP = PAGE_SIZE
 """ENCL_HEAP_SIZE_DEFAULT."""
 TCS_ZERO = ("STATE", "CSSA", "AEP")
@@ -42,8 +49,9 @@ class ElfImage(Image):
             raise self.error(".note.enclu, n_descsz", len(note), f"has {NOTE.size} bytes")
         self.own = note is not None or any(not s.flags & 7 for s in loads)
         """One of ours; otherwise the kernel's selftest."""
-        self.heap_pages = NOTE.get(note, "HEAP_PAGES") if note is not None else 0 if self.own else 1
-        self.spare_pages = NOTE.get(note, "SPARE_PAGES") if note is not None else 0
+        self.heap_pages, self.spare_pages = 0 if self.own else 1, 0
+        if note is not None:
+            self._take(NOTE.unpack(note))
         if not self.own and loads[0].flags & 7 != PF_R | PF_W:
             raise self.error(
                 f"program header {loads[0].index}, p_flags", loads[0].flags,
@@ -58,6 +66,14 @@ class ElfImage(Image):
             self.xfrm = SIGSTRUCT.get(sigstruct, "XFRM")
         self.check_regions()
         self._check_tcs()
+
+    def _take(self, note: dict[str, Any]) -> None:
+        self.heap_pages, self.spare_pages = note["HEAP_PAGES"], note["SPARE_PAGES"]
+        self.attributes = note["ATTRIBUTES"] & ~int(Attribute.INIT | Attribute.DEBUG)
+        self.xfrm, self.misc_select = note["XFRM"], note["MISCSELECT"]
+        self.ssa_frame_size = note["SSAFRAMESIZE"]
+        if not 1 <= self.ssa_frame_size <= MAX_SSA_FRAME:
+            raise self.error(".note.enclu, SSAFRAMESIZE", self.ssa_frame_size, f"1 to {MAX_SSA_FRAME} pages")
 
     def _check_order(self, loads: list[Segment]) -> int:
         """The end of the last segment."""

@@ -183,25 +183,27 @@ class ElfFile:
             entries.append((tag, value))
         return entries
 
-    def symbol_table(self) -> list[dict[str, int]]:
-        """The entries of .dynsym, the first of which is empty."""
-        table = self.section(".dynsym")
-        symbols = self.content(table) if table is not None else self.data[:0]
-        return [
-            SYM.unpack(symbols[at : at + SYM.size]) for at in range(0, len(symbols) // SYM.size * SYM.size, SYM.size)
-        ]
+    def symbol_table(self, table: str = ".dynsym") -> list[dict[str, int]]:
+        """The entries of a symbol table, the first of which is empty."""
+        section = self.section(table)
+        symbols = self.content(section) if section is not None else self.data[:0]
+        end = len(symbols) // SYM.size * SYM.size
+        return [SYM.unpack(symbols[at : at + SYM.size]) for at in range(0, end, SYM.size)]
+
+    def symbols(self, table: str, strings: str) -> dict[str, dict[str, int]]:
+        """Symbols by name; the first of each name."""
+        section = self.section(strings)
+        found: dict[str, dict[str, int]] = {}
+        if section is not None:
+            names = self.content(section)
+            for symbol in self.symbol_table(table)[1:]:
+                if symbol["st_name"]:
+                    found.setdefault(self.string(names, symbol["st_name"], f"{table}, st_name"), symbol)
+        return found
 
     @functools.cached_property
     def dynamic_symbols(self) -> dict[str, dict[str, int]]:
-        """Symbols of .dynsym by name; the first of each name."""
-        names = self.section(".dynstr")
-        found: dict[str, dict[str, int]] = {}
-        if names is not None:
-            strings = self.content(names)
-            for symbol in self.symbol_table()[1:]:
-                if symbol["st_name"]:
-                    found.setdefault(self.string(strings, symbol["st_name"], ".dynsym, st_name"), symbol)
-        return found
+        return self.symbols(".dynsym", ".dynstr")
 
     def relocations(self, address: int, size: int, field: str) -> NDArray[np.uint64]:
         """RELA entries of the section at `address`, `size` bytes of it: a row (r_offset, r_info, r_addend) each."""

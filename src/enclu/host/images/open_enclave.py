@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from enclu.host.images.elf_file import DT_NEEDED, ET_DYN, PT_TLS, RELA, ElfFile, Section
+from enclu.host.images.elf_file import DT_NEEDED, EHDR, ET_DYN, PT_TLS, RELA, ElfFile, Section
 from enclu.host.images.image import (
     MAXIMUM_SIZE,
     NOT_MEASURED,
@@ -37,6 +38,7 @@ _CONFIG = ((0, "product_id", "H"), (2, "security_version", "H"), (4, "flags", "I
 _KSS = ((8, "family_id", "16s"), (24, "extended_product_id", "16s"), (40, "attributes", "Q"))
 CONFIGS = {
     16: Structure("oe_sgx_enclave_config", 16, *_CONFIG, (8, "attributes", "Q")),
+    24: Structure("oe_sgx_enclave_config", 24, *_CONFIG, (8, "attributes", "Q"), (16, "xfrm", "Q")),
     48: Structure("oe_sgx_enclave_config", 48, *_CONFIG, *_KSS),
     56: Structure("oe_sgx_enclave_config", 56, *_CONFIG, *_KSS, (48, "xfrm", "Q")),
     64: Structure("oe_sgx_enclave_config", 64, *_CONFIG, *_KSS, (48, "xfrm", "Q"), (56, "start_address", "Q")),
@@ -54,9 +56,47 @@ CAPTURE_PF_GP, ZERO_BASE = 1 << 0, 1 << 1
 CONTROL_PAGES, THREAD_DATA_PAGES = 4, 1
 """A TCS, two SSA frames and a guard page; what follows the thread-local variables."""
 STACK_FILL = filled(b"\xcc" * PAGE_SIZE)
+VARIABLES = (
+    "_enclave_rva", "_reloc_rva", "_reloc_size", "_td_from_tcs_offset", "_tdata_rva", "_tdata_size", "_tdata_align",
+    "_tbss_size", "_tbss_align",
+)  # fmt: skip
+"""What the loader sets in the enclave."""
 R_X86_64_TPOFF64 = 18
 MOST_TCS = 1024
 MAP_NORESERVE = 0x4000
+
+
+@dataclass(frozen=True)
+class Loader:
+    """What has changed in the loader from version to version.  Images do not say for which they are."""
+
+    name: str
+    clears_header: bool = True
+    """Of the ELF header: e_shoff, e_shnum and e_shstrndx."""
+    dynamic_symbols: bool = True
+    """The variables are in .dynsym, not .symtab; and threads have as many pages for variables as they need."""
+    plt: bool = False
+    """.rela.plt, too, is among the relocations."""
+    counts_tls: bool = True
+    """ELRANGE's size takes account of thread-local variables."""
+    gs_before_fs: bool = False
+    """OGSBASE is a page before OFSBASE."""
+
+
+NEW_LOADERS = (
+    Loader("0.16 and later", clears_header=False, plt=True),
+    Loader("0.12 to 0.15"),
+    Loader("0.11", counts_tls=False),
+)
+OLD_LOADERS = (
+    Loader("0.8 to 0.10", dynamic_symbols=False),
+    Loader("0.5 to 0.7", dynamic_symbols=False, gs_before_fs=True),
+)
+
+
+def candidates(elf: ElfFile) -> tuple[Loader, ...]:
+    """The loaders for which the image may be, the likeliest first."""
+    return NEW_LOADERS if "_td_from_tcs_offset" in elf.dynamic_symbols else OLD_LOADERS
 
 
 class OpenEnclaveImage(Image):
@@ -64,8 +104,9 @@ class OpenEnclaveImage(Image):
 
     format = "open-enclave"
 
-    def __init__(self, path: Path, data: memoryview, sigstruct: bytes | None) -> None:
+    def __init__(self, path: Path, data: memoryview, sigstruct: bytes | None, loader: Loader = NEW_LOADERS[0]) -> None:
         super().__init__(path)
+        self.loader = loader
         self._elf = ElfFile(path, data)
         if self._elf.type != ET_DYN:
             raise self.error("e_type", self._elf.type, "Open Enclave's images are shared objects or PIE")
@@ -118,6 +159,10 @@ class OpenEnclaveImage(Image):
 
     def _read_tls(self) -> int:
         """Pages of thread-local variables for each thread."""
+        if not self.loader.dynamic_symbols:
+            self._symbols = self._elf.symbols(".symtab", ".strtab")
+        else:
+            self._symbols = self._elf.dynamic_symbols
         size, segment = 0, next((s for s in self._elf.segments if s.type == PT_TLS), None)
         self._tdata, self._tbss = self._elf.section(".tdata"), self._elf.section(".tbss")
         self._tdata_align = self._tdata.align if self._tdata else 0
@@ -128,7 +173,7 @@ class OpenEnclaveImage(Image):
                 if section.size > MAXIMUM_SIZE or align > MAXIMUM_SIZE:
                     raise self.error(f"section {section.name}, sh_size", section.size, "more than any thread has")
                 size += -(-section.size // (align or 1)) * (align or 1)
-        return -(-size // PAGE_SIZE)
+        return -(-size // PAGE_SIZE) if self.loader.dynamic_symbols else 1
 
     def _stage(self) -> tuple[memoryview, int]:
         """The segments in memory, as they will be; what is zero takes no memory."""
@@ -139,7 +184,7 @@ class OpenEnclaveImage(Image):
             if segment.vaddr & -PAGE_SIZE < end:
                 raise self.error(f"program header {segment.index}, p_vaddr", segment.vaddr,
                                  f"the segment before ends at {end:#x}")  # fmt: skip
-            if not segment.flags & 7:
+            if not segment.flags & 7 and self.loader.dynamic_symbols:
                 raise self.error(f"program header {segment.index}, p_flags", segment.flags, "a segment without rights")
             end = segment.end
         size = -(-end // PAGE_SIZE) * PAGE_SIZE
@@ -150,11 +195,16 @@ class OpenEnclaveImage(Image):
         for segment in loads:
             raw = self._elf.data[segment.offset : segment.offset + segment.filesz]
             image[segment.vaddr : segment.vaddr + segment.filesz] = raw
+        header = loads[0]
+        if self.loader.clears_header and header.filesz >= EHDR.size and not header.offset:
+            for field in ("e_shoff", "e_shnum", "e_shstrndx"):
+                EHDR.put(image, field, 0)
         return image, size
 
     def _read_relocations(self) -> memoryview:
         """What the enclave relocates itself by: .rela.dyn and .rela.plt, in whole pages."""
-        tables = [s for s in (self._elf.section(".rela.dyn"), self._elf.section(".rela.plt")) if s is not None]
+        names = (".rela.dyn", ".rela.plt") if self.loader.plt else (".rela.dyn",)
+        tables = [s for s in map(self._elf.section, names) if s is not None]
         if not tables or tables[0].name != ".rela.dyn" or not tables[0].size:
             return memoryview(b"")
         table = bytearray(b"".join(bytes(self._elf.content(s)) for s in tables))
@@ -171,6 +221,8 @@ class OpenEnclaveImage(Image):
         self._heap = self._image_size + len(self._relocations)
         self._thread_size = (2 + self.stack_pages + CONTROL_PAGES + self._tls_pages + THREAD_DATA_PAGES) * PAGE_SIZE
         end = self._heap + self.heap_pages * PAGE_SIZE + self.threads * self._thread_size
+        if not self.loader.counts_tls:
+            end += self.threads * (1 - self._tls_pages) * PAGE_SIZE
         self.enclave_size = size_for(end)
         self.size, self._shift = self.enclave_size, 0
         if self.config["flags"] & ZERO_BASE:
@@ -192,7 +244,7 @@ class OpenEnclaveImage(Image):
         signature = start + self._info + IMAGE_INFO.size
         self._image[start + self._info : signature] = info
         self._image[signature : signature + SIGSTRUCT.size] = bytes(SIGSTRUCT.size)
-        symbols = self._elf.dynamic_symbols
+        symbols = self._symbols
         values = {
             "_reloc_rva": self._image_size, "_reloc_size": len(self._relocations),
             "_td_from_tcs_offset": (self._tls_pages + CONTROL_PAGES) * PAGE_SIZE,
@@ -218,6 +270,8 @@ class OpenEnclaveImage(Image):
 
     def _image_regions(self) -> Iterator[Region]:
         for segment in self._elf.loads:
+            if not segment.flags & 7:
+                continue  # as old loaders do
             start, end = segment.vaddr & -PAGE_SIZE, -(-segment.end // PAGE_SIZE) * PAGE_SIZE
             held = min(end, -(-(segment.vaddr + segment.filesz) // PAGE_SIZE) * PAGE_SIZE)
             name = f"segment {segment.index}"
@@ -237,7 +291,7 @@ class OpenEnclaveImage(Image):
 
     def _zeros(self, start: int, end: int) -> memoryview:
         """Memory that is zero unless the loader has set a variable there."""
-        places = [self._elf.dynamic_symbols[n]["st_value"] for n in self._elf.dynamic_symbols if n.startswith("_")]
+        places = [self._symbols[name]["st_value"] for name in VARIABLES if name in self._symbols]
         return self._image[start:end] if any(start - 8 < p < end for p in places) else ZEROS
 
     def _thread(self, at: int) -> Iterator[Region]:
@@ -251,7 +305,7 @@ class OpenEnclaveImage(Image):
         data = self._shift + at + (self._tls_pages + CONTROL_PAGES) * PAGE_SIZE
         tcs = TCS.pack(
             OSSA=self._shift + at + PAGE_SIZE, NSSA=2, OENTRY=self._shift + self._elf.entry, OFSBASE=data,
-            OGSBASE=data, FSLIMIT=0xFFFFFFFF, GSLIMIT=0xFFFFFFFF,
+            OGSBASE=data - PAGE_SIZE * self.loader.gs_before_fs, FSLIMIT=0xFFFFFFFF, GSLIMIT=0xFFFFFFFF,
         )  # fmt: skip
         yield Region("TCS", at, PAGE_SIZE, TCS_FLAGS, content=memoryview(tcs))
         yield Region("SSA", at + PAGE_SIZE, 2 * PAGE_SIZE, REG_RW)

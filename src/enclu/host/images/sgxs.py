@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from enclu.host.images.image import ALL_MEASURED, ZEROS, Image, Region
@@ -21,6 +22,8 @@ RECORD = Structure(
 ECREATE_RECORD = Structure("ECREATE", BLOCK, (0, "TAG", "8s"), (8, "SSAFRAMESIZE", "I"), (12, "SIZE", "Q"))
 ECREATE, EADD, EEXTEND = b"ECREATE\0", b"EADD\0\0\0\0", b"EEXTEND\0"
 UNSIZED, UNMEASRD = b"UNSIZED\0", b"UNMEASRD"
+SHORT_RUN, BATCH, LONGEST_RUN = 4, 256, (1 << 24) // PER_PAGE
+"""Pages that are looked at together: what a run takes in memory and time is bounded."""
 SECINFO_KNOWN = 0xFF07
 """Bits of SECINFO.FLAGS that may be set for EADD: the page type, R, W and X."""
 
@@ -36,6 +39,16 @@ class _Page:
         """By position in the page: where the data is in the file, and whether it is measured."""
 
 
+@dataclass(frozen=True)
+class _Full:
+    """Pages side by side, all of whose chunks are measured in order; `at` is where the first EADD is in the file."""
+
+    offset: int
+    pages: int
+    flags: int
+    at: int
+
+
 class SgxsImage(Image):
     """An enclave that is a stream of ECREATE, EADD and EEXTEND."""
 
@@ -48,14 +61,14 @@ class SgxsImage(Image):
         """Pages and chunks in ascending order, nothing twice: see the format's description."""
         self._unmeasured: list[int] = []
         """Where UNMEASRD records begin."""
-        self._pages = self._read()
+        self._parts = self._read()
         if sigstruct is not None:
             self.misc_select = SIGSTRUCT.get(sigstruct, "MISCSELECT")
             self.attributes = SIGSTRUCT.get(sigstruct, "ATTRIBUTES") & ~1
             self.xfrm = SIGSTRUCT.get(sigstruct, "XFRM")
         self.check_regions()
 
-    def _read(self) -> list[_Page]:
+    def _read(self) -> list[_Page | _Full]:
         data = self._data
         if len(data) < BLOCK:
             raise self.error("size of the file", len(data), f"a stream begins with a record of {BLOCK} bytes")
@@ -70,27 +83,67 @@ class SgxsImage(Image):
         self.check_size("record 0, ECREATE.SIZE", self.size)
         if not self.ssa_frame_size:
             raise self.error("record 0, ECREATE.SSAFRAMESIZE", 0, "an SSA frame has a page at least")
-        pages: dict[int, _Page] = {}
+        pages: dict[int, _Page | _Full] = {}
+        parts: list[_Page | _Full] = []
         at, last, current = BLOCK, -1, None
         while at < len(data):
             record, where = data[at : at + BLOCK], f"record at {at:#x}"
             if len(record) < BLOCK:
                 raise self.error(where, len(record), f"the file ends within the record, which has {BLOCK} bytes")
-            tag, offset = bytes(record[:8]), RECORD.get(record, "OFFSET")
+            tag = bytes(record[:8])
             if tag == EADD:
                 page = self._page(record, where)
-                if offset in pages:
-                    raise self.error(f"{where}, EADD.OFFSET", offset, "this page has been added before")
-                self.canonical &= offset > last and not (page.flags >> 8 == PageType.TCS and page.flags & 7)
-                pages[offset] = page
-                last, current = offset, page
-                at += BLOCK
+                count = self._full_pages(at)
+                offsets = range(page.offset, page.offset + max(count, 1) * PAGE_SIZE, PAGE_SIZE)
+                for offset in offsets:
+                    if offset in pages:
+                        raise self.error(f"{where}, EADD.OFFSET", offset, "this page has been added before")
+                part = _Full(page.offset, count, page.flags, at) if count else page
+                self.canonical &= offsets[0] > last and not (page.flags >> 8 == PageType.TCS and page.flags & 7)
+                pages |= dict.fromkeys(offsets, part)
+                parts.append(part)
+                last, current = offsets[-1], part
+                at += count * PER_PAGE or BLOCK
             elif tag in (EEXTEND, UNMEASRD):
-                self._chunk(at, where, tag, offset, pages, current)
+                self._chunk(at, where, tag, pages, current)
                 at += BLOCK + CHUNK
             else:
                 raise self.error(f"{where}, tag", tag, "no tag of an SGX stream")
-        return list(pages.values())
+        return parts
+
+    def _full_pages(self, at: int) -> int:
+        """How many pages, from the EADD at `at` on, are side by side, of one kind, and measured whole and in order."""
+        end = min(LONGEST_RUN, (len(self._data) - at) // PER_PAGE)
+        count, step = 0, SHORT_RUN
+        while count < end:
+            pages = min(step, end - count)
+            found = self._matching(at, count, pages)
+            count, step = count + found, BATCH
+            if found < pages:
+                break
+        return count
+
+    def _matching(self, at: int, before: int, pages: int) -> int:
+        """Of so many pages, `before` pages after the EADD at `at`: how many continue what begins there."""
+        import numpy as np
+
+        start = at + before * PER_PAGE
+        words = np.frombuffer(self._data[start : start + pages * PER_PAGE], "<u8").reshape(pages, PER_PAGE // 8)
+        records = np.empty((pages, 17, 8), "<u8")
+        records[:, 0] = words[:, :8]
+        records[:, 1:] = words[:, 8:].reshape(pages, 16, (BLOCK + CHUNK) // 8)[:, :, :8]
+        offset = RECORD.get(self._data, "OFFSET", at) + before * PAGE_SIZE
+        offsets = np.arange(offset, offset + pages * PAGE_SIZE, PAGE_SIZE, dtype="<u8")
+        wanted = np.zeros((pages, 17, 8), "<u8")
+        wanted[:, 0, 0] = int.from_bytes(EADD, "little")
+        wanted[:, 1:, 0] = int.from_bytes(EEXTEND, "little")
+        wanted[:, 0, 1] = offsets
+        wanted[:, 1:, 1] = offsets[:, None] + np.arange(0, PAGE_SIZE, CHUNK, dtype="<u8")
+        wanted[:, 0, 2] = RECORD.get(self._data, "FLAGS", at)
+        if np.array_equal(records, wanted) and offset + pages * PAGE_SIZE <= self.size:
+            return pages
+        right = (records == wanted).all(axis=(1, 2)) & (offsets < self.size)
+        return int(right.argmin()) if not right.all() else pages
 
     def _page(self, record: memoryview, where: str) -> _Page:
         offset, flags = RECORD.get(record, "OFFSET"), RECORD.get(record, "FLAGS")
@@ -105,9 +158,9 @@ class SgxsImage(Image):
         return _Page(offset, flags)
 
     def _chunk(
-        self, at: int, where: str, tag: bytes, offset: int, pages: dict[int, _Page], current: _Page | None
+        self, at: int, where: str, tag: bytes, pages: dict[int, _Page | _Full], current: _Page | _Full | None
     ) -> None:
-        name = tag.rstrip(b"\0").decode()
+        name, offset = tag.rstrip(b"\0").decode(), RECORD.get(self._data, "OFFSET", at)
         if at + BLOCK + CHUNK > len(self._data):
             raise self.error(where, name, f"the file ends within its {CHUNK} bytes of data")
         page = pages.get(offset & -PAGE_SIZE)
@@ -118,7 +171,7 @@ class SgxsImage(Image):
         if any(self._data[at + 16 : at + BLOCK]):
             raise self.error(where, bytes(self._data[at + 16 : at + BLOCK]).hex(), "reserved bytes must be zero")
         within = offset % PAGE_SIZE
-        if within in page.chunks:
+        if isinstance(page, _Full) or within in page.chunks:
             raise self.error(f"{where}, {name}.OFFSET", offset, "this chunk has been given before")
         self.canonical &= page is current
         page.chunks[within] = (at + BLOCK, tag == EEXTEND)
@@ -129,7 +182,9 @@ class SgxsImage(Image):
     def in_order(self) -> bool:
         """Every page's measured chunks ascend: pages() then measures as the stream does."""
         position = -1
-        for page in self._pages:
+        for page in self._parts:
+            if isinstance(page, _Full):
+                continue
             for _, (at, measured) in sorted(page.chunks.items()):
                 if measured and at < position:
                     return False
@@ -139,17 +194,27 @@ class SgxsImage(Image):
     def regions(self) -> Iterator[Region]:
         """Neighbours of one kind together."""
         run: list[_Page] = []
-        for page in self._pages:
-            if run and (len(run) == LONGEST_RUN or not _continues(run[-1], page)):
+        for part in self._parts:
+            if run and (isinstance(part, _Full) or len(run) == LONGEST_RUN or not _continues(run[-1], part)):
                 yield self._region(run)
                 run = []
-            run.append(page)
+            if isinstance(part, _Full):
+                yield self._full_region(part)
+            else:
+                run.append(part)
         if run:
             yield self._region(run)
 
+    def _full_region(self, part: _Full) -> Region:
+        import numpy as np
+
+        raw = np.frombuffer(self._data[part.at : part.at + part.pages * PER_PAGE], np.uint8)
+        chunks = raw.reshape(part.pages, PER_PAGE)[:, BLOCK:].reshape(part.pages, PAGE_SIZE // CHUNK, BLOCK + CHUNK)
+        content = np.ascontiguousarray(chunks[:, :, BLOCK:]).reshape(-1).data.toreadonly()
+        return Region(_name(part.flags), part.offset, part.pages * PAGE_SIZE, part.flags, content=content)
+
     def _region(self, run: list[_Page]) -> Region:
         flags, measured = run[0].flags, _measured(run[0])
-        name = "TCS" if flags >> 8 == PageType.TCS else "pages"
         size = len(run) * PAGE_SIZE
         content = ZEROS
         if any(page.chunks for page in run):
@@ -159,7 +224,7 @@ class SgxsImage(Image):
                     start = i * PAGE_SIZE + within
                     filled[start : start + CHUNK] = self._data[at : at + CHUNK]
             content = memoryview(filled).toreadonly()
-        return Region(name, run[0].offset, size, flags, measured, content)
+        return Region(_name(flags), run[0].offset, size, flags, measured, content)
 
     def measure(self, measurement: Measurement) -> None:
         """The stream itself, without what is not measured."""
@@ -170,8 +235,8 @@ class SgxsImage(Image):
             start = at + BLOCK + CHUNK
 
 
-LONGEST_RUN = (1 << 24) // PER_PAGE
-"""Pages; what a run takes in memory is bounded."""
+def _name(flags: int) -> str:
+    return "TCS" if flags >> 8 == PageType.TCS else "pages"
 
 
 def _measured(page: _Page) -> int:

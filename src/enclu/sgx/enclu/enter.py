@@ -121,7 +121,7 @@ def eenter(cpu: Processor) -> None:
     tf = rflags >> 8 & 1
     if not flags & TCS_DBGOPTIN and tf:
         regs.rflags = rflags & ~RFLAGS_TF
-    cpu.mode.enter(tcs_la, secs.eid, base, secs.size, regs.fs_base, regs.gs_base, gprsgx, tf)
+    cpu.mode.enter(tcs_la, secs.eid, base, secs.size, regs.fs_base, regs.gs_base, gprsgx, tf, flags & TCS_DBGOPTIN)
     secs.contexts[tcs_la] = (page, first, last, secs.entered())
     regs.fs_base = fs_base
     regs.gs_base = gs_base
@@ -168,7 +168,8 @@ def eresume(cpu: Processor) -> None:
     _STATE.pack_into(data, AEP, aep)
     _CSSA_AT.pack_into(data, CSSA, cssa - 1)
     tf = regs.rflags >> 8 & 1
-    cpu.mode.enter(tcs_la, secs.eid, base, secs.size, regs.fs_base, regs.gs_base, frame + frame_size - 184, tf)
+    gprsgx = frame + frame_size - 184
+    cpu.mode.enter(tcs_la, secs.eid, base, secs.size, regs.fs_base, regs.gs_base, gprsgx, tf, flags & TCS_DBGOPTIN)
     secs.contexts[tcs_la] = (page, first, last, secs.entered())
     for name, value in zip(GPR_NAMES, _GPRS.unpack_from(saved, at), strict=True):
         setattr(regs, name, value)

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 from enclu.sgx.exceptions import GeneralProtection
 from enclu.sgx.leave import free_tcs
-from enclu.sgx.structs import TCS, TCS_DBGOPTIN
+from enclu.sgx.structs import TCS
 
 if TYPE_CHECKING:
     from enclu.sgx.processor import Processor
 
 _AEP = TCS.offset("AEP")
-_FLAGS = TCS.offset("FLAGS")
 
 
 def eexit(cpu: Processor) -> None:
@@ -27,6 +26,6 @@ def eexit(cpu: Processor) -> None:
     regs.rip = target
     regs.fs_base = mode.save_fs_base
     regs.gs_base = mode.save_gs_base
-    if not tcs[_FLAGS] & TCS_DBGOPTIN:
+    if not mode.dbgoptin:
         regs.rflags = regs.rflags & ~(1 << 8) | mode.save_tf << 8
     mode.leave()

@@ -1,0 +1,1 @@
+"""Attestation: reports, quotes, their certificates, and how to verify them."""

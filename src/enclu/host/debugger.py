@@ -1,0 +1,137 @@
+"""A debugger's view of a debug enclave, by EDBGRD and EDBGWR: memory, TCSes, SSA frames."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from enclu.host.errors import HostError
+from enclu.host.events import Registers
+from enclu.linux.uapi import DEBUG_ACCESS, ENCLU_SGX_DEBUG_WRITE, ENCLU_SGX_IOC_DEBUG_ACCESS
+from enclu.sgx.encls.debug import TCS_LIMIT
+from enclu.sgx.epc import PAGE_SIZE
+from enclu.sgx.structs import EXINFO, EXITINFO_VALID, GPRSGX, MISC_EXINFO, TCS, TCS_DBGOPTIN
+
+if TYPE_CHECKING:
+    from enclu.host.enclave import Enclave
+
+XSAVE_LEGACY, XSAVE_AVX = 576, 832
+"""Bytes of the XSAVE region without and with AVX (SDM 1 section 13.4)."""
+CHUNK = 1 << 20
+"""Bytes moved by one ioctl."""
+
+
+@dataclass(frozen=True)
+class Gprsgx(Registers):
+    """GPRSGX: the registers of the enclave as an AEX saved them (SDM 3D table 35-7)."""
+
+    rflags: int
+    rip: int
+    ursp: int
+    urbp: int
+    exitinfo: int
+    aexnotify: int
+    fsbase: int
+    gsbase: int
+
+    def __str__(self) -> str:
+        return " ".join(f"{name}={value:#x}" for name, value in vars(self).items())
+
+
+@dataclass(frozen=True)
+class SsaFrame:
+    """One frame of a TCS's SSA, filled by an AEX."""
+
+    address: int
+    gprsgx: Gprsgx
+    maddr: int
+    """EXINFO.MADDR: the address of the last #PF; 0 if MISCSELECT does not have EXINFO."""
+    errcd: int
+    """EXINFO.ERRCD: the error code of the last #PF or #GP."""
+    xsave: bytes
+    """The frame's beginning: the legacy region and header of XSAVE, and what XFRM has besides."""
+
+    @property
+    def vector(self) -> int | None:
+        """EXITINFO's vector; None after an interrupt, or an exception of which an enclave learns nothing."""
+        return self.gprsgx.exitinfo & 0xFF if self.gprsgx.exitinfo & EXITINFO_VALID else None
+
+
+class Debugger:
+    """Of one debug enclave: `Enclave.debugger`.  Addresses are those of the process."""
+
+    def __init__(self, enclave: Enclave) -> None:
+        self._enclave = enclave
+
+    def read(self, address: int, length: int) -> bytes:
+        """The enclave's memory, whatever it permits itself.  Raises HostError where there is none to be read."""
+        memory = self._enclave.process.memory
+        out = bytearray()
+        for start, size in _chunks(address, length):
+            with memory.temporary(size) as buffer:
+                self._access(start, buffer, size, 0)
+                out += memory.read(buffer, size)
+        return bytes(out)
+
+    def write(self, address: int, data: bytes | bytearray) -> None:
+        """Change the enclave's memory, code, too.  Of a TCS only FLAGS.  Raises HostError."""
+        for start, size in _chunks(address, len(data)):
+            with self._enclave.process.memory.temporary(bytes(data[start - address :][:size])) as buffer:
+                self._access(start, buffer, size, ENCLU_SGX_DEBUG_WRITE)
+
+    def tcs(self, tcs: int) -> dict[str, int]:
+        """The fields of the TCS at this address, as the SDM spells them."""
+        fields: dict[str, int] = TCS.unpack(self.read(tcs, TCS_LIMIT).ljust(TCS.size, b"\0"))
+        return fields
+
+    def opt_in(self, tcs: int, *, on: bool = True) -> None:
+        """TCS.FLAGS.DBGOPTIN: INT3 and single-stepping in the enclave are #BP and #DB from the next entry on."""
+        self.write(tcs + TCS.offset("FLAGS"), (TCS_DBGOPTIN if on else 0).to_bytes(8, "little"))
+
+    def ssa(self, tcs: int, index: int | None = None) -> SsaFrame:
+        """A frame of the TCS's SSA: the one that the last AEX filled, or the one with this index.
+
+        Raises HostError if the enclave has not been interrupted there.
+        """
+        enclave, fields = self._enclave, self.tcs(tcs)
+        if index is None:
+            index = fields["CSSA"] - 1
+        if not 0 <= index < fields["NSSA"]:
+            raise HostError(f"{enclave.image.path}: no AEX has left the TCS at {tcs:#x}, its CSSA is {fields['CSSA']}")
+        size = enclave.image.ssa_frame_size * PAGE_SIZE
+        address = enclave.base + fields["OSSA"] + index * size
+        image = self.read(address, size)
+        gprsgx = GPRSGX.unpack(image[-GPRSGX.size :])
+        exinfo = EXINFO.unpack(image[-GPRSGX.size - EXINFO.size : -GPRSGX.size])
+        if not enclave.image.misc_select & MISC_EXINFO:
+            exinfo = dict.fromkeys(exinfo, 0)
+        registers = Gprsgx(**{name.lower(): value for name, value in gprsgx.items()})
+        return SsaFrame(
+            address,
+            registers,
+            exinfo["MADDR"],
+            exinfo["ERRCD"],
+            image[: XSAVE_AVX if enclave.xfrm & 4 else XSAVE_LEGACY],
+        )
+
+    def _access(self, address: int, buffer: int, length: int, flags: int) -> None:
+        enclave = self._enclave
+        if not enclave.debug:
+            raise HostError(
+                f"{enclave.image.path}: a production enclave, which nobody can debug; load it with debug=True"
+            )
+        request = DEBUG_ACCESS.pack(address=address, buffer=buffer, length=length, flags=flags)
+        try:
+            enclave.process.ioctl(enclave.fd, ENCLU_SGX_IOC_DEBUG_ACCESS, request)
+        except OSError as error:
+            what = "EDBGWR" if flags else "EDBGRD"
+            raise HostError(
+                f"{enclave.image.path}: {what} of {length} bytes at {address:#x}: {os.strerror(error.errno or 0)}"
+            ) from None
+
+
+def _chunks(address: int, length: int) -> Iterator[tuple[int, int]]:
+    for done in range(0, length, CHUNK):
+        yield address + done, min(CHUNK, length - done)

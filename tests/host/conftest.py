@@ -1,0 +1,53 @@
+"""Enclaves for the tests of the host, compiled and signed once for each run of the tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import enclu
+from enclu.compare import enclave_image
+from enclu.compare.catalog import Enclave
+from enclu.host.build import build_enclave
+
+DESIGNS = ("signal", "vdso-2018", "vdso-jmp", "mm-handler", "thread-handler", "range-handler", "vdso")
+RESUMING = tuple(d for d in DESIGNS if d != "vdso-2018")
+
+
+@pytest.fixture(scope="session")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """tests/host/enclave.c, signed."""
+    path = tmp_path_factory.mktemp("host") / "enclave.elf"
+    build_enclave([Path(__file__).with_name("enclave.c")], path)
+    key = enclave_image.signing_key(path.with_name("key.pem"))
+    signature = enclave_image.sign(path.read_bytes(), Enclave("enclave", ()), key)
+    path.with_name(path.name + ".sig").write_bytes(signature)
+    return path
+
+
+@pytest.fixture
+def machine() -> Iterator[enclu.Machine]:
+    with enclu.Machine() as machine:
+        yield machine
+
+
+@pytest.fixture
+def process(machine: enclu.Machine) -> enclu.Process:
+    return machine.process()
+
+
+def processes_of(pid: int) -> list[int]:
+    """The process, its supervisor and whoever else has its number in a group or as a tracer."""
+    found = []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            status = Path(f"/proc/{entry}/status").read_text()
+            fields = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[2]) == pid or f"TracerPid:\t{pid}\n" in status:
+            found.append(int(entry))
+    return found
