@@ -123,6 +123,7 @@ class Process:
         if lease is None:
             with self._lock:
                 thread = self._idle.pop() if self._idle else self._new_thread()
+            thread.user = threading.current_thread().name
             lease = self._of_python_thread.lease = _Lease(thread, self._idle)
         return lease.thread
 

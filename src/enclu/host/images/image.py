@@ -14,10 +14,11 @@ from enclu.sgx.structs import SECINFO, Attribute
 
 ALL_MEASURED, NOT_MEASURED = 0xFFFF, 0
 """Pages.measured: every 256-byte chunk is, or none."""
-MAXIMUM_SIZE = 1 << 36
-"""Bytes of ELRANGE that the machine supports: CPUID.12H.0:EDX.MaxEnclaveSize_64."""
-MEASURED_LIMIT = 4 << 30
-"""Bytes that images may declare to be measured without having them in the file."""
+MAXIMUM_SIZE = 1 << 47
+"""Bytes of ELRANGE: all addresses that user mode has."""
+ADDED_LIMIT, MEASURED_LIMIT = 1 << 39, 1 << 34
+"""Bytes of pages that images may declare to be added, and of those to be measured, without having them in the file;
+what measuring takes is bounded.  There are enclaves with heaps of 100 GiB, and with 10 GiB of measured stacks."""
 RUN = 1 << 20
 """Bytes of pages that are made at a time where a region repeats its content."""
 TCS_FLAGS = PageType.TCS << 8
@@ -144,21 +145,22 @@ class Image(ABC):
         if size < 2 * PAGE_SIZE or size & (size - 1):
             raise self.error(field, size, "ELRANGE must be a power of two, of two pages at least")
         if size > MAXIMUM_SIZE:
-            raise self.error(field, size, f"enclaves have at most {MAXIMUM_SIZE:#x} bytes")
+            raise self.error(field, size, f"there are {MAXIMUM_SIZE:#x} addresses")
 
     def check_regions(self) -> None:
-        """Every region is of whole pages, inside ELRANGE, and what is measured without being in the file bounded."""
-        repeated = 0
+        """Every region is of whole pages, inside ELRANGE, and those that are not in the file are bounded."""
+        added = measured = 0
         for region in self.regions():
             end = region.offset + region.size
             if region.offset % PAGE_SIZE or region.size % PAGE_SIZE:
                 raise self.error(region.name, region.offset, "not on a page's start, or not of whole pages")
             if end > self.size:
                 raise self.error(region.name, end, f"ends beyond ELRANGE, which has {self.size:#x} bytes")
-            if region.added and region.measured and region.size > len(region.content):
-                repeated += region.size
-                if repeated > MEASURED_LIMIT:
-                    raise self.error(region.name, region.size, "declares more to be measured than any enclave has")
+            if region.added and region.size > len(region.content):
+                added += region.size
+                measured += region.size if region.measured else 0
+                if added > ADDED_LIMIT or measured > MEASURED_LIMIT:
+                    raise self.error(region.name, region.size, "declares more memory than any enclave has")
 
 
 def measure_pages(measurement: Measurement, run: Pages) -> None:
