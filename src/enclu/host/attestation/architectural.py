@@ -93,12 +93,12 @@ def signing_key() -> rsa.RSAPrivateKey:
     return loaded
 
 
-def sign(image: Image, key: rsa.RSAPrivateKey, product: int) -> bytes:
-    """SIGSTRUCT: exactly these attributes, so never a debug enclave."""
+def sign(image: Image, key: rsa.RSAPrivateKey, product: int, attribute_mask: int = (1 << 64) - 1) -> bytes:
+    """SIGSTRUCT: exactly these attributes, so never a debug enclave, unless `attribute_mask` leaves that open."""
     fields = {
         "HEADER": SIGSTRUCT_HEADER, "HEADER2": SIGSTRUCT_HEADER2, "DATE": DATE, "EXPONENT": 3,
         "MISCSELECT": image.misc_select, "MISCMASK": 0xFFFF_FFFF, "ATTRIBUTES": image.attributes,
-        "ATTRIBUTEMASK": (1 << 64) - 1, "XFRM": image.xfrm, "XFRMMASK": (1 << 64) - 1,
+        "ATTRIBUTEMASK": attribute_mask, "XFRM": image.xfrm, "XFRMMASK": (1 << 64) - 1,
         "ENCLAVEHASH": mrenclave(image), "ISVPRODID": product, "ISVSVN": SVN,
     }  # fmt: skip
     unsigned = SIGSTRUCT.pack(**fields)
