@@ -188,7 +188,7 @@ class Process:
 
     def load(
         self, image: str | os.PathLike[str] | Image, *, sigstruct: str | os.PathLike[str] | None = None,
-        debug: bool | None = None, convention: type[Convention] | None = None,
+        debug: bool | None = None, convention: Callable[[Enclave], Convention] | None = None,
         ocalls: Mapping[Any, Callable[..., Any]] | Sequence[Callable[..., Any]] = (),
         on_exception: Callable[[EnclaveException], Action] | None = None,
     ) -> Enclave:  # fmt: skip

@@ -6,12 +6,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric import rsa
-
-from enclu.host.attestation.architectural import sign
 from enclu.host.build import Layout, build_enclave
 from enclu.host.images import Image, open_image
-from enclu.sgx.structs import Attribute
+from enclu.host.signing import sign, signing_key, unsigned
 
 SOURCES = (".c", ".S")
 
@@ -21,7 +18,6 @@ class TrialImages:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._key: rsa.RSAPrivateKey | None = None
         self._built: dict[tuple[object, ...], Path] = {}
 
     def open(
@@ -37,7 +33,7 @@ class TrialImages:
             path = self._build(tuple(files), layout or Layout(), tuple(flags), tuple(libraries))
         image = open_image(path, sigstruct)
         if image.sigstruct is None:
-            image.sigstruct = sign(image, self.key, 0, attribute_mask=(1 << 64) - 1 - Attribute.DEBUG)
+            image.sigstruct = sign(unsigned(image, debug=True), signing_key(self._directory / "key.pem"))
         return image
 
     def _build(
@@ -50,10 +46,3 @@ class TrialImages:
             build_enclave(files, output, layout, flags=flags, libraries=libraries)
             self._built[wanted] = output
         return self._built[wanted]
-
-    @property
-    def key(self) -> rsa.RSAPrivateKey:
-        """The signer of all of them; another one next time."""
-        if self._key is None:
-            self._key = rsa.generate_private_key(public_exponent=3, key_size=3072)
-        return self._key

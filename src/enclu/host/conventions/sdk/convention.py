@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from enclu.host.conventions.base import Call, Convention, Done
-from enclu.host.conventions.sdk import abi, cpu, emm
+from enclu.host.conventions.sdk import abi, cpu, emm, tables
 from enclu.host.conventions.sdk.abi import BuiltinOcall, EnterCommand, SystemFeatures
 from enclu.host.conventions.sdk.ocalls import SdkOcalls
 from enclu.host.conventions.sdk.pool import TcsPool, TrustedThread
@@ -77,6 +77,7 @@ class SdkConvention(Convention):
         self._ecalls: dict[str, EcallMarshaller] = {}
         self._ocalls: dict[int, Callable[[int], None]] = {}
         if interface is not None:
+            tables.check(image.path, interface)
             self._check_ocalls(interface)
 
     @cached_property
@@ -123,6 +124,7 @@ class SdkConvention(Convention):
         """ECMD_MKTCS: the enclave prepares a page and has its type changed."""
         with self.enclave.process.memory.temporary(tcs.to_bytes(8, "little")) as address:
             self.command(EnterCommand.ECMD_MKTCS, address)
+        self.enclave.tcs.append(tcs)
 
     # ECALLs.
 
@@ -179,6 +181,8 @@ class SdkConvention(Convention):
             status = self.run(call, rdi=number & MASK_64, rsi=argument)
         finally:
             self.pool.release(trusted, reset=status == SgxStatus.SGX_PTHREAD_EXIT)
+            if trusted.tcs not in self.enclave.tcs:  # abandoned
+                self.pool.abandon(trusted.tcs)
         if status:
             raise SdkError(self._at(number), status)
 
@@ -260,8 +264,6 @@ class SdkConvention(Convention):
             if status == SgxStatus.SGX_SUCCESS:
                 return True
             exception.add_note(f"the enclave's exception handling returned {status.name}")
+        if call.failure is not None:  # perhaps what the enclave could not bear
+            exception.__cause__ = call.failure
         return False
-
-    def give_up(self, call: Call) -> None:
-        super().give_up(call)
-        self.pool.abandon(call.tcs)
