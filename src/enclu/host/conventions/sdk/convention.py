@@ -63,7 +63,7 @@ class SdkConvention(Convention):
         super().check(image, process)
         if getattr(image, "simulation", False):
             raise HostError(
-                f"{image.path}: it was built for the SDK's simulation mode, where its host's functions stand for ENCLU; "
+                f"{image.path}: built for the SDK's simulation mode, where its host's functions stand for ENCLU; "
                 "build it with SGX_MODE=HW (`enclu measure` and `enclu inspect` read it all the same)"
             )
 
