@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
+import os
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,10 +17,11 @@ from enclu.sgx.structs import SECINFO, Attribute
 
 ALL_MEASURED, NOT_MEASURED = 0xFFFF, 0
 """Pages.measured: every 256-byte chunk is, or none."""
-MAXIMUM_SIZE = 1 << 36
-"""Bytes of ELRANGE that the machine supports: CPUID.12H.0:EDX.MaxEnclaveSize_64."""
-MEASURED_LIMIT = 4 << 30
-"""Bytes that images may declare to be measured without having them in the file."""
+MAXIMUM_SIZE = 1 << 47
+"""Bytes of ELRANGE: all addresses that user mode has."""
+ADDED_LIMIT, MEASURED_LIMIT = 1 << 39, 1 << 34
+"""Bytes of pages that images may declare to be added, and of those to be measured, without having them in the file;
+what measuring takes is bounded.  There are enclaves with heaps of 100 GiB, and with 10 GiB of measured stacks."""
 RUN = 1 << 20
 """Bytes of pages that are made at a time where a region repeats its content."""
 TCS_FLAGS = PageType.TCS << 8
@@ -99,6 +103,7 @@ class Image(ABC):
     def __init__(self, path: Path, sigstruct: bytes | None = None) -> None:
         self.path = path
         self.sigstruct = sigstruct
+        self._mrenclave: bytes | None = None
 
     @abstractmethod
     def regions(self) -> Iterator[Region]:
@@ -132,10 +137,12 @@ class Image(ABC):
             measure_pages(measurement, run)
 
     def mrenclave(self) -> bytes:
-        """SHA-256 of all that is measured."""
-        measurement = Measurement()
-        self.measure(measurement)
-        return measurement.digest()
+        """SHA-256 of all that is measured; found out once."""
+        if self._mrenclave is None:
+            measurement = Measurement()
+            self.measure(measurement)
+            self._mrenclave = measurement.digest()
+        return self._mrenclave
 
     def error(self, field: str, value: object, wrong: str) -> ImageError:
         return ImageError(self.path, field, value, wrong)
@@ -144,21 +151,22 @@ class Image(ABC):
         if size < 2 * PAGE_SIZE or size & (size - 1):
             raise self.error(field, size, "ELRANGE must be a power of two, of two pages at least")
         if size > MAXIMUM_SIZE:
-            raise self.error(field, size, f"enclaves have at most {MAXIMUM_SIZE:#x} bytes")
+            raise self.error(field, size, f"there are {MAXIMUM_SIZE:#x} addresses")
 
     def check_regions(self) -> None:
-        """Every region is of whole pages, inside ELRANGE, and what is measured without being in the file bounded."""
-        repeated = 0
+        """Every region is of whole pages, inside ELRANGE, and those that are not in the file are bounded."""
+        added = measured = 0
         for region in self.regions():
             end = region.offset + region.size
             if region.offset % PAGE_SIZE or region.size % PAGE_SIZE:
                 raise self.error(region.name, region.offset, "not on a page's start, or not of whole pages")
             if end > self.size:
                 raise self.error(region.name, end, f"ends beyond ELRANGE, which has {self.size:#x} bytes")
-            if region.added and region.measured and region.size > len(region.content):
-                repeated += region.size
-                if repeated > MEASURED_LIMIT:
-                    raise self.error(region.name, region.size, "declares more to be measured than any enclave has")
+            if region.added and region.size > len(region.content):
+                added += region.size
+                measured += region.size if region.measured else 0
+                if added > ADDED_LIMIT or measured > MEASURED_LIMIT:
+                    raise self.error(region.name, region.size, "declares more memory than any enclave has")
 
 
 def measure_pages(measurement: Measurement, run: Pages) -> None:
@@ -189,3 +197,17 @@ def size_for(end: int) -> int:
 def filled(pattern: bytes) -> memoryview:
     """A page's content, often enough to be a region's."""
     return memoryview(pattern * (RUN // len(pattern)))
+
+
+def map_file(path: Path) -> memoryview:
+    """The file, mapped: writes to it stay in memory."""
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageError(path, "kind of file", oct(stat.S_IFMT(status.st_mode)), "not a regular file")
+            if not status.st_size:
+                raise ImageError(path, "size of the file", 0, "the file is empty")
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+    except OSError as error:
+        raise ImageError(path, "file", "unreadable", error.strerror or str(error)) from None

@@ -22,7 +22,7 @@ RECORD = Structure(
 ECREATE_RECORD = Structure("ECREATE", BLOCK, (0, "TAG", "8s"), (8, "SSAFRAMESIZE", "I"), (12, "SIZE", "Q"))
 ECREATE, EADD, EEXTEND = b"ECREATE\0", b"EADD\0\0\0\0", b"EEXTEND\0"
 UNSIZED, UNMEASRD = b"UNSIZED\0", b"UNMEASRD"
-SHORT_RUN, LONGEST_RUN = 16, (1 << 24) // PER_PAGE
+SHORT_RUN, BATCH, LONGEST_RUN = 4, 256, (1 << 24) // PER_PAGE
 """Pages that are looked at together: what a run takes in memory and time is bounded."""
 SECINFO_KNOWN = 0xFF07
 """Bits of SECINFO.FLAGS that may be set for EADD: the page type, R, W and X."""
@@ -113,27 +113,37 @@ class SgxsImage(Image):
 
     def _full_pages(self, at: int) -> int:
         """How many pages, from the EADD at `at` on, are side by side, of one kind, and measured whole and in order."""
-        for pages in (SHORT_RUN, LONGEST_RUN):
-            pages = min(pages, (len(self._data) - at) // PER_PAGE)
-            found = self._matching(at, pages)
-            if found < pages or pages < SHORT_RUN:
-                return found
-        return found
+        end = min(LONGEST_RUN, (len(self._data) - at) // PER_PAGE)
+        count, step = 0, SHORT_RUN
+        while count < end:
+            pages = min(step, end - count)
+            found = self._matching(at, count, pages)
+            count, step = count + found, BATCH
+            if found < pages:
+                break
+        return count
 
-    def _matching(self, at: int, pages: int) -> int:
+    def _matching(self, at: int, before: int, pages: int) -> int:
+        """Of so many pages, `before` pages after the EADD at `at`: how many continue what begins there."""
         import numpy as np
 
-        if not pages:
-            return 0
-        words = np.frombuffer(self._data[at : at + pages * PER_PAGE], "<u8").reshape(pages, PER_PAGE // 8)
-        chunks = words[:, 8:].reshape(pages, PAGE_SIZE // CHUNK, (BLOCK + CHUNK) // 8)[:, :, :8]
-        offsets = words[0, 1] + np.arange(pages, dtype="<u8") * np.uint64(PAGE_SIZE)
-        within = np.arange(0, PAGE_SIZE, CHUNK, dtype="<u8")
-        right = (words[:, 0] == int.from_bytes(EADD, "little")) & (words[:, 1] == offsets)
-        right &= (words[:, 2] == words[0, 2]) & ~words[:, 3:8].any(axis=1) & (offsets < self.size)
-        right &= (chunks[:, :, 0] == int.from_bytes(EEXTEND, "little")).all(axis=1)
-        right &= (chunks[:, :, 1] == offsets[:, None] + within).all(axis=1) & ~chunks[:, :, 2:].any(axis=(1, 2))
-        return pages if right.all() else int(right.argmin())
+        start = at + before * PER_PAGE
+        words = np.frombuffer(self._data[start : start + pages * PER_PAGE], "<u8").reshape(pages, PER_PAGE // 8)
+        records = np.empty((pages, 17, 8), "<u8")
+        records[:, 0] = words[:, :8]
+        records[:, 1:] = words[:, 8:].reshape(pages, 16, (BLOCK + CHUNK) // 8)[:, :, :8]
+        offset = RECORD.get(self._data, "OFFSET", at) + before * PAGE_SIZE
+        offsets = np.arange(offset, offset + pages * PAGE_SIZE, PAGE_SIZE, dtype="<u8")
+        wanted = np.zeros((pages, 17, 8), "<u8")
+        wanted[:, 0, 0] = int.from_bytes(EADD, "little")
+        wanted[:, 1:, 0] = int.from_bytes(EEXTEND, "little")
+        wanted[:, 0, 1] = offsets
+        wanted[:, 1:, 1] = offsets[:, None] + np.arange(0, PAGE_SIZE, CHUNK, dtype="<u8")
+        wanted[:, 0, 2] = RECORD.get(self._data, "FLAGS", at)
+        if np.array_equal(records, wanted) and offset + pages * PAGE_SIZE <= self.size:
+            return pages
+        right = (records == wanted).all(axis=(1, 2)) & (offsets < self.size)
+        return int(right.argmin()) if not right.all() else pages
 
     def _page(self, record: memoryview, where: str) -> _Page:
         offset, flags = RECORD.get(record, "OFFSET"), RECORD.get(record, "FLAGS")
