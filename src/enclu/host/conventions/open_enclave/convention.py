@@ -62,7 +62,8 @@ class OpenEnclaveConvention(Convention):
     image has symbols, and its input buffer; the result is the output buffer.  OCALLs are called by name or number with
     (input buffer, size of the output buffer) and return the latter's bytes.  Without `data`, every argument is zero.
 
-    With an interface from an EDL file, `ecall(name, ...)` takes the function's arguments, and OCALLs get theirs.
+    With an interface from an EDL file, `ecall(name, ...)` takes the function's arguments, and OCALLs get theirs; other
+    functions go on as without.
     Open Enclave's own OCALLs (CPUID, logging, standard input and output, waiting) are served; a callable of the same
     name goes first.
     """
@@ -112,10 +113,10 @@ class OpenEnclaveConvention(Convention):
 
     def stop(self) -> None:
         """CALL_AT_EXIT_FUNCTIONS, DESTRUCTOR; what the enclave had asked for is freed."""
-        with contextlib.suppress(OeError, EnclaveException, EnclaveTimeout):
-            with contextlib.suppress(OeError):  # before 0.19, there is no such function
-                self.command(EcallFunction.CALL_AT_EXIT_FUNCTIONS, 0, STOP)
-            self.command(EcallFunction.DESTRUCTOR, 0, STOP)
+        if not self._starting:
+            for function in (EcallFunction.CALL_AT_EXIT_FUNCTIONS, EcallFunction.DESTRUCTOR):
+                with contextlib.suppress(HostError):  # before 0.19, there is only the latter
+                    self.command(function, 0, STOP)
         memory = self.enclave.process.memory
         for address in (*self._given, self._handle):
             memory.free(address)
@@ -125,7 +126,8 @@ class OpenEnclaveConvention(Convention):
 
     def ecall(self, function: Function, *args: Any, timeout: float | None = None) -> Any:
         """As the class says; None if an exception handler gave up the call.  Raises OeError."""
-        if self.interface is not None and isinstance(function, str):
+        if self.interface is not None and function in self.interface.ecall_numbers:
+            assert isinstance(function, str)
             return self._typed_ecall(self.interface, function, args, timeout)
         data, output_size = (*args, None, None)[:2]
         if len(args) > 2 or not isinstance(data, bytes | bytearray | memoryview | None):
@@ -140,9 +142,7 @@ class OpenEnclaveConvention(Convention):
             raise OeError(f"{self.enclave.image.path}: {function.name}", result)
 
     def _typed_ecall(self, interface: Interface, name: str, args: tuple[Any, ...], timeout: float | None) -> Any:
-        number = interface.ecall_numbers.get(name)
-        if number is None:
-            raise HostError(f"{interface.path}: there is no trusted function `{name}'")
+        number = interface.ecall_numbers[name]
         assert self._types is not None
         if name not in self._ecalls:
             self._ecalls[name] = EcallMarshaller(interface.ecalls[number], self._types, self.deep_copy is not False)
