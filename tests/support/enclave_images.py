@@ -150,7 +150,7 @@ enclave_entry:
 g_global_data:
 	.fill 5000, 1, 0x77
 	.bss
-	.skip 0x2345
+	.skip {bss}
 	.section .note.sgxmeta, "", @note
 	.long 13, 0x5000, 1
 	.asciz "sgx_metadata"
@@ -161,11 +161,11 @@ EADD, EEXTEND, EREMOVE, POST_ADD = 1, 2, 4, 8
 SDK_SIZE = 0x100000
 
 
-def sdk_object(path: Path, text_relocation: bool = False) -> Path:
+def sdk_object(path: Path, text_relocation: bool = False, bss: int = 0x2345) -> Path:
     """Not signed: its metadata is zero."""
     text = ".balign 4096; .skip 4092; .quad enclave_entry; .balign 4096; ret" if text_relocation else ""
     options = ("-Wl,-z,notext",) if text_relocation else ()
-    return compiled(path, SDK_SOURCE.replace("{text}", text), *options)
+    return compiled(path, SDK_SOURCE.replace("{text}", text).replace("{bss}", str(bss)), *options)
 
 
 def sdk_layout(start: int, threads: int = 2) -> list[bytes]:
@@ -212,6 +212,11 @@ def sdk_metadata(
     for at, part in ((CONTENT, TEMPLATE), (CONTENT + 0x80, PATCH), (0x900, patches), (0x980, table)):
         out[at : at + len(part)] = part
     return bytes(out)
+
+
+def last_segment(path: Path) -> tuple[int, int]:
+    """Its p_vaddr and p_memsz."""
+    return [(s["p_vaddr"], s["p_memsz"]) for s in ELFFile(io.BytesIO(path.read_bytes())).iter_segments("PT_LOAD")][-1]
 
 
 def sdk_place(path: Path) -> tuple[int, int, int]:
@@ -277,6 +282,7 @@ OE_SOURCE = """
 	.globl _start, _reloc_rva, _reloc_size, _enclave_rva, _td_from_tcs_offset, _tdata_rva, _tdata_size, _tdata_align
 	.text
 _start:	ret
+	.skip 100
 	.data
 	.quad _start
 _reloc_rva: .quad 0

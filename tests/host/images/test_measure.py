@@ -116,7 +116,9 @@ def test_the_newest_metadata_that_is_not_2_x_is_taken_and_others_on_demand(tmp_p
 
 
 def test_sdk_1_5_adds_a_page_where_the_size_of_a_segment_rounds_further_than_its_end(tmp_path: Path) -> None:
-    path = made.sdk_object(tmp_path / "enclave.so")
+    start, size = made.last_segment(made.sdk_object(tmp_path / "plain.so"))
+    assert start % PAGE > 8
+    path = made.sdk_object(tmp_path / "enclave.so", bss=0x2345 + PAGE - size % PAGE + 8)
     position, patch_at, end = made.sdk_place(path)
     pages = {}
     for version in ((1, 3), (1, 4)):
