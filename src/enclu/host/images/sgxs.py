@@ -6,14 +6,16 @@ A stream is a list of records, each of 64 bytes; EEXTEND and UNMEASRD are follow
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from enclu.host.images.image import ALL_MEASURED, ZEROS, Image, Region
+from enclu.sgx.background import worker
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.layout import Structure
-from enclu.sgx.measurement import BLOCK, CHUNK, PER_PAGE, Measurement
+from enclu.sgx.measurement import BLOCK, CHUNK, HASHER, PER_PAGE, Measurement
 from enclu.sgx.structs import SIGSTRUCT
 
 RECORD = Structure(
@@ -24,6 +26,8 @@ ECREATE, EADD, EEXTEND = b"ECREATE\0", b"EADD\0\0\0\0", b"EEXTEND\0"
 UNSIZED, UNMEASRD = b"UNSIZED\0", b"UNMEASRD"
 SHORT_RUN, BATCH, LONGEST_RUN = 4, 256, (1 << 24) // PER_PAGE
 """Pages that are looked at together: what a run takes in memory and time is bounded."""
+STEP, WORTH_A_THREAD = 1 << 22, 1 << 20
+"""Bytes: hashed at a time, and of a file that is worth to be hashed while it is read."""
 SECINFO_KNOWN = 0xFF07
 """Bits of SECINFO.FLAGS that may be set for EADD: the page type, R, W and X."""
 
@@ -49,6 +53,29 @@ class _Full:
     at: int
 
 
+class _HashAhead:
+    """Hashes a stream in the background, while it is read: most have nothing that is not measured."""
+
+    def __init__(self, data: memoryview) -> None:
+        self._data, self._stopped = data, False
+        self._hash = hashlib.sha256()
+        self._done = worker(HASHER).submit(self._run)
+
+    def _run(self) -> None:
+        for at in range(0, len(self._data), STEP):
+            if self._stopped:
+                return
+            self._hash.update(self._data[at : at + STEP])
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def result(self) -> hashlib._Hash:
+        """Of all of it."""
+        self._done.result()
+        return self._hash.copy()
+
+
 class SgxsImage(Image):
     """An enclave that is a stream of ECREATE, EADD and EEXTEND."""
 
@@ -61,7 +88,14 @@ class SgxsImage(Image):
         """Pages and chunks in ascending order, nothing twice: see the format's description."""
         self._unmeasured: list[int] = []
         """Where UNMEASRD records begin."""
-        self._parts = self._read()
+        ahead = _HashAhead(data) if len(data) > WORTH_A_THREAD else None
+        try:
+            self._parts = self._read()
+        finally:
+            if ahead is not None and (self._unmeasured or not hasattr(self, "_parts")):
+                ahead.stop()
+                ahead = None
+        self._ahead = ahead
         if sigstruct is not None:
             self.misc_select = SIGSTRUCT.get(sigstruct, "MISCSELECT")
             self.attributes = SIGSTRUCT.get(sigstruct, "ATTRIBUTES") & ~1
@@ -228,10 +262,13 @@ class SgxsImage(Image):
 
     def measure(self, measurement: Measurement) -> None:
         """The stream itself, without what is not measured."""
+        if self._ahead is not None:
+            measurement.take(self._ahead.result())
+            return
         start = 0
         for at in [*self._unmeasured, len(self._data)]:
-            for position in range(start, at, 1 << 24):
-                measurement.update(self._data[position : min(position + (1 << 24), at)])
+            for position in range(start, at, STEP):
+                measurement.update(self._data[position : min(position + STEP, at)])
             start = at + BLOCK + CHUNK
 
 
