@@ -7,14 +7,23 @@ enclu.attestation.verify(quote, root=enclu.attestation.root(machine)).require()
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import datetime
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 
+from enclu.host.attestation.collateral import parse_qe_identity, parse_tcb_info
 from enclu.host.attestation.identity import report_is_genuine, target_info
 from enclu.host.attestation.manufacturer import Manufacturer
-from enclu.host.attestation.platform import AttestationError, Platform
+from enclu.host.attestation.pce import AttestationError
+from enclu.host.attestation.platform import (
+    QE_IDENTITY_FILE,
+    SIGNING_CHAIN_FILE,
+    TCB_INFO_FILE,
+    Platform,
+    collateral_files,
+)
 from enclu.host.attestation.quote import Quote, QuoteError, open_quote, parse
 from enclu.host.attestation.verify import Expectations, Verdict, VerificationError, load_certificates
 from enclu.host.attestation.verify import verify as verify_quote
@@ -28,7 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttestationError", "Expectations", "HostError", "Platform", "Quote", "QuoteError", "Verdict", "VerificationError",
-    "load_certificates", "open_quote", "parse", "quote", "report", "report_is_genuine", "root", "target_info", "verify",
+    "collateral", "expectations_of", "load_certificates", "open_quote", "parse", "quote", "report",
+    "report_is_genuine", "root", "target_info", "verify",
 ]  # fmt: skip
 
 REPORT_DATA = 64
@@ -55,23 +65,50 @@ def report(enclave: Enclave, target: bytes | Enclave, data: bytes = b"", *, by: 
     return made
 
 
-def quote(enclave: Enclave, data: bytes = b"", *, by: int | Callable[[bytes, bytes], bytes]) -> bytes:
+def quote(
+    enclave: Enclave, data: bytes = b"", *, by: int | Callable[[bytes, bytes], bytes], platform: Platform | None = None
+) -> bytes:
     """A quote of the enclave.  Raises AttestationError.
 
     `by` says how to get its REPORT: the number of its ECALL that answers a struct report_request, or a function that is
-    called with the quoting enclave's TARGETINFO and 64 bytes of data and returns a REPORT.
+    called with the quoting enclave's TARGETINFO and 64 bytes of data and returns a REPORT.  `platform` is for another
+    QE or PCE than enclu's own.
     """
-    platform = Platform.of(enclave.process)
-    target = platform.target_info()
+    quoting = platform or Platform.of(enclave.process)
+    target = quoting.target_info()
     if callable(by):
-        return platform.quote(by(target, data.ljust(REPORT_DATA, b"\0")))
-    return platform.quote(report(enclave, target, data, by=by))
+        return quoting.quote(by(target, data.ljust(REPORT_DATA, b"\0")))
+    return quoting.quote(report(enclave, target, data, by=by))
 
 
 def root(machine: Machine | str) -> x509.Certificate:
-    """The certificate of the machine's root authority, which its quotes can be verified by; a name stands for a
-    named machine.  Raises HostError."""
+    """The certificate of the machine's root authority, which its quotes can be verified by.
+
+    A name stands for a named machine.  Raises HostError.
+    """
     return _manufacturer(machine).root
+
+
+def collateral(machine: Machine | str, at: datetime.datetime | None = None) -> dict[str, Any]:
+    """TCB info and QE identity of the machine, and who signs them: more for `verify` to judge its quotes by.
+
+    Raises HostError.
+    """
+    files = collateral_files(_manufacturer(machine), at or datetime.datetime.now(datetime.UTC))
+    return expectations_of(files)
+
+
+def expectations_of(files: Mapping[str, bytes]) -> dict[str, Any]:
+    """Fields of `Expectations` from files of collateral, by name; any may be missing.  Raises HostError."""
+    found: dict[str, Any] = {}
+    if TCB_INFO_FILE in files:
+        found["tcb_info"] = parse_tcb_info(files[TCB_INFO_FILE], TCB_INFO_FILE)
+    if QE_IDENTITY_FILE in files:
+        found["qe_identity"] = parse_qe_identity(files[QE_IDENTITY_FILE], QE_IDENTITY_FILE)
+    if SIGNING_CHAIN_FILE in files:
+        name = SIGNING_CHAIN_FILE
+        found["signing_chain"] = load_certificates(files[name], name)
+    return found
 
 
 def verify(quote: bytes | Quote, **expected: Any) -> Verdict:

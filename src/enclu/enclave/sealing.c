@@ -104,6 +104,9 @@ bool sgx_unseal(const struct sgx_sealed *sealed, size_t sealed_size, void *data)
 
 	if (sealed_size < sizeof(*sealed) || sealed_size - sizeof(*sealed) != sealed->size)
 		return false;
+	/* EGETKEY would raise #GP for bits that it does not know. */
+	if (sealed->keypolicy & ~(SGX_POLICY_MRENCLAVE | SGX_POLICY_MRSIGNER))
+		return false;
 	if (seal_keys(sealed, mac_key, counter_key))
 		return false;
 	apply_counter(counter_key, sealed->siv, sealed->data, data, sealed->size);

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from enclu.host.errors import HostError
+from enclu.host.events import Registers
 from enclu.linux.uapi import DEBUG_ACCESS, ENCLU_SGX_DEBUG_WRITE, ENCLU_SGX_IOC_DEBUG_ACCESS
 from enclu.sgx.encls.debug import TCS_LIMIT
 from enclu.sgx.epc import PAGE_SIZE
@@ -23,25 +24,9 @@ CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
-class Gprsgx:
+class Gprsgx(Registers):
     """GPRSGX: the registers of the enclave as an AEX saved them (SDM 3D table 35-7)."""
 
-    rax: int
-    rcx: int
-    rdx: int
-    rbx: int
-    rsp: int
-    rbp: int
-    rsi: int
-    rdi: int
-    r8: int
-    r9: int
-    r10: int
-    r11: int
-    r12: int
-    r13: int
-    r14: int
-    r15: int
     rflags: int
     rip: int
     ursp: int

@@ -109,6 +109,11 @@ class Enclave:
                         self._free.append(tcs)
                     self._available.notify_all()
 
+    @property
+    def calls(self) -> list[tuple[HostThread, int]]:
+        """Calls under way: the threads that make them, and the TCSes, the outermost call of a thread first."""
+        return [(thread, tcs) for thread, held in list(self._held.items()) for tcs in held]
+
     def abandon(self, tcs: int) -> None:
         """Never enter this TCS again."""
         with contextlib.suppress(ValueError):
@@ -123,7 +128,7 @@ class Enclave:
         """Unmap and close it.  Nothing if unloaded already.  Raises HostError while a call is under way."""
         if not self.loaded:
             return
-        if any(self._held.values()):
+        if self.calls:
             raise HostError(f"{self.image.path}: a call is under way")
         if self.process.alive and hasattr(self, "convention"):
             with contextlib.suppress(ProcessDied):

@@ -36,6 +36,8 @@ class HostThread:
         """Where its stack ends."""
         self.entries: list[Entry] = []
         """Under way, the outermost first."""
+        self.user = ""
+        """Name of the Python thread that uses it, or used it last."""
 
     @property
     def tid(self) -> int:

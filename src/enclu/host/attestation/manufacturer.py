@@ -19,9 +19,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from enclu.host.attestation import collateral
 from enclu.host.attestation.pck import SGX_EXTENSION, Platform, Tcb
 from enclu.sgx import keys
-from enclu.sgx.machine import CPUSVN
+from enclu.sgx.machine import CPUSVN, XFRM_LEGACY
 from enclu.sgx.structs import KEYREQUEST, Attribute, KeyName
 
 ROOT = "enclu software SGX Root CA - NOT INTEL, nothing is protected"
@@ -31,6 +32,8 @@ PCK = "enclu software SGX PCK Certificate - NOT INTEL"
 ORGANIZATION = "enclu: nothing is protected"
 NOT_BEFORE = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
 NOT_AFTER = datetime.datetime(2050, 1, 1, tzinfo=datetime.UTC)
+VALID_FOR = datetime.timedelta(days=30)
+"""TCB info and QE identity, as long as Intel's."""
 FMSPC = b"enclu\0"
 """The kind of machine."""
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -40,8 +43,8 @@ PCK_BITS = 320
 
 
 @dataclass(frozen=True)
-class Pce:
-    """What a PCE's provisioning keys depend on."""
+class Product:
+    """A PCE, as far as its provisioning keys depend on it, or a QE, as its identity is told."""
 
     mrsigner: bytes
     attributes: int
@@ -71,11 +74,11 @@ class Manufacturer:
 
     # What the enclaves of the machine derive, too.
 
-    def provisioning_key(self, pce: Pce, cpusvn: bytes = CPUSVN, isvsvn: int | None = None) -> bytes:
+    def provisioning_key(self, pce: Product, cpusvn: bytes = CPUSVN, isvsvn: int | None = None) -> bytes:
         """EGETKEY[PROVISION_KEY] as PCEs ask for it: with everything but MODE64BIT and XFRM."""
         request = KEYREQUEST.pack(
             KEYNAME=KeyName.PROVISION_KEY, ISVSVN=pce.isvsvn if isvsvn is None else isvsvn, CPUSVN=cpusvn,
-            ATTRIBUTEMASK=(1 << 64) - 1 & ~int(Attribute.MODE64BIT), XFRMMASK=0, MISCMASK=0xFFFF_FFFF,
+            ATTRIBUTEMASK=(1 << 64) - 1 & ~Attribute.MODE64BIT, XFRMMASK=0, MISCMASK=0xFFFF_FFFF,
         )  # fmt: skip
         machine = SimpleNamespace(secret=self._secret, cpusvn=CPUSVN)
         secs = SimpleNamespace(
@@ -84,33 +87,60 @@ class Manufacturer:
         )  # fmt: skip
         return keys.derive(cast(Any, machine), cast(Any, secs), request)
 
-    def pck_key(self, pce: Pce) -> ec.EllipticCurvePrivateKey:
+    def pck_key(self, pce: Product) -> ec.EllipticCurvePrivateKey:
         """The PCE's private key, for this machine's TCB."""
         root = self.provisioning_key(pce)
         tail = b"\0" + b"\0" + PCK_BITS.to_bytes(2, "big")
         blocks = b"".join(keys.cmac(root, bytes([i]) + PCK_LABEL + tail) for i in (1, 2, 3))
         return ec.derive_private_key(scalar(blocks[: PCK_BITS // 8]), ec.SECP256R1())
 
-    def ppid(self, pce: Pce) -> bytes:
+    def ppid(self, pce: Product) -> bytes:
         """The platform's number, as the PCE derives it."""
         return keys.cmac(self.provisioning_key(pce, bytes(16), 0), bytes(16))
 
     # Certificates.
 
-    def platform(self, pce: Pce) -> Platform:
+    def platform(self, pce: Product) -> Platform:
         """What the PCK certificate says."""
         tcb = Tcb(tuple(CPUSVN), pce.isvsvn, CPUSVN)
         return Platform(self.ppid(pce), tcb, pce.pceid.to_bytes(2, "little"), FMSPC)
 
-    def pck(self, pce: Pce) -> x509.Certificate:
+    def pck(self, pce: Product) -> x509.Certificate:
         """A certificate for the PCE's key."""
         extension = x509.UnrecognizedExtension(SGX_EXTENSION, self.platform(pce).encode())
         key = self.pck_key(pce).public_key()
         return self._certificate(PCK, key, self.processor_ca, self._processor_key, extension)
 
-    def chain(self, pce: Pce) -> bytes:
+    def chain(self, pce: Product) -> bytes:
         """PCK certificate, its issuer, the root: PEM, as certification data has them."""
         return pem(self.pck(pce), self.processor_ca, self.root)
+
+    # Statements about what is up to date.
+
+    def tcb_info(self, pce: Product, at: datetime.datetime) -> bytes:
+        """All there is: this TCB is up to date, others are unknown."""
+        level = {
+            "tcb": {"sgxtcbcomponents": [{"svn": svn} for svn in CPUSVN], "pcesvn": pce.isvsvn},
+            "tcbDate": _time(NOT_BEFORE), "tcbStatus": collateral.UP_TO_DATE,
+        }  # fmt: skip
+        fields = {
+            "id": "SGX", "version": 3, **_period(at), "fmspc": FMSPC.hex().upper(), "tcbType": 0,
+            "pceId": pce.pceid.to_bytes(2, "little").hex(), "tcbEvaluationDataNumber": 1, "tcbLevels": [level],
+        }  # fmt: skip
+        return collateral.sign(collateral.TcbInfo.KIND, fields, self.tcb_signing_key)
+
+    def qe_identity(self, qe: Product, at: datetime.datetime) -> bytes:
+        """The quoting enclave, of which `qe` has what there is to say."""
+        attributes = qe.attributes.to_bytes(8, "little") + XFRM_LEGACY.to_bytes(8, "little")
+        mask = ((1 << 64) - 1 & ~Attribute.MODE64BIT).to_bytes(8, "little") + bytes(8)
+        level = {"tcb": {"isvsvn": qe.isvsvn}, "tcbDate": _time(NOT_BEFORE), "tcbStatus": collateral.UP_TO_DATE}
+        fields = {
+            "id": "QE", "version": 2, **_period(at), "tcbEvaluationDataNumber": 1,
+            "miscselect": f"{qe.miscselect:08X}", "miscselectMask": "FFFFFFFF", "attributes": attributes.hex().upper(),
+            "attributesMask": mask.hex().upper(), "mrsigner": qe.mrsigner.hex().upper(), "isvprodid": qe.isvprodid,
+            "tcbLevels": [level],
+        }  # fmt: skip
+        return collateral.sign(collateral.QeIdentity.KIND, fields, self.tcb_signing_key)
 
     def _key(self, label: bytes) -> ec.EllipticCurvePrivateKey:
         seed = hmac.digest(self._secret, keys.UNPROTECTED + b": certification authority: " + label, hashlib.sha512)
@@ -134,6 +164,14 @@ class Manufacturer:
         if extension is not None:
             builder = builder.add_extension(extension, critical=False)
         return builder.sign(issuer_key, hashes.SHA256())
+
+
+def _time(at: datetime.datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _period(at: datetime.datetime) -> dict[str, str]:
+    return {"issueDate": _time(at), "nextUpdate": _time(at + VALID_FOR)}
 
 
 def pem(*certificates: x509.Certificate) -> bytes:

@@ -1,10 +1,11 @@
 """Quotes: the quoting enclave (QE) and the certification enclave (PCE) in a process, and what goes between them.
 
-The structures are those of enclaves/qe/qe.h and enclaves/pce/pce.h.
+The structures are those of enclaves/qe/qe.h.
 """
 
 from __future__ import annotations
 
+import datetime
 import enum
 import threading
 import weakref
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from enclu.host.attestation import architectural
 from enclu.host.attestation.identity import mrsigner, target_info
-from enclu.host.attestation.manufacturer import Manufacturer, Pce
+from enclu.host.attestation.manufacturer import Manufacturer, Product, pem
+from enclu.host.attestation.pce import PCE_CERTIFICATION, PCE_INFO, AttestationError, certifier
 from enclu.host.attestation.quote import CertificationType
 from enclu.host.errors import HostError
 from enclu.sgx.layout import Structure
@@ -26,13 +28,6 @@ if TYPE_CHECKING:
     from enclu.host.images import Image
     from enclu.host.process import Process
 
-PCE_INFO = Structure(
-    "pce_info", 520, (0, "target", "512s"), (512, "pce_svn", "H"), (514, "pce_id", "H")
-)  # fmt: skip
-PCE_CERTIFICATION = Structure(
-    "pce_certification", 528,
-    (0, "report", "432s"), (432, "cpusvn", "16s"), (448, "pce_svn", "H"), (464, "signature", "64s"),
-)  # fmt: skip
 QE_CERTIFICATION = Structure(
     "qe_certification", 1072,
     (0, "pce", "520s"), (520, "qe", "528s"), (1048, "type", "H"), (1056, "size", "Q"), (1064, "data", "Q"),
@@ -43,15 +38,10 @@ QE_REQUEST = Structure(
     (0, "report", "432s"), (432, "certification", "1072s"), (1504, "key", f"{SEALED_KEY}s"), (1608, "key_size", "Q"),
     (1616, "quote_size", "Q"), (1624, "quote", "Q"),
 )  # fmt: skip
+ROOT_FILE, SIGNING_CHAIN_FILE = "root.pem", "tcb_signing_chain.pem"
+TCB_INFO_FILE, QE_IDENTITY_FILE = "tcb_info.json", "qe_identity.json"
 ROOM = 1 << 14
 """For a quote, at first."""
-
-
-class PceFunction(enum.IntEnum):
-    """enum pce_function."""
-
-    GET_INFO = 0
-    CERTIFY = 1
 
 
 class QeFunction(enum.IntEnum):
@@ -68,16 +58,6 @@ class QeOcall(enum.IntEnum):
     CERTIFY = 1
 
 
-class PceError(enum.IntEnum):
-    """enum pce_error."""
-
-    INVALID_PARAMETER = 1
-    INVALID_REPORT = 2
-    INVALID_PRIVILEGE = 3
-    REFUSED_SVN = 4
-    FAILED = 5
-
-
 class QeError(enum.IntEnum):
     """enum qe_error."""
 
@@ -89,14 +69,10 @@ class QeError(enum.IntEnum):
     FAILED = 6
 
 
-class AttestationError(HostError):
-    """A report, or an attestation key, was refused."""
-
-
 class Platform:
     """QE and PCE of a process; each is loaded when it is first needed.
 
-    `on_exception` is for both, as `Process.load` has it.
+    Images are enclu's own by default; `pce` may be Intel's.  `on_exception` is for both, as `Process.load` has it.
     """
 
     def __init__(
@@ -151,16 +127,6 @@ class Platform:
             self._keep_key()
         return quote
 
-    def pce_identity(self) -> Pce:
-        """What the PCE's keys depend on."""
-        pce = self.pce
-        assert pce.image.sigstruct is not None
-        sigstruct = SIGSTRUCT.unpack(pce.image.sigstruct)
-        return Pce(
-            mrsigner(pce.image.sigstruct), pce.attributes | Attribute.INIT, pce.image.misc_select,
-            sigstruct["ISVPRODID"], sigstruct["ISVSVN"],
-        )  # fmt: skip
-
     def _loaded(self, name: str) -> Enclave:
         with self._lock:
             enclave = self._enclaves.get(name)
@@ -189,29 +155,27 @@ class Platform:
     # The OCALLs of the QE: `at` is a struct qe_certification.
 
     def _pce_info(self, at: int) -> int:
-        info = bytearray(PCE_INFO.size)
-        error: int = self.pce.ecall(PceFunction.GET_INFO, info)
-        self.process.memory.write(at + QE_CERTIFICATION.offset("pce"), info)
-        return error
+        info = certifier(self.pce).info()
+        image = PCE_INFO.pack(target=info.target, pce_svn=info.svn, pce_id=info.pceid)
+        self.process.memory.write(at + QE_CERTIFICATION.offset("pce"), image)
+        return 0
 
     def _certify(self, at: int) -> int:
-        memory = self.process.memory
-        certification = bytearray(memory.read(at + QE_CERTIFICATION.offset("qe"), PCE_CERTIFICATION.size))
-        error: int = self.pce.ecall(PceFunction.CERTIFY, certification)
-        if error:
-            raise AttestationError(f"the certification enclave refuses the quoting enclave: {PceError(error).name}")
-        memory.write(at + QE_CERTIFICATION.offset("qe"), certification)
+        memory, start = self.process.memory, at + QE_CERTIFICATION.offset("qe")
+        asked = PCE_CERTIFICATION.unpack(memory.read(start, PCE_CERTIFICATION.size))
+        signature = certifier(self.pce).certify(asked["report"], asked["cpusvn"], asked["pce_svn"])
+        memory.write(start + PCE_CERTIFICATION.offset("signature"), signature)
         address, size = self._certificates()
         tail = QE_CERTIFICATION.pack(type=CertificationType.PCK_CHAIN, size=size, data=address)
-        start = QE_CERTIFICATION.offset("type")
-        memory.write(at + start, tail[start:])
+        rest = QE_CERTIFICATION.offset("type")
+        memory.write(at + rest, tail[rest:])
         return 0
 
     def _certificates(self) -> tuple[int, int]:
         """Address and size of the PCK certificate chain."""
         with self._lock:
             if self._chain is None:
-                chain = self.manufacturer.chain(self.pce_identity())
+                chain = self.manufacturer.chain(product(self.pce.image))
                 self._chain = self.process.memory.allocate(len(chain)), len(chain)
                 self.process.memory.write(self._chain[0], chain)
             return self._chain
@@ -238,6 +202,25 @@ class Platform:
             architectural.replace(architectural.key_file(name), self._key)
         except OSError as error:
             raise HostError(f"{error.filename}: {error.strerror}") from None
+
+
+def product(image: Image) -> Product:
+    """QE or PCE, by its image."""
+    assert image.sigstruct is not None
+    f = SIGSTRUCT.unpack(image.sigstruct)
+    attributes = image.attributes | Attribute.INIT
+    return Product(mrsigner(image.sigstruct), attributes, image.misc_select, f["ISVPRODID"], f["ISVSVN"])
+
+
+def collateral_files(manufacturer: Manufacturer, at: datetime.datetime) -> dict[str, bytes]:
+    """What a verifier of the machine's quotes needs, by file name.  Raises HostError."""
+    qe, pce = product(architectural.image("qe")), product(architectural.image("pce"))
+    return {
+        ROOT_FILE: pem(manufacturer.root),
+        SIGNING_CHAIN_FILE: pem(manufacturer.tcb_signing, manufacturer.root),
+        TCB_INFO_FILE: manufacturer.tcb_info(pce, at),
+        QE_IDENTITY_FILE: manufacturer.qe_identity(qe, at),
+    }
 
 
 _PLATFORMS: weakref.WeakKeyDictionary[Process, Platform] = weakref.WeakKeyDictionary()

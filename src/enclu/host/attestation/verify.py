@@ -141,17 +141,25 @@ def fingerprint(certificate: x509.Certificate) -> str:
 
 
 def _check_root(chain: list[x509.Certificate], root: x509.Certificate | None) -> Check:
-    top = chain[-1]
-    name = f"{issuer(top)!r}"
+    top = _top(chain)
+    name = repr(issuer(top))
     if root is None:
-        claims = " (it calls itself Intel's)" if "intel" in top.issuer.rfc4514_string().lower() else ""
-        if top.issuer == top.subject and fingerprint(top) == INTEL_ROOT:
-            claims = " (Intel's)"
-        return Check("root", False, f"no root is trusted unless you name it; this chain ends at {name}{claims}")
+        return Check("root", False, f"no root is trusted unless you name it; this chain ends at {name}")
     if root.subject not in (top.issuer, top.subject):
         return Check("root", False, f"the chain ends at {name}, not at the given {subject(root)!r}")
-    who = "Intel's" if fingerprint(root) == INTEL_ROOT else "not Intel's"
-    return Check("root", True, f"{subject(root)!r}, {who}, key {fingerprint(root)[:16]}")
+    intel = fingerprint(root) == INTEL_ROOT
+    if not intel and subject(root).lower().startswith("intel"):
+        return Check("root", False, f"{subject(root)!r} is not Intel's: its key is {fingerprint(root)[:16]}")
+    whose = "Intel's" if intel else "not Intel's"
+    return Check("root", True, f"{subject(root)!r}, {whose}, key {fingerprint(root)[:16]}")
+
+
+def _top(chain: list[x509.Certificate]) -> x509.Certificate:
+    """The last that the first leads to, by names."""
+    top = chain[0]
+    for _ in chain:
+        top = next((c for c in chain if c.subject == top.issuer), top)
+    return top
 
 
 def _path(chain: Sequence[x509.Certificate], root: x509.Certificate) -> list[x509.Certificate]:

@@ -1,0 +1,188 @@
+"""pytest fixtures for enclaves: a machine for each test, and a look at what the test has left behind.
+
+    def test_adds(enclave):
+        assert enclave("enclave.c").ecall(0, 41) == 42
+
+See docs/testing.md.  Loaded by pytest itself (entry point `pytest11`), so nothing heavy is imported before it is used.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from enclu.host.enclave import Enclave
+    from enclu.host.machine import Machine
+    from enclu.host.process import Process
+    from enclu.host.trial_images import TrialImages
+
+FIXTURES = ("enclave", "sgx_process", "sgx_machine", "sgx_delivery")
+BUILD = ("sigstruct", "layout", "flags", "libraries")
+"""Options of the fixture `enclave` that are not those of Process.load."""
+MARKER = (
+    "sgx(delivery='vdso', epc='64M'): the delivery design, a list of designs to run the test under each, or 'all'; "
+    "and the size of the EPC"
+)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What markers, the command line and the configuration file say."""
+
+    delivery: tuple[str, ...]
+    epc: str
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("enclu", "SGX enclaves on the machine of enclu")
+    group.addoption("--sgx-delivery", metavar="DESIGN", help="delivery design of tests whose marker names none")
+    group.addoption("--sgx-epc", metavar="SIZE", help="EPC size of tests whose marker names none")
+    parser.addini("sgx_delivery", "as --sgx-delivery", default="vdso")
+    parser.addini("sgx_epc", "as --sgx-epc", default="64M")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", MARKER)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test with several designs runs under each."""
+    if set(metafunc.fixturenames).isdisjoint(FIXTURES):
+        return
+    designs = _wanted(metafunc.config, metafunc.definition).delivery
+    if len(designs) > 1:
+        if "sgx_delivery" not in metafunc.fixturenames:
+            metafunc.fixturenames.append("sgx_delivery")
+        metafunc.parametrize("sgx_delivery", designs, indirect=True)
+
+
+def _wanted(config: pytest.Config, node: pytest.Item) -> Wanted:
+    """The closest marker decides each value.  Raises UsageError."""
+    from enclu.linux import delivery
+    from enclu.sgx.epc import size_of
+
+    values: dict[str, Any] = {}
+    for marker in node.iter_markers("sgx"):
+        unknown = set(marker.kwargs) - {"delivery", "epc"}
+        if marker.args or unknown:
+            raise pytest.UsageError(f"{node.nodeid}: pytest.mark.{MARKER}")
+        for name, value in marker.kwargs.items():
+            values.setdefault(name, value)
+    for name in ("delivery", "epc"):
+        values.setdefault(name, config.getoption(f"sgx_{name}") or config.getini(f"sgx_{name}"))
+    named = delivery.names() if values["delivery"] == "all" else values["delivery"]
+    designs = (named,) if isinstance(named, str) else tuple(named)
+    if not designs:
+        raise pytest.UsageError(f"{node.nodeid}: delivery: an empty list")
+    for design in designs:
+        if design not in delivery.choices():
+            raise pytest.UsageError(
+                f"{node.nodeid}: no delivery design is called {design!r}: {', '.join(delivery.choices())}"
+            )
+    try:
+        size_of(str(values["epc"]))
+    except ValueError as error:
+        raise pytest.UsageError(f"{node.nodeid}: epc: {error}") from None
+    return Wanted(designs, str(values["epc"]))
+
+
+@pytest.fixture
+def sgx_delivery(request: pytest.FixtureRequest) -> str:
+    """The delivery design of the test."""
+    chosen: str = getattr(request, "param", None) or _wanted(request.config, request.node).delivery[0]
+    return chosen
+
+
+@pytest.fixture
+def sgx_machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
+    """An SGX machine of the test's own."""
+    from enclu.host.machine import Machine
+
+    before = set(_agents())
+    with Machine(epc=_wanted(request.config, request.node).epc) as machine:
+        yield machine
+        leaks = [leak for process in machine.processes if process.alive for leak in _leaks(process)]
+    leaks += [f"process {pid} of another machine was not closed" for pid in sorted(set(_agents()) - before)]
+    if leaks:
+        pytest.fail("\n".join([f"{request.node.nodeid} leaves behind:", *leaks]), pytrace=False)
+
+
+@pytest.fixture
+def sgx_process(sgx_machine: Machine, sgx_delivery: str) -> Process:
+    """A process of that machine, under the design of the test."""
+    return sgx_machine.process(sgx_delivery)
+
+
+@pytest.fixture(scope="session")
+def _sgx_images(tmp_path_factory: pytest.TempPathFactory) -> TrialImages:
+    from enclu.host.trial_images import TrialImages
+
+    return TrialImages(tmp_path_factory.mktemp("enclaves"))
+
+
+@pytest.fixture
+def enclave(
+    request: pytest.FixtureRequest, sgx_process: Process, _sgx_images: TrialImages
+) -> Iterator[Callable[..., Enclave]]:
+    """Loads enclaves, `enclave(path, ...)`, and unloads them after the test.
+
+    The path is that of an image or, one or more, of C files, which are built with `layout`, `flags` and `libraries` as
+    enclu.host.build has them; what is not signed is signed with a key of the session.  A relative path is one in the
+    folder of the test's file.  Further options are those of `Process.load`.
+    """
+    from enclu.host.errors import HostError, ProcessDied
+
+    loaded: list[Enclave] = []
+
+    def load(*files: str | os.PathLike[str], **options: Any) -> Enclave:
+        made = {name: options.pop(name) for name in BUILD if name in options}
+        new = sgx_process.load(_sgx_images.open([request.path.parent / Path(f) for f in files], **made), **options)
+        loaded.append(new)
+        return new
+
+    yield load
+    for one in reversed(loaded):
+        try:
+            one.unload()
+        except ProcessDied:
+            break
+        except HostError:
+            pass  # a call is under way: sgx_machine says so
+
+
+def _leaks(process: Process) -> Iterator[str]:
+    """What the test has left in a process that it has not closed."""
+    calling = set()
+    for enclave in process.enclaves:
+        for user, tcs in enclave.calls:
+            calling.add(user)
+            yield f"thread {user.user} is still in {_name(enclave)}, TCS {tcs - enclave.base:#x}"
+        if not enclave.calls:
+            yield f"{_name(enclave)} was not unloaded"
+    for thread in process.threads:
+        if thread.entries and thread not in calling:
+            yield f"thread {thread.user} has an entry that was not closed"
+
+
+def _name(enclave: Enclave) -> str:
+    return f"enclave {enclave.image.path} at {enclave.base:#x}"
+
+
+def _agents() -> Iterator[int]:
+    """Processes with enclaves that this process has started and that run."""
+    from enclu.host.process import AGENT
+
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            fields = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
+            arguments = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[1]) == os.getpid() and os.fsencode(AGENT) in arguments:
+            yield int(entry)

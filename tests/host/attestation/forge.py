@@ -1,0 +1,66 @@
+"""Quotes made here, of parts that a test may change before they are signed."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from enclu.host.attestation import quote as quotes
+from enclu.host.attestation.manufacturer import Manufacturer, Product
+
+MANUFACTURER = Manufacturer(b"secret of the tests".ljust(32))
+PCE = Product(mrsigner=bytes([2] * 32), attributes=0x15, miscselect=1, isvprodid=2, isvsvn=1)
+QE = replace(PCE, isvprodid=1)
+VENDOR = next(vendor for vendor, name in quotes.VENDORS.items() if "enclu" in name)
+
+
+def sign(key: ec.EllipticCurvePrivateKey, message: bytes) -> bytes:
+    r, s = decode_dss_signature(key.sign(message, ec.ECDSA(hashes.SHA256())))
+    return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+
+
+@dataclass
+class Parts:
+    """All that a quote is made of."""
+
+    header: dict[str, Any] = field(
+        default_factory=lambda: {
+            "VERSION": 3, "ATT_KEY_TYPE": 2, "QE_SVN": 1, "PCE_SVN": 1, "QE_VENDOR_ID": VENDOR.bytes,
+        }
+    )  # fmt: skip
+    report: dict[str, Any] = field(
+        default_factory=lambda: {
+            "ATTRIBUTES": 5, "XFRM": 3, "MRENCLAVE": b"e" * 32, "MRSIGNER": b"s" * 32, "ISVPRODID": 4, "ISVSVN": 5,
+            "REPORTDATA": b"said".ljust(64, b"\0"),
+        }
+    )  # fmt: skip
+    qe_report: dict[str, Any] = field(
+        default_factory=lambda: {
+            "ATTRIBUTES": 0x15, "XFRM": 3, "MISCSELECT": 1, "MRSIGNER": QE.mrsigner, "ISVPRODID": 1, "ISVSVN": 1,
+        }
+    )  # fmt: skip
+    attestation: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
+    pck: ec.EllipticCurvePrivateKey = field(default_factory=lambda: MANUFACTURER.pck_key(PCE))
+    authentication: bytes = b"authentication data"
+    kind: int = 5
+    certification: bytes = field(default_factory=lambda: MANUFACTURER.chain(PCE))
+
+    @property
+    def public_key(self) -> bytes:
+        return self.attestation.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)[1:]
+
+    def make(self) -> bytes:
+        """The quote."""
+        signed = quotes.HEADER.pack(**self.header) + quotes.REPORT_BODY.pack(**self.report)
+        bound = hashlib.sha256(self.public_key + self.authentication).digest()
+        qe = quotes.REPORT_BODY.pack(**{"REPORTDATA": bound, **self.qe_report})
+        rest = sign(self.attestation, signed) + self.public_key + qe + sign(self.pck, qe)
+        rest += len(self.authentication).to_bytes(2, "little") + self.authentication
+        rest += self.kind.to_bytes(2, "little") + len(self.certification).to_bytes(4, "little") + self.certification
+        return signed + len(rest).to_bytes(4, "little") + rest

@@ -1,0 +1,233 @@
+"""The pytest plugin, as users' test suites meet it: pytest in a process of its own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from host.conftest import DESIGNS
+
+pytest_plugins = ["pytester"]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester, image: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A test suite next to an enclave."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")])))
+    for suffix in ("", ".sig"):
+        (pytester.path / f"enclave.elf{suffix}").write_bytes(image.with_name(image.name + suffix).read_bytes())
+    return pytester
+
+
+def run(suite: pytest.Pytester, test: str, *arguments: str) -> pytest.RunResult:
+    suite.makepyfile(test)
+    return suite.runpytest_subprocess("-rA", "-p", "no:xdist", "-p", "no:hypothesispytest", *arguments)
+
+
+def test_an_enclave_is_tested_in_two_lines(suite: pytest.Pytester) -> None:
+    test = """
+        def test_adds(enclave):
+            assert enclave("enclave.elf").ecall(0, 41) == 42
+    """
+    run(suite, test).assert_outcomes(passed=1)
+
+
+def test_c_files_are_built_and_signed_for_tests(suite: pytest.Pytester) -> None:
+    test = """
+        from enclu.host.build import Layout
+
+        def test_it(enclave):
+            one = enclave("one.c", "two.c", layout=Layout(threads=2), flags=["-DFOURTY=40"])
+            assert one.ecall(0, 1) == 42 and len(one.tcs) == 2
+            again = enclave("one.c", "two.c", layout=Layout(threads=2), flags=["-DFOURTY=40"])
+            assert again.image.path == one.image.path
+
+        def test_for_debugging(enclave):
+            assert enclave("one.c", "two.c", flags=["-DFOURTY=41"], debug=True).debugger.read
+    """
+    (suite.path / "one.c").write_text(
+        '#include "trusted.h"\nuint64_t two(uint64_t);\n'
+        "uint64_t enclave_main(struct thread *thread, uint64_t function, void *argument)\n"
+        "{ (void)thread; return function + two((uint64_t)argument); }\n"
+    )
+    (suite.path / "two.c").write_text(
+        "#include <stdint.h>\nuint64_t two(uint64_t n);\nuint64_t two(uint64_t n) { return FOURTY + 2 * n; }\n"
+    )
+    run(suite, test).assert_outcomes(passed=2)
+
+
+def test_what_the_compiler_says_is_told(suite: pytest.Pytester) -> None:
+    (suite.path / "wrong.c").write_text("int enclave_main(void) { return nothing; }\n")
+    test = """
+        def test_it(enclave):
+            enclave("wrong.c")
+    """
+    result = run(suite, test)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["E *wrong.c:1:*error: *nothing*undeclared*"])
+
+
+def test_an_image_that_is_not_signed_is_signed_for_tests(suite: pytest.Pytester) -> None:
+    (suite.path / "enclave.elf.sig").unlink()
+    test = """
+        def test_it(enclave):
+            loaded = enclave("enclave.elf", debug=True)
+            assert loaded.debug and loaded.ecall(0, 41) == 42
+    """
+    run(suite, test).assert_outcomes(passed=1)
+
+
+def test_the_marker_chooses_design_and_epc(suite: pytest.Pytester) -> None:
+    test = """
+        import pytest
+        pytestmark = pytest.mark.sgx(epc="2M")
+
+        @pytest.mark.sgx(delivery="signal")
+        def test_it(enclave, sgx_process, sgx_machine):
+            assert sgx_process.delivery == "signal" and sgx_machine.epc == 2 << 20
+            assert sgx_process.cpuid(0x12, 2)[2] == 2 << 20 | 1
+            assert enclave("enclave.elf").ecall(0, 41) == 42
+    """
+    run(suite, test).assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("designs", [list(DESIGNS), "all"])
+def test_a_test_with_several_designs_runs_under_each(suite: pytest.Pytester, designs: str | list[str]) -> None:
+    test = f"""
+        import pytest
+
+        @pytest.mark.sgx(delivery={designs!r})
+        def test_it(enclave):
+            loaded = enclave("enclave.elf")
+            assert loaded.ecall(0, 41) == 42
+            print("under", loaded.process.delivery)
+    """
+    result = run(suite, test)
+    result.assert_outcomes(passed=len(DESIGNS))
+    result.stdout.fnmatch_lines_random([f"under {design}" for design in DESIGNS])
+    result.stdout.fnmatch_lines_random([f"PASSED *test_it?{design}?" for design in DESIGNS])
+
+
+def test_defaults_come_from_the_command_line_and_the_configuration_file(suite: pytest.Pytester) -> None:
+    test = """
+        def test_it(sgx_delivery, sgx_machine):
+            print(f"{sgx_delivery} with {sgx_machine.epc}")
+    """
+    suite.makeini("[pytest]\nsgx_delivery = mm-handler\nsgx_epc = 4M\n")
+    run(suite, test).stdout.fnmatch_lines([f"mm-handler with {4 << 20}"])
+    run(suite, test, "--sgx-delivery", "vdso-jmp").stdout.fnmatch_lines([f"vdso-jmp with {4 << 20}"])
+
+
+@pytest.mark.parametrize(
+    ("marker", "message"),
+    [
+        ("delivery='telepathy'", "no delivery design is called 'telepathy': signal, *"),
+        ("delivery=[]", "delivery: an empty list"),
+        ("epc='much'", "epc: 'much' is not a size*"),
+        ("design='vdso'", "*pytest.mark.sgx(delivery='vdso', epc='64M')*"),
+    ],
+)
+def test_a_wrong_marker_is_an_error_before_any_test_runs(suite: pytest.Pytester, marker: str, message: str) -> None:
+    test = f"""
+        import pytest
+
+        @pytest.mark.sgx({marker})
+        def test_it(enclave):
+            pass
+    """
+    result = run(suite, test)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"*test_it*{message}"])
+
+
+def test_each_test_has_a_machine_of_its_own(suite: pytest.Pytester) -> None:
+    test = """
+        import pytest
+        seen = []
+
+        @pytest.mark.parametrize("n", [1, 2])
+        def test_it(sgx_machine, n):
+            assert sgx_machine.secret not in seen
+            seen.append(sgx_machine.secret)
+    """
+    run(suite, test).assert_outcomes(passed=2)
+
+
+LEAKS = {
+    "an enclave": (
+        'def test_it(sgx_process): sgx_process.load("enclave.elf")',
+        "enclave enclave.elf at 0x* was not unloaded",
+    ),
+    "a thread in an enclave": (
+        """
+        import threading, time
+        import enclu, pytest
+
+        def test_it(enclave):
+            loaded = enclave("enclave.elf")
+
+            def spin():
+                with pytest.raises(enclu.ProcessDied):
+                    loaded.ecall(3)
+
+            threading.Thread(target=spin, name="the spinner", daemon=True).start()
+            while not loaded.calls:
+                time.sleep(0.01)
+        """,
+        "thread the spinner is still in enclave */enclave.elf at 0x*, TCS 0x0",
+    ),
+    "an entry": (
+        """
+        def test_it(enclave, sgx_process):
+            sgx_process.thread().enter(enclave("enclave.elf").base + 8)
+        """,
+        "thread MainThread has an entry that was not closed",
+    ),
+    "a process": (
+        """
+        import enclu
+        kept = []
+
+        def test_it(enclave):
+            machine = enclu.Machine()
+            kept.append(machine)
+            machine.process()
+        """,
+        "process * of another machine was not closed",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", LEAKS)
+def test_what_a_test_leaves_behind_is_an_error_with_a_name(suite: pytest.Pytester, what: str) -> None:
+    test, message = LEAKS[what]
+    result = run(suite, test)
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*ERROR at teardown of test_it*", "*::test_it leaves behind:", message])
+
+
+def test_a_failure_leaves_nothing_behind(suite: pytest.Pytester) -> None:
+    test = """
+        def test_fails(enclave):
+            enclave("enclave.elf").ecall(2, 0)
+
+        def test_passes(enclave):
+            assert enclave("enclave.elf").ecall(0, 41) == 42
+    """
+    result = run(suite, test)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["E *EnclaveException: #PF of the enclave*"])
+
+
+def test_suites_without_enclaves_pay_nothing(suite: pytest.Pytester) -> None:
+    test = """
+        import sys
+
+        def test_it():
+            assert not [name for name in sys.modules if name.startswith("enclu.") and name.count(".") > 1
+                        and name != "enclu.host.pytest_plugin"]
+    """
+    run(suite, test).assert_outcomes(passed=1)
