@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from enclu.host.images.image import ALL_MEASURED, ZEROS, Image, Region
 from enclu.sgx.background import worker
@@ -17,6 +18,10 @@ from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.layout import Structure
 from enclu.sgx.measurement import BLOCK, CHUNK, HASHER, PER_PAGE, Measurement
 from enclu.sgx.structs import SIGSTRUCT
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 RECORD = Structure(
     "record", BLOCK, (0, "TAG", "8s"), (8, "OFFSET", "Q"), (16, "FLAGS", "Q"), (24, "REST", "40s"),
@@ -100,7 +105,6 @@ class SgxsImage(Image):
             self.misc_select = SIGSTRUCT.get(sigstruct, "MISCSELECT")
             self.attributes = SIGSTRUCT.get(sigstruct, "ATTRIBUTES") & ~1
             self.xfrm = SIGSTRUCT.get(sigstruct, "XFRM")
-        self.check_regions()
 
     def _read(self) -> list[_Page | _Full]:
         data = self._data
@@ -161,23 +165,19 @@ class SgxsImage(Image):
         """Of so many pages, `before` pages after the EADD at `at`: how many continue what begins there."""
         import numpy as np
 
-        start = at + before * PER_PAGE
+        start, offset = at + before * PER_PAGE, RECORD.get(self._data, "OFFSET", at) + before * PAGE_SIZE
         words = np.frombuffer(self._data[start : start + pages * PER_PAGE], "<u8").reshape(pages, PER_PAGE // 8)
-        records = np.empty((pages, 17, 8), "<u8")
-        records[:, 0] = words[:, :8]
-        records[:, 1:] = words[:, 8:].reshape(pages, 16, (BLOCK + CHUNK) // 8)[:, :, :8]
-        offset = RECORD.get(self._data, "OFFSET", at) + before * PAGE_SIZE
-        offsets = np.arange(offset, offset + pages * PAGE_SIZE, PAGE_SIZE, dtype="<u8")
-        wanted = np.zeros((pages, 17, 8), "<u8")
-        wanted[:, 0, 0] = int.from_bytes(EADD, "little")
-        wanted[:, 1:, 0] = int.from_bytes(EEXTEND, "little")
-        wanted[:, 0, 1] = offsets
-        wanted[:, 1:, 1] = offsets[:, None] + np.arange(0, PAGE_SIZE, CHUNK, dtype="<u8")
-        wanted[:, 0, 2] = RECORD.get(self._data, "FLAGS", at)
-        if np.array_equal(records, wanted) and offset + pages * PAGE_SIZE <= self.size:
+        chunks = words[:, 8:].reshape(pages, PAGE_SIZE // CHUNK, (BLOCK + CHUNK) // 8)[:, :, :8]
+        wanted_adds, wanted_chunks, from_zero = _headers()
+        adds, extends = wanted_adds[:pages], wanted_chunks[:pages]
+        adds[:, 1] = from_zero[:pages, 0] + np.uint64(offset)
+        adds[:, 2] = RECORD.get(self._data, "FLAGS", at)
+        extends[:, :, 1] = from_zero[:pages] + np.uint64(offset)
+        right = (words[:, :8] == adds).all(axis=1) & (adds[:, 1] < self.size)
+        if right.all() and np.array_equal(chunks, extends):
             return pages
-        right = (records == wanted).all(axis=(1, 2)) & (offsets < self.size)
-        return int(right.argmin()) if not right.all() else pages
+        right &= (chunks == extends).all(axis=(1, 2))
+        return pages if right.all() else int(right.argmin())
 
     def _page(self, record: memoryview, where: str) -> _Page:
         offset, flags = RECORD.get(record, "OFFSET"), RECORD.get(record, "FLAGS")
@@ -225,6 +225,15 @@ class SgxsImage(Image):
                 position = max(position, at) if measured else position
         return True
 
+    @property
+    def tcs(self) -> list[int]:
+        found: list[int] = []
+        for part in self._parts:
+            if part.flags >> 8 == PageType.TCS:
+                pages = part.pages if isinstance(part, _Full) else 1
+                found += range(part.offset, part.offset + pages * PAGE_SIZE, PAGE_SIZE)
+        return found
+
     def regions(self) -> Iterator[Region]:
         """Neighbours of one kind together."""
         run: list[_Page] = []
@@ -270,6 +279,17 @@ class SgxsImage(Image):
             for position in range(start, at, STEP):
                 measurement.update(self._data[position : min(position + STEP, at)])
             start = at + BLOCK + CHUNK
+
+
+@functools.cache
+def _headers() -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]]:
+    """Of BATCH pages: the EADD records and the EEXTEND records, as words, to be completed; and the chunks' offsets."""
+    import numpy as np
+
+    adds, chunks = np.zeros((BATCH, 8), "<u8"), np.zeros((BATCH, PAGE_SIZE // CHUNK, 8), "<u8")
+    adds[:, 0], chunks[:, :, 0] = int.from_bytes(EADD, "little"), int.from_bytes(EEXTEND, "little")
+    offsets = np.arange(0, BATCH * PAGE_SIZE, CHUNK, dtype="<u8").reshape(BATCH, PAGE_SIZE // CHUNK)
+    return adds, chunks, offsets
 
 
 def _name(flags: int) -> str:
