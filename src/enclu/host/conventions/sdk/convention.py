@@ -136,7 +136,8 @@ class SdkConvention(Convention):
             raise SdkError(self._at(function), SgxStatus.SGX_ERROR_INVALID_FUNCTION)
         ms = args[0] if args else 0
         if isinstance(ms, int):
-            return self._enter(function, ms, timeout)
+            self._enter(function, ms, timeout)
+            return None
         memory = self.enclave.process.memory
         with memory.temporary(bytes(ms)) as address:
             self._enter(function, address, timeout)
@@ -164,8 +165,11 @@ class SdkConvention(Convention):
     def _string_lengths(self) -> bool:
         return self.release is None or self.release >= STRING_LENGTHS_SINCE
 
-    def _enter(self, number: int, argument: int, timeout: float | None) -> None:
-        """EENTER with a number or command, on the calling thread's TCS, until it is over."""
+    def _enter(self, number: int, argument: int, timeout: float | None) -> bool:
+        """EENTER with a number or command, on the calling thread's TCS, until it is over.
+
+        False if an exception handler gave it up.  Raises SdkError.
+        """
         utility = number in (EnterCommand.ECMD_INIT_ENCLAVE, EnterCommand.ECMD_MKTCS, EnterCommand.ECMD_UNINIT_ENCLAVE)
         trusted = self.pool.utility if utility else None
         if trusted is None:
@@ -185,6 +189,7 @@ class SdkConvention(Convention):
                 self.pool.abandon(trusted.tcs)
         if status:
             raise SdkError(self._at(number), status)
+        return status is not None
 
     def _at(self, number: int) -> str:
         if number < 0:
