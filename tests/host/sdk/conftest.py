@@ -17,6 +17,8 @@ from enclu.host.edl import Interface, load
 
 HERE = Path(__file__).parent
 TCSES = 3
+SPARE = 16
+"""Pages of addresses at the enclave's end, as entry.S declares."""
 Load = Callable[..., enclu.Enclave]
 
 
@@ -29,7 +31,7 @@ def sdk_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["gcc", *FLAGS, "-mgeneral-regs-only", f"-DTCSES={TCSES}", script, *sources, "-o", str(path)], check=True
     )
     key = enclave_image.signing_key(path.with_name("key.pem"))
-    signature = enclave_image.sign(path.read_bytes(), Enclave("enclave", ()), key)
+    signature = enclave_image.sign(path.read_bytes(), Enclave("enclave", (), spare_pages=SPARE), key)
     path.with_name(path.name + ".sig").write_bytes(signature)
     return path
 

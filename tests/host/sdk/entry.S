@@ -12,7 +12,7 @@
 	.long 6, 40, 1
 	.asciz "enclu"
 	.balign 4
-	.quad 0, 0
+	.quad 0, 16				/* addresses behind the image, for pages added at run time */
 	.quad 4, 3				/* MODE64BIT; x87 and SSE */
 	.long 1, 1				/* EXINFO; an SSA frame has one page */
 
@@ -29,6 +29,8 @@
 	.endm
 	.section .tcs, "aw"
 	.balign 4096
+	.globl first_tcs
+first_tcs:
 	.rept TCSES
 	TCS
 	.endr

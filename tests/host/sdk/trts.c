@@ -5,7 +5,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { ECMD_INIT_ENCLAVE = -1, ECMD_ECALL_PTHREAD = -6 };
+enum { ECMD_INIT_ENCLAVE = -1, ECMD_MKTCS = -4, ECMD_UNINIT_ENCLAVE = -5, ECMD_ECALL_PTHREAD = -6 };
+enum { EDMM_ALLOC = -6, EDMM_MODIFY = -7 };
+enum { R = 1, W = 2, TCS = 1 << 8, REG = 2 << 8, TRIM = 4 << 8 };	/* of pages, as SECINFO.FLAGS has them */
+enum { PENDING = 8, MODIFIED = 16, PR = 32 };
 enum { SGX_SUCCESS, SGX_ERROR_UNEXPECTED, SGX_ERROR_INVALID_FUNCTION = 0x1001, SGX_ERROR_ENCLAVE_CRASHED = 0x1006,
        SGX_ERROR_ECALL_NOT_ALLOWED = 0x1007 };
 enum { PRINT, CALL_BACK, RECEIVE, SWAP, OPEN_FILE, CPUIDEX, WAIT_EVENT, SET_EVENT, SETWAIT_EVENTS, SET_EVENTS,
@@ -41,7 +44,7 @@ static uint32_t initialized;
 static volatile uint64_t pthreads;
 static uint64_t starter;	/* TCS of the thread that waits for them */
 /* EDL files are checked against these. */
-static volatile struct { uint64_t nr_ecall; struct { uint64_t address, flags; } table[21]; } g_ecall_table = { 21, {} };
+static volatile struct { uint64_t nr_ecall; struct { uint64_t address, flags; } table[24]; } g_ecall_table = { 24, {} };
 static volatile struct { uint64_t nr_ocall; } g_dyn_entry_table = { NR_OCALLS };
 
 static struct thread *thread(void)
@@ -118,6 +121,71 @@ static char *copy_out(const char *text)
 
 	copy(out, text, n);
 	return out;
+}
+
+/* The host's part of the memory management; 0 for success. */
+static int edmm(uint32_t what, uint64_t address, uint64_t size, uint32_t from, uint32_t to)
+{
+	struct { int retval; uint64_t address, size; uint32_t from, to; } *ms = sgx_ocalloc(sizeof *ms);
+
+	*ms = (typeof(*ms)){ -1, address, size, from, to };
+	return sgx_ocall(what, ms) ? -1 : ms->retval;
+}
+
+static uint32_t eaccept(uint64_t page, uint64_t flags)
+{
+	struct { uint64_t flags, reserved[7]; } __attribute__((aligned(64))) secinfo = { flags, {} };
+	uint64_t rax = 5;
+
+	__asm__ volatile(".byte 0x0f, 0x01, 0xd7" : "+a"(rax) : "b"(&secinfo), "c"(page), "m"(secinfo) : "memory", "cc");
+	return rax;
+}
+
+static int add_pages(uint64_t address, int n)
+{
+	int refused = edmm(EDMM_ALLOC, address, n * 4096ul, REG, 0);
+
+	for (int i = 0; i < n && !refused; i++)
+		refused = eaccept(address + i * 4096ul, REG | PENDING | W | R);
+	return refused;
+}
+
+static int protect_page(uint64_t page)
+{
+	int refused = edmm(EDMM_MODIFY, page, 4096, REG | R | W, REG | R);
+
+	return refused ? refused : (int)eaccept(page, REG | PR | R);
+}
+
+static int remove_page(uint64_t page)
+{
+	int refused = edmm(EDMM_MODIFY, page, 4096, REG | R | W, TRIM | R | W);
+
+	if (!refused)
+		refused = eaccept(page, TRIM | MODIFIED);
+	return refused ? refused : edmm(EDMM_MODIFY, page, 4096, TRIM | R | W, TRIM);
+}
+
+/* A TCS like the first one, with two SSA frames, the page that FS and GS point to and a stack behind it. */
+static int make_tcs(uint64_t tcs)
+{
+	extern uint8_t first_tcs[], enclave_entry[];	/* the first is at ELRANGE's start */
+	uint64_t *page = (uint64_t *)tcs, offset = tcs - (uint64_t)first_tcs;
+	struct thread *new = (struct thread *)(tcs + 3 * 4096);
+	int refused = add_pages(tcs, 8);
+
+	if (refused)
+		return refused;
+	page[2] = offset + 4096;		/* OSSA */
+	page[3] = 2ul << 32;			/* CSSA, NSSA */
+	page[4] = (uint64_t)enclave_entry - (uint64_t)first_tcs;
+	page[6] = page[7] = offset + 3 * 4096;	/* OFSBASE, OGSBASE */
+	page[8] = 0x00000fff00000fff;		/* FSLIMIT, GSLIMIT */
+	new->self = new;
+	new->ssa = (uint8_t *)tcs + 4096;
+	new->stack_base = new->last_sp = tcs + 8 * 4096;
+	refused = edmm(EDMM_MODIFY, tcs, 4096, REG | R | W, TCS | R | W);
+	return refused ? refused : (int)eaccept(tcs, TCS | MODIFIED);
 }
 
 static uint64_t exchange(uint64_t value)
@@ -251,6 +319,17 @@ static uint32_t ecall(int number, uint8_t *ms)
 	}
 	case 20: /* fail */
 		return ints[1];
+	case 21: /* add_page */
+		ints[0] = add_pages(longs[1], 1);
+		if (!ints[0])
+			*(volatile uint8_t *)longs[1] = 0x5a;
+		break;
+	case 22:
+		ints[0] = protect_page(longs[1]);
+		break;
+	case 23:
+		ints[0] = remove_page(longs[1]);
+		break;
 	default:
 		return SGX_ERROR_INVALID_FUNCTION;
 	}
@@ -271,6 +350,12 @@ uint32_t trts_enter(int command, uint8_t *ms, uint64_t tcs)
 		pthreads++;
 		*(uint64_t *)ms = starter;	/* whom the host is to wake */
 		return SGX_SUCCESS;
+	}
+	if (command == ECMD_MKTCS)
+		return make_tcs(*(uint64_t *)ms) ? SGX_ERROR_UNEXPECTED : SGX_SUCCESS;
+	if (command == ECMD_UNINIT_ENCLAVE) {
+		initialized = 0;
+		return ocall_1(PRINT, (uint64_t)copy_out("good-bye"));
 	}
 	if (command == INNER && thread()->ocall != CALL_BACK + 1)
 		return SGX_ERROR_ECALL_NOT_ALLOWED;
