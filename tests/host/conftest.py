@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 import enclu
-from enclu.compare import enclave_image
-from enclu.compare.catalog import Enclave
+from enclu.host import signing
 from enclu.host.build import build_enclave
 
 DESIGNS = ("signal", "vdso-2018", "vdso-jmp", "mm-handler", "thread-handler", "range-handler", "vdso")
@@ -22,9 +21,9 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """tests/host/enclave.c, signed."""
     path = tmp_path_factory.mktemp("host") / "enclave.elf"
     build_enclave([Path(__file__).with_name("enclave.c")], path)
-    key = enclave_image.signing_key(path.with_name("key.pem"))
-    signature = enclave_image.sign(path.read_bytes(), Enclave("enclave", ()), key)
-    path.with_name(path.name + ".sig").write_bytes(signature)
+    unsigned = signing.unsigned(enclu.open_image(path), ISVPRODID=1, ISVSVN=1)
+    sigstruct = signing.sign(unsigned, signing.signing_key(path.with_name("key.pem")))
+    path.with_name(path.name + ".sig").write_bytes(sigstruct)
     return path
 
 

@@ -13,10 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
 import enclu
-from enclu.compare import CompareError, enclave_image
+from enclu.compare import CompareError
 from enclu.compare.catalog import Catalog, Enclave, Module, Runtime, Scenario
-from enclu.host import build
+from enclu.host import build, signing
+from enclu.host.errors import HostError
+from enclu.host.images import open_image
 
 PACKAGES = {"gcc": "gcc", "g++": "g++", "go": "golang-go", "ar": "binutils"}
 """Debian's, by compiler."""
@@ -87,8 +91,14 @@ class Builder:
         self.directory.mkdir(parents=True, exist_ok=True)
         with (self.directory / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            enclave_image.signing_key(self.directory / "key.pem")
+            self._signing_key()
             yield
+
+    def _signing_key(self) -> RSAPrivateKey:
+        try:
+            return signing.signing_key(self.directory / "key.pem")
+        except HostError as error:
+            raise CompareError(str(error)) from None
 
     def _bring_up_to_date(self, step: Step) -> None:
         stamp = step.output.with_name(step.output.name + ".stamp")
@@ -140,11 +150,11 @@ class Builder:
         def make(scratch: Path) -> None:
             try:
                 build.build_enclave(enclave.sources, scratch, layout, flags=flags, libraries=enclave.libraries)
-            except build.BuildError as error:
+                image = open_image(scratch)
+                sigstruct = signing.sign(signing.unsigned(image, ISVPRODID=1, ISVSVN=1), self._signing_key())
+                signing.write(image, sigstruct, output.with_name(output.name + ".sig"))
+            except HostError as error:
                 raise CompareError(str(error)) from None
-            key = enclave_image.signing_key(self.directory / "key.pem")
-            signature = enclave_image.sign(scratch.read_bytes(), enclave, key)
-            output.with_name(output.name + ".sig").write_bytes(signature)
 
         inputs = (*enclave.sources, *headers, *self._headers(), *build.parts())
         return Step(output, inputs, (*command, repr(enclave)), make)

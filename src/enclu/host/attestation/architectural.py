@@ -11,16 +11,14 @@ import os
 import secrets
 from pathlib import Path
 
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 import enclu
-from enclu.host import build
+from enclu.host import build, signing
 from enclu.host.errors import HostError
 from enclu.host.images import Image, open_image
-from enclu.host.measure import mrenclave
 from enclu.native import directories
-from enclu.sgx.structs import SIGSTRUCT, SIGSTRUCT_HEADER, SIGSTRUCT_HEADER2, SIGSTRUCT_SIGNED, Attribute
+from enclu.sgx.structs import Attribute
 
 PRODUCTS = {"qe": 1, "pce": 2}
 """ISVPRODID."""
@@ -77,38 +75,12 @@ def _built(name: str, layout: build.Layout) -> Path:
 
 def signing_key() -> rsa.RSAPrivateKey:
     """Made when it is first needed.  Raises OSError, HostError."""
-    path = directories.state() / "attestation" / "signing-key.pem"
-    if not path.exists():
-        key = rsa.generate_private_key(public_exponent=3, key_size=3072)
-        form = serialization.PrivateFormat.PKCS8
-        data = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
-        with contextlib.suppress(FileExistsError):
-            directories.create(path, data)
-    try:
-        loaded = serialization.load_pem_private_key(path.read_bytes(), None)
-    except ValueError as error:
-        raise HostError(f"{path}: not a key: {error}; remove it to have another made") from None
-    if not isinstance(loaded, rsa.RSAPrivateKey):
-        raise HostError(f"{path}: not an RSA key; remove it to have another made")
-    return loaded
+    return signing.signing_key(directories.state() / "attestation" / "signing-key.pem")
 
 
 def sign(image: Image, key: rsa.RSAPrivateKey, product: int) -> bytes:
     """SIGSTRUCT: exactly these attributes, so never a debug enclave."""
-    fields = {
-        "HEADER": SIGSTRUCT_HEADER, "HEADER2": SIGSTRUCT_HEADER2, "DATE": DATE, "EXPONENT": 3,
-        "MISCSELECT": image.misc_select, "MISCMASK": 0xFFFF_FFFF, "ATTRIBUTES": image.attributes,
-        "ATTRIBUTEMASK": (1 << 64) - 1, "XFRM": image.xfrm, "XFRMMASK": (1 << 64) - 1,
-        "ENCLAVEHASH": mrenclave(image), "ISVPRODID": product, "ISVSVN": SVN,
-    }  # fmt: skip
-    unsigned = SIGSTRUCT.pack(**fields)
-    message = b"".join(unsigned[start:end] for start, end in SIGSTRUCT_SIGNED)
-    n = key.public_key().public_numbers().n
-    s = int.from_bytes(key.sign(message, padding.PKCS1v15(), hashes.SHA256()), "big")
-    q1, r = divmod(s * s, n)
-    numbers = {"MODULUS": n, "SIGNATURE": s, "Q1": q1, "Q2": r * s // n}
-    fields.update({name: value.to_bytes(384, "little") for name, value in numbers.items()})
-    return SIGSTRUCT.pack(**fields)
+    return signing.sign(signing.unsigned(image, debug=False, ISVPRODID=product, ISVSVN=SVN, DATE=DATE), key)
 
 
 def key_file(machine_name: str) -> Path:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import mmap
 import os
-import stat
 from pathlib import Path
 
 from enclu.host.images.elf import ElfImage
 from enclu.host.images.elf_file import MAGIC as ELF_MAGIC
 from enclu.host.images.elf_file import ElfFile
-from enclu.host.images.image import Image, ImageError, Pages, Region
+from enclu.host.images.image import Image, ImageError, Pages, Region, map_file
 from enclu.host.images.intel_sdk import SECTION as SDK_SECTION
 from enclu.host.images.intel_sdk import IntelSdkImage
 from enclu.host.images.open_enclave import SECTION as OE_SECTION
@@ -35,7 +33,7 @@ def open_image(
     NAME.sgxs) if it is there, others inside.  `metadata_version` chooses among those of an Intel SDK image.
     """
     path = Path(path)
-    data = _content(path)
+    data = map_file(path)
     given = read_sigstruct(Path(sigstruct)) if sigstruct is not None else None
     if data[:8] in (ECREATE, UNSIZED):
         return SgxsImage(path, data, given or _beside(path))
@@ -76,17 +74,3 @@ def read_sigstruct(path: Path) -> bytes:
         size = f"more than {SIGSTRUCT.size}" if len(data) > SIGSTRUCT.size else len(data)
         raise ImageError(path, "size of the file", size, f"a SIGSTRUCT has {SIGSTRUCT.size} bytes")
     return data
-
-
-def _content(path: Path) -> memoryview:
-    """The file, mapped: writes to it stay in memory."""
-    try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise ImageError(path, "kind of file", oct(stat.S_IFMT(status.st_mode)), "not a regular file")
-            if not status.st_size:
-                raise ImageError(path, "size of the file", 0, "the file is empty")
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
-    except OSError as error:
-        raise ImageError(path, "file", "unreadable", error.strerror or str(error)) from None

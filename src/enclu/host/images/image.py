@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
+import os
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -100,6 +103,7 @@ class Image(ABC):
     def __init__(self, path: Path, sigstruct: bytes | None = None) -> None:
         self.path = path
         self.sigstruct = sigstruct
+        self._mrenclave: bytes | None = None
 
     @abstractmethod
     def regions(self) -> Iterator[Region]:
@@ -133,10 +137,12 @@ class Image(ABC):
             measure_pages(measurement, run)
 
     def mrenclave(self) -> bytes:
-        """SHA-256 of all that is measured."""
-        measurement = Measurement()
-        self.measure(measurement)
-        return measurement.digest()
+        """SHA-256 of all that is measured; found out once."""
+        if self._mrenclave is None:
+            measurement = Measurement()
+            self.measure(measurement)
+            self._mrenclave = measurement.digest()
+        return self._mrenclave
 
     def error(self, field: str, value: object, wrong: str) -> ImageError:
         return ImageError(self.path, field, value, wrong)
@@ -191,3 +197,17 @@ def size_for(end: int) -> int:
 def filled(pattern: bytes) -> memoryview:
     """A page's content, often enough to be a region's."""
     return memoryview(pattern * (RUN // len(pattern)))
+
+
+def map_file(path: Path) -> memoryview:
+    """The file, mapped: writes to it stay in memory."""
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageError(path, "kind of file", oct(stat.S_IFMT(status.st_mode)), "not a regular file")
+            if not status.st_size:
+                raise ImageError(path, "size of the file", 0, "the file is empty")
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+    except OSError as error:
+        raise ImageError(path, "file", "unreadable", error.strerror or str(error)) from None

@@ -22,7 +22,7 @@ from enclu.host.images.elf_file import (
     ElfFile,
     Segment,
 )
-from enclu.host.images.image import ALL_MEASURED, NOT_MEASURED, TCS_FLAGS, ZEROS, Image, Region, filled
+from enclu.host.images.image import ALL_MEASURED, NOT_MEASURED, TCS_FLAGS, ZEROS, Image, Region, filled, map_file
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.layout import Structure
 from enclu.sgx.structs import SIGSTRUCT, TCS, Attribute
@@ -112,6 +112,11 @@ class Metadata:
     def major(self) -> int:
         major: int = self.version[0] % VERSION_GAP
         return major
+
+    @property
+    def sigstruct_position(self) -> int:
+        """In the file."""
+        return self.position + METADATA.offset("enclave_css")
 
     @property
     def extended(self) -> bool:
@@ -242,6 +247,39 @@ class IntelSdkImage(Image):
             self._second = ElfFile(path, part), second["mem_offset"]
         self._patch()
         self.check_regions()
+
+    def other_versions(self) -> list[IntelSdkImage]:
+        """The image as older or newer loaders have it: by the other metadata."""
+        found = []
+        for metadata in self.all_metadata:
+            if metadata is not self.metadata:
+                other = IntelSdkImage(self.path, map_file(self.path), None, metadata.version)
+                if other._measured_parts() == self._measured_parts():
+                    other._mrenclave = self.mrenclave()
+                found.append(other)
+        return found
+
+    def _measured_parts(self) -> list[object]:
+        """What MRENCLAVE depends on, besides the file: other metadata often have the same."""
+        metadata, parts = self.metadata, EADD | EEXTEND
+        contents = [
+            bytes(metadata.part(e.content_offset, e.content_size, e.name)) if e.content_offset else e.content_size
+            for e in self._entries
+        ]
+        entries = [
+            (e.attributes & parts, e.offset, e.pages, e.flags, content)
+            for e, content in zip(self._entries, contents, strict=True)
+            if e.attributes & EADD and e.flags
+        ]
+        patches = [
+            (
+                PATCH_ENTRY.get(raw, "dst"),
+                bytes(self.metadata.part(PATCH_ENTRY.get(raw, "src"), PATCH_ENTRY.get(raw, "size"), "patch_entry")),
+            )
+            for raw in metadata.table("patch", PATCH_ENTRY)
+        ]
+        return [self.size, self._shift, self.ssa_frame_size, metadata.version == WITH_EXTRA_PAGE, entries, patches,
+                metadata.shared_object()]  # fmt: skip
 
     @property
     def simulation(self) -> bool:
