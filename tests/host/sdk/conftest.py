@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 import enclu
-from enclu.compare import enclave_image
-from enclu.compare.catalog import Enclave
+from enclu.host import signing
 from enclu.host.build import FLAGS
 from enclu.host.edl import Interface, load
 
@@ -30,9 +29,8 @@ def sdk_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(
         ["gcc", *FLAGS, "-mgeneral-regs-only", f"-DTCSES={TCSES}", script, *sources, "-o", str(path)], check=True
     )
-    key = enclave_image.signing_key(path.with_name("key.pem"))
-    signature = enclave_image.sign(path.read_bytes(), Enclave("enclave", (), spare_pages=SPARE), key)
-    path.with_name(path.name + ".sig").write_bytes(signature)
+    sigstruct = signing.sign(signing.unsigned(enclu.open_image(path)), signing.signing_key(path.with_name("key.pem")))
+    path.with_name(path.name + ".sig").write_bytes(sigstruct)
     return path
 
 

@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from enclu.host.conventions.base import Call, Convention, Done
 from enclu.host.conventions.sdk import abi, cpu, emm, tables
@@ -57,6 +57,10 @@ class SdkConvention(Convention):
     """
 
     needs = ("rdi", "rsi")
+    interface: ClassVar[Interface | None] = None
+    """Of the enclave, if an EDL file tells it; `Interface.convention` makes the class that has it."""
+    types: ClassVar[Mapping[str, Type | int]] = {}
+    """What types of C headers are, which no EDL file tells: classes of ctypes, or sizes."""
 
     @classmethod
     def check(cls, image: Image, process: Process) -> None:
@@ -67,11 +71,9 @@ class SdkConvention(Convention):
                 "build it with SGX_MODE=HW (`enclu measure` and `enclu inspect` read it all the same)"
             )
 
-    def __init__(
-        self, enclave: Enclave, interface: Interface | None = None, types: Mapping[str, Type | int] | None = None
-    ) -> None:
+    def __init__(self, enclave: Enclave) -> None:
         super().__init__(enclave)
-        self.interface = interface
+        interface = self.interface
         self.cpuid = cpu.of_machine()
         image = enclave.image
         metadata = getattr(image, "metadata", None)
@@ -84,7 +86,7 @@ class SdkConvention(Convention):
         )  # fmt: skip
         self.pool.make = self._make_tcs
         self._sdk_ocalls = SdkOcalls(self)
-        self._types = Types(interface, types) if interface is not None else None
+        self._types = Types(interface, self.types) if interface is not None else None
         self._ecalls: dict[str, EcallMarshaller] = {}
         self._ocalls: dict[int, Callable[[int], None]] = {}
         if interface is not None:
