@@ -34,7 +34,8 @@ from enclu.host.edl.syntax import (
 )
 
 MAX_FILE_SIZE = 1 << 20
-_DIRECTIVE = re.compile(r"^[ \t]*#", re.MULTILINE)
+_DIRECTIVE = re.compile(r"^[ \t]*#|\\$", re.MULTILINE)
+"""Or a line that goes on in the next one."""
 _LINE_MARKER = re.compile(r'^# (\d+) "([^"\n]*)"[^\n]*$')
 
 
