@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 import threading
 from pathlib import Path
 
 import pytest
 
 import enclu
+from enclu.host.conventions.sdk import SdkConvention
 from enclu.host.conventions.sdk.abi import FEATURES_EXTENDED, SdkVersion, SystemFeatures
 from enclu.host.edl import Interface, parse
 from host.conftest import RESUMING
@@ -123,6 +125,20 @@ def test_a_name_that_there_is_not_is_said(load_enclave: Load) -> None:
 
 
 # OCALLs.
+
+
+def test_ocalls_can_be_served_by_number_with_a_structure(process: enclu.Process, sdk_image: Path) -> None:
+    memory = process.memory
+
+    def print_text(structure: int) -> None:
+        text = memory.read_string(int.from_bytes(memory.read(structure + 8, 8), "little"))
+        memory.write(structure, len(text).to_bytes(4, "little"))
+
+    enclave = process.load(sdk_image, convention=SdkConvention, ocalls=[print_text])
+    with memory.temporary(b"eleven bytes"[:11] + b"\0") as text:
+        structure = bytearray(struct.pack("<i4xQQ", 0, text, 12))
+        enclave.ecall(2, structure)
+    assert struct.unpack_from("<i", structure) == (11,)
 
 
 def test_an_ocall_gets_its_arguments_and_may_write_to_them(load_enclave: Load) -> None:
@@ -260,7 +276,7 @@ def test_threads_beyond_the_tcses_are_refused(load_enclave: Load) -> None:
     leave.set()
     for thread in threads:
         thread.join()
-    assert "SGX_ERROR_OUT_OF_TCS" in str(errors[0])
+    assert "SGX_ERROR_OUT_OF_TCS: each TCS of 3 is bound to a living thread" in str(errors[0])
     late()
     assert len(errors) == 1  # the main thread has one
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import mmap
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -96,9 +97,12 @@ class SdkConvention(Convention):
     @cached_property
     def release(self) -> tuple[int, int, int] | None:
         """The SDK's release by which the enclave was built; None if it does not say."""
-        with contextlib.suppress(OSError):
-            found = _RELEASE.search(self.enclave.image.path.read_bytes())
-            if found:
+        with (
+            contextlib.suppress(OSError, ValueError),
+            self.enclave.image.path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        ):
+            if found := _RELEASE.search(content):
                 major, minor, patch = map(int, found.groups())
                 return major, minor, patch
         return None
@@ -188,7 +192,9 @@ class SdkConvention(Convention):
         if trusted is None:
             trusted = self.pool.acquire()
             if trusted is None:
-                raise SdkError(self._at(number), SgxStatus.SGX_ERROR_OUT_OF_TCS)
+                bound = "bound to a living thread" if self.pool.bind else "in use"
+                why = f"each TCS of {len(self.enclave.tcs)} is {bound}"
+                raise SdkError(self._at(number), SgxStatus.SGX_ERROR_OUT_OF_TCS, why)
         else:
             trusted.calls += 1
         call = SdkCall(self.enclave.process.thread(), trusted.tcs, timeout)
