@@ -38,8 +38,8 @@ MASK_64 = (1 << 64) - 1
 TCS_POLICY_BIND = 0
 EDMM_MAJOR = 3
 """Of the metadata's version, since the SDK has its present memory management."""
-STRING_LENGTHS_SINCE = (2, 1, 2)
-"""Release of the SDK since which ECALLs' structures have the lengths of strings."""
+STRING_LENGTHS_SINCE = (2, 1, 102)
+"""What the tRTS of SDK 2.1.2 calls itself: since then ECALLs' structures have the lengths of strings."""
 _RELEASE = re.compile(rb"SGX_TRTS_VERSION_(\d+)\.(\d+)\.(\d+)")
 
 
