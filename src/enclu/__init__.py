@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from enclu import attestation as attestation
+    from enclu.host import edl as edl
+    from enclu.host.conventions.sdk import SdkError as SdkError
+    from enclu.host.conventions.sdk import SgxStatus as SgxStatus
     from enclu.host.enclave import Enclave as Enclave
     from enclu.host.errors import EnclaveTimeout as EnclaveTimeout
     from enclu.host.errors import HostError as HostError
@@ -34,17 +37,21 @@ def enclave_dir() -> Path:
 _EXPORTS = {
     "Machine": "machine", "Process": "process", "Enclave": "enclave", "open_image": "images",
     "HostError": "errors", "ProcessDied": "errors", "EnclaveTimeout": "errors",
+    "SdkError": "conventions.sdk", "SgxStatus": "conventions.sdk",
     "Action": "events", "EnclaveException": "events", "Registers": "events",
 }  # fmt: skip
 """Names of the Python API and the modules of `enclu.host` that have them."""
+
+_MODULES = {"attestation": "enclu.attestation", "edl": "enclu.host.edl"}
+"""Modules that are found here without being imported."""
 
 
 def __getattr__(name: str) -> object:
     """Imported when first used: the command line, and the supervisor in it, shall start fast."""
     import importlib
 
-    if name == "attestation":
-        return importlib.import_module("enclu.attestation")
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
     if name not in _EXPORTS:
         raise AttributeError(f"module 'enclu' has no attribute {name!r}")
     value: object = getattr(importlib.import_module(f"enclu.host.{_EXPORTS[name]}"), name)

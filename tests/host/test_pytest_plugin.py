@@ -35,6 +35,51 @@ def test_an_enclave_is_tested_in_two_lines(suite: pytest.Pytester) -> None:
     run(suite, test).assert_outcomes(passed=1)
 
 
+def test_c_files_are_built_and_signed_for_tests(suite: pytest.Pytester) -> None:
+    test = """
+        from enclu.host.build import Layout
+
+        def test_it(enclave):
+            one = enclave("one.c", "two.c", layout=Layout(threads=2), flags=["-DFOURTY=40"])
+            assert one.ecall(0, 1) == 42 and len(one.tcs) == 2
+            again = enclave("one.c", "two.c", layout=Layout(threads=2), flags=["-DFOURTY=40"])
+            assert again.image.path == one.image.path
+
+        def test_for_debugging(enclave):
+            assert enclave("one.c", "two.c", flags=["-DFOURTY=41"], debug=True).debugger.read
+    """
+    (suite.path / "one.c").write_text(
+        '#include "trusted.h"\nuint64_t two(uint64_t);\n'
+        "uint64_t enclave_main(struct thread *thread, uint64_t function, void *argument)\n"
+        "{ (void)thread; return function + two((uint64_t)argument); }\n"
+    )
+    (suite.path / "two.c").write_text(
+        "#include <stdint.h>\nuint64_t two(uint64_t n);\nuint64_t two(uint64_t n) { return FOURTY + 2 * n; }\n"
+    )
+    run(suite, test).assert_outcomes(passed=2)
+
+
+def test_what_the_compiler_says_is_told(suite: pytest.Pytester) -> None:
+    (suite.path / "wrong.c").write_text("int enclave_main(void) { return nothing; }\n")
+    test = """
+        def test_it(enclave):
+            enclave("wrong.c")
+    """
+    result = run(suite, test)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["E *wrong.c:1:*error: *nothing*undeclared*"])
+
+
+def test_an_image_that_is_not_signed_is_signed_for_tests(suite: pytest.Pytester) -> None:
+    (suite.path / "enclave.elf.sig").unlink()
+    test = """
+        def test_it(enclave):
+            loaded = enclave("enclave.elf", debug=True)
+            assert loaded.debug and loaded.ecall(0, 41) == 42
+    """
+    run(suite, test).assert_outcomes(passed=1)
+
+
 def test_the_marker_chooses_design_and_epc(suite: pytest.Pytester) -> None:
     test = """
         import pytest
@@ -49,11 +94,12 @@ def test_the_marker_chooses_design_and_epc(suite: pytest.Pytester) -> None:
     run(suite, test).assert_outcomes(passed=1)
 
 
-def test_a_test_with_a_list_of_designs_runs_under_each(suite: pytest.Pytester) -> None:
+@pytest.mark.parametrize("designs", [list(DESIGNS), "all"])
+def test_a_test_with_several_designs_runs_under_each(suite: pytest.Pytester, designs: str | list[str]) -> None:
     test = f"""
         import pytest
 
-        @pytest.mark.sgx(delivery={list(DESIGNS)})
+        @pytest.mark.sgx(delivery={designs!r})
         def test_it(enclave):
             loaded = enclave("enclave.elf")
             assert loaded.ecall(0, 41) == 42

@@ -13,6 +13,7 @@ from enclu.cli.build import build
 from enclu.cli.check import check
 from enclu.cli.compare import compare
 from enclu.cli.drop_epc import drop_epc
+from enclu.cli.edl import edl
 from enclu.cli.inspect import inspect
 from enclu.cli.measure import measure
 from enclu.cli.quote import quote
@@ -51,15 +52,8 @@ def commands() -> None:
     """
 
 
-commands.add_command(run)
-commands.add_command(check)
-commands.add_command(compare)
-commands.add_command(drop_epc)
-commands.add_command(build)
-commands.add_command(measure)
-commands.add_command(inspect)
-commands.add_command(sign)
-commands.add_command(quote)
+for command in (run, check, compare, drop_epc, build, measure, inspect, sign, edl, quote):
+    commands.add_command(command)
 
 
 def main() -> int:

@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from enclu.host.enclave import Enclave
     from enclu.host.machine import Machine
     from enclu.host.process import Process
+    from enclu.host.trial_images import TrialImages
 
 FIXTURES = ("enclave", "sgx_process", "sgx_machine", "sgx_delivery")
+BUILD = ("sigstruct", "layout", "flags", "libraries")
+"""Options of the fixture `enclave` that are not those of Process.load."""
 MARKER = (
-    "sgx(delivery='vdso', epc='64M'): the delivery design, or a list of designs to run the test under each, and the "
-    "size of the EPC"
+    "sgx(delivery='vdso', epc='64M'): the delivery design, a list of designs to run the test under each, or 'all'; "
+    "and the size of the EPC"
 )
 
 
@@ -73,7 +76,8 @@ def _wanted(config: pytest.Config, node: pytest.Item) -> Wanted:
             values.setdefault(name, value)
     for name in ("delivery", "epc"):
         values.setdefault(name, config.getoption(f"sgx_{name}") or config.getini(f"sgx_{name}"))
-    designs = (values["delivery"],) if isinstance(values["delivery"], str) else tuple(values["delivery"])
+    named = delivery.names() if values["delivery"] == "all" else values["delivery"]
+    designs = (named,) if isinstance(named, str) else tuple(named)
     if not designs:
         raise pytest.UsageError(f"{node.nodeid}: delivery: an empty list")
     for design in designs:
@@ -115,19 +119,30 @@ def sgx_process(sgx_machine: Machine, sgx_delivery: str) -> Process:
     return sgx_machine.process(sgx_delivery)
 
 
-@pytest.fixture
-def enclave(request: pytest.FixtureRequest, sgx_process: Process) -> Iterator[Callable[..., Enclave]]:
-    """Loads enclaves: `enclave(path, ...)`, with what `Process.load` takes besides; unloads them after the test.
+@pytest.fixture(scope="session")
+def _sgx_images(tmp_path_factory: pytest.TempPathFactory) -> TrialImages:
+    from enclu.host.trial_images import TrialImages
 
-    A relative path is one in the folder of the test's file.
+    return TrialImages(tmp_path_factory.mktemp("enclaves"))
+
+
+@pytest.fixture
+def enclave(
+    request: pytest.FixtureRequest, sgx_process: Process, _sgx_images: TrialImages
+) -> Iterator[Callable[..., Enclave]]:
+    """Loads enclaves, `enclave(path, ...)`, and unloads them after the test.
+
+    The path is that of an image or, one or more, of C files, which are built with `layout`, `flags` and `libraries` as
+    enclu.host.build has them; what is not signed is signed with a key of the session.  A relative path is one in the
+    folder of the test's file.  Further options are those of `Process.load`.
     """
     from enclu.host.errors import HostError, ProcessDied
 
     loaded: list[Enclave] = []
 
-    def load(image: str | os.PathLike[str], **options: Any) -> Enclave:
-        path = request.path.parent / Path(image)
-        new = sgx_process.load(path, **options)
+    def load(*files: str | os.PathLike[str], **options: Any) -> Enclave:
+        made = {name: options.pop(name) for name in BUILD if name in options}
+        new = sgx_process.load(_sgx_images.open([request.path.parent / Path(f) for f in files], **made), **options)
         loaded.append(new)
         return new
 

@@ -74,9 +74,9 @@ def function(declared: Function) -> None:
         if problem:
             raise EdlError(parameter.position or declared.position or "", f"parameter `{parameter.name}': {problem}")
     names = [parameter.name for parameter in declared.parameters]
-    for parameter in declared.parameters:
+    for i, parameter in enumerate(declared.parameters):
         where = parameter.position or declared.position or ""
-        if names.count(parameter.name) > 1:
+        if parameter.name in names[:i]:
             raise EdlError(where, f"two parameters are called `{parameter.name}'")
         for key in ("size", "count"):
             value = getattr(parameter.attributes, key)
@@ -138,10 +138,10 @@ def _contradiction(parameter: Variable) -> str | None:
 def composite(declared: Composite) -> None:
     """A structure or union whose members can be laid out."""
     names = [member.name for member in declared.members]
-    for member in declared.members:
+    for i, member in enumerate(declared.members):
         where = member.position or declared.position or ""
         given = member.attributes
-        if names.count(member.name) > 1:
+        if member.name in names[:i]:
             raise EdlError(where, f"two members are called `{member.name}'")
         if member.type.is_void:
             raise EdlError(where, f"member `{member.name}' cannot be `void'")

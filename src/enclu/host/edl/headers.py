@@ -48,7 +48,7 @@ def _ask(gcc: str, headers: list[Path], directories: Iterable[Path], type: CType
     program = (
         f"#include <stdint.h>\n#include <stddef.h>\n{includes}"
         f"typedef {type} asked;\nextern asked value;\n"
-        '__attribute__((section("answer"))) const unsigned long long answer[] = '
+        '__attribute__((section("enclu.answer"))) const unsigned long long answer[] = '
         f"{{ sizeof(asked), _Alignof(asked), __builtin_classify_type(value) <= {_POINTER_CLASS} }};\n"
     )
     with tempfile.TemporaryDirectory(prefix="enclu-edl-") as directory:
@@ -60,7 +60,7 @@ def _ask(gcc: str, headers: list[Path], directories: Iterable[Path], type: CType
         if done.returncode:
             return None
         try:
-            section = ELFFile(io.BytesIO(answer.read_bytes())).get_section_by_name("answer")
+            section = ELFFile(io.BytesIO(answer.read_bytes())).get_section_by_name("enclu.answer")
         except ELFError:
             return None
     if section is None:

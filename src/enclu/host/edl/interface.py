@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from enclu.host.edl import sdk_files
 from enclu.host.edl.parser import parse_file, parse_text
 from enclu.host.edl.sdk_files import Release
 from enclu.host.edl.syntax import Composite, Ecall, EdlError, EdlFile, Enumeration, Function, Import, Ocall
+
+if TYPE_CHECKING:
+    from enclu.host.conventions.sdk import SdkConvention
+    from enclu.host.edl.calls import DynamicCalls
+    from enclu.host.enclave import Enclave
+    from enclu.host.events import Action, EnclaveException
+    from enclu.host.images import Image
+    from enclu.host.process import Process
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,29 @@ class Interface:
     @cached_property
     def ocall_numbers(self) -> dict[str, int]:
         return {ocall.name: number for number, ocall in enumerate(self.ocalls)}
+
+    def convention(self, types: Mapping[str, type[Any] | int] | None = None) -> Callable[[Enclave], SdkConvention]:
+        """For `Process.load(convention=...)`: functions by name, with arguments.
+
+        `types` says what types of C headers are that no EDL file tells: classes of ctypes, or sizes.
+        """
+        from enclu.host.conventions.sdk import SdkConvention
+
+        return functools.partial(SdkConvention, interface=self, types=types)
+
+    def load(
+        self, process: Process, image: str | os.PathLike[str] | Image, ocalls: object = None, *,
+        types: Mapping[str, type[Any] | int] | None = None, debug: bool | None = None,
+        on_exception: Callable[[EnclaveException], Action] | None = None,
+    ) -> DynamicCalls:  # fmt: skip
+        """Load an enclave that has this interface; its functions are the result's methods.
+
+        `ocalls` is an object with a method for each OCALL, or a mapping from their names to callables.
+        """
+        from enclu.host.edl.calls import DynamicCalls
+
+        calls: type[DynamicCalls] = type(self.name, (DynamicCalls,), {"interface": self, "types": types or {}})
+        return calls.load(process, image, ocalls, debug=debug, on_exception=on_exception)
 
     def __str__(self) -> str:
         """The interface as one EDL file that imports nothing."""

@@ -6,6 +6,7 @@ is copied into untrusted memory for the call, and back after it if the enclave m
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -230,15 +231,11 @@ def _content(parameter: Variable, value: Any, element: Type | None) -> bytes:
         return _string(parameter, value)
     if isinstance(value, str):
         value = value.encode()
-    try:
-        return memoryview(value).cast("B").tobytes() if not isinstance(value, ctypes.Structure) else bytes(value)
-    except TypeError:
-        pass
+    with contextlib.suppress(TypeError):
+        return memoryview(value).tobytes()
     if element is not None and isinstance(value, Sequence):
-        try:
+        with contextlib.suppress(TypeError):
             return bytes((element * len(value))(*value))
-        except TypeError:
-            pass
     raise TypeError(f"`{parameter.name}' is a pointer: {type(value).__name__} is no buffer, address or None")
 
 
@@ -263,7 +260,7 @@ def _writable(value: Any) -> bool:
 
 
 def _store(target: Any, data: bytes) -> None:
-    memoryview(target).cast("B")[: len(data)] = data
+    ctypes.memmove((ctypes.c_char * len(data)).from_buffer(target), data, len(data))
 
 
 def _by_value(parameter: Variable, value: Any, structure: Any, name: str) -> Any:

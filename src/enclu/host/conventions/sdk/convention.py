@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from enclu.host.conventions.base import Call, Convention, Done
-from enclu.host.conventions.sdk import abi, cpu, emm
+from enclu.host.conventions.sdk import abi, cpu, emm, tables
 from enclu.host.conventions.sdk.abi import BuiltinOcall, EnterCommand, SystemFeatures
 from enclu.host.conventions.sdk.ocalls import SdkOcalls
 from enclu.host.conventions.sdk.pool import TcsPool, TrustedThread
@@ -30,6 +30,8 @@ from enclu.host.events import EnclaveException, Exit
 if TYPE_CHECKING:
     from enclu.host.enclave import Enclave
     from enclu.host.events import Registers
+    from enclu.host.images import Image
+    from enclu.host.process import Process
 
 MASK_64 = (1 << 64) - 1
 TCS_POLICY_BIND = 0
@@ -56,6 +58,15 @@ class SdkConvention(Convention):
 
     needs = ("rdi", "rsi")
 
+    @classmethod
+    def check(cls, image: Image, process: Process) -> None:
+        super().check(image, process)
+        if getattr(image, "simulation", False):
+            raise HostError(
+                f"{image.path}: built for the SDK's simulation mode, where its host's functions stand for ENCLU; "
+                "build it with SGX_MODE=HW (`enclu measure` and `enclu inspect` read it all the same)"
+            )
+
     def __init__(
         self, enclave: Enclave, interface: Interface | None = None, types: Mapping[str, Type | int] | None = None
     ) -> None:
@@ -77,6 +88,7 @@ class SdkConvention(Convention):
         self._ecalls: dict[str, EcallMarshaller] = {}
         self._ocalls: dict[int, Callable[[int], None]] = {}
         if interface is not None:
+            tables.check(image.path, interface)
             self._check_ocalls(interface)
 
     @cached_property
@@ -123,6 +135,7 @@ class SdkConvention(Convention):
         """ECMD_MKTCS: the enclave prepares a page and has its type changed."""
         with self.enclave.process.memory.temporary(tcs.to_bytes(8, "little")) as address:
             self.command(EnterCommand.ECMD_MKTCS, address)
+        self.enclave.tcs.append(tcs)
 
     # ECALLs.
 
@@ -179,6 +192,8 @@ class SdkConvention(Convention):
             status = self.run(call, rdi=number & MASK_64, rsi=argument)
         finally:
             self.pool.release(trusted, reset=status == SgxStatus.SGX_PTHREAD_EXIT)
+            if trusted.tcs not in self.enclave.tcs:  # abandoned
+                self.pool.abandon(trusted.tcs)
         if status:
             raise SdkError(self._at(number), status)
 
@@ -260,8 +275,6 @@ class SdkConvention(Convention):
             if status == SgxStatus.SGX_SUCCESS:
                 return True
             exception.add_note(f"the enclave's exception handling returned {status.name}")
+        if call.failure is not None:  # perhaps what the enclave could not bear
+            exception.__cause__ = call.failure
         return False
-
-    def give_up(self, call: Call) -> None:
-        super().give_up(call)
-        self.pool.abandon(call.tcs)

@@ -41,6 +41,9 @@ class Feature(NamedTuple):
     """Needs these, too (extended only)."""
 
 
+INTEL = (0x756E_6547, 0x6C65_746E, 0x4965_6E69)
+"""EBX, ECX, EDX of leaf 0: "Genu", "ntel", "ineI"."""
+_CACHES, _CACHES_AMD = 4, 0x8000_001D
 _AVX, _AVX512 = 0x6, 0xE6
 _EXTENDED_1, _EXTENDED_8 = 0x8000_0001, 0x8000_0008
 EAX, EBX, ECX, EDX = Register
@@ -106,11 +109,20 @@ CPUINFO_LEAVES = (0, 1, 4, 7)
 
 
 def of_machine() -> Cpuid:
-    """CPUID of the machine's processors: the host's, with SGX."""
+    """CPUID of the machine's processors: the host's, with SGX, and called Intel's.
+
+    Enclaves count on that: Intel's port of OpenSSL aborts on others.  Caches are told of in Intel's leaf, then.
+    """
     machine = Machine(epc_size=1 << 26)
+    vendor = host(0, 0)[1:]
+    foreign = vendor != INTEL
 
     def ask(leaf: int, subleaf: int) -> tuple[int, int, int, int]:
-        return machine_cpuid(machine, leaf, subleaf, host(leaf, subleaf))
+        caches = foreign and leaf == _CACHES
+        answer = host(_CACHES_AMD if caches else leaf, subleaf)
+        if leaf == 0:
+            answer = (answer[0], *INTEL)
+        return machine_cpuid(machine, leaf, subleaf, answer)
 
     return ask
 
@@ -118,7 +130,7 @@ def of_machine() -> Cpuid:
 def features(cpuid: Cpuid, xfrm: int) -> tuple[int, int]:
     """cpu_features and cpu_features_ext.  `xfrm` is what of the extended state the enclave may use."""
     highest, *vendor = cpuid(0, 0)
-    intel = b"".join(vendor[i].to_bytes(4, "little") for i in (0, 2, 1)) == b"GenuineIntel"
+    intel = tuple(vendor) == INTEL
     legacy = extended = GENERIC
     for feature in FEATURES:
         if (feature.intel and not intel) or (feature.leaf < _EXTENDED_1 and feature.leaf > highest):

@@ -19,22 +19,25 @@ if TYPE_CHECKING:
 MUTEX_GET_EVENT = 0xF000_3001
 """SE_ERROR_MUTEX_GET_EVENT: no such TCS."""
 
+NAMES = {
+    "sgx_oc_cpuidex": "cpuid",
+    "sgx_thread_wait_untrusted_event_ocall": "wait",
+    "sgx_thread_set_untrusted_event_ocall": "set",
+    "sgx_thread_setwait_untrusted_events_ocall": "set_and_wait",
+    "sgx_thread_set_multiple_untrusted_events_ocall": "set_multiple",
+    "pthread_create_ocall": "create_thread",
+    "pthread_wait_timeout_ocall": "wait_for",
+    "pthread_wakeup_ocall": "wake",
+}
+"""Which are served here, and by which method."""
+
 
 class SdkOcalls:
     """Callables by the names that the SDK's EDL files give them; a user's of the same name go first."""
 
     def __init__(self, convention: SdkConvention) -> None:
         self._convention = convention
-        self.table: dict[str, Callable[..., Any]] = {
-            "sgx_oc_cpuidex": self.cpuid,
-            "sgx_thread_wait_untrusted_event_ocall": self.wait,
-            "sgx_thread_set_untrusted_event_ocall": self.set,
-            "sgx_thread_setwait_untrusted_events_ocall": self.set_and_wait,
-            "sgx_thread_set_multiple_untrusted_events_ocall": self.set_multiple,
-            "pthread_create_ocall": self.create_thread,
-            "pthread_wait_timeout_ocall": self.wait_for,
-            "pthread_wakeup_ocall": self.wake,
-        }
+        self.table: dict[str, Callable[..., Any]] = {name: getattr(self, method) for name, method in NAMES.items()}
 
     def cpuid(self, registers: ctypes.Array[ctypes.c_int], leaf: int, subleaf: int) -> None:
         for i, value in enumerate(self._convention.cpuid(leaf & 0xFFFF_FFFF, subleaf & 0xFFFF_FFFF)):
