@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from enclu.sgx import structs
 from enclu.sgx.layout import Structure
+from enclu.sgx.structs import Attribute
 
 ALL = [s for s in vars(structs).values() if isinstance(s, Structure)]
 
@@ -45,3 +46,8 @@ def test_an_image_of_another_size_is_refused() -> None:
 def test_overlapping_fields_are_refused() -> None:
     with pytest.raises(ValueError, match="overlaps"):
         Structure("bad", 8, (0, "A", "Q"), (4, "B", "I"))
+
+
+def test_the_other_bits_of_a_field_are_all_others_named_or_not() -> None:
+    assert ((1 << 64) - 1) & ~Attribute.DEBUG == (1 << 64) - 3
+    assert 0x8000_0000_0000_0004 & ~(Attribute.INIT | Attribute.DEBUG) == 0x8000_0000_0000_0004

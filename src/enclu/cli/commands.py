@@ -52,16 +52,8 @@ def commands() -> None:
     """
 
 
-commands.add_command(run)
-commands.add_command(check)
-commands.add_command(compare)
-commands.add_command(drop_epc)
-commands.add_command(edl)
-commands.add_command(build)
-commands.add_command(quote)
-commands.add_command(measure)
-commands.add_command(inspect)
-commands.add_command(sign)
+for command in (run, check, compare, drop_epc, build, measure, inspect, sign, edl, quote):
+    commands.add_command(command)
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import signal
 import subprocess
@@ -199,15 +200,20 @@ class Process:
         image or why the driver refuses it.
         """
         from enclu.host import conventions, images
+        from enclu.host.conventions.base import Convention
         from enclu.host.enclave import Enclave
 
         if not isinstance(image, images.Image):
             image = images.open_image(image, sigstruct)
+        usual = conventions.of(image)
+        kind = convention or usual
+        # A partial of a convention's class, say, cannot be asked.
+        (kind if inspect.isclass(kind) and issubclass(kind, Convention) else usual).check(image, self)
         loaded = loader.load(self, image, debug)
         enclave = Enclave(self, image, loaded, ocalls, on_exception)
         self.enclaves.append(enclave)
         try:
-            enclave.convention = (convention or conventions.of(image))(enclave)
+            enclave.convention = kind(enclave)
             enclave.convention.start()
         except BaseException:
             enclave.unload()

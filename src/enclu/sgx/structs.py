@@ -73,8 +73,15 @@ class ErrorCode(enum.IntEnum):
     SGX_INVALID_KEYNAME = 256
 
 
+def _all_others(flags: enum.IntFlag) -> int:
+    """`~`, for fields with bits that have no name: Python's own forgets those above the highest that has one."""
+    return ~int(flags)
+
+
 class Attribute(enum.IntFlag):
     """ATTRIBUTES.FLAGS (SDM 3D table 35-3)."""
+
+    __invert__ = _all_others  # type: ignore[assignment]
 
     INIT = 1 << 0
     DEBUG = 1 << 1
@@ -92,6 +99,8 @@ MISC_EXINFO = 1 << 0
 
 class SecinfoFlag(enum.IntFlag):
     """SECINFO.FLAGS (SDM 3D table 35-12); bits 15:8 are the page type."""
+
+    __invert__ = _all_others  # type: ignore[assignment]
 
     R = 1 << 0
     W = 1 << 1
@@ -113,6 +122,8 @@ class KeyName(enum.IntEnum):
 
 class KeyPolicy(enum.IntFlag):
     """KEYREQUEST.KEYPOLICY (SDM 3D table 35-28)."""
+
+    __invert__ = _all_others  # type: ignore[assignment]
 
     MRENCLAVE = 1 << 0
     MRSIGNER = 1 << 1

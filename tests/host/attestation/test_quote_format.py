@@ -14,7 +14,7 @@ from enclu.host.errors import HostError
 from host.attestation.forge import MANUFACTURER, Parts
 
 GOOD = Parts().make()
-SIZES = (0, 47, 48, 431, 432, 435, 436, 1011, 1012, 1013, 1031, 1034, 1035, 1037, len(GOOD) - 1)
+SIZES = (0, 47, 48, 431, 432, 435, 436, 1011, 1012, 1013, 1031, 1034, 1035, 1037, -1)
 
 
 def test_the_parts_of_a_quote_are_found() -> None:

@@ -78,7 +78,7 @@ class Manufacturer:
         """EGETKEY[PROVISION_KEY] as PCEs ask for it: with everything but MODE64BIT and XFRM."""
         request = KEYREQUEST.pack(
             KEYNAME=KeyName.PROVISION_KEY, ISVSVN=pce.isvsvn if isvsvn is None else isvsvn, CPUSVN=cpusvn,
-            ATTRIBUTEMASK=(1 << 64) - 1 & ~int(Attribute.MODE64BIT), XFRMMASK=0, MISCMASK=0xFFFF_FFFF,
+            ATTRIBUTEMASK=(1 << 64) - 1 & ~Attribute.MODE64BIT, XFRMMASK=0, MISCMASK=0xFFFF_FFFF,
         )  # fmt: skip
         machine = SimpleNamespace(secret=self._secret, cpusvn=CPUSVN)
         secs = SimpleNamespace(
@@ -132,7 +132,7 @@ class Manufacturer:
     def qe_identity(self, qe: Product, at: datetime.datetime) -> bytes:
         """The quoting enclave, of which `qe` has what there is to say."""
         attributes = qe.attributes.to_bytes(8, "little") + XFRM_LEGACY.to_bytes(8, "little")
-        mask = ((1 << 64) - 1 & ~int(Attribute.MODE64BIT)).to_bytes(8, "little") + bytes(8)
+        mask = ((1 << 64) - 1 & ~Attribute.MODE64BIT).to_bytes(8, "little") + bytes(8)
         level = {"tcb": {"isvsvn": qe.isvsvn}, "tcbDate": _time(NOT_BEFORE), "tcbStatus": collateral.UP_TO_DATE}
         fields = {
             "id": "QE", "version": 2, **_period(at), "tcbEvaluationDataNumber": 1,

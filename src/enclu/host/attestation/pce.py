@@ -60,13 +60,12 @@ class IntelPceError(enum.IntEnum):
     """Of linux-sgx, common/inc/internal/aeerror.h: those that certifying can end with."""
 
     AE_FAILURE = 1
-    AE_INVALID_PARAMETER = 2
-    AE_OUT_OF_MEMORY_ERROR = 3
-    AE_INSUFFICIENT_DATA_IN_BUFFER = 7
-    PCE_INVALID_PRIVILEGE = 256
-    PCE_INVALID_REPORT = 257
-    PCE_CRYPTO_ERROR = 258
-    PCE_UNEXPECTED_ERROR = 259
+    AE_INVALID_PARAMETER = 15
+    AE_OUT_OF_MEMORY_ERROR = 17
+    AE_INSUFFICIENT_DATA_IN_BUFFER = 18
+    PCE_UNEXPECTED_ERROR = 206
+    PCE_INVALID_PRIVILEGE = 207
+    PCE_INVALID_REPORT = 208
 
 
 @dataclass(frozen=True)

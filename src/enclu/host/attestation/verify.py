@@ -141,7 +141,7 @@ def fingerprint(certificate: x509.Certificate) -> str:
 
 
 def _check_root(chain: list[x509.Certificate], root: x509.Certificate | None) -> Check:
-    top = chain[-1]
+    top = _top(chain)
     name = repr(issuer(top))
     if root is None:
         return Check("root", False, f"no root is trusted unless you name it; this chain ends at {name}")
@@ -152,6 +152,14 @@ def _check_root(chain: list[x509.Certificate], root: x509.Certificate | None) ->
         return Check("root", False, f"{subject(root)!r} is not Intel's: its key is {fingerprint(root)[:16]}")
     whose = "Intel's" if intel else "not Intel's"
     return Check("root", True, f"{subject(root)!r}, {whose}, key {fingerprint(root)[:16]}")
+
+
+def _top(chain: list[x509.Certificate]) -> x509.Certificate:
+    """The last that the first leads to, by names."""
+    top = chain[0]
+    for _ in chain:
+        top = next((c for c in chain if c.subject == top.issuer), top)
+    return top
 
 
 def _path(chain: Sequence[x509.Certificate], root: x509.Certificate) -> list[x509.Certificate]:

@@ -12,6 +12,8 @@ from enclu.sgx.structs import EncluLeaf
 
 if TYPE_CHECKING:
     from enclu.host.enclave import Enclave
+    from enclu.host.images import Image
+    from enclu.host.process import Process
     from enclu.host.thread import Entry, HostThread
 
 
@@ -57,15 +59,19 @@ class Convention(ABC):
     same_tcs = True
     """An ECALL made during an OCALL enters the TCS of that OCALL's ECALL."""
 
-    def __init__(self, enclave: Enclave) -> None:
-        self.enclave = enclave
-        design = enclave.process.design
-        missing = [name for name in self.needs if name not in design.registers]
+    @classmethod
+    def check(cls, image: Image, process: Process) -> None:
+        """Before it is loaded: raise HostError if an enclave of this image cannot be entered in this way."""
+        passed = process.design.registers
+        missing = [name for name in cls.needs if name not in passed]
         if missing:
             raise HostError(
-                f"{enclave.image.path}: `{enclave.process.delivery}` enters enclaves with "
-                f"{', '.join(design.registers).upper()} only, and this one needs {', '.join(missing).upper()}, too"
+                f"{image.path}: `{process.delivery}` enters enclaves with {', '.join(passed).upper()} only, "
+                f"and this one needs {', '.join(missing).upper()}, too"
             )
+
+    def __init__(self, enclave: Enclave) -> None:
+        self.enclave = enclave
 
     def start(self) -> None:  # noqa: B027 - nothing by default
         """The enclave is loaded: what it wants to hear first."""

@@ -69,7 +69,7 @@ class ElfImage(Image):
 
     def _take(self, note: dict[str, Any]) -> None:
         self.heap_pages, self.spare_pages = note["HEAP_PAGES"], note["SPARE_PAGES"]
-        self.attributes = note["ATTRIBUTES"] & ~int(Attribute.INIT | Attribute.DEBUG)
+        self.attributes = note["ATTRIBUTES"] & ~(Attribute.INIT | Attribute.DEBUG)
         self.xfrm, self.misc_select = note["XFRM"], note["MISCSELECT"]
         self.ssa_frame_size = note["SSAFRAMESIZE"]
         if not 1 <= self.ssa_frame_size <= MAX_SSA_FRAME:

@@ -30,6 +30,8 @@ from enclu.host.events import EnclaveException, Exit
 if TYPE_CHECKING:
     from enclu.host.enclave import Enclave
     from enclu.host.events import Registers
+    from enclu.host.images import Image
+    from enclu.host.process import Process
 
 MASK_64 = (1 << 64) - 1
 TCS_POLICY_BIND = 0
@@ -55,6 +57,15 @@ class SdkConvention(Convention):
     """
 
     needs = ("rdi", "rsi")
+
+    @classmethod
+    def check(cls, image: Image, process: Process) -> None:
+        super().check(image, process)
+        if getattr(image, "simulation", False):
+            raise HostError(
+                f"{image.path}: built for the SDK's simulation mode, where its host's functions stand for ENCLU; "
+                "build it with SGX_MODE=HW (`enclu measure` and `enclu inspect` read it all the same)"
+            )
 
     def __init__(
         self, enclave: Enclave, interface: Interface | None = None, types: Mapping[str, Type | int] | None = None
