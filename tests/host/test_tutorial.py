@@ -54,7 +54,10 @@ def files() -> Iterator[Step]:
 
 
 def matches(expected: str, output: str) -> bool:
-    """Line by line, but for blanks at their ends; an ellipsis in a line stands for anything in it, a line of its own for any lines."""
+    """Line by line, but for blanks at their ends.
+
+    An ellipsis in a line stands for anything in it, one that is a line for any lines.
+    """
     lines = [r"(.*\n)*" if line.strip() == ANYTHING else _line(line) for line in expected.strip().splitlines()]
     printed = "".join(f"{line.rstrip()}\n" for line in output.strip().splitlines())
     return re.fullmatch("".join(lines), printed) is not None
