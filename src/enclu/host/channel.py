@@ -21,7 +21,7 @@ LOOK = 0.05
 """Seconds after which a sleeper looks whether the process still lives."""
 
 
-REGISTERS = ("rdi", "rsi", "rdx", "r8", "r9")
+REGISTERS = ("rdi", "rsi", "rdx", "r8", "r9", "r10")
 """What an enclave can be entered with, as far as the design passes it; in the order of ChannelStruct.inputs."""
 
 
@@ -43,7 +43,7 @@ class ChannelStruct(ctypes.Structure):
     _fields_ = (
         ("turn", ctypes.c_uint32), ("command", ctypes.c_uint32), ("args", ctypes.c_uint64 * 7),
         ("result", ctypes.c_int64), ("leaf", ctypes.c_uint64), ("vector", ctypes.c_uint64),
-        ("error_code", ctypes.c_uint64), ("address", ctypes.c_uint64), ("inputs", ctypes.c_uint64 * 5),
+        ("error_code", ctypes.c_uint64), ("address", ctypes.c_uint64), ("inputs", ctypes.c_uint64 * len(REGISTERS)),
         ("out", ctypes.c_uint64 * 16), ("frame", ctypes.c_uint64), ("tid", ctypes.c_uint64),
     )  # fmt: skip
 

@@ -77,6 +77,12 @@ class Enclave:
             raise HostError(f"{self.image.path}: the enclave is unloaded")
         return self.convention.ecall(function, *args, timeout=timeout, **named)
 
+    def run(self, *args: Any, **named: Any) -> int:
+        """Run the program that the enclave is, to its exit status: enclaves of Fortanix EDP (EdpConvention.program)."""
+        if not self.loaded:
+            raise HostError(f"{self.image.path}: the enclave is unloaded")
+        return self.convention.program(*args, **named)
+
     async def ecall_async(self, function: Any, *args: Any, timeout: float | None = None, **named: Any) -> Any:
         """`ecall`, on a thread of its own."""
         return await asyncio.to_thread(self.ecall, function, *args, timeout=timeout, **named)

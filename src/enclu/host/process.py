@@ -189,13 +189,14 @@ class Process:
 
     def load(
         self, image: str | os.PathLike[str] | Image, *, sigstruct: str | os.PathLike[str] | None = None,
-        debug: bool | None = None, convention: Callable[[Enclave], Convention] | None = None,
+        debug: bool | None = None, convention: str | Callable[[Enclave], Convention] | None = None,
         ocalls: Mapping[Any, Callable[..., Any]] | Sequence[Callable[..., Any]] = (),
         on_exception: Callable[[EnclaveException], Action] | None = None,
     ) -> Enclave:  # fmt: skip
         """Load an enclave: ECREATE, EADD and EEXTEND, EINIT, and what its convention does at the start.
 
         `debug` sets or clears ATTRIBUTES.DEBUG, where the SIGSTRUCT leaves that open; None takes the image's.
+        `convention` is a name of `conventions.NAMES`, or makes a Convention of the enclave; None chooses by the image.
         `ocalls` and `on_exception` are as `Enclave` has them.  Raises HostError, in particular what is wrong with the
         image or why the driver refuses it.
         """
@@ -205,6 +206,8 @@ class Process:
 
         if not isinstance(image, images.Image):
             image = images.open_image(image, sigstruct)
+        if isinstance(convention, str):
+            convention = conventions.named(convention)
         usual = conventions.of(image)
         kind = convention or usual
         # A partial of a convention's class, say, cannot be asked.

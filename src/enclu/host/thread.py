@@ -51,7 +51,7 @@ class HostThread:
         return result
 
     def enter(
-        self, tcs: int, *, rdi: int = 0, rsi: int = 0, rdx: int = 0, r8: int = 0, r9: int = 0,
+        self, tcs: int, *, rdi: int = 0, rsi: int = 0, rdx: int = 0, r8: int = 0, r9: int = 0, r10: int = 0,
         timeout: float | None = None,
     ) -> Entry:  # fmt: skip
         """EENTER.  The entry stands at its first event.
@@ -60,10 +60,10 @@ class HostThread:
         Interrupted.  Raises ProcessDied.
         """
         entry = Entry(self)
-        entry._check_registers((rdi, rsi, rdx, r8, r9))
+        entry._check_registers((rdi, rsi, rdx, r8, r9, r10))
         self.entries.append(entry)
         self.channel.struct.args[0] = tcs
-        entry._go(Command.ENTER, (rdi, rsi, rdx, r8, r9), timeout)
+        entry._go(Command.ENTER, (rdi, rsi, rdx, r8, r9, r10), timeout)
         return entry
 
 
@@ -77,10 +77,18 @@ class Entry:
         self._open = True
 
     def enter(
-        self, *, rdi: int = 0, rsi: int = 0, rdx: int = 0, r8: int = 0, r9: int = 0, timeout: float | None = None
+        self,
+        *,
+        rdi: int = 0,
+        rsi: int = 0,
+        rdx: int = 0,
+        r8: int = 0,
+        r9: int = 0,
+        r10: int = 0,
+        timeout: float | None = None,
     ) -> Event:
         """EENTER again, to the same TCS and with the stack as it was left: the way back from an OCALL."""
-        self._go(Command.AGAIN, (rdi, rsi, rdx, r8, r9), timeout)
+        self._go(Command.AGAIN, (rdi, rsi, rdx, r8, r9, r10), timeout)
         return self.event
 
     def resume(self, timeout: float | None = None) -> Event:

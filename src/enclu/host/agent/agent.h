@@ -13,7 +13,7 @@
 #define CHANNEL_ERROR_CODE 88
 #define CHANNEL_ADDRESS 96
 #define CHANNEL_IN 104
-#define CHANNEL_OUT 144
+#define CHANNEL_OUT 152
 #define FRAME_TCS 0
 #define FRAME_CHANNEL 8
 #define FRAME_RBP 16
@@ -50,7 +50,7 @@ struct channel {
 	uint64_t args[7];
 	int64_t result;
 	uint64_t leaf, vector, error_code, address;	/* the event: EEXIT, or the exception of a leaf */
-	uint64_t in[5];		/* RDI, RSI, RDX, R8, R9 for EENTER */
+	uint64_t in[6];		/* RDI, RSI, RDX, R8, R9, R10 for EENTER */
 	uint64_t out[16];	/* general registers at the event, as instructions number them */
 	struct frame *frame;	/* the innermost; ours alone */
 	uint64_t tid;

@@ -30,7 +30,7 @@
 	ret
 	.endm
 
-/* RDI, RSI, RDX, R8, R9, control words and flags as Python wants them.  R10: the channel. */
+/* RDI, RSI, RDX, R8, R9, R10, control words and flags as Python wants them.  R10 before: the channel. */
 	.macro LOAD_REGISTERS
 	ldmxcsr default_mxcsr(%rip)
 	fldcw default_fcw(%rip)
@@ -39,6 +39,7 @@
 	mov CHANNEL_IN + 16(%r10), %rdx
 	mov CHANNEL_IN + 24(%r10), %r8
 	mov CHANNEL_IN + 32(%r10), %r9
+	mov CHANNEL_IN + 40(%r10), %r10
 	.endm
 
 /* All but R10, which the caller has pushed.  R10: the channel. */

@@ -83,6 +83,10 @@ class Convention(ABC):
     def ecall(self, *args: Any, **named: Any) -> Any:
         """As Enclave.ecall, with the function first and `timeout` named."""
 
+    def program(self, *args: Any, **named: Any) -> int:
+        """As Enclave.run.  Raises HostError for enclaves that are no programs."""
+        raise HostError(f"{self.enclave.image.path}: this enclave is not a program; make ECALLs")
+
     @abstractmethod
     def exited(self, call: Call, registers: Registers) -> None:
         """After an EEXIT: make the OCALL and enter again by `call.enter`, or raise Done with the call's result."""

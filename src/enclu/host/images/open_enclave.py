@@ -79,6 +79,8 @@ class Loader:
     """.rela.plt, too, is among the relocations."""
     counts_tls: bool = True
     """ELRANGE's size takes account of thread-local variables."""
+    tells_end: bool = False
+    """The enclave is told where its pages end, not how large ELRANGE is."""
     gs_before_fs: bool = False
     """OGSBASE is a page before OFSBASE."""
 
@@ -89,8 +91,9 @@ NEW_LOADERS = (
     Loader("0.11", counts_tls=False),
 )
 OLD_LOADERS = (
-    Loader("0.8 to 0.10", dynamic_symbols=False),
-    Loader("0.5 to 0.7", dynamic_symbols=False, gs_before_fs=True),
+    Loader("0.10", dynamic_symbols=False),
+    Loader("0.8 and 0.9", dynamic_symbols=False, tells_end=True),
+    Loader("0.5 to 0.7", dynamic_symbols=False, tells_end=True, gs_before_fs=True),
 )
 
 
@@ -107,14 +110,14 @@ class OpenEnclaveImage(Image):
     def __init__(self, path: Path, data: memoryview, sigstruct: bytes | None, loader: Loader = NEW_LOADERS[0]) -> None:
         super().__init__(path)
         self.loader = loader
-        self._elf = ElfFile(path, data)
-        if self._elf.type != ET_DYN:
-            raise self.error("e_type", self._elf.type, "Open Enclave's images are shared objects or PIE")
-        section = self._elf.section(SECTION)
+        self.elf = ElfFile(path, data)
+        if self.elf.type != ET_DYN:
+            raise self.error("e_type", self.elf.type, "Open Enclave's images are shared objects or PIE")
+        section = self.elf.section(SECTION)
         if section is None:
             raise self.error(SECTION, "missing", "Open Enclave's images have this section")
         self._read_properties(section)
-        if DT_NEEDED in dict(self._elf.dynamic):
+        if DT_NEEDED in dict(self.elf.dynamic):
             raise self.error("DT_NEEDED", "present", "enclaves that load a second module are not supported")
         self._tls_pages = self._read_tls()
         self._image, self._image_size = self._stage()
@@ -126,8 +129,8 @@ class OpenEnclaveImage(Image):
         self.check_regions()
 
     def _read_properties(self, section: Section) -> None:
-        raw = self._elf.content(section)
-        self._elf.slice(section.offset, HEADER.size, f"section {SECTION}, sh_size")
+        raw = self.elf.content(section)
+        self.elf.slice(section.offset, HEADER.size, f"section {SECTION}, sh_size")
         if len(raw) < HEADER.size:
             raise self.error(f"section {SECTION}, sh_size", len(raw), f"properties have more than {HEADER.size} bytes")
         header = HEADER.unpack(raw[: HEADER.size])
@@ -160,11 +163,11 @@ class OpenEnclaveImage(Image):
     def _read_tls(self) -> int:
         """Pages of thread-local variables for each thread."""
         if not self.loader.dynamic_symbols:
-            self._symbols = self._elf.symbols(".symtab", ".strtab")
+            self._symbols = self.elf.symbols(".symtab", ".strtab")
         else:
-            self._symbols = self._elf.dynamic_symbols
-        size, segment = 0, next((s for s in self._elf.segments if s.type == PT_TLS), None)
-        self._tdata, self._tbss = self._elf.section(".tdata"), self._elf.section(".tbss")
+            self._symbols = self.elf.dynamic_symbols
+        size, segment = 0, next((s for s in self.elf.segments if s.type == PT_TLS), None)
+        self._tdata, self._tbss = self.elf.section(".tdata"), self.elf.section(".tbss")
         self._tdata_align = self._tdata.align if self._tdata else 0
         if self._tdata and segment and segment.vaddr == self._tdata.address:
             self._tdata_align = segment.align
@@ -177,7 +180,7 @@ class OpenEnclaveImage(Image):
 
     def _stage(self) -> tuple[memoryview, int]:
         """The segments in memory, as they will be; what is zero takes no memory."""
-        loads, end = self._elf.loads, 0
+        loads, end = self.elf.loads, 0
         if not loads or loads[0].vaddr:
             raise self.error("p_vaddr of the first PT_LOAD", loads[0].vaddr if loads else "missing", "must be zero")
         for segment in loads:
@@ -193,7 +196,7 @@ class OpenEnclaveImage(Image):
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
         image = memoryview(mmap.mmap(-1, size, flags=flags))
         for segment in loads:
-            raw = self._elf.data[segment.offset : segment.offset + segment.filesz]
+            raw = self.elf.data[segment.offset : segment.offset + segment.filesz]
             image[segment.vaddr : segment.vaddr + segment.filesz] = raw
         header = loads[0]
         if self.loader.clears_header and header.filesz >= EHDR.size and not header.offset:
@@ -204,11 +207,11 @@ class OpenEnclaveImage(Image):
     def _read_relocations(self) -> memoryview:
         """What the enclave relocates itself by: .rela.dyn and .rela.plt, in whole pages."""
         names = (".rela.dyn", ".rela.plt") if self.loader.plt else (".rela.dyn",)
-        tables = [s for s in map(self._elf.section, names) if s is not None]
+        tables = [s for s in map(self.elf.section, names) if s is not None]
         if not tables or tables[0].name != ".rela.dyn" or not tables[0].size:
             return memoryview(b"")
-        table = bytearray(b"".join(bytes(self._elf.content(s)) for s in tables))
-        values = [s["st_value"] for s in self._elf.symbol_table()]
+        table = bytearray(b"".join(bytes(self.elf.content(s)) for s in tables))
+        values = [s["st_value"] for s in self.elf.symbol_table()]
         for at in range(0, len(table) // RELA.size * RELA.size, RELA.size):
             info = RELA.get(table, "r_info", at)
             if info & 0xFFFFFFFF == R_X86_64_TPOFF64:
@@ -223,8 +226,8 @@ class OpenEnclaveImage(Image):
         end = self._heap + self.heap_pages * PAGE_SIZE + self.threads * self._thread_size
         if not self.loader.counts_tls:
             end += self.threads * (1 - self._tls_pages) * PAGE_SIZE
-        self.enclave_size = size_for(end)
-        self.size, self._shift = self.enclave_size, 0
+        self.size, self._shift = size_for(end), 0
+        self._told_size = end if self.loader.tells_end else self.size
         if self.config["flags"] & ZERO_BASE:
             self.base, self._shift = 0, self.config.get("start_address", 0)
             if self._shift % PAGE_SIZE:
@@ -239,7 +242,7 @@ class OpenEnclaveImage(Image):
             raise self.error(f"section {SECTION}, sh_addr", start, f"the segments end at {self._image_size:#x}")
         info = IMAGE_INFO.pack(
             oeinfo_rva=start, oeinfo_size=self.properties_size, reloc_rva=self._image_size,
-            reloc_size=len(self._relocations), heap_rva=self._heap, enclave_size=self.enclave_size,
+            reloc_size=len(self._relocations), heap_rva=self._heap, enclave_size=self._told_size,
         )  # fmt: skip
         signature = start + self._info + IMAGE_INFO.size
         self._image[start + self._info : signature] = info
@@ -269,7 +272,7 @@ class OpenEnclaveImage(Image):
                          region.content, region.added)  # fmt: skip
 
     def _image_regions(self) -> Iterator[Region]:
-        for segment in self._elf.loads:
+        for segment in self.elf.loads:
             if not segment.flags & 7:
                 continue  # as old loaders do
             start, end = segment.vaddr & -PAGE_SIZE, -(-segment.end // PAGE_SIZE) * PAGE_SIZE
@@ -304,7 +307,7 @@ class OpenEnclaveImage(Image):
         at += PAGE_SIZE
         data = self._shift + at + (self._tls_pages + CONTROL_PAGES) * PAGE_SIZE
         tcs = TCS.pack(
-            OSSA=self._shift + at + PAGE_SIZE, NSSA=2, OENTRY=self._shift + self._elf.entry, OFSBASE=data,
+            OSSA=self._shift + at + PAGE_SIZE, NSSA=2, OENTRY=self._shift + self.elf.entry, OFSBASE=data,
             OGSBASE=data - PAGE_SIZE * self.loader.gs_before_fs, FSLIMIT=0xFFFFFFFF, GSLIMIT=0xFFFFFFFF,
         )  # fmt: skip
         yield Region("TCS", at, PAGE_SIZE, TCS_FLAGS, content=memoryview(tcs))
