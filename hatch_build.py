@@ -1,8 +1,8 @@
 """Build hook: assembles the vDSO images, src/enclu/linux/vdso/*.S, into shared objects next to their sources, and
 compiles the host's agent, src/enclu/host/agent/.
 
-Runs for wheels and for editable installs.  `python hatch_build.py` does the same by hand.  Wheels get the scenarios,
-too; an editable install finds them in the checkout.
+Runs for wheels and for editable installs.  `python hatch_build.py` does the same by hand.  Wheels get the scenarios
+and the sources of enclaves, too; an editable install finds them in the checkout.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class NativeBuildHook(BuildHookInterface):  # type: ignore[type-arg]
         root = Path(self.root)
         build_data["artifacts"].extend(str(file.relative_to(root)) for file in build(root))
         if version == "standard":
-            build_data["force_include"][str(root / "scenarios")] = "enclu/scenarios"
+            for folder in ("scenarios", "enclaves"):
+                build_data["force_include"][str(root / folder)] = f"enclu/{folder}"
         build_data["pure_python"] = False
         build_data["tag"] = "py3-none-linux_x86_64"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -53,33 +54,50 @@ def files() -> Iterator[Step]:
 
 
 def matches(expected: str, output: str) -> bool:
-    """Line by line; an ellipsis in a line stands for anything in it, a line of its own for any lines."""
-    lines = ["(.*\n)*" if line.strip() == ANYTHING else _line(line) for line in expected.strip().splitlines()]
-    return re.fullmatch("".join(lines), output.strip() + "\n") is not None
+    """Line by line, but for blanks at their ends.
+
+    An ellipsis in a line stands for anything in it, one that is a line for any lines.
+    """
+    lines = [r"(.*\n)*" if line.strip() == ANYTHING else _line(line) for line in expected.strip().splitlines()]
+    printed = "".join(f"{line.rstrip()}\n" for line in output.strip().splitlines())
+    return re.fullmatch("".join(lines), printed) is not None
 
 
 def _line(line: str) -> str:
     return "[^\n]*".join(map(re.escape, line.split(ANYTHING))) + "\n"
 
 
-@pytest.mark.timeout(900)
-def test_every_step_goes_as_it_is_told(tmp_path: Path) -> None:
+def run(commands: str, directory: Path) -> str:
+    """What they print, in a shell of a user who has installed enclu and nothing else of it."""
     environment = {
-        **os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "120",
-        "XDG_CACHE_HOME": str(tmp_path / ".cache"), "XDG_STATE_HOME": str(tmp_path / ".state"),
+        **os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "80",
+        "XDG_CACHE_HOME": str(directory / ".cache"), "XDG_STATE_HOME": str(directory / ".state"),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")])),
     }  # fmt: skip
+    done = subprocess.run(
+        ["bash", "-e", "-o", "pipefail", "-c", commands], cwd=directory, env=environment, timeout=600, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{commands}\n{done.stdout}"
+    return done.stdout
+
+
+@pytest.mark.timeout(900)
+def test_every_step_goes_as_it_is_told(tmp_path: Path) -> None:
     for step in steps():
         if step.name != "sh":
             (tmp_path / step.name).write_text(step.text)
             continue
-        done = subprocess.run(
-            ["bash", "-e", "-o", "pipefail", "-c", step.text], cwd=tmp_path, env=environment, timeout=600, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{step.text}\n{done.stdout}"
+        output = run(step.text, tmp_path)
         if step.output is not None:
-            assert matches(step.output, done.stdout), f"{step.text}\nprints\n{done.stdout}\nnot\n{step.output}"
+            assert matches(step.output, output), f"{step.text}\nprints\n{output}\nnot\n{step.output}"
+
+
+@pytest.mark.timeout(300)
+def test_the_example_project_is_tested_and_released(tmp_path: Path) -> None:
+    shutil.copytree(EXAMPLE, tmp_path / "safe", ignore=shutil.ignore_patterns("*.elf*", "*.pem", "__pycache__"))
+    assert "4 passed" in run("make test PYTEST='pytest -k mm-handler'", tmp_path / "safe")
+    assert "Weaknesses: none found" in run("make release", tmp_path / "safe")
 
 
 def test_the_enclave_has_no_more_than_forty_lines() -> None:

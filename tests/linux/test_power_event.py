@@ -128,9 +128,9 @@ def test_changing_what_is_lost_is_efault(world: World, command: int, layout: obj
 
 def test_keys_for_evicted_pages_and_reports_are_new_and_sealing_keys_are_not(world: World) -> None:
     machine = world.machine
-    before = machine.paging_key, machine.report_keyid, machine.secret
+    before = machine.paging_cipher, machine.report_keyid, machine.secret
     world.kernel.drop_epc()
-    assert machine.paging_key != before[0] and machine.report_keyid != before[1] and machine.secret == before[2]
+    assert machine.paging_cipher is not before[0] and machine.report_keyid != before[1] and machine.secret == before[2]
 
 
 def test_an_empty_machine_loses_nothing() -> None:

@@ -15,6 +15,7 @@
 
 #define PT_TCS 0x100ul
 #define PT_REG 0x200ul
+#define PROVISIONKEY 0x10
 
 #define SIGSTRUCT_SIZE 1808
 
@@ -134,6 +135,19 @@ static const struct note *find_note(const uint8_t *image, const Elf64_Ehdr *head
 	return NULL;
 }
 
+static int allow_provision_key(const struct sgx_enclave *enclave)
+{
+	int fd = open("/dev/sgx_provision", O_RDONLY | O_CLOEXEC), error = 0;
+	struct sgx_enclave_provision arguments = { .fd = fd };
+
+	if (fd < 0)
+		return errno;
+	if (ioctl(enclave->fd, SGX_IOC_ENCLAVE_PROVISION, &arguments))
+		error = errno;
+	close(fd);
+	return error;
+}
+
 static int fill(struct sgx_enclave *enclave, const uint8_t *image, const uint8_t *sigstruct)
 {
 	const Elf64_Ehdr *header = (void *)image;
@@ -160,6 +174,8 @@ static int fill(struct sgx_enclave *enclave, const uint8_t *image, const uint8_t
 	if (!enclave->base)
 		return ENOMEM;
 	error = create(enclave, sigstruct);
+	if (!error && note->attributes & PROVISIONKEY)
+		error = allow_provision_key(enclave);
 	for (int i = 0; !error && i < header->e_phnum; i++)
 		if (segments[i].p_type == PT_LOAD)
 			error = add_segment(enclave, image, &segments[i]);

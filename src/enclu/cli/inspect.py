@@ -55,6 +55,8 @@ def inspect(
         print(json.dumps(inspection.as_dict()))
     else:
         _print(inspection)
+    if inspection.problems:
+        console.say(f"{file}: its SIGSTRUCT is not valid: {inspection.problems[0]}")
     ctx.exit(1 if inspection.problems else 0)
 
 

@@ -21,6 +21,7 @@ from enclu.compare.catalog import Catalog, Enclave, Module, Runtime, Scenario
 from enclu.host import build, signing
 from enclu.host.errors import HostError
 from enclu.host.images import open_image
+from enclu.sgx.structs import Attribute
 
 PACKAGES = {"gcc": "gcc", "g++": "g++", "go": "golang-go", "ar": "binutils"}
 """Debian's, by compiler."""
@@ -140,8 +141,9 @@ class Builder:
     def _enclave(self, enclave: Enclave, folder: str) -> Step:
         flags = (*ENCLAVE, *self._includes, f"-I{self.catalog.root / 'enclaves'}", *enclave.flags)
         layout = build.Layout(
-            SGX_TCS_COUNT, enclave.stack_pages, enclave.heap_pages, enclave.spare_pages, xfrm=enclave.xfrm,
-            miscselect=enclave.miscselect,
+            SGX_TCS_COUNT, enclave.stack_pages, enclave.heap_pages, enclave.spare_pages,
+            Attribute.MODE64BIT | (Attribute.PROVISIONKEY if enclave.provision_key else 0), enclave.xfrm,
+            enclave.miscselect,
         )  # fmt: skip
         command = build.command(enclave.sources, layout, flags=flags, libraries=enclave.libraries)
         output = self.directory / folder / f"{enclave.name}.elf"

@@ -41,6 +41,8 @@ class Enclave:
     xfrm: int = 3
     miscselect: int = 1
     """EXINFO."""
+    provision_key: bool = False
+    """ATTRIBUTES.PROVISIONKEY."""
     libraries: tuple[str, ...] = ()
     """Static ones."""
     flags: tuple[str, ...] = ()

@@ -49,6 +49,7 @@ class Reclaimer:
                 encl.track()
         for page in batch:
             self._write_back(page)
+        _discard(batch)
         for encl in {page.encl for page in batch}:
             secs, own = encl.secs, encl.secs_page
             if secs is not None and own is not None and encl.initialized and not secs.children and own.epc is not None:
@@ -75,7 +76,6 @@ class Reclaimer:
         page.epc = None
         kernel.free(epc)
         if page is not encl.secs_page:
-            encl.memory.discard(page.address - encl.base, PAGE_SIZE)
             kernel.stats.evictions += 1
 
     def load_secs(self, encl: Encl) -> None:
@@ -120,3 +120,15 @@ class Reclaimer:
             return
         self.add(page)
         kernel.stats.reloads += 1
+
+
+def _discard(pages: list[EnclPage]) -> None:
+    """Give back the memory of evicted pages, neighbours at once."""
+    i = 0
+    while i < len(pages):
+        first = pages[i]
+        n = 1
+        while i + n < len(pages) and (pages[i + n].encl, pages[i + n].index) == (first.encl, first.index + n):
+            n += 1
+        first.encl.memory.discard(first.address - first.encl.base, n * PAGE_SIZE)
+        i += n

@@ -6,6 +6,8 @@ import itertools
 import secrets
 from typing import TYPE_CHECKING
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 from enclu.sgx.epc import EPC
 from enclu.sgx.structs import MISC_EXINFO, Attribute
 
@@ -39,7 +41,7 @@ class Machine:
         self.epc_size = epc_size
         self.secret = secret if secret is not None else secrets.token_bytes(32)
         self.report_keyid = secrets.token_bytes(32)
-        self.paging_key = secrets.token_bytes(16)
+        self.paging_cipher = AESGCM(secrets.token_bytes(16))
         self.version = itertools.count(1)
         self.eids = itertools.count(1)
         self.xfrm = XFRM_SUPPORTED & xcr0 | XFRM_LEGACY
@@ -59,7 +61,7 @@ class Machine:
             page.invalidate()
         for secs in self.enclaves.values():
             secs.children = 0
-        self.paging_key = secrets.token_bytes(16)
+        self.paging_cipher = AESGCM(secrets.token_bytes(16))
         self.report_keyid = secrets.token_bytes(32)
 
     def cpuid(self, subleaf: int) -> tuple[int, int, int, int]:

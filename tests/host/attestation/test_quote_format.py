@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enclu.host.attestation import quote as quotes
-from enclu.host.attestation.verify import Expectations, verify
+from enclu.host.attestation.verify import Expectations, certificates, verify
 from enclu.host.errors import HostError
 from host.attestation.forge import MANUFACTURER, Parts
 
@@ -102,3 +104,22 @@ def _same_certificates(changed: bytes) -> bool:
     """The change was to what is around the certificates, or to the root's own copy, which nobody looks at."""
     quote, good = quotes.parse(changed), quotes.parse(GOOD)
     return quote.signed == good.signed and quote.qe_report_raw == good.qe_report_raw
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 1), st.integers(0, 600), st.binary(min_size=1, max_size=3))
+def test_a_certificate_with_bytes_changed_is_not_believed(which: int, at: int, change: bytes) -> None:
+    """Inside its DER, that is; PEM around it is right."""
+    parts = Parts()
+    ders = [c.public_bytes(Encoding.DER) for c in certificates(quotes.parse(GOOD))]
+    at %= len(ders[which])
+    changed = ders[which][:at] + change + ders[which][at + len(change) :]
+    if changed == ders[which]:
+        return
+    ders[which] = changed
+    parts.certification = b"".join(map(_pem, ders))
+    assert not _believed(parts.make())
+
+
+def _pem(der: bytes) -> bytes:
+    return b"-----BEGIN CERTIFICATE-----\n" + base64.b64encode(der) + b"\n-----END CERTIFICATE-----\n"

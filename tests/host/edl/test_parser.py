@@ -138,6 +138,12 @@ def test_the_preprocessor_goes_first(tmp_path: Path) -> None:
     assert load(file).ecalls[0].parameters[0].dimensions == (16,)
 
 
+def test_a_backslash_at_its_end_continues_a_line(tmp_path: Path) -> None:
+    file = tmp_path / "x.edl"
+    file.write_text(trusted("public void f([in] int* p, \\\n int q);"))
+    assert [parameter.name for parameter in load(file).ecalls[0].parameters] == ["p", "q"]
+
+
 def test_places_are_those_before_the_preprocessor(tmp_path: Path) -> None:
     file = tmp_path / "x.edl"
     file.write_text("#define T int\n#if 0\n\n\n\n#endif\nenclave {\n  trusted { public T; };\n};\n")

@@ -35,7 +35,7 @@ def sources() -> Path:
     """The folder of both: of the checkout, or as installed with the package.  Raises HostError."""
     package = Path(enclu.__file__).resolve().parent
     for folder in (package.parents[1] / "enclaves", package / "enclaves"):
-        if (folder / "qe" / "qe.c").is_file():
+        if (folder / "qe.c").is_file():
             return folder
     raise HostError("the sources of the quoting enclave are missing: neither in a checkout nor installed with enclu")
 
@@ -50,11 +50,10 @@ def image(name: str, layout: build.Layout = LAYOUT) -> Image:
 
 def _built(name: str, layout: build.Layout) -> Path:
     folder = sources()
-    files = [folder / name / f"{name}.c", folder / "common" / "p256.c"]
-    flags = (*FLAGS, *(f"-I{folder / part}" for part in ("common", "pce", "qe")))
-    inputs = (*build.parts(), *sorted(p for p in folder.rglob("*") if p.suffix in (".c", ".h")))
+    files = [folder / f"{name}.c", folder / "p256.c"]
+    inputs = (*build.parts(), *sorted(p for p in folder.iterdir() if p.suffix in (".c", ".h")))
     key = signing_key()
-    digest = hashlib.sha256(repr((name, layout, flags, key.public_key().public_numbers().n)).encode())
+    digest = hashlib.sha256(repr((name, layout, FLAGS, key.public_key().public_numbers().n)).encode())
     for path in inputs:
         digest.update(repr(path.name).encode() + path.read_bytes())
     output = directories.cache() / "enclaves" / digest.hexdigest()[:16] / f"{name}.elf"
@@ -63,7 +62,7 @@ def _built(name: str, layout: build.Layout) -> Path:
         directories.make(output.parent)
         fresh = output.with_name(f".{name}.{secrets.token_hex(8)}.elf")
         try:
-            build.build_enclave(files, fresh, layout, flags=flags, libraries=(LIBRARY,))
+            build.build_enclave(files, fresh, layout, flags=FLAGS, libraries=(LIBRARY,))
         except build.BuildError as error:
             hint = "\nit needs mbed TLS: apt-get install libmbedtls-dev" if "mbed" in str(error) else ""
             raise HostError(f"{error}{hint}") from None

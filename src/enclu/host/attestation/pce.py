@@ -1,4 +1,4 @@
-"""Talking to a provisioning certification enclave: enclu's own (enclaves/pce/pce.h), or Intel's.
+"""Talking to a provisioning certification enclave: enclu's own (enclaves/pce.h), or Intel's.
 
 Intel's: linux-sgx, psw/ae/pce/pce.edl, whose ECALLs go by number with a structure of pointers.
 """
@@ -98,7 +98,7 @@ class Certifier(ABC):
 
 
 class OwnPce(Certifier):
-    """enclaves/pce."""
+    """enclaves/pce.c."""
 
     def info(self) -> PceInfo:
         image = bytearray(PCE_INFO.size)

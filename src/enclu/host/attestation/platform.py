@@ -1,6 +1,6 @@
 """Quotes: the quoting enclave (QE) and the certification enclave (PCE) in a process, and what goes between them.
 
-The structures are those of enclaves/qe/qe.h.
+The structures are those of enclaves/qe.h.
 """
 
 from __future__ import annotations

@@ -24,6 +24,11 @@ INTEL_ROOT = "a0af031289f5d5d4132f9186068a7fc13628633ba235777472e29b6b6c67a49e"
 """SHA-256 of the SubjectPublicKeyInfo of Intel's SGX Root CA."""
 E = TypeVar("E", bound=x509.ExtensionType)
 MAX_CHAIN = 4
+UNREADABLE = (
+    ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)  # fmt: skip
+"""What cryptography raises for certificates and lists that it cannot read."""
 CRITICAL = (x509.BasicConstraints.oid, x509.KeyUsage.oid)
 """Critical extensions that are understood."""
 
@@ -110,7 +115,7 @@ def load_certificates(data: bytes, name: str) -> list[x509.Certificate]:
         found = x509.load_pem_x509_certificates(data)
         for certificate in found:
             _readable(certificate)
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.UnsupportedGeneralNameType) as error:
+    except UNREADABLE as error:
         raise CertificateError(f"{name}: not a readable certificate chain in PEM: {error}") from None
     if not found:
         raise CertificateError(f"{name}: no certificate")
@@ -122,7 +127,7 @@ def load_crl(data: bytes, name: str) -> x509.CertificateRevocationList:
     try:
         load = x509.load_pem_x509_crl if data.lstrip().startswith(b"-----") else x509.load_der_x509_crl
         return load(data)
-    except ValueError as error:
+    except UNREADABLE as error:
         raise CertificateError(f"{name}: not a certificate revocation list: {error}") from None
 
 

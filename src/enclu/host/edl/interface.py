@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +17,6 @@ from enclu.host.edl.syntax import Composite, Ecall, EdlError, EdlFile, Enumerati
 if TYPE_CHECKING:
     from enclu.host.conventions.sdk import SdkConvention
     from enclu.host.edl.calls import DynamicCalls
-    from enclu.host.enclave import Enclave
     from enclu.host.events import Action, EnclaveException
     from enclu.host.images import Image
     from enclu.host.process import Process
@@ -45,14 +43,14 @@ class Interface:
     def ocall_numbers(self) -> dict[str, int]:
         return {ocall.name: number for number, ocall in enumerate(self.ocalls)}
 
-    def convention(self, types: Mapping[str, type[Any] | int] | None = None) -> Callable[[Enclave], SdkConvention]:
+    def convention(self, types: Mapping[str, type[Any] | int] | None = None) -> type[SdkConvention]:
         """For `Process.load(convention=...)`: functions by name, with arguments.
 
         `types` says what types of C headers are that no EDL file tells: classes of ctypes, or sizes.
         """
         from enclu.host.conventions.sdk import SdkConvention
 
-        return functools.partial(SdkConvention, interface=self, types=types)
+        return type("SdkConvention", (SdkConvention,), {"interface": self, "types": types or {}})
 
     def load(
         self, process: Process, image: str | os.PathLike[str] | Image, ocalls: object = None, *,

@@ -53,9 +53,10 @@ class Marshaller:
 class EcallMarshaller(Marshaller):
     """Arguments of an ECALL, from Python to the enclave."""
 
-    def call(self, memory: Memory, arguments: Sequence[Any], enter: Callable[[int], None]) -> Any:
+    def call(self, memory: Memory, arguments: Sequence[Any], enter: Callable[[int], bool]) -> Any:
         """Have `enter` make the ECALL with the address of the structure; what the function returns.
 
+        `enter` says whether the function has come to its end; otherwise the result is None.
         Raises TypeError and ValueError for arguments that the function cannot be given.
         """
         parameters = self.function.parameters
@@ -63,7 +64,8 @@ class EcallMarshaller(Marshaller):
             given = f"{len(arguments)} given"
             raise TypeError(f"{self.function.name}() takes {len(parameters)} arguments, {given}")
         if self.structure is None:
-            return enter(0)
+            enter(0)
+            return None
         values = {parameter.name: value for parameter, value in zip(parameters, arguments, strict=True)}
         structure = self.structure()
         copied: list[tuple[int, int, Any, bool]] = []
@@ -74,7 +76,8 @@ class EcallMarshaller(Marshaller):
             size = ctypes.sizeof(structure)
             address = memory.allocate(size)
             memory.write(address, bytes(structure))
-            enter(address)
+            if not enter(address):
+                return None
             structure = self.structure.from_buffer_copy(memory.read(address, size))
             for buffer, length, target, out in copied:
                 if out:

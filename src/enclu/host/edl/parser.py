@@ -34,7 +34,10 @@ from enclu.host.edl.syntax import (
 )
 
 MAX_FILE_SIZE = 1 << 20
-_DIRECTIVE = re.compile(r"^[ \t]*#", re.MULTILINE)
+GCC_TIME = 20.0
+"""Seconds for the preprocessor."""
+_DIRECTIVE = re.compile(r"^[ \t]*#|\\$", re.MULTILINE)
+"""Or a line that goes on in the next one."""
 _LINE_MARKER = re.compile(r'^# (\d+) "([^"\n]*)"[^\n]*$')
 
 
@@ -84,7 +87,10 @@ def _preprocessed(text: str, path: Path) -> tuple[str, list[tuple[str, int]]]:
     if cpp is None:
         raise EdlError(path, "has preprocessor directives, and there is no gcc to expand them")
     command = [cpp, "-x", "c", "-E", "-I", str(path.parent), "-"]
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=GCC_TIME, check=False)
+    except (subprocess.TimeoutExpired, UnicodeDecodeError) as error:
+        raise EdlError(path, f"gcc cannot expand its preprocessor directives: {error}") from None
     if done.returncode:
         complaint = next((line for line in done.stderr.splitlines() if "error" in line), "gcc -E failed")
         raise EdlError(path, complaint.replace("<stdin>", path.name))

@@ -202,7 +202,8 @@ def filled(pattern: bytes) -> memoryview:
 def map_file(path: Path) -> memoryview:
     """The file, mapped: writes to it stay in memory."""
     try:
-        with path.open("rb") as file:
+        # Without waiting for writers of a FIFO, which is none of ours anyway.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ImageError(path, "kind of file", oct(stat.S_IFMT(status.st_mode)), "not a regular file")

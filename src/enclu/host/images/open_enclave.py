@@ -79,6 +79,8 @@ class Loader:
     """.rela.plt, too, is among the relocations."""
     counts_tls: bool = True
     """ELRANGE's size takes account of thread-local variables."""
+    tells_end: bool = False
+    """The enclave is told where its pages end, not how large ELRANGE is."""
     gs_before_fs: bool = False
     """OGSBASE is a page before OFSBASE."""
 
@@ -89,8 +91,9 @@ NEW_LOADERS = (
     Loader("0.11", counts_tls=False),
 )
 OLD_LOADERS = (
-    Loader("0.8 to 0.10", dynamic_symbols=False),
-    Loader("0.5 to 0.7", dynamic_symbols=False, gs_before_fs=True),
+    Loader("0.10", dynamic_symbols=False),
+    Loader("0.8 and 0.9", dynamic_symbols=False, tells_end=True),
+    Loader("0.5 to 0.7", dynamic_symbols=False, tells_end=True, gs_before_fs=True),
 )
 
 
@@ -223,8 +226,8 @@ class OpenEnclaveImage(Image):
         end = self._heap + self.heap_pages * PAGE_SIZE + self.threads * self._thread_size
         if not self.loader.counts_tls:
             end += self.threads * (1 - self._tls_pages) * PAGE_SIZE
-        self.enclave_size = size_for(end)
-        self.size, self._shift = self.enclave_size, 0
+        self.size, self._shift = size_for(end), 0
+        self._told_size = end if self.loader.tells_end else self.size
         if self.config["flags"] & ZERO_BASE:
             self.base, self._shift = 0, self.config.get("start_address", 0)
             if self._shift % PAGE_SIZE:
@@ -239,7 +242,7 @@ class OpenEnclaveImage(Image):
             raise self.error(f"section {SECTION}, sh_addr", start, f"the segments end at {self._image_size:#x}")
         info = IMAGE_INFO.pack(
             oeinfo_rva=start, oeinfo_size=self.properties_size, reloc_rva=self._image_size,
-            reloc_size=len(self._relocations), heap_rva=self._heap, enclave_size=self.enclave_size,
+            reloc_size=len(self._relocations), heap_rva=self._heap, enclave_size=self._told_size,
         )  # fmt: skip
         signature = start + self._info + IMAGE_INFO.size
         self._image[start + self._info : signature] = info

@@ -6,15 +6,22 @@ A stream is a list of records, each of 64 bytes; EEXTEND and UNMEASRD are follow
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from enclu.host.images.image import ALL_MEASURED, ZEROS, Image, Region
+from enclu.sgx.background import worker
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.layout import Structure
-from enclu.sgx.measurement import BLOCK, CHUNK, PER_PAGE, Measurement
+from enclu.sgx.measurement import BLOCK, CHUNK, HASHER, PER_PAGE, Measurement
 from enclu.sgx.structs import SIGSTRUCT
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 RECORD = Structure(
     "record", BLOCK, (0, "TAG", "8s"), (8, "OFFSET", "Q"), (16, "FLAGS", "Q"), (24, "REST", "40s"),
@@ -24,6 +31,8 @@ ECREATE, EADD, EEXTEND = b"ECREATE\0", b"EADD\0\0\0\0", b"EEXTEND\0"
 UNSIZED, UNMEASRD = b"UNSIZED\0", b"UNMEASRD"
 SHORT_RUN, BATCH, LONGEST_RUN = 4, 256, (1 << 24) // PER_PAGE
 """Pages that are looked at together: what a run takes in memory and time is bounded."""
+STEP, WORTH_A_THREAD = 1 << 22, 1 << 20
+"""Bytes: hashed at a time, and of a file that is worth to be hashed while it is read."""
 SECINFO_KNOWN = 0xFF07
 """Bits of SECINFO.FLAGS that may be set for EADD: the page type, R, W and X."""
 
@@ -49,6 +58,29 @@ class _Full:
     at: int
 
 
+class _HashAhead:
+    """Hashes a stream in the background, while it is read: most have nothing that is not measured."""
+
+    def __init__(self, data: memoryview) -> None:
+        self._data, self._stopped = data, False
+        self._hash = hashlib.sha256()
+        self._done = worker(HASHER).submit(self._run)
+
+    def _run(self) -> None:
+        for at in range(0, len(self._data), STEP):
+            if self._stopped:
+                return
+            self._hash.update(self._data[at : at + STEP])
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def result(self) -> hashlib._Hash:
+        """Of all of it."""
+        self._done.result()
+        return self._hash.copy()
+
+
 class SgxsImage(Image):
     """An enclave that is a stream of ECREATE, EADD and EEXTEND."""
 
@@ -61,12 +93,18 @@ class SgxsImage(Image):
         """Pages and chunks in ascending order, nothing twice: see the format's description."""
         self._unmeasured: list[int] = []
         """Where UNMEASRD records begin."""
-        self._parts = self._read()
+        ahead = _HashAhead(data) if len(data) > WORTH_A_THREAD else None
+        try:
+            self._parts = self._read()
+        finally:
+            if ahead is not None and (self._unmeasured or not hasattr(self, "_parts")):
+                ahead.stop()
+                ahead = None
+        self._ahead = ahead
         if sigstruct is not None:
             self.misc_select = SIGSTRUCT.get(sigstruct, "MISCSELECT")
             self.attributes = SIGSTRUCT.get(sigstruct, "ATTRIBUTES") & ~1
             self.xfrm = SIGSTRUCT.get(sigstruct, "XFRM")
-        self.check_regions()
 
     def _read(self) -> list[_Page | _Full]:
         data = self._data
@@ -127,23 +165,19 @@ class SgxsImage(Image):
         """Of so many pages, `before` pages after the EADD at `at`: how many continue what begins there."""
         import numpy as np
 
-        start = at + before * PER_PAGE
+        start, offset = at + before * PER_PAGE, RECORD.get(self._data, "OFFSET", at) + before * PAGE_SIZE
         words = np.frombuffer(self._data[start : start + pages * PER_PAGE], "<u8").reshape(pages, PER_PAGE // 8)
-        records = np.empty((pages, 17, 8), "<u8")
-        records[:, 0] = words[:, :8]
-        records[:, 1:] = words[:, 8:].reshape(pages, 16, (BLOCK + CHUNK) // 8)[:, :, :8]
-        offset = RECORD.get(self._data, "OFFSET", at) + before * PAGE_SIZE
-        offsets = np.arange(offset, offset + pages * PAGE_SIZE, PAGE_SIZE, dtype="<u8")
-        wanted = np.zeros((pages, 17, 8), "<u8")
-        wanted[:, 0, 0] = int.from_bytes(EADD, "little")
-        wanted[:, 1:, 0] = int.from_bytes(EEXTEND, "little")
-        wanted[:, 0, 1] = offsets
-        wanted[:, 1:, 1] = offsets[:, None] + np.arange(0, PAGE_SIZE, CHUNK, dtype="<u8")
-        wanted[:, 0, 2] = RECORD.get(self._data, "FLAGS", at)
-        if np.array_equal(records, wanted) and offset + pages * PAGE_SIZE <= self.size:
+        chunks = words[:, 8:].reshape(pages, PAGE_SIZE // CHUNK, (BLOCK + CHUNK) // 8)[:, :, :8]
+        wanted_adds, wanted_chunks, from_zero = _headers()
+        adds, extends = wanted_adds[:pages], wanted_chunks[:pages]
+        adds[:, 1] = from_zero[:pages, 0] + np.uint64(offset)
+        adds[:, 2] = RECORD.get(self._data, "FLAGS", at)
+        extends[:, :, 1] = from_zero[:pages] + np.uint64(offset)
+        right = (words[:, :8] == adds).all(axis=1) & (adds[:, 1] < self.size)
+        if right.all() and np.array_equal(chunks, extends):
             return pages
-        right = (records == wanted).all(axis=(1, 2)) & (offsets < self.size)
-        return int(right.argmin()) if not right.all() else pages
+        right &= (chunks == extends).all(axis=(1, 2))
+        return pages if right.all() else int(right.argmin())
 
     def _page(self, record: memoryview, where: str) -> _Page:
         offset, flags = RECORD.get(record, "OFFSET"), RECORD.get(record, "FLAGS")
@@ -191,6 +225,15 @@ class SgxsImage(Image):
                 position = max(position, at) if measured else position
         return True
 
+    @property
+    def tcs(self) -> list[int]:
+        found: list[int] = []
+        for part in self._parts:
+            if part.flags >> 8 == PageType.TCS:
+                pages = part.pages if isinstance(part, _Full) else 1
+                found += range(part.offset, part.offset + pages * PAGE_SIZE, PAGE_SIZE)
+        return found
+
     def regions(self) -> Iterator[Region]:
         """Neighbours of one kind together."""
         run: list[_Page] = []
@@ -228,11 +271,25 @@ class SgxsImage(Image):
 
     def measure(self, measurement: Measurement) -> None:
         """The stream itself, without what is not measured."""
+        if self._ahead is not None:
+            measurement.take(self._ahead.result())
+            return
         start = 0
         for at in [*self._unmeasured, len(self._data)]:
-            for position in range(start, at, 1 << 24):
-                measurement.update(self._data[position : min(position + (1 << 24), at)])
+            for position in range(start, at, STEP):
+                measurement.update(self._data[position : min(position + STEP, at)])
             start = at + BLOCK + CHUNK
+
+
+@functools.cache
+def _headers() -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]]:
+    """Of BATCH pages: the EADD records and the EEXTEND records, as words, to be completed; and the chunks' offsets."""
+    import numpy as np
+
+    adds, chunks = np.zeros((BATCH, 8), "<u8"), np.zeros((BATCH, PAGE_SIZE // CHUNK, 8), "<u8")
+    adds[:, 0], chunks[:, :, 0] = int.from_bytes(EADD, "little"), int.from_bytes(EEXTEND, "little")
+    offsets = np.arange(0, BATCH * PAGE_SIZE, CHUNK, dtype="<u8").reshape(BATCH, PAGE_SIZE // CHUNK)
+    return adds, chunks, offsets
 
 
 def _name(flags: int) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from enclu.sgx.encls.create import check_secs
 from enclu.sgx.epc import EPCPage, PageType
@@ -94,7 +93,7 @@ def ewb(machine: Machine, page: EPCPage, va: EPCPage, slot: int) -> tuple[int, b
     va.data[slot * 8 : slot * 8 + 8] = version.to_bytes(8, "little")
     secinfo = SECINFO.pack(FLAGS=_flags(page))
     header = _header(secinfo, eid, page.enclaveaddress)
-    sealed = AESGCM(machine.paging_key).encrypt(version.to_bytes(12, "little"), bytes(page.data), header)
+    sealed = machine.paging_cipher.encrypt(version.to_bytes(12, "little"), bytes(page.data), header)
     pcmd = PCMD.pack(SECINFO=secinfo, ENCLAVEID=eid, MAC=sealed[-16:])
     page.invalidate()
     if secs is not None and page.pt != PageType.SECS:
@@ -124,7 +123,7 @@ def eldu(
     version = bytes(va.data[slot * 8 : slot * 8 + 8])
     header = _header(f["SECINFO"], eid, linaddr)
     try:
-        plain = AESGCM(machine.paging_key).decrypt(version + bytes(4), bytes(ciphertext) + f["MAC"], header)
+        plain = machine.paging_cipher.decrypt(version + bytes(4), bytes(ciphertext) + f["MAC"], header)
     except InvalidTag:
         return ErrorCode.SGX_MAC_COMPARE_FAIL
     if f["ENCLAVEID"] != eid:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from enclu.host.conventions.base import Call, Convention, Done
 from enclu.host.conventions.sdk import abi, cpu, emm, tables
@@ -37,9 +36,8 @@ MASK_64 = (1 << 64) - 1
 TCS_POLICY_BIND = 0
 EDMM_MAJOR = 3
 """Of the metadata's version, since the SDK has its present memory management."""
-STRING_LENGTHS_SINCE = (2, 1, 2)
-"""Release of the SDK since which ECALLs' structures have the lengths of strings."""
-_RELEASE = re.compile(rb"SGX_TRTS_VERSION_(\d+)\.(\d+)\.(\d+)")
+STRING_LENGTHS_SINCE = (2, 1, 102)
+"""What the tRTS of SDK 2.1.2 calls itself: since then ECALLs' structures have the lengths of strings."""
 
 
 class SdkCall(Call):
@@ -57,6 +55,10 @@ class SdkConvention(Convention):
     """
 
     needs = ("rdi", "rsi")
+    interface: ClassVar[Interface | None] = None
+    """Of the enclave, if an EDL file tells it; `Interface.convention` makes the class that has it."""
+    types: ClassVar[Mapping[str, Type | int]] = {}
+    """What types of C headers are, which no EDL file tells: classes of ctypes, or sizes."""
 
     @classmethod
     def check(cls, image: Image, process: Process) -> None:
@@ -67,11 +69,9 @@ class SdkConvention(Convention):
                 "build it with SGX_MODE=HW (`enclu measure` and `enclu inspect` read it all the same)"
             )
 
-    def __init__(
-        self, enclave: Enclave, interface: Interface | None = None, types: Mapping[str, Type | int] | None = None
-    ) -> None:
+    def __init__(self, enclave: Enclave) -> None:
         super().__init__(enclave)
-        self.interface = interface
+        interface = self.interface
         self.cpuid = cpu.of_machine()
         image = enclave.image
         metadata = getattr(image, "metadata", None)
@@ -84,7 +84,7 @@ class SdkConvention(Convention):
         )  # fmt: skip
         self.pool.make = self._make_tcs
         self._sdk_ocalls = SdkOcalls(self)
-        self._types = Types(interface, types) if interface is not None else None
+        self._types = Types(interface, self.types) if interface is not None else None
         self._ecalls: dict[str, EcallMarshaller] = {}
         self._ocalls: dict[int, Callable[[int], None]] = {}
         if interface is not None:
@@ -94,12 +94,7 @@ class SdkConvention(Convention):
     @cached_property
     def release(self) -> tuple[int, int, int] | None:
         """The SDK's release by which the enclave was built; None if it does not say."""
-        with contextlib.suppress(OSError):
-            found = _RELEASE.search(self.enclave.image.path.read_bytes())
-            if found:
-                major, minor, patch = map(int, found.groups())
-                return major, minor, patch
-        return None
+        return tables.release(self.enclave.image.path)
 
     # The enclave's life.
 
@@ -147,7 +142,8 @@ class SdkConvention(Convention):
             raise SdkError(self._at(function), SgxStatus.SGX_ERROR_INVALID_FUNCTION)
         ms = args[0] if args else 0
         if isinstance(ms, int):
-            return self._enter(function, ms, timeout)
+            self._enter(function, ms, timeout)
+            return None
         memory = self.enclave.process.memory
         with memory.temporary(bytes(ms)) as address:
             self._enter(function, address, timeout)
@@ -175,14 +171,19 @@ class SdkConvention(Convention):
     def _string_lengths(self) -> bool:
         return self.release is None or self.release >= STRING_LENGTHS_SINCE
 
-    def _enter(self, number: int, argument: int, timeout: float | None) -> None:
-        """EENTER with a number or command, on the calling thread's TCS, until it is over."""
+    def _enter(self, number: int, argument: int, timeout: float | None) -> bool:
+        """EENTER with a number or command, on the calling thread's TCS, until it is over.
+
+        False if an exception handler gave it up.  Raises SdkError.
+        """
         utility = number in (EnterCommand.ECMD_INIT_ENCLAVE, EnterCommand.ECMD_MKTCS, EnterCommand.ECMD_UNINIT_ENCLAVE)
         trusted = self.pool.utility if utility else None
         if trusted is None:
             trusted = self.pool.acquire()
             if trusted is None:
-                raise SdkError(self._at(number), SgxStatus.SGX_ERROR_OUT_OF_TCS)
+                bound = "bound to a living thread" if self.pool.bind else "in use"
+                why = f"each TCS of {len(self.enclave.tcs)} is {bound}"
+                raise SdkError(self._at(number), SgxStatus.SGX_ERROR_OUT_OF_TCS, why)
         else:
             trusted.calls += 1
         call = SdkCall(self.enclave.process.thread(), trusted.tcs, timeout)
@@ -196,6 +197,7 @@ class SdkConvention(Convention):
                 self.pool.abandon(trusted.tcs)
         if status:
             raise SdkError(self._at(number), status)
+        return status is not None
 
     def _at(self, number: int) -> str:
         if number < 0:

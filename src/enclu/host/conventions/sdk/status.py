@@ -98,6 +98,6 @@ class SgxStatus(enum.IntEnum):
 class SdkError(HostError):
     """An ECALL, or the enclave's start, ended with a status other than SGX_SUCCESS."""
 
-    def __init__(self, where: str, status: int) -> None:
+    def __init__(self, where: str, status: int, why: str = "") -> None:
         self.status = SgxStatus(status)
-        super().__init__(f"{where}: {self.status.name}")
+        super().__init__(f"{where}: {self.status.name}{': ' if why else ''}{why}")
