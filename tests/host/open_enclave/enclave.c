@@ -36,6 +36,8 @@ struct answer host_call(uint64_t rdi, uint64_t rsi);
 static uint32_t cpuid_table[6][4];
 static uint64_t handled, initialised;
 static uint8_t message[256];
+static uint8_t target[512] __attribute__((aligned(512))), report_data[128] __attribute__((aligned(128)));
+static uint8_t report[432] __attribute__((aligned(512)));
 
 /* For the loader. */
 uint64_t _td_from_tcs_offset, _reloc_rva, _reloc_size, _enclave_rva;
@@ -111,12 +113,17 @@ static void copy(void *to, const void *from, size_t size)
 
 OCALL_FUNCTION(host_add, 0)
 OCALL_FUNCTION(host_text, 1)
+OCALL_FUNCTION(oe_get_qetarget_info_ocall, 2)
+OCALL_FUNCTION(oe_get_quote_ocall, 3)
 OCALL_FUNCTION(oe_sgx_get_cpuid_table_ocall, 4)
 OCALL_FUNCTION(oe_log_ocall, 5)
 OCALL_FUNCTION(oe_syscall_write_ocall, 6)
 OCALL_FUNCTION(oe_syscall_writev_ocall, 7)
 OCALL_FUNCTION(oe_sgx_thread_wake_wait_ocall, 8)
 OCALL_FUNCTION(oe_syscall_nanosleep_ocall, 9)
+OCALL_FUNCTION(oe_get_supported_attester_format_ids_ocall, 10)
+OCALL_FUNCTION(oe_get_supported_nothing_ocall, 11)
+OCALL_FUNCTION(oe_get_quote_verification_collateral_ocall, 12)
 
 static uint64_t initialise(uint64_t handle)
 {
@@ -147,9 +154,10 @@ void ecall_abort(void) {}
 void ecall_loop(void) {}
 void ecall_typed(void) {}
 void ecall_message(void) {}
+void ecall_report(void) {}
 void *const oe_ecalls_table[] = {
 	ecall_cpuid, ecall_add, ecall_ocall, ecall_raw_ocall, ecall_raw_exit, ecall_undefined, ecall_fault, ecall_abort,
-	ecall_loop, ecall_typed, ecall_message,
+	ecall_loop, ecall_typed, ecall_message, ecall_report,
 };
 const uint64_t oe_ecalls_table_size = sizeof(oe_ecalls_table) / sizeof(*oe_ecalls_table);
 
@@ -214,10 +222,28 @@ static struct answer call(struct call_args *host)
 		break;
 	case 2: { /* the OCALL numbers[0], with the rest of the input as its buffer; a result of its own first */
 		uint64_t size = args.input_size - 64, out_size = numbers[1];
-		uint8_t *in = args.input + 64, out[1024];
+		static uint8_t out[1 << 13];
+		uint8_t *in = args.input + 64;
 		uint32_t status = NOT_FOUND;
 
+		if (out_size > sizeof(out))
+			return eret(CALL, OK, INVALID_PARAMETER);
 		switch (numbers[0]) {
+		case 2:
+			status = oe_get_qetarget_info_ocall(in, size, out, out_size);
+			break;
+		case 3:
+			status = oe_get_quote_ocall(in, size, out, out_size);
+			break;
+		case 10:
+			status = oe_get_supported_attester_format_ids_ocall(in, size, out, out_size);
+			break;
+		case 12:
+			status = oe_get_quote_verification_collateral_ocall(in, size, out, out_size);
+			break;
+		case 11:
+			status = oe_get_supported_nothing_ocall(in, size, out, out_size);
+			break;
 		case 0:
 			status = host_add(in, size, out, out_size);
 			break;
@@ -266,6 +292,12 @@ static struct answer call(struct call_args *host)
 	case 9:
 		host->written = args.output_size;
 		return eret(CALL, OK, typed(&args));
+	case 11:
+		copy(target, args.input + sizeof(struct header), sizeof(target));
+		__asm__ volatile(".byte 0x0f, 0x01, 0xd7" : : "a"(0), "b"(target), "c"(report_data), "d"(report)
+				 : "memory"); /* EREPORT */
+		copy(result, report, sizeof(report));
+		break;
 	case 10:
 		copy(message, args.input + sizeof(struct header), sizeof(message));
 		break;
