@@ -94,6 +94,23 @@ def test_an_image_without_symbols_is_initialised_and_called_by_number(load: Load
         enclave.ecall("add")
 
 
+def test_an_old_enclave_says_in_which_table_a_function_is(load: Load, with_tables: Path) -> None:
+    added: list[tuple[int, ...]] = []
+
+    def add(data: bytes, size: int) -> None:
+        added.append(struct.unpack_from("<QQ", data, 8))
+
+    enclave = load(image=with_tables, ocalls={"host_add": add})
+    assert isinstance(enclave.convention, OpenEnclaveConvention)
+    assert enclave.convention.tables and enclave.convention.deep_copy is False
+    assert enclave.convention.names.ocall(0, 7) == "oe_log_is_supported_ocall"
+    table = enclave.ecall("cpuid", None, 160)[8:]
+    assert struct.unpack_from("<4I", table) == enclave.process.cpuid(0)
+    numbers = struct.pack("<8x5Q", HOST_ADD, 32, 0, 0, 0)
+    assert enclave.ecall("ocall", numbers.ljust(64, b"\0") + struct.pack("<8xQQ8x", 40, 2), 64)
+    assert added == [(40, 2)]
+
+
 def test_a_users_own_cpuid_goes_first(load: Load) -> None:
     def mine(data: bytes, size: int) -> bytes:
         return bytes(48) + bytes(range(96))

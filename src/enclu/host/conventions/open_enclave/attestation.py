@@ -6,6 +6,7 @@ Open Enclave: include/openenclave/edl/sgx/attestation.edl, host/sgx/sgxquote.c.
 from __future__ import annotations
 
 import datetime
+import functools
 import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -82,9 +83,7 @@ class AttestationOcalls:
     def collateral(self, _fmspc: bytes | None, _provider: int, *buffers: Any) -> int:
         """What a verifier needs, in buffers of three arguments each: where to, how much room, how much there is."""
         short = False
-        for data, buffer, room, used in zip(
-            self._statements(), buffers[0::3], buffers[1::3], buffers[2::3], strict=True
-        ):
+        for data, buffer, room, used in zip(self._statements, buffers[0::3], buffers[1::3], buffers[2::3], strict=True):
             if used is None:
                 return OeResult.OE_INVALID_PARAMETER
             used[:] = len(data).to_bytes(8, "little")
@@ -94,8 +93,9 @@ class AttestationOcalls:
                 buffer[: len(data)] = data
         return OeResult.OE_BUFFER_TOO_SMALL if short else OeResult.OE_OK
 
+    @functools.cached_property
     def _statements(self) -> list[bytes]:
-        """As the OCALL has them; each with a zero at its end."""
+        """As the OCALL has them, each with a zero at its end.  Made once, since sizes of signatures vary."""
         from enclu.host.attestation.manufacturer import pem
         from enclu.host.attestation.platform import (
             QE_IDENTITY_FILE,
