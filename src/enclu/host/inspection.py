@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from enclu.host import signing
+from enclu.host.conventions.sdk import tables
 from enclu.host.images import ElfImage, Image, IntelSdkImage, OpenEnclaveImage, Region, SgxsImage
 from enclu.host.images.image import ALL_MEASURED, NOT_MEASURED
 from enclu.sgx import xsave
@@ -183,13 +184,23 @@ class Inspection:
                 "metadata": "{}.{}".format(*image.metadata.version),
                 "other metadata": ["{}.{}".format(*m.version) for m in image.all_metadata if m is not image.metadata],
                 "TCS policy": "unbound" if image.tcs_policy else "bound", "TCS minimum pool": image.tcs_min_pool,
-                "simulation": image.simulation,
+                "simulation": image.simulation, **_functions(image),
             }  # fmt: skip
         if isinstance(image, OpenEnclaveImage):
             return {"loader": image.loader.name, "heap pages": image.heap_pages, "stack pages": image.stack_pages}
         if isinstance(image, ElfImage):
             return {"heap pages": image.heap_pages, "spare pages": image.spare_pages}
         return {"canonical": image.canonical} if isinstance(image, SgxsImage) else {}
+
+
+def _functions(image: IntelSdkImage) -> dict[str, Any]:
+    """What the SDK has put into the image, as far as it tells."""
+    release, functions = tables.release(image.path), tables.read(image.path)
+    details: dict[str, Any] = {"SDK": ".".join(map(str, release))} if release else {}
+    if functions is not None:
+        details["ECALLs"] = [name or "?" for name in functions.ecalls]
+        details["OCALLs"] = functions.ocalls or 0
+    return details
 
 
 def attribute_names(attributes: int) -> list[str]:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import mmap
 import os
-import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -40,7 +38,6 @@ EDMM_MAJOR = 3
 """Of the metadata's version, since the SDK has its present memory management."""
 STRING_LENGTHS_SINCE = (2, 1, 102)
 """What the tRTS of SDK 2.1.2 calls itself: since then ECALLs' structures have the lengths of strings."""
-_RELEASE = re.compile(rb"SGX_TRTS_VERSION_(\d+)\.(\d+)\.(\d+)")
 
 
 class SdkCall(Call):
@@ -97,15 +94,7 @@ class SdkConvention(Convention):
     @cached_property
     def release(self) -> tuple[int, int, int] | None:
         """The SDK's release by which the enclave was built; None if it does not say."""
-        with (
-            contextlib.suppress(OSError, ValueError),
-            self.enclave.image.path.open("rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-        ):
-            if found := _RELEASE.search(content):
-                major, minor, patch = map(int, found.groups())
-                return major, minor, patch
-        return None
+        return tables.release(self.enclave.image.path)
 
     # The enclave's life.
 

@@ -6,12 +6,13 @@ say where the tables are.
 
 from __future__ import annotations
 
+import mmap
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import SymbolTableSection
@@ -27,6 +28,9 @@ _BRIDGE = "sgx_"
 """Before the name of an ECALL's function: the function that takes its arguments from the structure."""
 MOST = 1 << 16
 """ECALLs; more than any enclave has."""
+MOST_SYMBOLS = 32 << 20
+"""Bytes of symbols that are looked through."""
+_RELEASE = re.compile(rb"SGX_TRTS_VERSION_(\d{1,3})\.(\d{1,3})\.(\d{1,6})")
 
 
 @dataclass(frozen=True)
@@ -37,18 +41,29 @@ class Tables:
     ocalls: int | None
 
 
+def release(path: Path) -> tuple[int, int, int] | None:
+    """The SDK's release by which an image was built; None if it does not say."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            found = _RELEASE.search(content)
+            parts = [int(part) for part in found.groups()] if found else []
+    except (OSError, ValueError):
+        return None
+    return (parts[0], parts[1], parts[2]) if parts else None
+
+
 def read(path: Path) -> Tables | None:
     """The tables of an image; None if its symbols do not say where they are."""
     try:
         with path.open("rb") as file:
             return _read(ELFFile(file), file)
-    except (OSError, ELFError, struct.error):
+    except Exception:  # pyelftools raises whatever a damaged file has it run into
         return None
 
 
 def _read(elf: ELFFile, file: BinaryIO) -> Tables | None:
     symbols = elf.get_section_by_name(".symtab")
-    if not isinstance(symbols, SymbolTableSection):
+    if not isinstance(symbols, SymbolTableSection) or symbols.data_size > MOST_SYMBOLS:
         return None
     wanted: dict[str, int] = {}
     functions: dict[int, str] = {}

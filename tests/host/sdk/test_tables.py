@@ -1,0 +1,78 @@
+"""What an enclave says of its functions, against what an EDL file says."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import enclu
+from enclu.host.conventions.sdk import tables
+from enclu.host.edl import parse
+
+SOURCE = """
+void sgx_first(void) {}
+void sgx_second(void) {}
+const struct { unsigned long nr_ecall; struct { void *address; unsigned char is_priv, is_switchless; } ecall_table[2]; }
+	g_ecall_table = { 2, { { (void *)sgx_first, 0, 0 }, { (void *)sgx_second, 1, 0 } } };
+const struct { unsigned long nr_ocall; unsigned char entry_table[3][2]; } g_dyn_entry_table = { 3, {} };
+char sgx_trts_version[] = "SGX_TRTS_VERSION_2.13.100.4";
+"""
+
+
+@pytest.fixture(scope="module")
+def shared_object(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tables") / "enclave.so"
+    command = ["gcc", "-x", "c", "-shared", "-fPIC", "-nostdlib", "-fvisibility=hidden", "-o", str(path), "-"]
+    subprocess.run(command, input=SOURCE, text=True, check=True)
+    return path
+
+
+def test_functions_are_found(shared_object: Path) -> None:
+    assert tables.read(shared_object) == tables.Tables(("first", "second"), 3)
+
+
+def test_the_sdks_release_is_found(shared_object: Path) -> None:
+    assert tables.release(shared_object) == (2, 13, 100)
+
+
+def test_an_image_without_symbols_does_not_say(shared_object: Path, tmp_path: Path) -> None:
+    subprocess.run(["strip", "-o", str(tmp_path / "stripped.so"), str(shared_object)], check=True)
+    assert tables.read(tmp_path / "stripped.so") is None
+
+
+OCALLS = "untrusted { void a(); void b(); void c(); }; };"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("enclave { trusted { public void second(); void first(); }; " + OCALLS,
+         "ECALL 0 is `second' in the one and `first' in the other"),
+        ("enclave { trusted { public void first(); }; " + OCALLS, "1 ECALLs in the one and 2 in the other"),
+        ("enclave { trusted { public void first(); void second(); }; };", "0 OCALLs in the one and 3 in the other"),
+    ],
+)  # fmt: skip
+def test_an_edl_file_of_another_enclave_is_refused(shared_object: Path, text: str, reason: str) -> None:
+    with pytest.raises(enclu.HostError, match=rf"other\.edl is not of .*enclave\.so: {reason}"):
+        tables.check(shared_object, parse(text, "other.edl"))
+
+
+def test_its_own_is_not(shared_object: Path) -> None:
+    tables.check(shared_object, parse("enclave { trusted { public void first(); void second(); }; " + OCALLS))
+
+
+def test_damaged_images_do_not_say_or_say_something(shared_object: Path, tmp_path: Path) -> None:
+    content, damaged = shared_object.read_bytes(), tmp_path / "damaged.so"
+    chance = random.Random(1)
+    for _ in range(300):
+        changed = bytearray(content[: chance.choice([len(content), chance.randrange(len(content))])])
+        for _ in range(chance.randint(1, 8)):
+            place = chance.choice([chance.randrange(64), chance.randrange(len(content))])
+            if place < len(changed):
+                changed[place] = chance.choice([0, 0xFF, 0x80, chance.randrange(256)])
+        damaged.write_bytes(changed)
+        assert tables.read(damaged) is None or isinstance(tables.read(damaged), tables.Tables)
+        tables.release(damaged)
