@@ -16,9 +16,9 @@ from enclu.sgx.epc import size_of
 class Machine:
     """A machine and its keys; its processes share them, so that their enclaves attest to and unseal for each other.
 
-    `epc` is the size of the EPC, in bytes or as `enclu run --epc` has it; every process has one of its own.  Evicting takes longer than all else about a page, so it is
-    large unless you want to see that.  A machine
-    with a `name` keeps its keys for later runs, others get new ones.  A context manager: its processes end with it.
+    `epc` is the size of the EPC, in bytes or as `enclu run --epc` has it; every process has one of its own.  It is
+    large, unless you want to see evictions: they take longer than all else about a page.  A machine with a `name` keeps its
+    keys for later runs, others get new ones.  A context manager: its processes end with it.
     Raises HostError.
     """
 
