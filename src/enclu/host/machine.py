@@ -18,7 +18,8 @@ class Machine:
 
     `epc` is the size of the EPC, in bytes or as `enclu run --epc` has it; every process has one of its own.  It is
     large, unless you want to see evictions: they take longer than all else about a page.  A machine with a `name`
-    keeps its keys for later runs, others get new ones.  A context manager: its processes end with it.  Raises HostError.
+    keeps its keys for later runs, others get new ones.  A context manager: its processes end with it.
+    Raises HostError.
     """
 
     def __init__(self, epc: int | str = "1G", name: str | None = None) -> None:
