@@ -23,8 +23,9 @@ lint: setup
 
 setup: $(VENV)/installed
 
-# Editable, so that the sources are what runs; the build hook assembles the vDSO images.
-$(VENV)/installed: pyproject.toml hatch_build.py $(wildcard src/enclu/linux/vdso/*.[Sh] src/enclu/linux/vdso/*.lds) | system
+# Editable, so that the sources are what runs; the build hook builds what is not Python.
+NATIVE := $(wildcard src/enclu/linux/vdso/*.[Sh] src/enclu/linux/vdso/*.lds src/enclu/host/agent/*.[chS])
+$(VENV)/installed: pyproject.toml hatch_build.py $(NATIVE) | system
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install -q --disable-pip-version-check -e '.[dev]'
 	touch $@
@@ -39,4 +40,4 @@ system:
 	[ -z "$$missing" ] || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends $$missing; }
 
 clean:
-	rm -rf $(VENV) build dist src/enclu/linux/vdso/*.so
+	rm -rf $(VENV) build dist src/enclu/linux/vdso/*.so src/enclu/host/agent/agent

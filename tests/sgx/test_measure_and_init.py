@@ -2,11 +2,13 @@
 
 import hashlib
 import struct
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from enclu.sgx.encls import einit
 from enclu.sgx.encls.init import signature_valid
+from enclu.sgx.measurement import Measurement
 from enclu.sgx.structs import SECINFO, SIGSTRUCT, ErrorCode
 from support.memory_processor import BASE, REG_RW, REG_RX, TCS_PAGE, World, sign, tcs_image
 
@@ -49,6 +51,20 @@ def init_with(world: World, sigstruct: bytes) -> int:
 def measured(world: World) -> bytes:
     assert world.encl.secs is not None
     return world.encl.secs.measurement.digest()
+
+
+def test_threads_measure_at_once_without_disturbing_each_other() -> None:
+    contents = [memoryview(bytes([i]) * (300 * 4096)) for i in range(8)]
+
+    def digest_of(content: memoryview) -> bytes:
+        measurement = Measurement()
+        measurement.measure_pages(0, SECINFO.pack(FLAGS=REG_RW), content)
+        return measurement.digest()
+
+    alone = [digest_of(content) for content in contents]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            assert list(pool.map(digest_of, contents)) == alone
 
 
 def test_einit_takes_a_right_sigstruct(created: World) -> None:

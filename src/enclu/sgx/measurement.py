@@ -6,6 +6,7 @@ import functools
 import hashlib
 import os
 import struct
+import threading
 from collections import deque
 from concurrent.futures import Future
 
@@ -80,10 +81,15 @@ class Measurement:
         for first in range(0, pages, BATCH):
             n = min(BATCH, pages - first)
             batches = _batches().result()
-            batch = batches[0]
-            batches.rotate(-1)
-            log = batch.fill(offset + first * PAGE, secinfo, data[first * PAGE : (first + n) * PAGE])
-            self._under_way = batch.hashed = worker(HASHER).submit(self._hash.update, log)
+            with _FILLING:
+                batch = batches[0]
+                batches.rotate(-1)
+                log = batch.fill(offset + first * PAGE, secinfo, data[first * PAGE : (first + n) * PAGE])
+                self._under_way = batch.hashed = worker(HASHER).submit(self._hash.update, log)
+
+
+_FILLING = threading.Lock()
+"""Held by the thread that fills a batch: they are for all measurements."""
 
 
 class _Batch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,15 @@ def test_a_process_has_one_attestation_key_and_a_named_machine_keeps_it(app: Pat
     with enclu.Machine() as machine:
         assert keys(machine) != first
     assert len(first) == 1
+
+
+def test_threads_that_want_the_first_quotes_at_once_get_one_key(machine: enclu.Machine, app: Path) -> None:
+    enclave = machine.process().load(app)
+    with ThreadPoolExecutor(3) as pool:
+        made = list(pool.map(lambda i: enclu.attestation.quote(enclave, bytes([i]), by=MAKE_REPORT), range(1, 7)))
+    assert len({parse(quote).attestation_key for quote in made}) == 1
+    for i, quote in enumerate(made, 1):
+        enclu.attestation.verify(quote, root=enclu.attestation.root(machine), report_data=bytes([i])).require()
 
 
 def test_a_kept_key_that_is_damaged_is_replaced(app: Path) -> None:

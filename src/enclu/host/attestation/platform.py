@@ -115,8 +115,13 @@ class Platform:
         """The quote of an enclave that has made this REPORT for the QE.  Raises AttestationError."""
         if len(report) != REPORT.size:
             raise AttestationError(f"the report has {len(report)} bytes; a REPORT has {REPORT.size}")
-        if not self._key:
-            self._key = self._kept_key()
+        with self._lock:
+            self._key = self._key or self._kept_key()
+            if not self._key:  # the first has one made, and others wait for it
+                return self._quote(report)
+        return self._quote(report)
+
+    def _quote(self, report: bytes) -> bytes:
         error, quote, key = self._make_quote(report, self._key)
         if error == QeError.INVALID_KEY:  # of another QE: another signer, or another machine
             error, quote, key = self._make_quote(report, b"")
