@@ -161,7 +161,7 @@ def test_what_is_no_program_does_not_run(processes: Callable[[str], enclu.Proces
 
 def test_a_program_that_runs_is_not_unloaded(load: Load) -> None:
     def unload(*_arguments: int) -> None:
-        with pytest.raises(enclu.HostError, match="is running"):
+        with pytest.raises(enclu.HostError, match="under way"):
             enclave.unload()
 
     enclave = load(ocalls={1 << 31: unload})

@@ -64,12 +64,6 @@ class EdpConvention(Convention):
         super().__init__(enclave)
         self._tcs = list(enclave.tcs)
         self._has_run = False
-        self._program: Program | None = None
-
-    def stop(self) -> None:
-        """Raises HostError while a program runs."""
-        if self._program is not None:
-            raise HostError(f"{self.enclave.image.path}: the program is running")
 
     # Programs.
 
@@ -84,7 +78,7 @@ class EdpConvention(Convention):
         if self._has_run:
             raise HostError(f"{self.enclave.image.path}: a program runs once; load the enclave again")
         self._has_run = True
-        self._program = program = Program(self.enclave, Streams(stdin, stdout, stderr))
+        program = Program(self.enclave, Streams(stdin, stdout, stderr))
         message = ""
         try:
             array = program.give_arguments([os.fsencode(argument) for argument in arguments])
@@ -101,7 +95,6 @@ class EdpConvention(Convention):
             program.stop_threads()
             self._report(stderr, message)
             program.release()
-            self._program = None
         if program.failure is not None:
             raise program.failure
         if program.panicked and check:
