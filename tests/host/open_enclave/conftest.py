@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -12,6 +15,7 @@ import enclu
 from enclu.host.measure import mrenclave
 from enclu.host.signing import sign
 from enclu.sgx.structs import SIGSTRUCT, SIGSTRUCT_HEADER, SIGSTRUCT_HEADER2
+from host.open_enclave.calls import Load
 
 HERE = Path(__file__).parent
 FLAGS = (
@@ -56,3 +60,29 @@ def with_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def stripped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("oe"), "stripped.signed", "-s")
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Callable[[str], enclu.Process]]:
+    """One for each design."""
+    with enclu.Machine() as machine:
+        yield functools.cache(machine.process)
+
+
+@pytest.fixture
+def load(oe_image: Path, processes: Callable[[str], enclu.Process]) -> Iterator[Load]:
+    loaded: list[enclu.Enclave] = []
+
+    def load(design: str = "vdso", image: Path = oe_image, **named: Any) -> enclu.Enclave:
+        sigstruct = image.with_name(image.name + ".sig")
+        loaded.append(processes(design).load(image, sigstruct=sigstruct, **named))
+        return loaded[-1]
+
+    yield load
+    for enclave in loaded:
+        enclave.unload()
+
+
+@pytest.fixture
+def enclave(load: Load) -> enclu.Enclave:
+    return load()
