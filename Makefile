@@ -24,7 +24,7 @@ lint: setup
 setup: $(VENV)/installed
 
 # Editable, so that the sources are what runs; the build hook assembles the vDSO images.
-$(VENV)/installed: pyproject.toml hatch_build.py $(wildcard src/enclu/linux/vdso/*.[Sh] src/enclu/linux/vdso/*.lds) | system
+$(VENV)/installed: pyproject.toml hatch_build.py $(wildcard src/enclu/linux/vdso/*.[Sh] src/enclu/linux/vdso/*.lds src/enclu/host/agent/*.[chS]) | system
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install -q --disable-pip-version-check -e '.[dev]'
 	touch $@
