@@ -39,4 +39,4 @@ system:
 	[ -z "$$missing" ] || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends $$missing; }
 
 clean:
-	rm -rf $(VENV) build dist src/enclu/linux/vdso/*.so
+	rm -rf $(VENV) build dist src/enclu/linux/vdso/*.so src/enclu/host/agent/agent
