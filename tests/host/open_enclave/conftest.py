@@ -48,5 +48,11 @@ def oe_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def with_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As enclaves were before 0.11."""
+    return build(tmp_path_factory.mktemp("oe"), "tables.signed", "-DTABLES")
+
+
+@pytest.fixture(scope="session")
 def stripped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("oe"), "stripped.signed", "-s")

@@ -6,8 +6,14 @@ struct answer {
 	uint64_t rdi, rsi;
 };
 
+#ifdef TABLES /* as before 0.11 */
+#define FIRST_ARGS	uint64_t table; uint64_t function;
+#else
+#define FIRST_ARGS	uint64_t function;
+#endif
+
 struct call_args {
-	uint64_t function;
+	FIRST_ARGS
 	uint8_t *input;
 	uint64_t input_size;
 	uint8_t *output;
@@ -23,8 +29,12 @@ struct context {
 /* What the marshalling structures of functions begin with. */
 struct header {
 	uint32_t result;
+#ifndef TABLES
 	uint64_t deep, deep_size;
+#endif
 };
+
+enum { NUMBERS = (sizeof(struct header) + 7) & ~7 };
 
 enum { ERET = 2, OCALL = 3 };
 enum { OK = 0, FAILURE = 1, INVALID_PARAMETER = 3, NOT_FOUND = 9, ABORTING = 19 };
@@ -36,6 +46,8 @@ struct answer host_call(uint64_t rdi, uint64_t rsi);
 static uint32_t cpuid_table[6][4];
 static uint64_t handled, initialised;
 static uint8_t message[256];
+static uint8_t target[512] __attribute__((aligned(512))), report_data[128] __attribute__((aligned(128)));
+static uint8_t report[432] __attribute__((aligned(512)));
 
 /* For the loader. */
 uint64_t _td_from_tcs_offset, _reloc_rva, _reloc_size, _enclave_rva;
@@ -83,7 +95,11 @@ __attribute__((noinline)) uint32_t oe_call_host_function(uint64_t function, void
 	struct call_args *args = &context()->args;
 	uint16_t result;
 
-	*args = (struct call_args){ function, input, input_size, output, output_size, 0, 7 };
+	*args = (struct call_args){ .function = function, .input = input, .input_size = input_size, .output = output,
+				    .output_size = output_size, .result = 7 };
+#ifdef TABLES
+	args->table = -1;
+#endif
 	result = ocall(CALL_HOST, (uint64_t)args, NULL);
 	*written = args->written;
 	return result ? result : args->result;
@@ -111,26 +127,83 @@ static void copy(void *to, const void *from, size_t size)
 
 OCALL_FUNCTION(host_add, 0)
 OCALL_FUNCTION(host_text, 1)
+OCALL_FUNCTION(oe_get_qetarget_info_ocall, 2)
+OCALL_FUNCTION(oe_get_quote_ocall, 3)
 OCALL_FUNCTION(oe_sgx_get_cpuid_table_ocall, 4)
 OCALL_FUNCTION(oe_log_ocall, 5)
 OCALL_FUNCTION(oe_syscall_write_ocall, 6)
 OCALL_FUNCTION(oe_syscall_writev_ocall, 7)
 OCALL_FUNCTION(oe_sgx_thread_wake_wait_ocall, 8)
 OCALL_FUNCTION(oe_syscall_nanosleep_ocall, 9)
+OCALL_FUNCTION(oe_get_supported_attester_format_ids_ocall, 10)
+OCALL_FUNCTION(oe_get_supported_nothing_ocall, 11)
+OCALL_FUNCTION(oe_get_quote_verification_collateral_ocall, 12)
+
+#ifdef TABLES
+/* Of the runtime's own table; its number is in no call that names could be read from. */
+#define cpuid_ocall(in, in_size, out, out_size)	by_table(volatile_zero, 3, in, in_size, out, out_size)
+static volatile uint64_t volatile_zero;
+
+__attribute__((noinline)) uint32_t oe_call_host_function_by_table_id(uint64_t table, uint64_t function, void *input,
+								     uint64_t input_size, void *output,
+								     uint64_t output_size)
+{
+	struct call_args *args = &context()->args;
+	uint16_t result;
+
+	*args = (struct call_args){ table, function, input, input_size, output, output_size, 0, 7 };
+	result = ocall(CALL_HOST, (uint64_t)args, NULL);
+	return result ? result : args->result;
+}
+
+__attribute__((noinline)) static uint32_t by_table(uint64_t table, uint64_t function, void *in, uint64_t in_size,
+						   void *out, uint64_t out_size)
+{
+	uint8_t *buffer = context()->buffer;
+	uint32_t result;
+
+	copy(buffer, in, in_size);
+	result = oe_call_host_function_by_table_id(table, function, buffer, in_size, buffer + in_size, out_size);
+	copy(out, buffer + in_size, out_size);
+	return result;
+}
+
+__attribute__((noinline)) uint32_t oe_log_is_supported_ocall(void *in, uint64_t in_size, void *out, uint64_t out_size)
+{
+	uint8_t *buffer = context()->buffer;
+	uint32_t result;
+
+	copy(buffer, in, in_size);
+	result = oe_call_host_function_by_table_id(0, 7, buffer, in_size, buffer + in_size, out_size);
+	copy(out, buffer + in_size, out_size);
+	return result;
+}
+#else
+#define cpuid_ocall	oe_sgx_get_cpuid_table_ocall
+#endif
 
 static uint64_t initialise(uint64_t handle)
 {
 	struct {
 		struct header header;
-		uint64_t retval, table, size;
+		uint32_t retval;
+		uint64_t table, size;
 	} in = { .table = 1, .size = sizeof(cpuid_table) };
-	uint8_t out[48 + sizeof(cpuid_table)];
+	enum { SIZE = (sizeof(in) + 15) & ~15 };
+	uint8_t buffer[SIZE] = { 0 }, out[SIZE + sizeof(cpuid_table)];
 	uint32_t result;
 
 	(void)handle;
-	_Static_assert(sizeof(in) == 48, "as oeedger8r has it");
-	result = oe_sgx_get_cpuid_table_ocall(&in, sizeof(in), out, sizeof(out));
-	copy(cpuid_table, out + 48, sizeof(cpuid_table));
+	copy(buffer, &in, sizeof(in));
+	result = cpuid_ocall(buffer, sizeof(buffer), out, sizeof(out));
+	copy(cpuid_table, out + SIZE, sizeof(cpuid_table));
+#ifdef TABLES
+	if (!result) {
+		uint8_t empty[16] = { 0 };
+
+		result = oe_log_is_supported_ocall(empty, sizeof(empty), out, sizeof(empty));
+	}
+#endif
 	initialised = 1;
 	return result ? result : ((struct header *)out)->result;
 }
@@ -147,9 +220,10 @@ void ecall_abort(void) {}
 void ecall_loop(void) {}
 void ecall_typed(void) {}
 void ecall_message(void) {}
+void ecall_report(void) {}
 void *const oe_ecalls_table[] = {
 	ecall_cpuid, ecall_add, ecall_ocall, ecall_raw_ocall, ecall_raw_exit, ecall_undefined, ecall_fault, ecall_abort,
-	ecall_loop, ecall_typed, ecall_message,
+	ecall_loop, ecall_typed, ecall_message, ecall_report,
 };
 const uint64_t oe_ecalls_table_size = sizeof(oe_ecalls_table) / sizeof(*oe_ecalls_table);
 
@@ -181,7 +255,7 @@ static uint64_t typed(struct call_args *args)
 
 static uint64_t numbers_of(struct call_args *args, uint64_t *numbers)
 {
-	copy(numbers, args->input + sizeof(struct header), 5 * 8);
+	copy(numbers, args->input + NUMBERS, 5 * 8);
 	return numbers[0];
 }
 
@@ -194,9 +268,9 @@ static struct answer call(struct call_args *host)
 {
 	struct call_args args = *host;
 	uint64_t numbers[5] = { 0 }, value = 0;
-	uint8_t *result = args.output + sizeof(struct header);
+	uint8_t *result = args.output + NUMBERS;
 
-	if (args.input_size >= sizeof(struct header) + sizeof(numbers))
+	if (args.input_size >= NUMBERS + sizeof(numbers))
 		numbers_of(&args, numbers);
 	if (args.function >= oe_ecalls_table_size)
 		return eret(CALL, OK, NOT_FOUND);
@@ -204,7 +278,7 @@ static struct answer call(struct call_args *host)
 		args.output[i] = 0;
 	switch (args.function) {
 	case 0:
-		if (args.output_size < sizeof(struct header) + sizeof(cpuid_table))
+		if (args.output_size < NUMBERS + sizeof(cpuid_table))
 			return eret(CALL, OK, INVALID_PARAMETER);
 		copy(result, cpuid_table, sizeof(cpuid_table));
 		break;
@@ -214,10 +288,28 @@ static struct answer call(struct call_args *host)
 		break;
 	case 2: { /* the OCALL numbers[0], with the rest of the input as its buffer; a result of its own first */
 		uint64_t size = args.input_size - 64, out_size = numbers[1];
-		uint8_t *in = args.input + 64, out[1024];
+		static uint8_t out[1 << 13];
+		uint8_t *in = args.input + 64;
 		uint32_t status = NOT_FOUND;
 
+		if (out_size > sizeof(out))
+			return eret(CALL, OK, INVALID_PARAMETER);
 		switch (numbers[0]) {
+		case 2:
+			status = oe_get_qetarget_info_ocall(in, size, out, out_size);
+			break;
+		case 3:
+			status = oe_get_quote_ocall(in, size, out, out_size);
+			break;
+		case 10:
+			status = oe_get_supported_attester_format_ids_ocall(in, size, out, out_size);
+			break;
+		case 12:
+			status = oe_get_quote_verification_collateral_ocall(in, size, out, out_size);
+			break;
+		case 11:
+			status = oe_get_supported_nothing_ocall(in, size, out, out_size);
+			break;
 		case 0:
 			status = host_add(in, size, out, out_size);
 			break;
@@ -266,8 +358,14 @@ static struct answer call(struct call_args *host)
 	case 9:
 		host->written = args.output_size;
 		return eret(CALL, OK, typed(&args));
+	case 11:
+		copy(target, args.input + NUMBERS, sizeof(target));
+		__asm__ volatile(".byte 0x0f, 0x01, 0xd7" : : "a"(0), "b"(target), "c"(report_data), "d"(report)
+				 : "memory"); /* EREPORT */
+		copy(result, report, sizeof(report));
+		break;
 	case 10:
-		copy(message, args.input + sizeof(struct header), sizeof(message));
+		copy(message, args.input + NUMBERS, sizeof(message));
 		break;
 	}
 	host->written = args.output_size;
@@ -285,7 +383,7 @@ static void destroy(void)
 	} in = { .fd = 1, .data = 1 };
 	uint8_t buffer[64 + sizeof(message)] = { 0 }, out[64];
 
-	_Static_assert(sizeof(in) == 64, "as oeedger8r has it");
+	_Static_assert(sizeof(in) <= 64, "as oeedger8r has it");
 	while (in.count < sizeof(message) && message[in.count])
 		in.count++;
 	if (!in.count)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 import enclu
 from enclu.host import edl
@@ -18,7 +19,9 @@ from enclu.host.conventions.open_enclave import OeError, OeResult, OpenEnclaveCo
 from host.conftest import DESIGNS, RESUMING
 
 HEADER = bytes(24)
-HOST_ADD, HOST_TEXT, LOG, WRITE, WRITEV, WAKE_WAIT, NANOSLEEP = 0, 1, 5, 6, 7, 8, 9
+HOST_ADD, HOST_TEXT, TARGET_INFO, QUOTE, _, LOG, WRITE, WRITEV, WAKE_WAIT, NANOSLEEP, FORMATS, NOTHING, COLLATERAL = (
+    range(13)
+)
 CALL_HOST, WAKE, WAIT, MALLOC, FREE, GET_TIME = range(0x8000, 0x8006)
 WITH_REGISTERS = tuple(d for d in DESIGNS if d != "vdso-2018")
 Load = Callable[..., enclu.Enclave]
@@ -91,6 +94,23 @@ def test_an_image_without_symbols_is_initialised_and_called_by_number(load: Load
         enclave.ecall("add")
 
 
+def test_an_old_enclave_says_in_which_table_a_function_is(load: Load, with_tables: Path) -> None:
+    added: list[tuple[int, ...]] = []
+
+    def add(data: bytes, size: int) -> None:
+        added.append(struct.unpack_from("<QQ", data, 8))
+
+    enclave = load(image=with_tables, ocalls={"host_add": add})
+    assert isinstance(enclave.convention, OpenEnclaveConvention)
+    assert enclave.convention.tables and enclave.convention.deep_copy is False
+    assert enclave.convention.names.ocall(0, 7) == "oe_log_is_supported_ocall"
+    table = enclave.ecall("cpuid", None, 160)[8:]
+    assert struct.unpack_from("<4I", table) == enclave.process.cpuid(0)
+    numbers = struct.pack("<8x5Q", HOST_ADD, 32, 0, 0, 0)
+    assert enclave.ecall("ocall", numbers.ljust(64, b"\0") + struct.pack("<8xQQ8x", 40, 2), 64)
+    assert added == [(40, 2)]
+
+
 def test_a_users_own_cpuid_goes_first(load: Load) -> None:
     def mine(data: bytes, size: int) -> bytes:
         return bytes(48) + bytes(range(96))
@@ -106,7 +126,9 @@ def test_names_are_read_from_the_table_and_the_calls(enclave: enclu.Enclave) -> 
     assert {number: name for (_, number), name in names.ocalls.items()} == {
         0: "host_add", 1: "host_text", 4: "oe_sgx_get_cpuid_table_ocall", 5: "oe_log_ocall",
         6: "oe_syscall_write_ocall", 7: "oe_syscall_writev_ocall", 8: "oe_sgx_thread_wake_wait_ocall",
-        9: "oe_syscall_nanosleep_ocall",
+        9: "oe_syscall_nanosleep_ocall", 2: "oe_get_qetarget_info_ocall", 3: "oe_get_quote_ocall",
+        10: "oe_get_supported_attester_format_ids_ocall", 11: "oe_get_supported_nothing_ocall",
+        12: "oe_get_quote_verification_collateral_ocall",
     }  # fmt: skip
 
 
@@ -401,6 +423,96 @@ def test_sleeping_ends_with_the_ecalls_time(enclave: enclu.Enclave) -> None:
 @pytest.mark.parametrize("function", [WAIT, WAKE])
 def test_events_are_of_tcses(enclave: enclu.Enclave, function: int, tcs: int) -> None:
     assert raw_ocall(enclave, function, tcs)[0] == OeResult.OE_INVALID_PARAMETER
+
+
+def test_an_ocall_of_open_enclaves_own_that_is_not_served_is_unsupported(
+    enclave: enclu.Enclave, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert ocall(enclave, NOTHING, HEADER + bytes(8), 32)[0] == OeResult.OE_UNSUPPORTED
+    assert "oe_get_supported_nothing_ocall is not supported" in caplog.text
+
+
+# Attestation.
+
+ECDSA = bytes.fromhex("a3a21e871b4d4014b70aa125d2fbcd8c")
+
+
+def target_info(enclave: enclu.Enclave, kind: bytes) -> tuple[int, bytes]:
+    structure = struct.pack("<24xI4xQQQQ", 0, 1, 0, 0, 1)  # retval, kind, parameters, size, target
+    status, output = ocall(enclave, TARGET_INFO, structure + kind, 64 + 512)
+    assert status == 0
+    return struct.unpack_from("<I", output)[0], output[40:]
+
+
+def quote(enclave: enclu.Enclave, report: bytes, room: int) -> tuple[int, int, bytes]:
+    """Result, size, quote."""
+    structure = struct.pack("<24xI4x7Q", 0, 1, 0, 0, 1, bool(room), room, 1).ljust(96, b"\0")
+    size = 96 + room + 16
+    status, output = ocall(enclave, QUOTE, structure + ECDSA + report, size)
+    assert status == 0
+    return (
+        struct.unpack_from("<I", output)[0],
+        struct.unpack_from("<Q", output, 72 + room)[0],
+        output[72 : 72 + room],
+    )
+
+
+def test_the_quoting_enclave_makes_the_enclaves_quote(enclave: enclu.Enclave) -> None:
+    result, target = target_info(enclave, ECDSA)
+    assert result == OeResult.OE_OK
+    report = enclave.ecall("report", HEADER + target, 512)[24 : 24 + 432]
+    result, size, _ = quote(enclave, report, 0)
+    assert result == OeResult.OE_BUFFER_TOO_SMALL
+    result, used, made = quote(enclave, report, -(-size // 16) * 16)
+    assert (result, used) == (OeResult.OE_OK, size)
+    root = enclu.attestation.root(enclave.process.machine)
+    enclu.attestation.verify(made[:size], root=root, allow_debug=True).require()
+    assert enclu.attestation.parse(made[:size]).report["MRENCLAVE"] == report[64:96]
+
+
+def test_a_report_for_another_enclave_makes_no_quote(enclave: enclu.Enclave) -> None:
+    report = enclave.ecall("report", HEADER + bytes(512), 512)[24 : 24 + 432]
+    assert quote(enclave, report, 0)[0] == OeResult.OE_PLATFORM_ERROR
+
+
+def test_quotes_of_another_kind_are_unsupported(enclave: enclu.Enclave) -> None:
+    assert target_info(enclave, bytes(16)) == (OeResult.OE_UNSUPPORTED, bytes(512))
+
+
+def test_the_kinds_of_quotes_are_copied_where_the_enclave_frees_them(enclave: enclu.Enclave) -> None:
+    status, output = ocall(enclave, FORMATS, struct.pack("<24xQQQ", 0, 1, 0)[:48], 64)
+    assert status == 0
+    address, size = struct.unpack_from("<QQ", output, len(output) - 16)
+    assert enclave.process.memory.read(address, size) == ECDSA
+    assert raw_ocall(enclave, FREE, address) == (0, 0)
+
+
+def collateral(enclave: enclu.Enclave, rooms: list[int]) -> tuple[int, list[int], list[bytes]]:
+    """Result, sizes, and what fits into seven buffers."""
+    buffers = b"".join(struct.pack("<QQQ", bool(room), room, 1) for room in rooms)
+    structure = struct.pack("<24xI4xQB7x", 0, 1, 0) + buffers
+    size = 224 + sum(rooms) + 7 * 16
+    status, output = ocall(enclave, COLLATERAL, structure.ljust(224, b"\0") + b"enclu\0".ljust(16, b"\0"), size)
+    assert status == 0
+    at, sizes, contents = 224 - 24, [], []
+    for room in rooms:
+        contents.append(output[at : at + room])
+        sizes.append(struct.unpack_from("<Q", output, at + room)[0])
+        at += room + 16
+    return struct.unpack_from("<I", output)[0], sizes, contents
+
+
+def test_a_verifiers_collateral_is_the_machines(enclave: enclu.Enclave) -> None:
+    result, sizes, _ = collateral(enclave, [0] * 7)
+    assert result == OeResult.OE_BUFFER_TOO_SMALL
+    rooms = [0, 0, -(-sizes[2] // 16) * 16, -(-sizes[3] // 16) * 16, 0, 0, 0]
+    result, _, contents = collateral(enclave, rooms)
+    assert result == OeResult.OE_BUFFER_TOO_SMALL
+    processors, root = (x509.load_pem_x509_crl(contents[i][: sizes[i] - 1]) for i in (2, 3))
+    manufacturer = enclu.attestation.Platform.of(enclave.process).manufacturer
+    for revoked, issuer in ((processors, manufacturer.processor_ca), (root, manufacturer.root)):
+        assert revoked.is_signature_valid(issuer.public_key())
+        assert list(revoked) == []
 
 
 # Enclaves that do not keep to it.

@@ -5,6 +5,8 @@ Open Enclave: include/openenclave/edl/sgx/attestation.edl, host/sgx/sgxquote.c.
 
 from __future__ import annotations
 
+import datetime
+import functools
 import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -33,7 +35,10 @@ class AttestationOcalls:
         self.table: dict[str, Callable[..., Any]] = {
             "oe_get_qetarget_info_ocall": self.target_info,
             "oe_get_quote_ocall": self.quote,
-        }
+            "oe_get_quote_verification_collateral_ocall": self.collateral,
+            "oe_get_quote_verification_collateral_with_baseline_ocall":
+                lambda fmspc, provider, _baseline, _size, *buffers: self.collateral(fmspc, provider, *buffers),
+        }  # fmt: skip
 
     @property
     def _platform(self) -> Platform:
@@ -74,3 +79,37 @@ class AttestationOcalls:
             return OeResult.OE_BUFFER_TOO_SMALL
         quote[: len(made)] = made
         return OeResult.OE_OK
+
+    def collateral(self, _fmspc: bytes | None, _provider: int, *buffers: Any) -> int:
+        """What a verifier needs, in buffers of three arguments each: where to, how much room, how much there is."""
+        short = False
+        for data, buffer, room, used in zip(self._statements, buffers[0::3], buffers[1::3], buffers[2::3], strict=True):
+            if used is None:
+                return OeResult.OE_INVALID_PARAMETER
+            used[:] = len(data).to_bytes(8, "little")
+            if buffer is None or room < len(data):
+                short = True
+            else:
+                buffer[: len(data)] = data
+        return OeResult.OE_BUFFER_TOO_SMALL if short else OeResult.OE_OK
+
+    @functools.cached_property
+    def _statements(self) -> list[bytes]:
+        """As the OCALL has them, each with a zero at its end.  Made once, since sizes of signatures vary."""
+        from enclu.host.attestation.manufacturer import pem
+        from enclu.host.attestation.platform import (
+            QE_IDENTITY_FILE,
+            SIGNING_CHAIN_FILE,
+            TCB_INFO_FILE,
+            collateral_files,
+        )
+
+        manufacturer, now = self._platform.manufacturer, datetime.datetime.now(datetime.UTC)
+        files = collateral_files(manufacturer, now)
+        root_list, processors_list = manufacturer.revoked(now)
+        signers = files[SIGNING_CHAIN_FILE]
+        processors = pem(manufacturer.processor_ca, manufacturer.root)
+        statements = (
+            files[TCB_INFO_FILE], signers, processors_list, root_list, processors, files[QE_IDENTITY_FILE], signers
+        )  # fmt: skip
+        return [statement + b"\0" for statement in statements]

@@ -321,7 +321,7 @@ class OpenEnclaveConvention(Convention):
         if name == FORMAT_IDS:
             return AttestationOcalls(self).format_ids
         served = self._system.table.get(name or "")
-        if served is None and name is not None and name.startswith(SYSTEM_PREFIX):
+        if served is None and (not own or (name is not None and name.startswith(SYSTEM_PREFIX))):
             raise Unserved(f"{self._ocall_name(given)} is not supported")
         if served is None or name is None:
             raise OeError(f"{self._ocall_name(given)}: there is no function for it", OeResult.OE_NOT_FOUND)

@@ -59,6 +59,9 @@ enclave {
             size_t size, [out, size=512] void* target);
         uint32_t oe_get_quote_ocall([in, size=16] const void* kind, [in, size=size] const void* parameters, size_t size,
             [in, size=432] const void* report, [out, size=room] void* quote, size_t room, [out] size_t* used);
+        uint32_t oe_get_quote_verification_collateral_ocall([in, size=6] const void* fmspc, uint8_t provider, %s);
+        uint32_t oe_get_quote_verification_collateral_with_baseline_ocall([in, size=6] const void* fmspc,
+            uint8_t provider, [in, size=baseline_size] const void* baseline, size_t baseline_size, %s);
         int64_t oe_syscall_read_ocall(int64_t fd, [out, size=count] void* data, size_t count) propagate_errno;
         int64_t oe_syscall_write_ocall(int64_t fd, [in, size=count] const void* data, size_t count) propagate_errno;
         int64_t oe_syscall_readv_ocall(int64_t fd, [in, out, size=size] void* vectors, int count, size_t size)
@@ -84,7 +87,11 @@ enclave {
     };
 };
 """
-"""What is served, as its structures have it."""
+"""What is served, as its structures have it; %s is for COLLATERAL."""
+COLLATERAL = ", ".join(
+    f"[out, size={name}_size] void* {name}, size_t {name}_size, [out] size_t* {name}_used"
+    for name in ("tcb_info", "tcb_info_chain", "pck_crl", "root_crl", "pck_crl_chain", "qe_identity", "qe_chain")
+)
 
 
 LOG_INTERFACE = """
@@ -100,7 +107,7 @@ enclave {
 def interface() -> Interface:
     from enclu.host import edl
 
-    return edl.parse(INTERFACE, "<Open Enclave>")
+    return edl.parse(INTERFACE % (COLLATERAL, COLLATERAL), "<Open Enclave>")
 
 
 @functools.cache
