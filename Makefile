@@ -23,8 +23,9 @@ lint: setup
 
 setup: $(VENV)/installed
 
-# Editable, so that the sources are what runs; the build hook assembles the vDSO images.
-$(VENV)/installed: pyproject.toml hatch_build.py $(wildcard src/enclu/linux/vdso/*.[Sh] src/enclu/linux/vdso/*.lds src/enclu/host/agent/*.[chS]) | system
+# Editable, so that the sources are what runs; the build hook builds what is not Python.
+NATIVE := $(wildcard src/enclu/linux/vdso/*.[Sh] src/enclu/linux/vdso/*.lds src/enclu/host/agent/*.[chS])
+$(VENV)/installed: pyproject.toml hatch_build.py $(NATIVE) | system
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install -q --disable-pip-version-check -e '.[dev]'
 	touch $@

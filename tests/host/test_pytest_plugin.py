@@ -174,7 +174,7 @@ LEAKS = {
                     loaded.ecall(3)
 
             threading.Thread(target=spin, name="the spinner", daemon=True).start()
-            while not loaded.calls:
+            while not loaded.entries:
                 time.sleep(0.01)
         """,
         "thread the spinner is still in enclave */enclave.elf at 0x*, TCS 0x0",
@@ -182,9 +182,9 @@ LEAKS = {
     "an entry": (
         """
         def test_it(enclave, sgx_process):
-            sgx_process.thread().enter(enclave("enclave.elf").base + 8)
+            sgx_process.thread().enter(enclave("enclave.elf").tcs[1] + 8)
         """,
-        "thread MainThread has an entry that was not closed",
+        "thread MainThread has not closed its entry of enclave *, TCS 0x*8, left at EnclaveException",
     ),
     "a process": (
         """

@@ -12,7 +12,7 @@ from enclu.host.channel import REGISTERS
 from enclu.linux import delivery
 from enclu.linux.delivery import mm_handler, range_handler, thread_handler, vdso_jmp
 from enclu.linux.vdso import image
-from enclu.native.address_space import MAP_SHARED, VDSO_BASE
+from enclu.native.address_space import MAP_FIXED_NOREPLACE, MAP_SHARED, VDSO_BASE
 from enclu.sgx.layout import Structure
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ HELLO = Structure(
 )  # fmt: skip
 """struct hello of agent/agent.h."""
 FUNCTION = "__vdso_sgx_enter_enclave"
-MAP_FIXED_NOREPLACE = 0x100000
 PROT_READ, PROT_EXEC = 1, 4
 SA_SIGINFO, SA_NODEFER, SA_RESTORER, SA_RESTART = 4, 0x40000000, 0x04000000, 0x10000000
 OWN_ENCLU, BY_VDSO, BY_VDSO_2018 = range(3)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from enclu.host.images import Image
     from enclu.host.loader import Loaded
     from enclu.host.process import Process
-    from enclu.host.thread import HostThread
+    from enclu.host.thread import Entry, HostThread
 
 
 class Enclave:
@@ -116,9 +116,11 @@ class Enclave:
                     self._available.notify_all()
 
     @property
-    def calls(self) -> list[tuple[HostThread, int]]:
-        """Calls under way: the threads that make them, and the TCSes, the outermost call of a thread first."""
-        return [(thread, tcs) for thread, held in list(self._held.items()) for tcs in held]
+    def entries(self) -> list[Entry]:
+        """Under way, of any thread and convention."""
+        end = self.base + self.size
+        threads = list(self.process.threads)
+        return [entry for thread in threads for entry in list(thread.entries) if self.base <= entry.tcs < end]
 
     def abandon(self, tcs: int) -> None:
         """Never enter this TCS again."""
@@ -134,7 +136,7 @@ class Enclave:
         """Unmap and close it.  Nothing if unloaded already.  Raises HostError while a call is under way."""
         if not self.loaded:
             return
-        if self.calls:
+        if self.entries or any(self._held.values()):
             raise HostError(f"{self.image.path}: a call is under way")
         if self.process.alive and hasattr(self, "convention"):
             with contextlib.suppress(ProcessDied):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from enclu.host.errors import HostError
 from enclu.host.measure import mrenclave
 from enclu.linux import uapi
-from enclu.native.address_space import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, MAP_SHARED
+from enclu.native.address_space import MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_PRIVATE, MAP_SHARED
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.machine import XFRM_SUPPORTED
 from enclu.sgx.structs import SECINFO, SECS, SIGSTRUCT, Attribute
@@ -52,7 +52,7 @@ def load(process: Process, image: Image, debug: bool | None) -> Loaded:
     with contextlib.ExitStack() as undo:
         fd = process.open("/dev/sgx_enclave")
         undo.callback(process.syscall, "close", fd)
-        base = _reserve(process, image.size)
+        base = _reserve(process, image)
         undo.callback(process.syscall, "munmap", base, image.size)
         loaded = Loaded(base, image.size, fd, attributes, xfrm)
         secs = SECS.pack(
@@ -109,12 +109,16 @@ def _why_not_initialized(image: Image, loaded: Loaded) -> str:
     return "its SIGSTRUCT's signature is not valid"
 
 
-def _reserve(process: Process, size: int) -> int:
-    """Addresses for ELRANGE, aligned to its size.  Raises HostError."""
+def _reserve(process: Process, image: Image) -> int:
+    """Addresses for ELRANGE, aligned to its size: the image's own, if it has any.  Raises HostError."""
+    size, flags = image.size, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
     try:
-        area = process.syscall("mmap", 0, 2 * size, 0, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+        if image.base is not None:
+            return process.syscall("mmap", image.base, size, 0, flags | MAP_FIXED_NOREPLACE, -1, 0)
+        area = process.syscall("mmap", 0, 2 * size, 0, flags, -1, 0)
     except OSError as error:
-        raise HostError(f"no addresses for an enclave of {size:#x} bytes: {error.strerror}") from None
+        where = "" if image.base is None else f" at {image.base:#x}, where it wants to be"
+        raise HostError(f"{image.path}: no addresses for its {size:#x} bytes{where}: {error.strerror}") from None
     base = -(-area // size) * size
     if base != area:
         process.syscall("munmap", area, base - area)

@@ -16,12 +16,13 @@ from enclu.sgx.epc import size_of
 class Machine:
     """A machine and its keys; its processes share them, so that their enclaves attest to and unseal for each other.
 
-    `epc` is the size of the EPC, in bytes or as `enclu run --epc` has it; every process has one of its own.  A machine
-    with a `name` keeps its keys for later runs, others get new ones.  A context manager: its processes end with it.
+    `epc` is the size of the EPC, in bytes or as `enclu run --epc` has it; every process has one of its own.  It is
+    large, unless you want to see evictions: they take longer than all else about a page.  A machine with a `name`
+    keeps its keys for later runs, others get new ones.  A context manager: its processes end with it.
     Raises HostError.
     """
 
-    def __init__(self, epc: int | str = "64M", name: str | None = None) -> None:
+    def __init__(self, epc: int | str = "1G", name: str | None = None) -> None:
         try:
             self.epc = size_of(str(epc))
         except ValueError as error:

@@ -158,16 +158,16 @@ def enclave(
 
 def _leaks(process: Process) -> Iterator[str]:
     """What the test has left in a process that it has not closed."""
-    calling = set()
     for enclave in process.enclaves:
-        for user, tcs in enclave.calls:
-            calling.add(user)
-            yield f"thread {user.user} is still in {_name(enclave)}, TCS {tcs - enclave.base:#x}"
-        if not enclave.calls:
+        for entry in enclave.entries:
+            thread, tcs = entry.thread.user, entry.tcs - enclave.base
+            if entry.running:
+                yield f"thread {thread} is still in {_name(enclave)}, TCS {tcs:#x}"
+            else:
+                event = type(getattr(entry, "event", None)).__name__
+                yield f"thread {thread} has not closed its entry of {_name(enclave)}, TCS {tcs:#x}, left at {event}"
+        if not enclave.entries:
             yield f"{_name(enclave)} was not unloaded"
-    for thread in process.threads:
-        if thread.entries and thread not in calling:
-            yield f"thread {thread.user} has an entry that was not closed"
 
 
 def _name(enclave: Enclave) -> str:

@@ -8,7 +8,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from enclu.host.channel import REGISTERS, Channel, Command
+from enclu.host.channel import REGISTERS, TURN_AGENT, Channel, Command
 from enclu.host.errors import EnclaveTimeout, HostError
 from enclu.host.events import EnclaveException, Event, Exit, Interrupted, Registers
 from enclu.native.syscalls import NR
@@ -59,7 +59,7 @@ class HostThread:
         With `timeout` (seconds), an enclave that does not leave by itself in time is left by an AEX: the event is
         Interrupted.  Raises ProcessDied.
         """
-        entry = Entry(self)
+        entry = Entry(self, tcs)
         entry._check_registers((rdi, rsi, rdx, r8, r9, r10))
         self.entries.append(entry)
         self.channel.struct.args[0] = tcs
@@ -72,21 +72,20 @@ class Entry:
 
     event: Event
 
-    def __init__(self, thread: HostThread) -> None:
+    def __init__(self, thread: HostThread, tcs: int) -> None:
         self.thread = thread
+        self.tcs = tcs
         self._open = True
 
+    @property
+    def running(self) -> bool:
+        """The enclave has not been left yet, as other threads than the entry's own may see."""
+        return self.thread.entries[-1:] == [self] and self.thread.channel.struct.turn == TURN_AGENT
+
     def enter(
-        self,
-        *,
-        rdi: int = 0,
-        rsi: int = 0,
-        rdx: int = 0,
-        r8: int = 0,
-        r9: int = 0,
-        r10: int = 0,
+        self, *, rdi: int = 0, rsi: int = 0, rdx: int = 0, r8: int = 0, r9: int = 0, r10: int = 0,
         timeout: float | None = None,
-    ) -> Event:
+    ) -> Event:  # fmt: skip
         """EENTER again, to the same TCS and with the stack as it was left: the way back from an OCALL."""
         self._go(Command.AGAIN, (rdi, rsi, rdx, r8, r9, r10), timeout)
         return self.event

@@ -114,3 +114,11 @@ def test_the_sdks_files_are_those_of_its_release(tmp_path: Path) -> None:
     new = [ocall.name for ocall in load(path).ocalls]
     assert old[0] == "u_sgxprotectedfs_exclusive_file_open" and old[-5:] == SDK_OCALLS
     assert "u_sgxprotectedfs_exclusive_file_map" in new and "pthread_create_ocall" in new
+
+
+def test_imports_may_be_missing_where_that_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "own.edl"
+    file.write_text('enclave { from "openenclave/edl/syscall.edl" import *; trusted { public void f(); }; };')
+    with pytest.raises(EdlError, match=r"no file `openenclave/edl/syscall\.edl'"):
+        load(file)
+    assert load(file, missing_ok=True).ecall_numbers == {"f": 0}

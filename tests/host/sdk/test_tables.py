@@ -43,6 +43,15 @@ def test_an_image_without_symbols_does_not_say(shared_object: Path, tmp_path: Pa
     assert tables.read(tmp_path / "stripped.so") is None
 
 
+@pytest.mark.parametrize(
+    ("release", "they_do"),
+    [((1, 9, 100), False), ((2, 0, 40950), False), ((2, 1, 42002), False), ((2, 1, 101), False), ((2, 1, 102), True),
+     ((2, 1, 3), True), ((2, 13, 100), True), (None, True)],
+)  # fmt: skip
+def test_releases_since_2_1_2_pass_the_lengths_of_strings(release: tuple[int, int, int] | None, they_do: bool) -> None:
+    assert tables.string_lengths(release) is they_do
+
+
 OCALLS = "untrusted { void a(); void b(); void c(); }; };"
 
 

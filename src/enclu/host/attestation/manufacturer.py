@@ -115,6 +115,12 @@ class Manufacturer:
         """PCK certificate, its issuer, the root: PEM, as certification data has them."""
         return pem(self.pck(pce), self.processor_ca, self.root)
 
+    def revoked(self, at: datetime.datetime) -> tuple[bytes, bytes]:
+        """The revocation lists of the root and of the processors' authority, PEM: nothing is."""
+        return self._empty_list(self.root, self.root_key, at), self._empty_list(
+            self.processor_ca, self._processor_key, at
+        )
+
     # Statements about what is up to date.
 
     def tcb_info(self, pce: Product, at: datetime.datetime) -> bytes:
@@ -145,6 +151,13 @@ class Manufacturer:
     def _key(self, label: bytes) -> ec.EllipticCurvePrivateKey:
         seed = hmac.digest(self._secret, keys.UNPROTECTED + b": certification authority: " + label, hashlib.sha512)
         return ec.derive_private_key(scalar(seed), ec.SECP256R1())
+
+    def _empty_list(self, issuer: x509.Certificate, key: ec.EllipticCurvePrivateKey, at: datetime.datetime) -> bytes:
+        builder = x509.CertificateRevocationListBuilder().issuer_name(issuer.subject)
+        builder = builder.last_update(at).next_update(at + VALID_FOR).add_extension(x509.CRLNumber(1), critical=False)
+        authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(_identifier(issuer))
+        builder = builder.add_extension(authority, critical=False)
+        return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     def _authority(
         self, name: str, key: ec.EllipticCurvePrivateKey, issuer: x509.Certificate | None, path_length: int

@@ -77,28 +77,32 @@ class Interface:
 
 
 def load(
-    path: str | os.PathLike[str], search: Iterable[str | os.PathLike[str]] = (), sdk: Release | None = None
-) -> Interface:
+    path: str | os.PathLike[str], search: Iterable[str | os.PathLike[str]] = (), sdk: Release | None = None, *,
+    missing_ok: bool = False,
+) -> Interface:  # fmt: skip
     """Read an EDL file and what it imports.
 
     Imports are looked for beside the importing file, beside the first file and in `search`; then come the SDK's own
-    files, as release `sdk` has them.  Raises EdlError.
+    files, as release `sdk` has them.  With `missing_ok`, what is not found is left out, as is right for files of Open
+    Enclave's own: functions declared in the file itself have the first numbers.  Raises EdlError.
     """
     file = parse_file(Path(path))
-    return _Imports(Path(path), tuple(map(Path, search)), sdk).interface(file)
+    return _Imports(Path(path), tuple(map(Path, search)), sdk, missing_ok).interface(file)
 
 
 def parse(
-    text: str, name: str = "<text>", search: Iterable[str | os.PathLike[str]] = (), sdk: Release | None = None
-) -> Interface:
+    text: str, name: str = "<text>", search: Iterable[str | os.PathLike[str]] = (), sdk: Release | None = None, *,
+    missing_ok: bool = False,
+) -> Interface:  # fmt: skip
     """As `load`, from a text."""
-    return _Imports(Path(name), tuple(map(Path, search)), sdk).interface(parse_text(text, Path(name)))
+    return _Imports(Path(name), tuple(map(Path, search)), sdk, missing_ok).interface(parse_text(text, Path(name)))
 
 
 class _Imports:
     """Follows imports; edger8r's reduce_import says in which order functions come."""
 
-    def __init__(self, root: Path, search: Sequence[Path], sdk: Release | None) -> None:
+    def __init__(self, root: Path, search: Sequence[Path], sdk: Release | None, missing_ok: bool) -> None:
+        self.missing_ok = missing_ok
         self.root = root
         self.search = search
         self.sdk = sdk
@@ -134,13 +138,16 @@ class _Imports:
         files = [file]
         for declared in file.imports:
             imported = self._open(declared, Path(file.path).parent)
+            if imported is None:
+                continue
             names_wanted = (declared.names or None) if wanted is None else missing
             for more in self._followed(imported, names_wanted, declared):
                 _join(files, more)
         self.under_way.pop()
         return files
 
-    def _open(self, declared: Import, beside: Path) -> EdlFile:
+    def _open(self, declared: Import, beside: Path) -> EdlFile | None:
+        """None for one that may be missing, and is."""
         where = declared.position or self.root
         for directory in dict.fromkeys([beside, self.root.parent, *self.search]):
             candidate = directory / declared.path
@@ -148,6 +155,8 @@ class _Imports:
                 return parse_file(Path(os.path.normpath(candidate)))
         name = Path(declared.path).name
         text = sdk_files.text(name, self.sdk)
+        if text is None and self.missing_ok:
+            return None
         if text is None:
             raise EdlError(where, f"there is no file `{declared.path}' beside this one or in the search path")
         return parse_text(text, Path(f"<SDK>/{name}"))

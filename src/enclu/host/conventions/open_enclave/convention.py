@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from enclu.host.conventions.base import Call, Convention, Done
 from enclu.host.conventions.open_enclave import abi, names
 from enclu.host.conventions.open_enclave.abi import Code, EcallFunction, OcallFunction, OeError, OeResult
+from enclu.host.conventions.open_enclave.attestation import FORMAT_IDS, AttestationOcalls
 from enclu.host.conventions.open_enclave.marshal import EcallMarshaller, OcallMarshaller, aligned
-from enclu.host.conventions.open_enclave.system import SystemOcalls, foreign
+from enclu.host.conventions.open_enclave.system import LOGGER, SystemOcalls, foreign
 from enclu.host.conventions.open_enclave.system import interface as system_interface
 from enclu.host.edl.types import Type, Types
 from enclu.host.errors import EnclaveTimeout, HostError
@@ -40,7 +41,14 @@ LOG_INIT = "oe_log_init_ecall"
 SHORT_STRUCTURE, LONG_STRUCTURE = 32, 48
 """Bytes of the CPUID OCALL's structure, without and with what deep copies need (0.14 and later)."""
 
+SYSTEM_PREFIX = "oe_"
+"""Of names of Open Enclave's own functions."""
+
 Function = int | str
+
+
+class Unserved(Exception):
+    """An OCALL of Open Enclave's own that is not served: enclaves know what to do without."""
 
 
 class OeCall(Call):
@@ -62,7 +70,8 @@ class OpenEnclaveConvention(Convention):
     image has symbols, and its input buffer; the result is the output buffer.  OCALLs are called by name or number with
     (input buffer, size of the output buffer) and return the latter's bytes.  Without `data`, every argument is zero.
 
-    With an interface from an EDL file, `ecall(name, ...)` takes the function's arguments, and OCALLs get theirs.
+    With an interface from an EDL file, `ecall(name, ...)` takes the function's arguments, and OCALLs get theirs; other
+    functions go on as without.
     Open Enclave's own OCALLs (CPUID, logging, standard input and output, waiting) are served; a callable of the same
     name goes first.
     """
@@ -112,10 +121,10 @@ class OpenEnclaveConvention(Convention):
 
     def stop(self) -> None:
         """CALL_AT_EXIT_FUNCTIONS, DESTRUCTOR; what the enclave had asked for is freed."""
-        with contextlib.suppress(OeError, EnclaveException, EnclaveTimeout):
-            with contextlib.suppress(OeError):  # before 0.19, there is no such function
-                self.command(EcallFunction.CALL_AT_EXIT_FUNCTIONS, 0, STOP)
-            self.command(EcallFunction.DESTRUCTOR, 0, STOP)
+        if not self._starting:
+            for function in (EcallFunction.CALL_AT_EXIT_FUNCTIONS, EcallFunction.DESTRUCTOR):
+                with contextlib.suppress(HostError):  # before 0.19, there is only the latter
+                    self.command(function, 0, STOP)
         memory = self.enclave.process.memory
         for address in (*self._given, self._handle):
             memory.free(address)
@@ -125,7 +134,8 @@ class OpenEnclaveConvention(Convention):
 
     def ecall(self, function: Function, *args: Any, timeout: float | None = None) -> Any:
         """As the class says; None if an exception handler gave up the call.  Raises OeError."""
-        if self.interface is not None and isinstance(function, str):
+        if self.interface is not None and function in self.interface.ecall_numbers:
+            assert isinstance(function, str)
             return self._typed_ecall(self.interface, function, args, timeout)
         data, output_size = (*args, None, None)[:2]
         if len(args) > 2 or not isinstance(data, bytes | bytearray | memoryview | None):
@@ -140,9 +150,7 @@ class OpenEnclaveConvention(Convention):
             raise OeError(f"{self.enclave.image.path}: {function.name}", result)
 
     def _typed_ecall(self, interface: Interface, name: str, args: tuple[Any, ...], timeout: float | None) -> Any:
-        number = interface.ecall_numbers.get(name)
-        if number is None:
-            raise HostError(f"{interface.path}: there is no trusted function `{name}'")
+        number = interface.ecall_numbers[name]
         assert self._types is not None
         if name not in self._ecalls:
             self._ecalls[name] = EcallMarshaller(interface.ecalls[number], self._types, self.deep_copy is not False)
@@ -256,6 +264,9 @@ class OpenEnclaveConvention(Convention):
             return OeResult.OE_NOT_FOUND, 0
         except EnclaveTimeout:
             raise
+        except Unserved as error:
+            LOGGER.warning("%s", error)
+            return OeResult.OE_UNSUPPORTED, 0
         except OeError as error:
             call.failure = call.failure or error
             return error.result, 0
@@ -307,7 +318,11 @@ class OpenEnclaveConvention(Convention):
                 assert self._types is not None
                 return self._served(interface, self._types, name, function)
             return lambda data, size: _fitted(function(data, size), size)
+        if name == FORMAT_IDS:
+            return AttestationOcalls(self).format_ids
         served = self._system.table.get(name or "")
+        if served is None and (not own or (name is not None and name.startswith(SYSTEM_PREFIX))):
+            raise Unserved(f"{self._ocall_name(given)} is not supported")
         if served is None or name is None:
             raise OeError(f"{self._ocall_name(given)}: there is no function for it", OeResult.OE_NOT_FOUND)
         return self._served(system_interface(), Types(system_interface(), foreign(None)), name, served)
@@ -328,6 +343,14 @@ class OpenEnclaveConvention(Convention):
         except HostError:
             return 0
         self._given.add(address)
+        return address
+
+    def give(self, data: bytes) -> int:
+        """The address of bytes that the enclave will free."""
+        address = self._malloc(aligned(len(data)))
+        if not address:
+            raise OeError(f"{self.enclave.image.path}: no memory for the enclave", OeResult.OE_OUT_OF_MEMORY)
+        self.enclave.process.memory.write(address, data)
         return address
 
     def _free(self, address: int) -> None:

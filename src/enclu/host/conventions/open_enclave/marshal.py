@@ -144,6 +144,8 @@ class OcallMarshaller(Marshaller):
                     raise self._bad(f"`{parameter.name}' has {size} bytes, and the output buffer ends before them")
                 content = bytearray(content) if content is not None else bytearray(size)
             arguments.append(content)
+        if at != len(data):
+            raise self._bad(f"the input buffer has {len(data)} bytes, and by the EDL file {at}")
         return self._answer(python, arguments, output_size)
 
     def _answer(self, python: Python, arguments: list[Any], output_size: int) -> bytes:

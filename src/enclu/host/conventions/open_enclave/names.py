@@ -179,8 +179,8 @@ def _follow(instruction: CsInsn, known: dict[str, int]) -> None:
     value = None
     if instruction.mnemonic in ("mov", "movabs"):
         value = known.get(_whole(source) or "")
-        if source[:1].isdigit():
-            value = int(source, 0)
+        if source[:1].isdigit() or source[:1] == "-":
+            value = int(source, 0) & (1 << 64) - 1
     elif instruction.mnemonic == "xor" and target == source:
         value = 0
     known.pop(written, None)

@@ -1,4 +1,4 @@
-"""OCALLs of Open Enclave's own, which its host library serves; here Python does.
+"""OCALLs of Open Enclave's own, which its host library serves; here Python does.  Others of its own are unsupported.
 
 Open Enclave: include/openenclave/edl, host/sgx/ocalls, host/linux/syscall.c.
 """
@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from enclu.host.conventions.open_enclave.abi import OeResult
+from enclu.host.conventions.open_enclave.attestation import AttestationOcalls
 from enclu.host.edl.types import Type
 from enclu.host.errors import EnclaveTimeout
 
@@ -54,6 +55,13 @@ enclave {
             [in, count=size] const uint64_t* frames, size_t size);
         uint32_t oe_sgx_backtrace_symbols_ocall([user_check] void* handle, [in, count=size] const uint64_t* frames,
             size_t size, [out, size=room] void* symbols, size_t room, [out] size_t* used);
+        uint32_t oe_get_qetarget_info_ocall([in, size=16] const void* kind, [in, size=size] const void* parameters,
+            size_t size, [out, size=512] void* target);
+        uint32_t oe_get_quote_ocall([in, size=16] const void* kind, [in, size=size] const void* parameters, size_t size,
+            [in, size=432] const void* report, [out, size=room] void* quote, size_t room, [out] size_t* used);
+        uint32_t oe_get_quote_verification_collateral_ocall([in, size=6] const void* fmspc, uint8_t provider, %s);
+        uint32_t oe_get_quote_verification_collateral_with_baseline_ocall([in, size=6] const void* fmspc,
+            uint8_t provider, [in, size=baseline_size] const void* baseline, size_t baseline_size, %s);
         int64_t oe_syscall_read_ocall(int64_t fd, [out, size=count] void* data, size_t count) propagate_errno;
         int64_t oe_syscall_write_ocall(int64_t fd, [in, size=count] const void* data, size_t count) propagate_errno;
         int64_t oe_syscall_readv_ocall(int64_t fd, [in, out, size=size] void* vectors, int count, size_t size)
@@ -79,7 +87,11 @@ enclave {
     };
 };
 """
-"""What is served, as its structures have it."""
+"""What is served, as its structures have it; %s is for COLLATERAL."""
+COLLATERAL = ", ".join(
+    f"[out, size={name}_size] void* {name}, size_t {name}_size, [out] size_t* {name}_used"
+    for name in ("tcb_info", "tcb_info_chain", "pck_crl", "root_crl", "pck_crl_chain", "qe_identity", "qe_chain")
+)
 
 
 LOG_INTERFACE = """
@@ -95,7 +107,7 @@ enclave {
 def interface() -> Interface:
     from enclu.host import edl
 
-    return edl.parse(INTERFACE, "<Open Enclave>")
+    return edl.parse(INTERFACE % (COLLATERAL, COLLATERAL), "<Open Enclave>")
 
 
 @functools.cache
@@ -162,6 +174,7 @@ class SystemOcalls:
             "oe_syscall_geteuid_ocall": os.geteuid,
             "oe_syscall_getgid_ocall": os.getgid,
             "oe_syscall_getegid_ocall": os.getegid,
+            **AttestationOcalls(convention).table,
         }
 
     # The processor.

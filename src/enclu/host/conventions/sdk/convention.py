@@ -36,8 +36,6 @@ MASK_64 = (1 << 64) - 1
 TCS_POLICY_BIND = 0
 EDMM_MAJOR = 3
 """Of the metadata's version, since the SDK has its present memory management."""
-STRING_LENGTHS_SINCE = (2, 1, 102)
-"""What the tRTS of SDK 2.1.2 calls itself: since then ECALLs' structures have the lengths of strings."""
 
 
 class SdkCall(Call):
@@ -163,13 +161,9 @@ class SdkConvention(Convention):
             raise HostError(f"{self.interface.path}: there is no trusted function `{name}'")
         if name not in self._ecalls:
             ecall = self.interface.ecalls[number]
-            self._ecalls[name] = EcallMarshaller(ecall, self._types, string_lengths=self._string_lengths)
+            self._ecalls[name] = EcallMarshaller(ecall, self._types, string_lengths=tables.string_lengths(self.release))
         memory = self.enclave.process.memory
         return self._ecalls[name].call(memory, args, lambda address: self._enter(number, address, timeout))
-
-    @property
-    def _string_lengths(self) -> bool:
-        return self.release is None or self.release >= STRING_LENGTHS_SINCE
 
     def _enter(self, number: int, argument: int, timeout: float | None) -> bool:
         """EENTER with a number or command, on the calling thread's TCS, until it is over.

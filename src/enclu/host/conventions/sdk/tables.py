@@ -52,6 +52,16 @@ def release(path: Path) -> tuple[int, int, int] | None:
     return (parts[0], parts[1], parts[2]) if parts else None
 
 
+def string_lengths(release: tuple[int, int, int] | None) -> bool:
+    """Whether ECALLs' structures have the lengths of strings, as since SDK 2.1.2, which calls itself 2.1.102.
+
+    Builds from source have 2.1.3 for 2.1.3, and 2.1.42002 for 2.1.
+    """
+    if release is None or release[:2] != (2, 1):
+        return release is None or release[:2] > (2, 1)
+    return release[2] in (2, 3, 102, 103)
+
+
 def read(path: Path) -> Tables | None:
     """The tables of an image; None if its symbols do not say where they are."""
     try:
