@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import inspect
 import os
 import signal
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from enclu.host import designs, loader
 from enclu.host.arena import SIZE, Arena
-from enclu.host.channel import Channel, Command
+from enclu.host.channel import Channel, ChannelStruct, Command
 from enclu.host.errors import HostError
 from enclu.host.memory import Memory
 from enclu.host.thread import INTERRUPT, STACK, HostThread
@@ -75,6 +76,8 @@ class Process:
             channel.await_turn()
             self.hello: dict[str, int] = designs.HELLO.unpack(self.memory.read(self.arena.address, designs.HELLO.size))
             self.arena_fd = self.arena.fd  # as it was passed
+            if self.hello["channel_size"] != ctypes.sizeof(ChannelStruct):
+                raise HostError(f"{AGENT} is of another version: install enclu anew, or run hatch_build.py")
             self.control = HostThread(self, channel, stack)
             """Does what belongs to no thread, under `_lock`."""
             self.device = self.open("/dev/sgx_enclave")
