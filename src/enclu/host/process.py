@@ -71,7 +71,7 @@ class Process:
         self.pid = self._popen.pid
         os.close(lifeline)
         self.memory = Memory(self)
-        self._end = weakref.finalize(self, _end, self._popen, self._lifeline, self.arena)
+        self._end = weakref.finalize(self, _end, os.getpid(), self._popen, self._lifeline, self.arena)
         try:
             channel.await_turn()
             self.hello: dict[str, int] = designs.HELLO.unpack(self.memory.read(self.arena.address, designs.HELLO.size))
@@ -239,7 +239,9 @@ class _Lease:
             self._idle.append(self.thread)
 
 
-def _end(process: subprocess.Popen[bytes], lifeline: int, arena: Arena) -> None:
+def _end(owner: int, process: subprocess.Popen[bytes], lifeline: int, arena: Arena) -> None:
+    if os.getpid() != owner:
+        return  # a child of fork(2), at its end
     os.close(lifeline)
     process.kill()
     process.wait()
