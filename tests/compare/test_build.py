@@ -14,6 +14,7 @@ from enclu.compare import CompareError, catalog
 from enclu.compare.build import Builder
 from enclu.compare.catalog import Catalog, Scenario
 from enclu.compare.runner import Outcome, Task, run_once
+from enclu.sgx.structs import SIGSTRUCT
 
 TOML = 'title = "Mine"\nabout = "Mine."\nthread = [{ message = 1, says = "so" }]\n'
 MAIN = '#include "scenario.h"\nint main(void) { ok(true, "so"); finish(); }\n'
@@ -148,6 +149,26 @@ int main(void)
 }
 """
     assert outcome(root, scenario(root, toml, main_c=main, own_c=own)) == (Outcome.WORKS, "4 observations")
+
+
+@pytest.mark.timeout(300)
+def test_an_enclave_is_signed_anew_as_it_is_now(root: Path) -> None:
+    """Whatever the signature of what it was before says, and whether or not that is one."""
+    toml = TOML + '[enclaves.mine]\nsources = ["enclave.c"]\nxfrm = 3\n'
+    code = (
+        '#include "trusted.h"\nuint64_t enclave_main(struct thread *thread, uint64_t function, void *argument)\n'
+        "{ (void)thread; (void)function; (void)argument; return 0; }\n"
+    )
+    mine = scenario(root, toml, main_c=MAIN, enclave_c=code)
+    signature = build(root, mine).program(mine).with_name("mine.elf.sig")
+    assert SIGSTRUCT.get(signature.read_bytes(), "XFRM") == 3
+    (root / "mine" / "scenario.toml").write_text(toml.replace("xfrm = 3", "xfrm = 7"))
+    build(root, catalog.read(root).scenarios["mine"])
+    assert SIGSTRUCT.get(signature.read_bytes(), "XFRM") == 7
+    signature.write_bytes(b"of an earlier version")
+    (root / "mine" / "enclave.c").write_text(code.replace("return 0", "return 1"))
+    build(root, catalog.read(root).scenarios["mine"])
+    assert len(signature.read_bytes()) == SIGSTRUCT.size
 
 
 @pytest.mark.timeout(300)

@@ -169,6 +169,22 @@ def test_it_does_not_outlive_python(image: Path, end: str) -> None:
     assert eventually(lambda: not processes_of(pid)), done.stderr
 
 
+def test_a_forked_child_of_python_does_not_take_it_along(image: Path) -> None:
+    script = f"""
+        import os, sys, enclu
+        process = enclu.Machine().process()
+        enclave = process.load({str(image)!r})
+        child = os.fork()
+        if not child:
+            sys.exit(0)
+        print(os.waitpid(child, 0)[1], enclave.ecall(0, 41))
+    """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60,
+                          env=environment)  # fmt: skip
+    assert done.stdout.split() == ["0", "42"], done.stderr
+
+
 def test_a_design_that_there_is_not_is_named_with_those_that_are(machine: enclu.Machine) -> None:
     with pytest.raises(enclu.HostError, match=r"telepathy.*vdso-2018"):
         machine.process("telepathy")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import inspect
 import os
 import signal
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from enclu.host import designs, loader
 from enclu.host.arena import SIZE, Arena
-from enclu.host.channel import Channel, Command
+from enclu.host.channel import Channel, ChannelStruct, Command
 from enclu.host.errors import HostError
 from enclu.host.memory import Memory
 from enclu.host.thread import INTERRUPT, STACK, HostThread
@@ -70,11 +71,13 @@ class Process:
         self.pid = self._popen.pid
         os.close(lifeline)
         self.memory = Memory(self)
-        self._end = weakref.finalize(self, _end, self._popen, self._lifeline, self.arena)
+        self._end = weakref.finalize(self, _end, os.getpid(), self._popen, self._lifeline, self.arena)
         try:
             channel.await_turn()
             self.hello: dict[str, int] = designs.HELLO.unpack(self.memory.read(self.arena.address, designs.HELLO.size))
             self.arena_fd = self.arena.fd  # as it was passed
+            if self.hello["channel_size"] != ctypes.sizeof(ChannelStruct):
+                raise HostError(f"{AGENT} is of another version: install enclu anew, or run hatch_build.py")
             self.control = HostThread(self, channel, stack)
             """Does what belongs to no thread, under `_lock`."""
             self.device = self.open("/dev/sgx_enclave")
@@ -236,7 +239,9 @@ class _Lease:
             self._idle.append(self.thread)
 
 
-def _end(process: subprocess.Popen[bytes], lifeline: int, arena: Arena) -> None:
+def _end(owner: int, process: subprocess.Popen[bytes], lifeline: int, arena: Arena) -> None:
+    if os.getpid() != owner:
+        return  # a child of fork(2), at its end
     os.close(lifeline)
     process.kill()
     process.wait()

@@ -105,6 +105,16 @@ def test_a_segment(copy: Callable[[str], Path], name: str, field: str, value: in
     refused(path, "")
 
 
+def test_an_open_enclave_image_for_which_there_are_no_addresses(copy: Callable[[str], Path]) -> None:
+    path = copy("open-enclave")
+    data = path.read_bytes()
+    headers = [EHDR.get(data, "e_phoff") + i * PHDR.size for i in range(EHDR.get(data, "e_phnum"))]
+    last = [at for at in headers if PHDR.get(data, "p_type", at) == 1][-1]
+    size = (1 << 47) - (1 << 20) - PHDR.get(data, "p_vaddr", last)
+    put(path, last + PHDR.offset("p_memsz"), struct.pack("<Q", size))
+    refused(path, "p_memsz", "no room for it: Cannot allocate memory")
+
+
 @pytest.mark.parametrize(
     ("field", "code", "value"),
     [("STATE", "<Q", 1), ("CSSA", "<I", 1), ("AEP", "<Q", 5), ("OSSA", "<Q", 0x1234), ("OFSBASE", "<Q", 0x10)],

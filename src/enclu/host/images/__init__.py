@@ -57,7 +57,8 @@ def _open_enclave(path: Path, elf: ElfFile, sigstruct: bytes | None) -> Image:
 
 
 def _beside(path: Path) -> bytes | None:
-    for candidate in (path.with_name(path.name + ".sig"), path.with_suffix(".sig")):
+    named = path.name + ".sig", *((path.stem + ".sig",) if path.suffix == ".sgxs" else ())
+    for candidate in map(path.with_name, named):
         if candidate.exists():
             return read_sigstruct(candidate)
     return None

@@ -194,7 +194,11 @@ class OpenEnclaveImage(Image):
         if size > MAXIMUM_SIZE:
             raise self.error("p_vaddr + p_memsz of the last PT_LOAD", end, "more than the largest enclave")
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
-        image = memoryview(mmap.mmap(-1, size, flags=flags))
+        try:
+            image = memoryview(mmap.mmap(-1, size, flags=flags))
+        except OSError as error:
+            why = f"no room for it: {error.strerror}"
+            raise self.error("p_vaddr + p_memsz of the last PT_LOAD", end, why) from None
         for segment in loads:
             raw = self.elf.data[segment.offset : segment.offset + segment.filesz]
             image[segment.vaddr : segment.vaddr + segment.filesz] = raw
