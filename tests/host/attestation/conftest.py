@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,15 +16,25 @@ from enclu.host.images import open_image
 PRODUCT = 7
 
 
-@pytest.fixture(scope="session", autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Nothing of the user's is used or changed."""
-    directory = tmp_path_factory.mktemp("home")
-    names = {"XDG_STATE_HOME": directory / "state", "XDG_CACHE_HOME": directory / "cache"}
+    return tmp_path_factory.mktemp("home")
+
+
+@contextlib.contextmanager
+def living_in(home: Path) -> Iterator[None]:
+    """For these tests only: others, on the same worker, are about where things are kept."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in names.items():
-            patch.setenv(name, str(value))
-        yield directory
+        patch.setenv("XDG_STATE_HOME", str(home / "state"))
+        patch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def at_home(home: Path) -> Iterator[None]:
+    with living_in(home):
+        yield
 
 
 def signed(path: Path, product: int = PRODUCT) -> Path:
@@ -36,13 +47,15 @@ def signed(path: Path, product: int = PRODUCT) -> Path:
 @pytest.fixture(scope="session")
 def app(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """app.c, signed."""
-    return _app(tmp_path_factory.mktemp("enclaves") / "app.elf", 64)
+    with living_in(home):
+        return _app(tmp_path_factory.mktemp("enclaves") / "app.elf", 64)
 
 
 @pytest.fixture(scope="session")
 def other(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same code with another MRENCLAVE."""
-    return _app(tmp_path_factory.mktemp("enclaves") / "other.elf", 65)
+    with living_in(home):
+        return _app(tmp_path_factory.mktemp("enclaves") / "other.elf", 65)
 
 
 def _app(path: Path, spare_pages: int) -> Path:

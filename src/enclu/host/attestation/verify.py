@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import hmac
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -26,7 +27,7 @@ E = TypeVar("E", bound=x509.ExtensionType)
 MAX_CHAIN = 4
 UNREADABLE = (
     ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension,
-    x509.UnsupportedGeneralNameType,
+    x509.UnsupportedGeneralNameType, Warning,
 )  # fmt: skip
 """What cryptography raises for certificates and lists that it cannot read."""
 CRITICAL = (x509.BasicConstraints.oid, x509.KeyUsage.oid)
@@ -112,9 +113,11 @@ def certificates(quote: Quote) -> list[x509.Certificate]:
 def load_certificates(data: bytes, name: str) -> list[x509.Certificate]:
     """From PEM; at least one.  Raises CertificateError."""
     try:
-        found = x509.load_pem_x509_certificates(data)
-        for certificate in found:
-            _readable(certificate)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what cryptography will refuse some day
+            found = x509.load_pem_x509_certificates(data)
+            for certificate in found:
+                _readable(certificate)
     except UNREADABLE as error:
         raise CertificateError(f"{name}: not a readable certificate chain in PEM: {error}") from None
     if not found:
