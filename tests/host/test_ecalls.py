@@ -12,7 +12,7 @@ import pytest
 import enclu
 from host.conftest import DESIGNS, RESUMING
 
-ADD, OCALL, READ, LOOP, UD, ON_STACK, SUM, CELL, STORE = range(9)
+ADD, OCALL, READ, LOOP, UD, ON_STACK, SUM, CELL, STORE, OCALLS = range(10)
 
 
 @pytest.mark.parametrize("design", DESIGNS)
@@ -134,6 +134,20 @@ def test_a_loop_is_left_under_every_design(machine: enclu.Machine, image: Path, 
     enclave = machine.process(design).load(image)
     with pytest.raises(enclu.EnclaveTimeout):
         enclave.ecall(LOOP, timeout=0.05)
+    assert enclave.ecall(ADD, 1) == 2
+
+
+def test_ocalls_without_end_are_left_when_their_time_is_over(process: enclu.Process, image: Path) -> None:
+    enclave = process.load(image, ocalls=[lambda _: 0])
+    with pytest.raises(enclu.EnclaveTimeout):
+        enclave.ecall(OCALLS, timeout=0.1)
+    assert enclave.ecall(ADD, 1) == 2
+
+
+def test_exceptions_without_end_are_left_when_their_time_is_over(process: enclu.Process, image: Path) -> None:
+    enclave = process.load(image, on_exception=lambda _: enclu.Action.RESUME)
+    with pytest.raises(enclu.EnclaveTimeout):
+        enclave.ecall(READ, 0x1000, timeout=0.1)
     assert enclave.ecall(ADD, 1) == 2
 
 

@@ -48,6 +48,8 @@ class Enclave:
         """Called with every EnclaveException, on the Python thread of the ECALL; without one, Action.HANDLE."""
         self.tcs = [self.base + offset for offset in image.tcs]
         """Addresses."""
+        self.limit: float | None = None
+        """Seconds for calls that have no limit of their own."""
         self.loaded = True
         self._free = list(reversed(self.tcs))
         self._held: dict[HostThread, list[int]] = {}
@@ -138,9 +140,13 @@ class Enclave:
             return
         if self.entries or any(self._held.values()):
             raise HostError(f"{self.image.path}: a call is under way")
-        if self.process.alive and hasattr(self, "convention"):
+        if self.process.alive:
             with contextlib.suppress(ProcessDied):
                 self.convention.stop()
+        self.release()
+
+    def release(self) -> None:
+        """Unmap and close it, without a word to the enclave."""
         self.loaded = False
         self.process.enclaves.remove(self)
         with contextlib.suppress(ProcessDied):

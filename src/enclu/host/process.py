@@ -194,14 +194,15 @@ class Process:
         self, image: str | os.PathLike[str] | Image, *, sigstruct: str | os.PathLike[str] | None = None,
         debug: bool | None = None, convention: str | Callable[[Enclave], Convention] | None = None,
         ocalls: Mapping[Any, Callable[..., Any]] | Sequence[Callable[..., Any]] = (),
-        on_exception: Callable[[EnclaveException], Action] | None = None,
+        on_exception: Callable[[EnclaveException], Action] | None = None, start_timeout: float | None = 120.0,
     ) -> Enclave:  # fmt: skip
         """Load an enclave: ECREATE, EADD and EEXTEND, EINIT, and what its convention does at the start.
 
         `debug` sets or clears ATTRIBUTES.DEBUG, where the SIGSTRUCT leaves that open; None takes the image's.
         `convention` is a name of `conventions.NAMES`, or makes a Convention of the enclave; None chooses by the image.
-        `ocalls` and `on_exception` are as `Enclave` has them.  Raises HostError, in particular what is wrong with the
-        image or why the driver refuses it.
+        `ocalls` and `on_exception` are as `Enclave` has them.  Each call that the convention makes at the start may
+        take `start_timeout` seconds.  Raises HostError, in particular what is wrong with the image or why the driver
+        refuses it.
         """
         from enclu.host import conventions, images
         from enclu.host.conventions.base import Convention
@@ -220,9 +221,11 @@ class Process:
         self.enclaves.append(enclave)
         try:
             enclave.convention = kind(enclave)
+            enclave.limit = start_timeout
             enclave.convention.start()
+            enclave.limit = None
         except BaseException:
-            enclave.unload()
+            enclave.release()
             raise
         return enclave
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from enclu.host.channel import REGISTERS, TURN_AGENT, Channel, Command
-from enclu.host.errors import EnclaveTimeout, HostError
+from enclu.host.errors import HostError
 from enclu.host.events import EnclaveException, Event, Exit, Interrupted, Registers
 from enclu.native.syscalls import NR
 from enclu.sgx.structs import EncluLeaf
@@ -155,9 +155,3 @@ class Entry:
         if leaf == _INTERRUPTED:
             return Interrupted(registers)
         return EnclaveException(struct.vector, struct.error_code, struct.address, EncluLeaf(leaf), registers)
-
-
-def timed_out(event: Event) -> None:
-    """Raise EnclaveTimeout if that is how the enclave was left."""
-    if isinstance(event, Interrupted):
-        raise EnclaveTimeout("the enclave did not come back in time; it was stopped by an AEX")

@@ -39,8 +39,15 @@ class Call:
         """Seconds until the call shall be over; None for any time."""
         return None if self._until is None else max(0.0, self._until - time.monotonic())
 
+    def limit(self, seconds: float | None) -> None:
+        """A limit for a call that has none."""
+        if self._until is None and seconds is not None:
+            self._until = time.monotonic() + seconds
+
     def enter(self, **registers: int) -> None:
-        """EENTER again."""
+        """EENTER again.  Raises EnclaveTimeout when the time is over: an enclave may leave again and again."""
+        if self.left() == 0.0:
+            raise EnclaveTimeout
         self.entry.enter(**registers, timeout=self.left())
 
     def ocall(self, enclave: Enclave, number: Any, *args: Any) -> Any:
@@ -56,8 +63,6 @@ class Convention(ABC):
 
     needs: ClassVar[tuple[str, ...]] = ("rdi",)
     """Registers that it enters enclaves with."""
-    same_tcs = True
-    """An ECALL made during an OCALL enters the TCS of that OCALL's ECALL."""
 
     @classmethod
     def check(cls, image: Image, process: Process) -> None:
@@ -98,6 +103,7 @@ class Convention(ABC):
     def run(self, call: Call, **registers: int) -> Any:
         """The call from EENTER to its end; its result."""
         enclave = self.enclave
+        call.limit(enclave.limit)
         with call.thread.enter(call.tcs, **registers, timeout=call.left()) as entry:
             call.entry = entry
             try:
@@ -105,11 +111,17 @@ class Convention(ABC):
                     event = entry.event
                     if isinstance(event, Exit):
                         self.exited(call, event.registers)
-                    elif isinstance(event, Interrupted):
-                        enclave.abandon(call.tcs)
-                        raise EnclaveTimeout(f"{enclave.image.path}: the ECALL did not return in time; it is abandoned")
+                    elif isinstance(event, Interrupted) or call.left() == 0.0:
+                        raise EnclaveTimeout
                     elif not self._handled(call, event):
                         return None
+            except EnclaveTimeout as late:
+                enclave.abandon(call.tcs)
+                if late.args:
+                    raise
+                raise EnclaveTimeout(
+                    f"{enclave.image.path}: the call did not return in time; it is abandoned"
+                ) from None
             except Done as done:
                 if call.failure is not None:
                     raise call.failure from None
