@@ -194,7 +194,7 @@ class Process:
         self, image: str | os.PathLike[str] | Image, *, sigstruct: str | os.PathLike[str] | None = None,
         debug: bool | None = None, convention: str | Callable[[Enclave], Convention] | None = None,
         ocalls: Mapping[Any, Callable[..., Any]] | Sequence[Callable[..., Any]] = (),
-        on_exception: Callable[[EnclaveException], Action] | None = None, start_timeout: float | None = 120.0,
+        on_exception: Callable[[EnclaveException], Action] | None = None, start_timeout: float | None = 900.0,
     ) -> Enclave:  # fmt: skip
         """Load an enclave: ECREATE, EADD and EEXTEND, EINIT, and what its convention does at the start.
 

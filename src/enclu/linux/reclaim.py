@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from enclu.linux.encl import Encl, EnclPage, VAPage
@@ -43,13 +44,15 @@ class Reclaimer:
             epc = page.epc
             assert epc is not None
             encls.eblock(epc)
-            page.encl.zap(page.address, page.address + PAGE_SIZE)
+        for first, size in _runs(batch):
+            first.encl.zap(first.address, first.address + size)
         for encl in {page.encl for page in batch}:
             if encl.secs is not None and encl.secs.page.valid:
                 encl.track()
         for page in batch:
             self._write_back(page)
-        _discard(batch)
+        for first, size in _runs(batch):
+            first.encl.memory.discard(first.address - first.encl.base, size)
         for encl in {page.encl for page in batch}:
             secs, own = encl.secs, encl.secs_page
             if secs is not None and own is not None and encl.initialized and not secs.children and own.epc is not None:
@@ -122,13 +125,12 @@ class Reclaimer:
         kernel.stats.reloads += 1
 
 
-def _discard(pages: list[EnclPage]) -> None:
-    """Give back the memory of evicted pages, neighbours at once."""
+def _runs(pages: list[EnclPage]) -> Iterator[tuple[EnclPage, int]]:
+    """Neighbours as one: the first of each run, and how many bytes it has."""
     i = 0
     while i < len(pages):
-        first = pages[i]
-        n = 1
+        first, n = pages[i], 1
         while i + n < len(pages) and (pages[i + n].encl, pages[i + n].index) == (first.encl, first.index + n):
             n += 1
-        first.encl.memory.discard(first.address - first.encl.base, n * PAGE_SIZE)
+        yield first, n * PAGE_SIZE
         i += n
