@@ -64,7 +64,6 @@ class Channel:
         self.struct = ChannelStruct.from_buffer(arena.map, self.address - arena.address)
         self._dead = dead
         self._futex = ctypes.c_void_p(ctypes.addressof(self.struct))
-        self._spins = SPIN > 0
 
     def give(self, command: Command) -> None:
         """Have the agent do the command."""
@@ -78,11 +77,10 @@ class Channel:
         Raises ProcessDied.
         """
         struct = self.struct
-        if self._spins:
-            end = time.monotonic() + SPIN
-            while time.monotonic() < end:
-                if struct.turn == TURN_PYTHON:
-                    return True
+        end = time.monotonic() + SPIN
+        while time.monotonic() < end:
+            if struct.turn == TURN_PYTHON:
+                return True
         while struct.turn != TURN_PYTHON:
             if until is not None and time.monotonic() >= until:
                 return False

@@ -73,7 +73,7 @@ def _set_vdso_target(process: Process) -> None:
     process.memory.write(page, b"\xff\x25\0\0\0\0" + struct.pack("<Q", process.hello["returned"]))  # jmp *0(%rip)
     near = process.control.syscall(
         "mmap", VDSO_BASE - (1 << 24), 4096, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED_NOREPLACE,
-        process.arena_fd, page - process.arena.address,
+        process.arena.fd, page - process.arena.address,
     )  # fmt: skip
     process.device_ioctl(vdso_jmp.SET_TARGET, vdso_jmp.VDSO_TARGET.pack(target=near))
 

@@ -75,7 +75,6 @@ class Process:
         try:
             channel.await_turn()
             self.hello: dict[str, int] = designs.HELLO.unpack(self.memory.read(self.arena.address, designs.HELLO.size))
-            self.arena_fd = self.arena.fd  # as it was passed
             if self.hello["channel_size"] != ctypes.sizeof(ChannelStruct):
                 raise HostError(f"{AGENT} is of another version: install enclu anew, or run hatch_build.py")
             self.control = HostThread(self, channel, stack)
