@@ -14,12 +14,14 @@ from enclu.native import ptrace
 from enclu.native.address_space import SCRATCH, SCRATCH_SIZE
 from enclu.native.inject import ALL_BUT_SYNCHRONOUS, inject, wait_for
 from enclu.native.syscalls import NR
+from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.exceptions import Fault, Vector
 
 if TYPE_CHECKING:
     from enclu.native.thread import Thread
 
 SI_KERNEL = 0x80
+ENCLU_SIZE = 3
 _FPE_INTDIV = 1
 _BUS_ADRALN = 1
 _X87 = bytes.fromhex("9b d8 d9 da db dc dd de df")
@@ -38,6 +40,21 @@ MC_TRAPNO = MC_ERR + 8
 MC_CR2 = MC_ERR + 24
 UC_SIGMASK = _UC_MCONTEXT + 256
 SA_SIGINFO, SA_RESTORER, SA_NODEFER = 0x4, 0x0400_0000, 0x4000_0000
+
+
+def raised_by_enclu(regs: ptrace.UserRegs, info: ptrace.SigInfo) -> bool:
+    """Whether the host processor raised this at executing the ENCLU at RIP, rather than at fetching it.
+
+    Without SGX that is #UD.  With SGX that is not in use, or that a hypervisor keeps to itself, the leaf begins: it is
+    #GP, or for EENTER and ERESUME of what is no EPC page to the host, #PF at an address in the page that RBX names.
+    """
+    code = info.code
+    if code <= 0:
+        return False
+    if info.signo == signal.SIGILL or code == SI_KERNEL:
+        return True
+    address = info.address
+    return (address ^ regs.rbx) < PAGE_SIZE and not 0 <= address - regs.rip < ENCLU_SIZE
 
 
 def exception_of(thread: Thread, signo: int, info: ptrace.SigInfo) -> Fault | None:

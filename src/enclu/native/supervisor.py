@@ -18,6 +18,7 @@ from enclu.native.births import EVENTS, Births
 from enclu.native.halt import STOP_SIGNALS, Halter
 from enclu.native.inject import ThreadGone, wait_for
 from enclu.native.intercept import Interceptor
+from enclu.native.native_fault import raised_by_enclu
 from enclu.native.process import Process, SignalHandlers
 from enclu.native.thread import Thread
 from enclu.sgx import enclu
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
     from enclu.sgx.machine import Machine
 
 MAX_THREADS = 1 << 15
-SIGILL_STOP = signal.SIGILL << 8 | 0x7F
+ENCLU_SIGNALS = (signal.SIGILL, signal.SIGSEGV)
+"""What a host processor makes of ENCLU: see `native_fault.raised_by_enclu`."""
+ENCLU_STOPS = tuple(signo << 8 | 0x7F for signo in ENCLU_SIGNALS)
 ENCLU = b"\x0f\x01\xd7"
 NOTHING = ptrace.Word(0)
 GETREGS, SETREGS, GETSIGINFO, SYSEMU, CONT = map(
@@ -154,7 +157,7 @@ class Supervisor:
                 self._collect()
                 if self._is_stale(tid, status):
                     continue
-            if status == SIGILL_STOP and self._transition(tid):
+            if status in ENCLU_STOPS and self._transition(tid):
                 continue
             self._dispatch(tid, status)
         if self.at_end is not None:
@@ -235,7 +238,9 @@ class Supervisor:
         if raw(GETREGS, who, NOTHING, where) or regs.rip not in thread.process.space.enclu_sites:
             return False
         leaf = regs.rax & 0xFFFF_FFFF
-        if not 2 <= leaf <= 4 or raw(GETSIGINFO, who, NOTHING, self._info.word) or self._info.code <= 0:
+        if not 2 <= leaf <= 4 or raw(GETSIGINFO, who, NOTHING, self._info.word):
+            return False
+        if not raised_by_enclu(regs, self._info):
             return False
         if leaf == 4 and thread.mode.save_tf:
             return False
@@ -381,9 +386,9 @@ class Supervisor:
                 thread.resume()
                 return
             thread.frame_patch = None  # there was no room for the frame: this is the SIGSEGV that tells
-        if signo == signal.SIGILL and self._at_enclu(thread, regs.rip):
+        if signo in ENCLU_SIGNALS and self._at_enclu(thread, regs.rip):
             self._info.get(thread.tid)
-            if self._info.code > 0:
+            if raised_by_enclu(regs, self._info):
                 leaf = regs.rax & 0xF
                 try:
                     enclu.execute(thread)
