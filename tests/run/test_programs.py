@@ -45,6 +45,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "exception_vectors": ANY,
     "exec_from_thread": ANY,
     "exinfo": ANY,
+    "extended_state": ("vdso", "signal"),
     "features": DRIVER,
     "faults_everywhere": DRIVER,
     "fetch_outside": ANY,

@@ -37,6 +37,7 @@ from enclu.sgx.structs import (
     SIGSTRUCT_SIGNED,
     TCS,
 )
+from enclu.sgx.xsave import INTEL_AVX, Aside, XsaveLayout, in_use
 
 BASE = 0x10_0000_0000
 KEY = rsa.generate_private_key(3, 3072)
@@ -76,9 +77,20 @@ class MemoryProcessor:
     mm: MM
     regs: MemoryRegisters = field(default_factory=MemoryRegisters)
     mode: EnclaveMode = field(default_factory=EnclaveMode)
-    image: bytearray = field(default_factory=lambda: bytearray(832))
+    image: bytearray = field(default_factory=bytearray)
     invalidated: list[EPCPage] = field(default_factory=list)
-    xcr0: int = 7
+    xcr0: int = 0
+    xfd: int = 0
+    aside: Aside | None = None
+
+    def __post_init__(self) -> None:
+        layout = self.machine.layout
+        self.xcr0 = self.xcr0 or layout.xcr0
+        self.image = self.image or bytearray(layout.size_of(layout.xcr0))
+
+    @property
+    def xinuse(self) -> int:
+        return in_use(self.image)
 
     def read(self, address: int, size: int) -> bytes:
         raise PageFault(address, 4)
@@ -204,9 +216,10 @@ class World:
     ARG, BUFFER = 0x1000, 0x4000
 
     def __init__(
-        self, epc_pages: int = 512, size: int = 0x10000, miscselect: int = 1, attributes: int = 4, extra: int = 0
-    ) -> None:
-        self.machine = Machine(epc_pages * 4096, b"s" * 32)
+        self, epc_pages: int = 512, size: int = 0x10000, miscselect: int = 1, attributes: int = 4, extra: int = 0,
+        layout: XsaveLayout = INTEL_AVX,
+    ) -> None:  # fmt: skip
+        self.machine = Machine(epc_pages * 4096, b"s" * 32, layout)
         self.kicker = Kicker()
         self.stats = Stats()
         self.kernel = Kernel(self.machine, SignalDelivery(), self.stats, self.kicker)

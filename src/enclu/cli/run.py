@@ -9,7 +9,7 @@ import click
 from enclu.cli import report
 from enclu.linux import delivery as designs
 from enclu.linux.stats import Stats
-from enclu.native import console, launch
+from enclu.native import console, extended_state, launch
 from enclu.native.machine_state import SECRET_SIZE, MachineStateError, secret_of
 from enclu.native.program_file import LaunchError, find
 from enclu.native.supervisor import Supervisor
@@ -96,7 +96,9 @@ def run(
         secret = secret_of(machine_name) if machine_name is not None else None
         if secret_fd is not None:
             secret = _read_secret(secret_fd)
-        supervisor = Supervisor(Machine(epc, secret), designs.create(design), Stats(), pin=not no_pin)
+        supervisor = Supervisor(
+            Machine(epc, secret, extended_state.layout()), designs.create(design), Stats(), pin=not no_pin
+        )
         if stats:
             supervisor.at_end = lambda: report.stats(supervisor.stats, stats)
         launch.start(path, [program, *arguments], lambda pid: report.supervise(supervisor, pid))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from enclu.host.errors import HostError
 from enclu.host.events import Registers
 from enclu.linux.uapi import DEBUG_ACCESS, ENCLU_SGX_DEBUG_WRITE, ENCLU_SGX_IOC_DEBUG_ACCESS
+from enclu.native import extended_state
 from enclu.sgx.encls.debug import TCS_LIMIT
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.structs import EXINFO, EXITINFO_VALID, GPRSGX, MISC_EXINFO, TCS, TCS_DBGOPTIN
@@ -17,8 +18,6 @@ from enclu.sgx.structs import EXINFO, EXITINFO_VALID, GPRSGX, MISC_EXINFO, TCS, 
 if TYPE_CHECKING:
     from enclu.host.enclave import Enclave
 
-XSAVE_LEGACY, XSAVE_AVX = 576, 832
-"""Bytes of the XSAVE region without and with AVX (SDM 1 section 13.4)."""
 CHUNK = 1 << 20
 """Bytes moved by one ioctl."""
 
@@ -113,7 +112,7 @@ class Debugger:
             registers,
             exinfo["MADDR"],
             exinfo["ERRCD"],
-            image[: XSAVE_AVX if enclave.xfrm & 4 else XSAVE_LEGACY],
+            image[: extended_state.layout().size_of(enclave.xfrm)],
         )
 
     def _access(self, address: int, buffer: int, length: int, flags: int) -> None:

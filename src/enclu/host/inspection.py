@@ -15,10 +15,7 @@ from enclu.sgx import xsave
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.structs import MISC_EXINFO, SIGSTRUCT, TCS, TCS_AEXNOTIFY, TCS_DBGOPTIN, Attribute
 
-XFRM_NAMES = {
-    0: "x87", 1: "SSE", 2: "AVX", 3: "BNDREGS", 4: "BNDCSR", 5: "opmask", 6: "ZMM_Hi256", 7: "Hi16_ZMM", 9: "PKRU",
-    11: "CET_U", 12: "CET_S", 17: "TILECFG", 18: "TILEDATA",
-}  # fmt: skip
+XFRM_NAMES = {component.value: component.title for component in xsave.Component} | {11: "CET_U", 12: "CET_S"}
 MISC_NAMES = {0: "EXINFO", 1: "CPINFO"}
 WRITE_EXECUTE = 6
 SSA_TAIL = 184 + 16
@@ -128,13 +125,21 @@ class Inspection:
         if any(thread.flags & TCS_DBGOPTIN for thread in self.threads):
             yield Finding("DBGOPTIN", False, "a TCS has DBGOPTIN set: breakpoints and single steps work inside it")
         room = self.image.ssa_frame_size * PAGE_SIZE
-        needed = xsave.size_of(self.image.xfrm) + SSA_TAIL
+        xfrm = self._least_xfrm()
+        needed = xsave.INTEL.size_of(xfrm) + SSA_TAIL
         if needed > room:
-            yield Finding("SSA", True, f"SSA frames have {room:#x} bytes, XFRM {self.image.xfrm:#x} needs {needed:#x}")
+            yield Finding("SSA", True, f"SSA frames have {room:#x} bytes, XFRM {xfrm:#x} needs {needed:#x}")
         if any(thread.frames < 2 for thread in self.threads):
             yield Finding("SSA", False, "a TCS has one SSA frame: the enclave can handle no exception of its own")
         if not self.image.misc_select & MISC_EXINFO:
             yield Finding("EXINFO", False, "no MISCSELECT.EXINFO: #PF and #GP are not told to the enclave's handler")
+
+    def _least_xfrm(self) -> int:
+        """The XFRM that it cannot do without: a loader chooses what its SIGSTRUCT leaves open."""
+        if self.image.sigstruct is None:
+            return self.image.xfrm
+        f = SIGSTRUCT.unpack(self.image.sigstruct)
+        return int(f["XFRM"] & f["XFRMMASK"]) | xsave.LEGACY
 
     def _of_the_format(self) -> Iterator[Finding]:
         image = self.image

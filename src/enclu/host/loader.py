@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import errno
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from enclu.host.errors import HostError
 from enclu.host.measure import mrenclave
 from enclu.linux import uapi
+from enclu.native import extended_state
 from enclu.native.address_space import MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_PRIVATE, MAP_SHARED
 from enclu.sgx.epc import PAGE_SIZE, PageType
-from enclu.sgx.machine import XFRM_SUPPORTED
-from enclu.sgx.structs import SECINFO, SECS, SIGSTRUCT, Attribute
+from enclu.sgx.structs import EXINFO, GPRSGX, SECINFO, SECS, SIGSTRUCT, Attribute
+from enclu.sgx.xsave import LEGACY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,8 +48,7 @@ def load(process: Process, image: Image, debug: bool | None) -> Loaded:
     attributes = image.attributes & ~Attribute.INIT
     if debug is not None:
         attributes = attributes | Attribute.DEBUG if debug else attributes & ~Attribute.DEBUG
-    fixed = sigstruct["XFRMMASK"]
-    xfrm = (sigstruct["XFRM"] & fixed) | (image.xfrm & XFRM_SUPPORTED & ~fixed) | 3
+    xfrm = _xfrm(image, sigstruct)
     with contextlib.ExitStack() as undo:
         fd = process.open("/dev/sgx_enclave")
         undo.callback(process.syscall, "close", fd)
@@ -78,6 +78,13 @@ def load(process: Process, image: Image, debug: bool | None) -> Loaded:
             process.ioctl(fd, uapi.SGX_IOC_ENCLAVE_INIT, uapi.ENCLAVE_INIT.pack(sigstruct=address))
         undo.pop_all()
         return loaded
+
+
+def _xfrm(image: Image, sigstruct: dict[str, Any]) -> int:
+    """What its SIGSTRUCT fixes, and as much of the rest as the image asks for, the machine has and SSA frames hold."""
+    layout, fixed = extended_state.layout(), sigstruct["XFRMMASK"]
+    wanted = sigstruct["XFRM"] & fixed | image.xfrm & layout.offered & ~fixed | LEGACY
+    return layout.fitting(wanted, fixed, image.ssa_frame_size * PAGE_SIZE - GPRSGX.size - EXINFO.size)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from enclu.linux.fault import Resolution
 from enclu.sgx.exceptions import Fault, Vector
 
 SI_KERNEL = 0x80
-ILL_ILLOPN, FPE_INTDIV, FPE_FLTINV, BUS_ADRALN, BUS_ADRERR = 2, 1, 7, 1, 2
+ILL_ILLOPC, ILL_ILLOPN, FPE_INTDIV, FPE_FLTINV, BUS_ADRALN, BUS_ADRERR = 1, 2, 1, 7, 1, 2
 SEGV_MAPERR, SEGV_ACCERR, TRAP_TRACE = 1, 2, 2
 
 
@@ -36,6 +36,8 @@ def signal_of(fault: Fault, resolution: Resolution | None, rip: int) -> Signal:
         return Signal(signal.SIGSEGV, code, fault.address)
     if vector == Vector.UD:
         return Signal(signal.SIGILL, ILL_ILLOPN, rip)
+    if vector == Vector.NM:
+        return Signal(signal.SIGILL, ILL_ILLOPC, rip)
     if vector == Vector.DE:
         return Signal(signal.SIGFPE, FPE_INTDIV, rip)
     if vector in (Vector.MF, Vector.XM):

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from enclu.native.supervisor import Supervisor
     from enclu.native.thread import Thread
 
-NEVER_FIXED_UP = (Vector.DB, Vector.BP)
-"""They stay signals, for debuggers."""
+NEVER_FIXED_UP = (Vector.DB, Vector.BP, Vector.NM)
+"""#DB and #BP stay signals, for debuggers; the kernel's handler of #NM asks no design (handle_xfd_event())."""
 INT_3 = b"\xcd\x03"
 """The long form of INT3."""
 

@@ -44,3 +44,5 @@ class Process:
     threads: dict[int, Thread] = field(default_factory=dict)
     watches_maps: bool = False
     """The second seccomp filter is on: the process has opened an SGX device, or descends from one that has."""
+    may_use_amx: bool = False
+    """It has asked for AMX, as far as is known; nobody can give it back."""

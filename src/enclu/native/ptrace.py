@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import enum
+import errno
 import os
 import struct
 
@@ -176,17 +177,26 @@ def set_signal_mask(tid: int, mask: int) -> None:
 
 
 XSTATE_MAX = 1 << 14
+_xstate = (ctypes.c_char * XSTATE_MAX)()
+_xstate_view = memoryview(_xstate).cast("B")
+_XSTATE_BV = struct.Struct("<Q")
+_XSTATE_BV_AT, _XSTATE_BV_END = 512, 520
+_xstate_head = _Iovec(ctypes.addressof(_xstate), _XSTATE_BV_END)
+_GETREGSET, _NT_X86_XSTATE, _XSTATE_HEAD = map(Word, (GETREGSET, NT_X86_XSTATE, ctypes.addressof(_xstate_head)))
 
 
 def get_xstate(tid: int) -> bytearray:
-    """NT_X86_XSTATE: a standard-format XSAVE image; bytes 464..471 hold XCR0."""
-    buffer = bytearray(XSTATE_MAX)
-    raw = (ctypes.c_char * XSTATE_MAX).from_buffer(buffer)
-    iov = _Iovec(ctypes.addressof(raw), XSTATE_MAX)
+    """NT_X86_XSTATE: a standard-format XSAVE image."""
+    iov = _Iovec(ctypes.addressof(_xstate), XSTATE_MAX)
     ptrace(GETREGSET, tid, NT_X86_XSTATE, ctypes.addressof(iov))
-    del raw
-    del buffer[iov.len :]
-    return buffer
+    return bytearray(_xstate_view[: iov.len])
+
+
+def xstate_bv(who: ctypes.c_long) -> int:
+    """XSTATE_BV of that image alone.  On the path of every EENTER, hence a `Word`.  Raises ProcessLookupError."""
+    if raw(_GETREGSET, who, _NT_X86_XSTATE, _XSTATE_HEAD):
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+    return int(_XSTATE_BV.unpack_from(_xstate_view, _XSTATE_BV_AT)[0])
 
 
 def set_xstate(tid: int, image: bytes | bytearray) -> None:

@@ -249,6 +249,9 @@ class Supervisor:
             enclu.execute(thread)
         except Fault:
             return False
+        except (ThreadGone, ProcessLookupError):
+            self.leave(thread)
+            return True
         self.stats.leaves[leaf] += 1
         thread.stop_count += 1
         if thread.stop_count >= PIN_AFTER and self._cpu >= 0:
@@ -450,6 +453,7 @@ class Supervisor:
         thread.exiting = thread.in_vfork = False  # it may have the name of one that has exited
         old = process.space
         process.handlers = SignalHandlers()
+        process.may_use_amx = False
         process.space = self.new_space(thread.tid)
         self.delivery.on_exec(thread)
         if not any(t.space is old for t in self.threads.values()):

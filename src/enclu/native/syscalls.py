@@ -6,7 +6,7 @@ NR = {
     "open": 2, "close": 3, "stat": 4, "lstat": 6, "mmap": 9, "mprotect": 10, "munmap": 11, "rt_sigaction": 13,
     "rt_sigprocmask": 14, "rt_sigreturn": 15, "ioctl": 16, "access": 21, "mremap": 25, "madvise": 28, "getpid": 39,
     "clone": 56, "fork": 57, "vfork": 58, "ftruncate": 77, "readlink": 89, "ptrace": 101, "rt_sigsuspend": 130,
-    "prctl": 157,
+    "prctl": 157, "arch_prctl": 158,
     "getxattr": 191, "lgetxattr": 192, "listxattr": 194, "llistxattr": 195,
     "futex": 202, "sched_setaffinity": 203, "sched_getaffinity": 204, "tgkill": 234, "openat": 257, "newfstatat": 262,
     "readlinkat": 267, "faccessat": 269, "ppoll": 271, "epoll_pwait": 281, "dup3": 292,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from enclu.native import ptrace
+from enclu.native import extended_state, ptrace
 from enclu.native.inject import ThreadGone
 from enclu.sgx.enclave_mode import EnclaveMode
 from enclu.sgx.exceptions import PFEC, PageFault
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from enclu.native.process import Process
     from enclu.sgx.epc import EPCPage
     from enclu.sgx.machine import Machine
-
-XCR0_OFFSET = 464
-"""Where NT_X86_XSTATE holds XCR0 (the software-usable bytes of the legacy region)."""
+    from enclu.sgx.xsave import Aside
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class Thread:
         self.stop_window = 0
         self.pinned = False
         self.free_affinity: set[int] | None = None
-        self._xcr0 = 0
+        self.aside: Aside | None = None
 
     @property
     def space(self) -> AddressSpace:
@@ -123,9 +121,15 @@ class Thread:
 
     @property
     def xcr0(self) -> int:
-        if not self._xcr0:
-            self._xcr0 = int.from_bytes(self.xsave()[XCR0_OFFSET : XCR0_OFFSET + 8], "little")
-        return self._xcr0
+        return self.machine.layout.xcr0
+
+    @property
+    def xinuse(self) -> int:
+        return ptrace.xstate_bv(self.word)
+
+    @property
+    def xfd(self) -> int:
+        return extended_state.not_granted(self)
 
     def xsave(self) -> bytearray:
         return ptrace.get_xstate(self.tid)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from enclu.sgx import xsave
 from enclu.sgx.exceptions import Fault, Vector
 from enclu.sgx.leave import active_secs, free_tcs
 from enclu.sgx.structs import (
@@ -57,7 +56,7 @@ def aex(cpu: Processor, fault: Fault | None) -> None:
     regs, mode = cpu.regs, cpu.mode
     secs = active_secs(cpu)
     tcs_la = mode.tcs_la
-    _, first, last, _ = secs.contexts[tcs_la]
+    _, region, last, _ = secs.contexts[tcs_la]
     frame = last.data
     urbp_ursp = struct.unpack_from("<QQ", frame, _GPRSGX_AT + GPRSGX.offset("URSP"))
     _GPRS.pack_into(frame, _GPRSGX_AT, *(getattr(regs, name) for name in GPR_NAMES))
@@ -74,9 +73,12 @@ def aex(cpu: Processor, fault: Fault | None) -> None:
             struct.pack_into("<QII", frame, _EXINFO_AT, address, fault.error_code, 0)
         if fault.vector == Vector.PF:
             fault.address &= ~0xFFF
-    image = cpu.xsave()
-    xsave.save(image, secs.xfrm, first.data)
-    xsave.synthesise(image, secs.xfrm, None if fault is None else fault.vector)
+    image, layout = cpu.xsave(), cpu.machine.layout
+    layout.save(image, secs.xfrm, [page.data for page in region])
+    layout.synthesise(image, secs.xfrm, None if fault is None else fault.vector)
+    if cpu.aside is not None:
+        layout.give_back(image, secs.xfrm, cpu.aside)
+        cpu.aside = None
     cpu.xrstor(image)
 
     tcs = free_tcs(cpu)

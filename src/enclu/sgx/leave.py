@@ -28,4 +28,5 @@ def free_tcs(cpu: Processor) -> memoryview:
 def shut_down(cpu: Processor) -> None:
     """The processor is gone, with the state that an AEX would have saved: only its TCS is given back."""
     free_tcs(cpu)
+    cpu.aside = None
     cpu.mode.leave()

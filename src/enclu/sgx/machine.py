@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from enclu.sgx import xsave
 from enclu.sgx.epc import EPC
 from enclu.sgx.structs import MISC_EXINFO, Attribute
 
@@ -17,16 +18,13 @@ if TYPE_CHECKING:
     from enclu.sgx.epc import EPCPage
     from enclu.sgx.secs import Secs
 
-XFRM_LEGACY = 0x3
-XFRM_SUPPORTED = 0x7
-"""x87, SSE and AVX: what the machine lets an enclave use, where the host has it."""
 ATTRIBUTES_SUPPORTED = int(
     Attribute.INIT | Attribute.DEBUG | Attribute.MODE64BIT | Attribute.PROVISIONKEY | Attribute.EINITTOKEN_KEY
     | Attribute.KSS
 )  # fmt: skip
 CPUSVN = bytes([1] * 16)
 EPC_PHYSICAL_BASE = 0x7_0000_0000
-MAX_ENCLAVE_SIZE_64 = 36
+MAX_ENCLAVE_SIZE_64 = 46
 """log2 of the largest ELRANGE in bytes."""
 
 
@@ -34,9 +32,10 @@ class Machine:
     """What the enclaves of one run share.
 
     `secret` (32 bytes) is what fuses are to a processor: all keys derive from it.  None makes a fresh one.
+    `layout` is that of the processors' extended state.
     """
 
-    def __init__(self, epc_size: int, secret: bytes | None = None, xcr0: int = 0x7) -> None:
+    def __init__(self, epc_size: int, secret: bytes | None = None, layout: xsave.XsaveLayout = xsave.INTEL_AVX) -> None:
         self.epc = EPC(epc_size)
         self.epc_size = epc_size
         self.secret = secret if secret is not None else secrets.token_bytes(32)
@@ -44,7 +43,9 @@ class Machine:
         self.paging_cipher = AESGCM(secrets.token_bytes(16))
         self.version = itertools.count(1)
         self.eids = itertools.count(1)
-        self.xfrm = XFRM_SUPPORTED & xcr0 | XFRM_LEGACY
+        self.layout = layout
+        self.xfrm = layout.offered
+        """What enclaves may use of the extended state."""
         self.miscselect = MISC_EXINFO
         self.attributes = ATTRIBUTES_SUPPORTED
         self.cpusvn = CPUSVN

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from enclu.sgx.enclave_mode import EnclaveMode
     from enclu.sgx.epc import EPCPage
     from enclu.sgx.machine import Machine
+    from enclu.sgx.xsave import Aside
 
 
 class Access(enum.IntEnum):
@@ -54,6 +55,8 @@ class Processor(Protocol):
 
     machine: Machine
     mode: EnclaveMode
+    aside: Aside | None
+    """What XCR0 has and XFRM has not, while in an enclave; None where XFRM is XCR0."""
 
     @property
     def regs(self) -> Registers:
@@ -62,6 +65,14 @@ class Processor(Protocol):
     @property
     def xcr0(self) -> int:
         """XCR0 as the operating system set it: the extended state the XSAVE image can hold."""
+
+    @property
+    def xinuse(self) -> int:
+        """XINUSE: the components of XCR0 that are not in their initial state."""
+
+    @property
+    def xfd(self) -> int:
+        """IA32_XFD: components of XCR0 the use of which is #NM, for the operating system has not granted them."""
 
     def read(self, address: int, size: int) -> bytes:
         """Read ordinary (non-EPC) memory as user mode would.  Raises PageFault."""

@@ -13,7 +13,7 @@ from enclu.sgx.structs import SECS
 class Secs:
     """SECS fields spelled in lower case; `measurement` is the running MRENCLAVE until EINIT ends it."""
 
-    def __init__(self, page: EPCPage, image: bytes, eid: int) -> None:
+    def __init__(self, page: EPCPage, image: bytes, eid: int, xsave_pages: int) -> None:
         f = SECS.unpack(image)
         self.page = page
         self.eid = eid
@@ -23,6 +23,8 @@ class Secs:
         self.miscselect: int = f["MISCSELECT"]
         self.attributes: int = f["ATTRIBUTES"]
         self.xfrm: int = f["XFRM"]
+        self.xsave_pages = xsave_pages
+        """Pages of an SSA frame that the XSAVE region touches."""
         self.configid: bytes = f["CONFIGID"]
         self.configsvn: int = f["CONFIGSVN"]
         self.mrenclave = bytes(32)
@@ -40,9 +42,10 @@ class Secs:
         self.inside: dict[int, int] = {}
         """Processors now in the enclave, by the epoch in which they entered."""
 
-        self.contexts: dict[int, tuple[EPCPage, EPCPage, EPCPage, int]] = {}
-        """By address of a TCS in use: its page, and the first and last page of its current SSA frame, the physical
-        addresses of which hardware keeps in CR_TCS_PA, CR_XSAVE_PAGE_n and CR_GPR_PA; and the epoch of the entry."""
+        self.contexts: dict[int, tuple[EPCPage, tuple[EPCPage, ...], EPCPage, int]] = {}
+        """By address of a TCS in use: its page; of its current SSA frame those that the XSAVE region touches, and the
+        last, the physical addresses of which hardware keeps in CR_TCS_PA, CR_XSAVE_PAGE_n and CR_GPR_PA; and the epoch
+        of the entry."""
 
     def entered(self) -> int:
         """A processor enters; the epoch, which is the current one."""

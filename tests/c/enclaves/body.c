@@ -3,6 +3,8 @@
 
 extern uint8_t encl_base[], encl_ssa[], encl_dynamic_entry[], encl_instructions[];
 void encl_state(const struct state *in, volatile uint32_t *flag, struct state *out, uint32_t avx);
+void encl_xstate(const void *in, volatile uint32_t *flag, void *out, uint64_t mask);
+void encl_xsavec(void *out, uint64_t mask);
 void encl_body(struct request *request, uint64_t cssa, uint8_t *tcs);
 uint64_t encl_call(uint64_t address, uint64_t rax, uint64_t rcx, uint64_t rdx);
 
@@ -160,6 +162,12 @@ void encl_body(struct request *request, uint64_t cssa, uint8_t *tcs)
 		enclu(9, 0, 0, 0);
 		if (request->a)
 			__asm__ volatile("ud2");
+		break;
+	case OP_XSTATE:
+		encl_xstate((void *)request->a, (void *)request->b, (void *)request->c, request->d);
+		break;
+	case OP_XSAVEC:
+		encl_xsavec((void *)request->a, request->b);
 		break;
 	case OP_INSTRUCTION:
 		request->rip = (uint64_t)encl_instructions + 32 * request->a;

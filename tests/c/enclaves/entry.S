@@ -153,6 +153,28 @@ encl_state:
 	pop %rbx
 	ret
 
+/* void encl_xstate(const void *in RDI, u32 *flag RSI, void *out RDX, u64 mask RCX) */
+	.globl encl_xstate
+encl_xstate:
+	mov %rdx, %r8
+	mov %ecx, %eax
+	mov %rcx, %rdx
+	shr $32, %rdx
+	xrstor64 (%rdi)
+1:	cmpl $0, (%rsi)
+	je 1b
+	xsave64 (%r8)
+	ret
+
+/* void encl_xsavec(void *out RDI, u64 mask RSI) */
+	.globl encl_xsavec
+encl_xsavec:
+	mov %esi, %eax
+	mov %rsi, %rdx
+	shr $32, %rdx
+	xsavec64 (%rdi)
+	ret
+
 /* uint64_t encl_call(address RDI, rax RSI, rcx RDX, rdx RCX) */
 	.globl encl_call
 encl_call:

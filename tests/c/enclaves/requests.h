@@ -32,6 +32,8 @@ enum request_op {
 	OP_ENCLU,       /* EAX a, RBX b, RCX c, RDX d; result = RAX */
 	OP_EDECCSSA,    /* then UD2 if a */
 	OP_INSTRUCTION, /* a: enum instruction, with RAX b, RCX c, RDX d; result = RAX; rip = its address */
+	OP_XSTATE,      /* XRSTOR from a, spin until *(u32 *)b != 0, XSAVE to c; mask d */
+	OP_XSAVEC,      /* XSAVEC to a; mask b */
 };
 
 /* Instructions that behave differently, or not at all, in an enclave: encl_instructions in entry.S, in this order. */

@@ -21,8 +21,8 @@ from cryptography.x509.oid import NameOID
 
 from enclu.host.attestation import collateral
 from enclu.host.attestation.pck import SGX_EXTENSION, Platform, Tcb
-from enclu.sgx import keys
-from enclu.sgx.machine import CPUSVN, XFRM_LEGACY
+from enclu.sgx import keys, xsave
+from enclu.sgx.machine import CPUSVN
 from enclu.sgx.structs import KEYREQUEST, Attribute, KeyName
 
 ROOT = "enclu software SGX Root CA - NOT INTEL, nothing is protected"
@@ -137,7 +137,7 @@ class Manufacturer:
 
     def qe_identity(self, qe: Product, at: datetime.datetime) -> bytes:
         """The quoting enclave, of which `qe` has what there is to say."""
-        attributes = qe.attributes.to_bytes(8, "little") + XFRM_LEGACY.to_bytes(8, "little")
+        attributes = qe.attributes.to_bytes(8, "little") + xsave.LEGACY.to_bytes(8, "little")
         mask = ((1 << 64) - 1 & ~Attribute.MODE64BIT).to_bytes(8, "little") + bytes(8)
         level = {"tcb": {"isvsvn": qe.isvsvn}, "tcbDate": _time(NOT_BEFORE), "tcbStatus": collateral.UP_TO_DATE}
         fields = {

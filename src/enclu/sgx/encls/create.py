@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from enclu.sgx import measurement, xsave
 from enclu.sgx.epc import PAGE_SIZE, EPCPage, PageType
 from enclu.sgx.exceptions import GeneralProtection, PageFault
+from enclu.sgx.machine import MAX_ENCLAVE_SIZE_64
 from enclu.sgx.secs import Secs
-from enclu.sgx.structs import SECINFO, SECS, TCS, TCS_DBGOPTIN, Attribute, SecinfoFlag
+from enclu.sgx.structs import GPRSGX, SECINFO, SECS, TCS, TCS_DBGOPTIN, Attribute, SecinfoFlag
 
 if TYPE_CHECKING:
     from enclu.sgx.machine import Machine
@@ -42,20 +43,21 @@ def ecreate(machine: Machine, page: EPCPage, secs_image: bytes, secinfo: bytes) 
         raise GeneralProtection(f"SECS.ATTRIBUTES {attributes:#x} not supported")
     if not attributes & Attribute.MODE64BIT:
         raise GeneralProtection("32-bit enclaves are not supported")
-    if xfrm & 3 != 3 or xfrm & ~machine.xfrm:
-        raise GeneralProtection(f"SECS.ATTRIBUTES.XFRM {xfrm:#x} not supported")
+    if xfrm & 3 != 3 or xfrm & ~machine.xfrm or not xsave.xsetbv_takes(xfrm):
+        raise GeneralProtection(f"SECS.ATTRIBUTES.XFRM {xfrm:#x} not supported: the machine offers {machine.xfrm:#x}")
     if f["MISCSELECT"] & ~machine.miscselect:
         raise GeneralProtection("SECS.MISCSELECT not supported")
     if not attributes & Attribute.KSS and (any(f["CONFIGID"]) or f["CONFIGSVN"]):
         raise GeneralProtection("CONFIGID without KSS")
     misc_size = 16 if f["MISCSELECT"] else 0
-    if f["SSAFRAMESIZE"] * PAGE_SIZE < xsave.size_of(xfrm) + misc_size + 184 or not f["SSAFRAMESIZE"]:
-        raise GeneralProtection("SECS.SSAFRAMESIZE too small")
-    if size < 2 * PAGE_SIZE or size & (size - 1) or size > 1 << 36:
-        raise GeneralProtection(f"SECS.SIZE {size:#x} is not a supported power of two")
+    needed = machine.layout.size_of(xfrm) + misc_size + GPRSGX.size
+    if f["SSAFRAMESIZE"] * PAGE_SIZE < needed:
+        raise GeneralProtection(f"SECS.SSAFRAMESIZE too small: XFRM {xfrm:#x} and MISCSELECT need {needed} bytes")
+    if size < 2 * PAGE_SIZE or size & (size - 1) or size > 1 << MAX_ENCLAVE_SIZE_64:
+        raise GeneralProtection(f"SECS.SIZE {size:#x} is not a power of two from 2^13 to 2^{MAX_ENCLAVE_SIZE_64}")
     if base & (size - 1) or base >> 47:
         raise GeneralProtection("SECS.BASEADDR not aligned to SECS.SIZE, or not canonical")
-    secs = Secs(page, secs_image, next(machine.eids))
+    secs = Secs(page, secs_image, next(machine.eids), machine.layout.pages_of(xfrm))
     secs.measurement.update(measurement.ecreate(secs.ssaframesize, size))
     page.valid, page.pt, page.rwx, page.secs, page.enclaveaddress = True, PageType.SECS, 0, secs, 0
     page.blocked = page.pending = page.modified = page.pr = False

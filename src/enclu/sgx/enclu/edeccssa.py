@@ -27,8 +27,8 @@ def edeccssa(cpu: Processor) -> None:
         raise GeneralProtection("EDECCSSA with CSSA = 0")
     frame_size = secs.ssaframesize * 4096
     frame = secs.baseaddr + TCS.get(tcs.data, "OSSA") + (cssa - 1) * frame_size
-    first, last = ssa_pages(cpu, secs, frame)
+    region, last = ssa_pages(cpu, secs, frame)
     struct.pack_into("<I", tcs.data, CSSA, cssa - 1)
-    secs.contexts[mode.tcs_la] = (tcs, first, last, epoch)
+    secs.contexts[mode.tcs_la] = (tcs, region, last, epoch)
     mode.move_frame(frame + frame_size - GPRSGX.size)
     cpu.regs.rip += 3

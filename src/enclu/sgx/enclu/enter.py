@@ -5,12 +5,12 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from enclu.sgx import xsave
 from enclu.sgx.access import epcm_fault
-from enclu.sgx.epc import EPCPage, PageType
-from enclu.sgx.exceptions import GeneralProtection
+from enclu.sgx.epc import PAGE_SIZE, EPCPage, PageType
+from enclu.sgx.exceptions import Fault, GeneralProtection, Vector
 from enclu.sgx.processor import Access
 from enclu.sgx.structs import GPR_NAMES, GPRSGX, TCS, TCS_DBGOPTIN
+from enclu.sgx.xsave import AMX, NOTHING_ASIDE, in_use
 
 if TYPE_CHECKING:
     from enclu.sgx.processor import Processor
@@ -64,20 +64,24 @@ def _ssa_page(cpu: Processor, secs: Secs, address: int) -> EPCPage:
     return page
 
 
-def ssa_pages(cpu: Processor, secs: Secs, address: int) -> tuple[EPCPage, EPCPage]:
-    """Check an SSA frame; its first page, which holds the XSAVE region, and its last, which holds GPRSGX.
+def ssa_pages(cpu: Processor, secs: Secs, address: int) -> tuple[tuple[EPCPage, ...], EPCPage]:
+    """Check an SSA frame; the pages that the XSAVE region touches, and the last, which holds GPRSGX.
 
     The pages between are padding that the processor never touches: the SDM does not check them.  A fault at
     the last page is one at GPRSGX.  Raises #PF.
     """
     first = _ssa_page(cpu, secs, address)
     if secs.ssaframesize == 1:
-        return first, first
-    return first, _ssa_page(cpu, secs, address + secs.ssaframesize * 4096 - GPRSGX.size)
+        return (first,), first
+    more = [_ssa_page(cpu, secs, address + i * PAGE_SIZE) for i in range(1, secs.xsave_pages)]
+    return (first, *more), _ssa_page(cpu, secs, address + secs.ssaframesize * PAGE_SIZE - GPRSGX.size)
 
 
 def check_tcs(cpu: Processor, secs: Secs, flags: int, bases: int) -> None:
-    """What EENTER and ERESUME ask of the TCS and its enclave; `bases` is OSSA | OFSBASE | OGSBASE.  Raises #GP."""
+    """What EENTER and ERESUME ask of the TCS and its enclave; `bases` is OSSA | OFSBASE | OGSBASE.
+
+    Raises #GP, or #NM where the operating system has yet to enable a component of XFRM.
+    """
     if bases & 0xFFF:
         raise GeneralProtection("TCS.OSSA, OFSBASE or OGSBASE not page aligned")
     if flags & ~TCS_DBGOPTIN:
@@ -86,6 +90,18 @@ def check_tcs(cpu: Processor, secs: Secs, flags: int, bases: int) -> None:
         raise GeneralProtection("enclave not initialised")
     if secs.xfrm & ~cpu.xcr0:
         raise GeneralProtection("SECS.ATTRIBUTES.XFRM is not a subset of XCR0")
+    if secs.xfrm & AMX and secs.xfrm & cpu.xfd:
+        raise Fault(Vector.NM, why="the process may not use AMX, which is in SECS.ATTRIBUTES.XFRM")
+
+
+def _narrow(cpu: Processor, xfrm: int) -> None:
+    """XCR0 := XFRM.  Hardware has no access to what is outside then; here it is put aside, and initial inside."""
+    if cpu.xinuse & ~xfrm:
+        image = cpu.xsave()
+        cpu.aside = cpu.machine.layout.put_aside(image, xfrm)
+        cpu.xrstor(image)
+    else:
+        cpu.aside = NOTHING_ASIDE
 
 
 def eenter(cpu: Processor) -> None:
@@ -106,7 +122,7 @@ def eenter(cpu: Processor) -> None:
         raise GeneralProtection("TCS.OFSBASE or OGSBASE leads to a base that is not canonical")
     frame_size = secs.ssaframesize * 4096
     frame = (base + ossa + cssa * frame_size) & _WRAP
-    first, last = ssa_pages(cpu, secs, frame)
+    region, last = ssa_pages(cpu, secs, frame)
     gprsgx = frame + frame_size - 184
     target = (base + oentry) & _WRAP
     if _LOW_END <= target < _HIGH_START:
@@ -114,6 +130,8 @@ def eenter(cpu: Processor) -> None:
     if state:
         raise GeneralProtection("TCS is busy")
     # No fault from here on.
+    if cpu.xcr0 & ~secs.xfrm:
+        _narrow(cpu, secs.xfrm)
     _STATE.pack_into(data, 0, 1)
     _STATE.pack_into(data, AEP, aep)
     _USER_STACK.pack_into(last.data, 4096 - 184 + URSP, regs.rsp, regs.rbp)
@@ -122,7 +140,7 @@ def eenter(cpu: Processor) -> None:
     if not flags & TCS_DBGOPTIN and tf:
         regs.rflags = rflags & ~RFLAGS_TF
     cpu.mode.enter(tcs_la, secs.eid, base, secs.size, regs.fs_base, regs.gs_base, gprsgx, tf, flags & TCS_DBGOPTIN)
-    secs.contexts[tcs_la] = (page, first, last, secs.entered())
+    secs.contexts[tcs_la] = (page, region, last, secs.entered())
     regs.fs_base = fs_base
     regs.gs_base = gs_base
     regs.rax = cssa
@@ -145,7 +163,7 @@ def eresume(cpu: Processor) -> None:
     base = secs.baseaddr
     frame_size = secs.ssaframesize * 4096
     frame = (base + ossa + (cssa - 1) * frame_size) & _WRAP
-    first, last = ssa_pages(cpu, secs, frame)
+    region, last = ssa_pages(cpu, secs, frame)
     at = 4096 - 184
     saved = last.data
     rip = GPRSGX.get(saved, "RIP", at)
@@ -155,14 +173,16 @@ def eresume(cpu: Processor) -> None:
             raise GeneralProtection("saved RIP, FSBASE or GSBASE not canonical")
     if state:
         raise GeneralProtection("TCS is busy")
-    area = first.data  # holds every XSAVE region that the machine supports
-    if int.from_bytes(area[512:520], "little") & ~secs.xfrm or any(area[520:536]):
+    area = region[0].data  # where the legacy region and the header are
+    if in_use(area) & ~secs.xfrm or any(area[520:536]):
         raise GeneralProtection("XSAVE header in the SSA is not a subset of XFRM")
     if int.from_bytes(area[24:28], "little") & ~0xFFFF:
         raise GeneralProtection("reserved MXCSR bits in the SSA")
     # No fault from here on.
-    image = cpu.xsave()
-    xsave.restore(image, secs.xfrm, area)
+    image, layout = cpu.xsave(), cpu.machine.layout
+    if cpu.xcr0 & ~secs.xfrm:
+        cpu.aside = layout.put_aside(image, secs.xfrm)
+    layout.restore(image, secs.xfrm, [page.data for page in region])
     cpu.xrstor(image)
     _STATE.pack_into(data, 0, 1)
     _STATE.pack_into(data, AEP, aep)
@@ -170,7 +190,7 @@ def eresume(cpu: Processor) -> None:
     tf = regs.rflags >> 8 & 1
     gprsgx = frame + frame_size - 184
     cpu.mode.enter(tcs_la, secs.eid, base, secs.size, regs.fs_base, regs.gs_base, gprsgx, tf, flags & TCS_DBGOPTIN)
-    secs.contexts[tcs_la] = (page, first, last, secs.entered())
+    secs.contexts[tcs_la] = (page, region, last, secs.entered())
     for name, value in zip(GPR_NAMES, _GPRS.unpack_from(saved, at), strict=True):
         setattr(regs, name, value)
     rflags = GPRSGX.get(saved, "RFLAGS", at) & RFLAGS_RESTORED | regs.rflags & ~RFLAGS_RESTORED

@@ -5,13 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from enclu.sgx.exceptions import GeneralProtection
-from enclu.sgx.leave import free_tcs
+from enclu.sgx.leave import active_secs, free_tcs
 from enclu.sgx.structs import TCS
 
 if TYPE_CHECKING:
     from enclu.sgx.processor import Processor
 
 _AEP = TCS.offset("AEP")
+
+
+def _widen(cpu: Processor) -> None:
+    """XCR0 as it was at the entry, and what is outside XFRM."""
+    aside, cpu.aside = cpu.aside, None
+    if aside is None:
+        return
+    xfrm = active_secs(cpu).xfrm
+    if aside.in_use or cpu.xinuse & ~xfrm:
+        image = cpu.xsave()
+        cpu.machine.layout.give_back(image, xfrm, aside)
+        cpu.xrstor(image)
 
 
 def eexit(cpu: Processor) -> None:
@@ -21,6 +33,7 @@ def eexit(cpu: Processor) -> None:
     if (1 << 47) <= target < (1 << 64) - (1 << 47):
         raise GeneralProtection("EEXIT target not canonical")
     mode = cpu.mode
+    _widen(cpu)
     tcs = free_tcs(cpu)
     regs.rcx = int.from_bytes(tcs[_AEP : _AEP + 8], "little")
     regs.rip = target
