@@ -37,14 +37,18 @@ struct enclave_options {
 	uint64_t xfrm;          /* 0: 3 (x87 and SSE) */
 	uint64_t attributes;    /* besides MODE64BIT */
 	uint32_t miscselect;
+	uint64_t elrange_size;  /* 0: as the image needs it, and where there is room */
+	uint64_t elrange_base;
+	uint64_t place;         /* of the image in an ELRANGE of a given size */
 	bool no_init;
 	bool no_map;
 };
 
 struct enclave {
 	int fd;
-	uint8_t *base;
+	uint8_t *base;          /* of the image; of ELRANGE, too, unless options say otherwise */
 	uint64_t size;
+	uint64_t place;         /* of the image in ELRANGE: what the driver calls offsets counts from ELRANGE's base */
 	uint64_t text, data;    /* offsets */
 	uint64_t heap, spare;   /* offsets */
 	uint8_t mrenclave[32];

@@ -130,6 +130,7 @@ static void add(struct enclave *enclave, EVP_MD_CTX *context, uint64_t offset, c
 	struct sgx_enclave_add_pages arguments = { .src = (uint64_t)source, .offset = offset, .length = length,
 		.secinfo = (uint64_t)&secinfo, .flags = measured ? SGX_PAGE_MEASURE : 0 };
 
+	offset = arguments.offset += enclave->place;
 	if (ioctl(enclave->fd, SGX_IOC_ENCLAVE_ADD_PAGES, &arguments) || arguments.count != length)
 		fail("SGX_IOC_ENCLAVE_ADD_PAGES");
 	for (uint64_t page = 0; page < length; page += PAGE) {
@@ -199,14 +200,23 @@ void enclave_load(struct enclave *enclave, const struct enclave_options *options
 	end += options->spare_pages * PAGE;
 	for (enclave->size = PAGE; enclave->size < end;)
 		enclave->size *= 2;
-	enclave->base = reserve(enclave->size);
+	if (options->elrange_size) {
+		enclave->size = options->elrange_size;
+		enclave->place = options->place;
+		enclave->base = mmap((void *)(options->elrange_base + options->place), end, PROT_NONE,
+				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+		if (enclave->base == MAP_FAILED)
+			fail("reserving addresses");
+	} else {
+		enclave->base = reserve(enclave->size);
+	}
 	enclave->fd = open("/dev/sgx_enclave", O_RDWR | O_CLOEXEC);
 	if (enclave->fd < 0)
 		fail("/dev/sgx_enclave");
 
 	memset(&secs, 0, sizeof(secs));
 	secs.size = enclave->size;
-	secs.base = (uint64_t)enclave->base;
+	secs.base = (uint64_t)enclave->base - enclave->place;
 	secs.ssa_frame_size = 1;
 	secs.miscselect = options->miscselect;
 	secs.attributes = ATTRIBUTES_MODE64 | options->attributes;
@@ -227,6 +237,10 @@ void enclave_load(struct enclave *enclave, const struct enclave_options *options
 		pages = aligned_alloc(PAGE, length);
 		memset(pages, 0, length);
 		memcpy(pages, image + p->p_offset, p->p_filesz);
+		for (uint64_t tcs = 0; !rights && tcs < length; tcs += PAGE) {
+			*(uint64_t *)(pages + tcs + 16) += enclave->place; /* OSSA */
+			*(uint64_t *)(pages + tcs + 32) += enclave->place; /* OENTRY */
+		}
 		add(enclave, context, p->p_vaddr, pages, length, rights ? PT_REG_FLAGS | rights : PT_TCS_FLAGS, true);
 		free(pages);
 		if (p->p_flags & PF_X)

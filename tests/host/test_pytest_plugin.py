@@ -127,7 +127,7 @@ def test_defaults_come_from_the_command_line_and_the_configuration_file(suite: p
         ("delivery='telepathy'", "no delivery design is called 'telepathy': signal, *"),
         ("delivery=[]", "delivery: an empty list"),
         ("epc='much'", "epc: 'much' is not a size*"),
-        ("design='vdso'", "*pytest.mark.sgx(delivery='vdso', epc='64M')*"),
+        ("design='vdso'", "*pytest.mark.sgx(delivery='vdso', epc='2G')*"),
     ],
 )
 def test_a_wrong_marker_is_an_error_before_any_test_runs(suite: pytest.Pytester, marker: str, message: str) -> None:

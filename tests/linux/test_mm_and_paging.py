@@ -141,7 +141,7 @@ def evicted(world: World) -> int:
 def test_an_evicted_page_leaves_no_plain_text_in_memory() -> None:
     world = crowded()
     offset = (evicted(world) << 12) - BASE
-    assert bytes(world.memory.bytes[offset : offset + 4096]) == bytes(4096)
+    assert bytes(world.memory.view(offset, 4096)) == bytes(4096)
 
 
 def test_a_tampered_page_is_refused() -> None:

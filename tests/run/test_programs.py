@@ -38,6 +38,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "eacceptcopy": ANY,
     "edeccssa": ANY,
     "edmm": ANY,
+    "elrange": ("vdso", "signal"),
     "elrange_memory": ANY,
     "emodpe_errors": ANY,
     "epc_exhausted": DRIVER,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import mmap
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from enclu.linux.delivery.signal import SignalDelivery
 from enclu.linux.encl import Encl
+from enclu.linux.interfaces import WINDOW
 from enclu.linux.ioctl import sgx_ioctl
 from enclu.linux.kernel import Kernel
 from enclu.linux.mm import MM
@@ -43,6 +45,7 @@ BASE = 0x10_0000_0000
 KEY = rsa.generate_private_key(3, 3072)
 REG_RW, REG_RX, REG_R, TCS_PAGE = 0x203, 0x205, 0x201, 0x100
 SSA_FRAMES = 3
+MAP_NORESERVE = 0x4000
 
 
 @dataclass
@@ -127,24 +130,35 @@ class MemoryPageTables:
 
 
 class BytesMemory:
-    """Enclave memory that is just bytes."""
+    """Enclave memory that is just bytes, of which memory keeps what has been touched."""
 
     def __init__(self) -> None:
-        self.bytes = bytearray()
+        self.windows: dict[int, mmap.mmap] = {}
+        self.size = 0
         self.closed = False
 
-    def resize(self, size: int) -> memoryview:
-        self.bytes = bytearray(size)
-        return memoryview(self.bytes)
+    def resize(self, size: int) -> None:
+        self.size = size
+
+    def view(self, offset: int, size: int) -> memoryview:
+        index, at = divmod(offset, WINDOW)
+        assert at + size <= WINDOW and offset + size <= self.size
+        if index not in self.windows:
+            length = min(WINDOW, self.size - index * WINDOW)
+            self.windows[index] = mmap.mmap(-1, length, mmap.MAP_PRIVATE | MAP_NORESERVE)
+        return memoryview(self.windows[index])[at : at + size]
 
     def write(self, offset: int, data: memoryview) -> None:
-        self.bytes[offset : offset + len(data)] = data
+        self.view(offset, len(data))[:] = data
 
     def settle(self) -> None:
         """Nothing is ever under way."""
 
     def discard(self, offset: int, size: int) -> None:
-        self.bytes[offset : offset + size] = bytes(size)
+        for index in self.windows:  # private and anonymous: what is not needed reads as zero
+            first, last = max(offset, index * WINDOW), min(offset + size, (index + 1) * WINDOW, self.size)
+            if first < last:
+                self.windows[index].madvise(mmap.MADV_DONTNEED, first - index * WINDOW, last - first)
 
     def close(self) -> None:
         self.closed = True

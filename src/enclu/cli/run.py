@@ -9,7 +9,7 @@ import click
 from enclu.cli import report
 from enclu.linux import delivery as designs
 from enclu.linux.stats import Stats
-from enclu.native import console, extended_state, launch
+from enclu.native import console, extended_state, host_memory, launch
 from enclu.native.machine_state import SECRET_SIZE, MachineStateError, secret_of
 from enclu.native.program_file import LaunchError, find
 from enclu.native.supervisor import Supervisor
@@ -17,8 +17,8 @@ from enclu.sgx.epc import size_of
 from enclu.sgx.machine import Machine
 
 
-class Size(click.ParamType[int]):
-    """A number of bytes, with K, M or G."""
+class EpcSize(click.ParamType[int]):
+    """A number of bytes, with K, M, G or T, for which there is memory."""
 
     name = "size"
 
@@ -26,7 +26,9 @@ class Size(click.ParamType[int]):
         if isinstance(value, int):
             return value
         try:
-            return size_of(str(value))
+            size = size_of(str(value))
+            host_memory.check_epc(size)
+            return size
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
@@ -70,7 +72,8 @@ Exit status: the program's own, and the signals it dies by are its own.
 @click.option("--delivery", "design", type=click.Choice(designs.choices()), metavar="NAME", default="vdso",
               show_default=True, help="How the kernel delivers an exception of ENCLU or of an enclave: "
               f"{', '.join(designs.choices())}.")  # fmt: skip
-@click.option("--epc", type=Size(), default="64M", show_default=True, help="Size of the EPC; pages beyond are evicted.")
+@click.option("--epc", type=EpcSize(), show_default="2G, or half of a smaller memory",
+              help="Size of the EPC; pages beyond are evicted.")  # fmt: skip
 @click.option("--machine", "machine_name", metavar="NAME",
               help="A machine that keeps its keys, so that sealed data survives; fresh keys otherwise.")  # fmt: skip
 @click.option(
@@ -83,8 +86,8 @@ Exit status: the program's own, and the signals it dies by are its own.
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def run(
-    ctx: click.Context, design: str, epc: int, machine_name: str | None, secret_fd: int | None, stats: str | None,
-    no_pin: bool, program: str, arguments: tuple[str, ...],
+    ctx: click.Context, design: str, epc: int | None, machine_name: str | None, secret_fd: int | None,
+    stats: str | None, no_pin: bool, program: str, arguments: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Run PROGRAM, an unmodified SGX program or any other.
 
@@ -93,6 +96,7 @@ def run(
     """
     try:
         path = find(program)
+        epc = host_memory.default_epc() if epc is None else epc
         secret = secret_of(machine_name) if machine_name is not None else None
         if secret_fd is not None:
             secret = _read_secret(secret_fd)

@@ -9,6 +9,7 @@ from typing import Self
 
 from enclu.host.errors import HostError
 from enclu.host.process import Process
+from enclu.native import host_memory
 from enclu.native.machine_state import SECRET_SIZE, MachineStateError, secret_of
 from enclu.sgx.epc import size_of
 
@@ -16,15 +17,15 @@ from enclu.sgx.epc import size_of
 class Machine:
     """A machine and its keys; its processes share them, so that their enclaves attest to and unseal for each other.
 
-    `epc` is the size of the EPC, in bytes or as `enclu run --epc` has it; every process has one of its own.  It is
-    large, unless you want to see evictions: they take longer than all else about a page.  A machine with a `name`
-    keeps its keys for later runs, others get new ones.  A context manager: its processes end with it.
-    Raises HostError.
+    `epc` is the size of the EPC, in bytes or as `enclu run --epc` has it; every process has one of its own.  The
+    default is large, for evictions take longer than all else about a page.  A machine with a `name` keeps its keys
+    for later runs, others get new ones.  A context manager: its processes end with it.  Raises HostError.
     """
 
-    def __init__(self, epc: int | str = "1G", name: str | None = None) -> None:
+    def __init__(self, epc: int | str | None = None, name: str | None = None) -> None:
         try:
-            self.epc = size_of(str(epc))
+            self.epc = host_memory.default_epc() if epc is None else size_of(str(epc))
+            host_memory.check_epc(self.epc)
         except ValueError as error:
             raise HostError(str(error)) from None
         try:

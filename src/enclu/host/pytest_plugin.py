@@ -26,7 +26,7 @@ FIXTURES = ("enclave", "sgx_process", "sgx_machine", "sgx_delivery")
 BUILD = ("sigstruct", "layout", "flags", "libraries")
 """Options of the fixture `enclave` that are not those of Process.load."""
 MARKER = (
-    "sgx(delivery='vdso', epc='64M'): the delivery design, a list of designs to run the test under each, or 'all'; "
+    "sgx(delivery='vdso', epc='2G'): the delivery design, a list of designs to run the test under each, or 'all'; "
     "and the size of the EPC"
 )
 
@@ -36,7 +36,8 @@ class Wanted:
     """What markers, the command line and the configuration file say."""
 
     delivery: tuple[str, ...]
-    epc: str
+    epc: str | None
+    """None: the machine's default."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,7 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--sgx-delivery", metavar="DESIGN", help="delivery design of tests whose marker names none")
     group.addoption("--sgx-epc", metavar="SIZE", help="EPC size of tests whose marker names none")
     parser.addini("sgx_delivery", "as --sgx-delivery", default="vdso")
-    parser.addini("sgx_epc", "as --sgx-epc", default="64M")
+    parser.addini("sgx_epc", "as --sgx-epc", default="")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -85,11 +86,13 @@ def _wanted(config: pytest.Config, node: pytest.Item) -> Wanted:
             raise pytest.UsageError(
                 f"{node.nodeid}: no delivery design is called {design!r}: {', '.join(delivery.choices())}"
             )
+    epc = str(values["epc"]) if values["epc"] else None
     try:
-        size_of(str(values["epc"]))
+        if epc is not None:
+            size_of(epc)
     except ValueError as error:
         raise pytest.UsageError(f"{node.nodeid}: epc: {error}") from None
-    return Wanted(designs, str(values["epc"]))
+    return Wanted(designs, epc)
 
 
 @pytest.fixture

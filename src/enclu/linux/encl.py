@@ -53,7 +53,6 @@ class Encl:
     def __init__(self, kernel: Kernel, memory: EnclaveMemory) -> None:
         self.kernel = kernel
         self.memory = memory
-        self.view = memoryview(b"")
         self.base = 0
         self.size = 0
         self.created = False
@@ -88,9 +87,8 @@ class Encl:
                     return
 
     def data_of(self, index: int) -> memoryview:
-        """The memory of a page."""
-        offset = (index << 12) - self.base
-        return self.view[offset : offset + PAGE_SIZE]
+        """The memory of a page.  Raises OSError."""
+        return self.memory.view((index << 12) - self.base, PAGE_SIZE)
 
     def load(self, address: int) -> EnclPage:
         """sgx_encl_load_page(): the page, brought back into the EPC if need be.  Raises OSError EFAULT."""

@@ -83,6 +83,7 @@ def _augment(mm: MM, vma: VMA, address: int) -> None:
     """sgx_encl_eaug_page()."""
     encl = vma.encl
     assert encl is not None and encl.secs is not None
+    data = encl.data_of(address >> 12)
     encl.grow()
     try:
         epc = mm.kernel.allocate()
@@ -94,7 +95,7 @@ def _augment(mm: MM, vma: VMA, address: int) -> None:
     except OSError:
         encl.shrink()
         raise
-    epc.data = encl.data_of(address >> 12)
+    epc.data = data
     try:
         encls.eaug(encl.secs, epc, address)
     except Fault as fault:  # the SECS was lost with the EPC

@@ -32,10 +32,18 @@ class PageTables(Protocol):
         """Ordinary memory is mapped at the address, and user mode may execute it."""
 
 
+WINDOW = 1 << 36
+"""Bytes of an enclave's memory that can be seen at once: an ELRANGE may be larger than what is left of addresses."""
+
+
 class EnclaveMemory(Protocol):
     """The bytes behind an enclave's pages, which processors map."""
 
-    def resize(self, size: int) -> memoryview: ...
+    def resize(self, size: int) -> None:
+        """Make it so many bytes, all zero, none of which takes memory yet.  Raises OSError."""
+
+    def view(self, offset: int, size: int) -> memoryview:
+        """Bytes of it, which reach across no multiple of `WINDOW`.  Raises OSError where it cannot be shown."""
 
     def write(self, offset: int, data: memoryview) -> None:
         """Store bytes, by the time that `settle` returns; nobody looks at them, or changes `data`, before."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from enclu.linux import ioctl_sgx2, uapi
 from enclu.linux.encl import VA_SLOT_COUNT, EnclPage
+from enclu.linux.interfaces import WINDOW
 from enclu.linux.mm import PROT_READ, PROT_WRITE
 from enclu.sgx import encls
 from enclu.sgx.epc import PAGE_SIZE, PageType
@@ -88,7 +89,7 @@ def _create(encl: Encl, mm: MM, user: UserMemory, arg: int) -> None:
         encl.shrink()
         raise OSError(errno.EIO, f"ECREATE: {fault}") from None
     try:
-        encl.view = encl.memory.resize(size)
+        encl.memory.resize(size)
     except OSError:
         encls.eremove(epc)
         kernel.free(epc)
@@ -142,7 +143,8 @@ def _add_pages(encl: Encl, user: UserMemory, arg: int, interrupted: Callable[[],
         while done < f["length"]:
             if done and interrupted():  # before the first page the driver says ERESTARTSYS: the call is made again
                 break
-            count = min(at_once, (f["length"] - done) >> 12)
+            at = f["offset"] + done
+            count = min(at_once, (f["length"] - done) >> 12, (WINDOW - at % WINDOW) >> 12)
             done += _add_chunk(encl, user, f, secinfo, done, count, PageType(pt), max_prot)
     except OSError as error:
         failure = error
@@ -184,7 +186,7 @@ def _add_chunk(
         if count > 1 and pt == PageType.REG:
             encl.memory.write(offset, contents)
         try:
-            memory = encl.view[offset : offset + count * PAGE_SIZE]
+            memory = encl.memory.view(offset, count * PAGE_SIZE)
             encls.eadd_run(secs, fresh, address, secinfo, memory, contents, bool(f["flags"] & 1))
         except Fault as fault:
             failure = OSError(errno.EIO, f"EADD: {fault}")

@@ -105,7 +105,6 @@ class Kernel:
             encls.eremove(va.epc)
             self.free(va.epc)
         encl.va_pages.clear()
-        encl.view = memoryview(b"")
         encl.memory.close()
 
     def drop_epc(self) -> None:

@@ -176,15 +176,19 @@ class MM:
         return child
 
     def base_known(self, encl: Encl) -> None:
-        """ECREATE fixed ELRANGE: mappings made before get their place in the enclave's memory.
-
-        A mapping may reach beyond ELRANGE, for runtimes map first and align SECS.BASEADDR in it: only what is
-        inside has a place.
-        """
+        """ECREATE fixed ELRANGE: mappings made before get their place in the enclave's memory."""
         for vma in self.vmas:
-            low, high = max(vma.start, encl.base), min(vma.end, encl.base + encl.size)
-            if vma.encl is encl and low < high:
-                self.page_tables.remap(low, high, encl)
+            if vma.encl is encl:
+                self.place(encl, vma.start, vma.end)
+
+    def place(self, encl: Encl, start: int, end: int) -> None:
+        """Give a mapping of a created enclave its place in the enclave's memory.
+
+        It may reach beyond ELRANGE, for runtimes map first and align SECS.BASEADDR in it: only what is inside has one.
+        """
+        low, high = max(start, encl.base), min(end, encl.base + encl.size)
+        if low < high:
+            self.page_tables.remap(low, high, encl)
 
     # Translations.
 

@@ -90,8 +90,10 @@ class Reclaimer:
         """sgx_encl_eldu().  Raises OSError: ENOMEM, or EFAULT for a page that is lost or is not what was evicted."""
         kernel, encl = self._kernel, page.encl
         own = encl.secs_page
+        secs_page = page is own
+        data = memoryview(bytearray(PAGE_SIZE)) if secs_page else encl.data_of(page.index)
         epc = kernel.allocate()
-        if own is not page:
+        if not secs_page:
             # Only now: the allocation may have evicted the enclave's last children, and the SECS with them.
             try:
                 self.load_secs(encl)
@@ -103,8 +105,7 @@ class Reclaimer:
             kernel.free(epc)
             raise OSError(errno.EFAULT, f"{page.address:#x} was lost with the EPC")
         va, slot, ciphertext, pcmd = page.backing
-        secs_page = page is own
-        epc.data = memoryview(bytearray(PAGE_SIZE)) if secs_page else encl.data_of(page.index)
+        epc.data = data
         address = 0 if secs_page else page.address
         try:
             code = encls.eldu(kernel.machine, epc, va.epc, slot, ciphertext, pcmd, address, encl.secs)

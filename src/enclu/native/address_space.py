@@ -136,10 +136,8 @@ class AddressSpace:
             raise OSError(-result, f"mprotect({start:#x}, {end - start:#x}, {prot}): {os.strerror(-result)}")
 
     def remap(self, start: int, end: int, encl: Encl) -> None:
-        """Map [start, end) on the enclave's memory, or on nothing where it lies outside ELRANGE; no access yet."""
-        base, size = encl.base, encl.size
-        offset = start - base if base <= start < base + size else 0
-        flags = MAP_SHARED | MAP_FIXED
+        """Map [start, end), a part of ELRANGE, on the enclave's memory; no access yet."""
+        flags, offset = MAP_SHARED | MAP_FIXED, start - encl.base
         result = self._inject(self, NR["mmap"], start, end - start, 0, flags, self.device_fd, offset)
         if result < 0:
             raise OSError(-result, os.strerror(-result))

@@ -10,6 +10,7 @@ import os
 import signal
 from concurrent.futures import Future
 
+from enclu.linux.interfaces import WINDOW
 from enclu.sgx.background import worker
 
 _FALLOC_KEEP_SIZE, _FALLOC_PUNCH_HOLE = 1, 2
@@ -24,18 +25,26 @@ class MemfdMemory:
         self.fd = fd
         self._counted = counted
         fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)  # which nobody minds, where a lease is in somebody's way
-        self._map: mmap.mmap | None = None
-        self.view = memoryview(b"")
+        self._size = 0
+        self._windows: dict[int, memoryview] = {}
         self._under_way: list[Future[None]] = []
 
-    def resize(self, size: int) -> memoryview:
-        """Make it `size` bytes, all zero; the supervisor's view of them."""
+    def resize(self, size: int) -> None:
+        """Make it `size` bytes, all zero.  Raises OSError."""
         os.ftruncate(self.fd, size)
         # The supervisor would die of SIGBUS where the program took away what it has mapped.
         fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-        self._map = mmap.mmap(self.fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-        self.view = memoryview(self._map)
-        return self.view
+        self._size = size
+
+    def view(self, offset: int, size: int) -> memoryview:
+        """Bytes of it, in a window that is mapped when it is first needed.  Raises OSError."""
+        index, at = divmod(offset, WINDOW)
+        window = self._windows.get(index)
+        if window is None:
+            start = index * WINDOW
+            mapped = mmap.mmap(self.fd, min(WINDOW, self._size - start), offset=start)
+            window = self._windows[index] = memoryview(mapped)
+        return window[at : at + size]
 
     def write(self, offset: int, data: memoryview) -> None:
         """Store bytes, beside the caller's work: done once `settle` has returned; `data` must not change until then.
@@ -83,9 +92,8 @@ class MemfdMemory:
         """Free the memory.  The program's own mappings of it, if any are left, read as zero."""
         if self.fd < 0:
             return
-        if self._map is not None:  # never truncate: a late touch of our own mapping would be a SIGBUS
-            self.discard(0, len(self.view))
-        self.view = memoryview(b"")
-        self._map = None  # EPC pages may still hold slices; the map goes with the last of them
+        if self._size:  # never truncate: a late touch of our own mapping would be a SIGBUS
+            self.discard(0, self._size)
+        self._windows.clear()  # EPC pages may still hold slices; a mapping goes with the last of them
         os.close(self.fd)
         self.fd = -1

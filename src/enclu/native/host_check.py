@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from enclu.native import cpuid
+from enclu.native import cpuid, host_memory
 from enclu.native.dumpable import CAP_SYS_PTRACE, capable
 
 AT_HWCAP2, HWCAP2_FSGSBASE = 26, 2
@@ -135,30 +135,14 @@ def real_sgx() -> Finding:
 
 def memory() -> Finding:
     """What is free, in the machine and in our control group."""
-    pages, size = os.sysconf("SC_AVPHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
-    free = pages * size
-    try:
-        found = re.search(r"^MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
-    except OSError:
-        found = None  # a /proc mounted with subset=pid
-    if found:
-        free = int(found[1]) << 10
-    limit = _memory_limit()
+    free, limit = host_memory.free(), host_memory.group_limit()
     text = f"{free >> 20:,} MiB free"
     if limit is not None and limit < free:
         free, text = limit, f"{limit >> 20:,} MiB allowed to this control group"
+    text += f"; an EPC has {host_memory.default_epc() >> 20:,} MiB unless --epc says otherwise"
     if free >= ENOUGH_MEMORY:
         return Finding("memory", True, text)
     return Finding("memory", None, text, "Enclaves live in memory, however small the EPC: give the machine more.")
-
-
-def _memory_limit() -> int | None:
-    """Kernel: Documentation/admin-guide/cgroup-v2.rst, memory.max."""
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-    except OSError:
-        return None
-    return int(limit) if limit.isdigit() else None
 
 
 def processors() -> Finding:

@@ -65,8 +65,9 @@ class MemoryCalls:
             fixed = bool(flags & (MAP_FIXED | MAP_FIXED_NOREPLACE))
             if fixed:
                 mm.check_mmap(encl, address, length, prot, flags)
-            # PROT_NONE first: accessible only as far as `MM.sync` finds each page to be.
-            offset = address - encl.base if fixed and encl.base and encl.base <= address else 0
+            # PROT_NONE first: accessible only as far as `MM` finds each page to be.
+            placed = fixed and encl.created and encl.base <= address < encl.base + encl.size
+            offset = address - encl.base if placed else 0
             result = inject(thread, NR["mmap"], address, length, 0, flags, fd, offset)
             if result < 0:
                 raise OSError(-result, "mmap")
@@ -78,6 +79,8 @@ class MemoryCalls:
                     raise
             mm.munmap(result, length)
             mm.mmap(encl, result, length, prot)
+            if encl.created and not placed:
+                mm.place(encl, result, result + length)
             self._sup.delivery.on_unmap(mm, result, result + length)
         except OSError as error:
             result = -(error.errno or errno.EINVAL)

@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from enclu.sgx.secs import Secs
 
 PAGE_SIZE = 4096
-MINIMUM_SIZE, MAXIMUM_SIZE = 1 << 20, 1 << 36
+MINIMUM_SIZE, MAXIMUM_SIZE = 1 << 20, 1 << 40
 """Of an EPC, in bytes."""
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 def size_of(text: str) -> int:
     """An EPC's size in bytes, as people write it: 64M.  Raises ValueError for what cannot be one."""
-    match = re.fullmatch(r"(\d+)([KMG]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    match = re.fullmatch(r"(\d+)([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if match is None:
         raise ValueError(f"{text!r} is not a size; write for example 64M or 1G")
     size = int(match[1]) * _UNITS[match[2].upper()]
@@ -26,7 +26,7 @@ def size_of(text: str) -> int:
     if size % PAGE_SIZE:
         raise ValueError(f"{text}: not a multiple of the page size, 4096")
     if size > MAXIMUM_SIZE:
-        raise ValueError(f"{text}: too large; an EPC has at most 64G")
+        raise ValueError(f"{text}: too large; an EPC has at most 1T")
     return size
 
 
