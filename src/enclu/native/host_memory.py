@@ -38,7 +38,8 @@ def group_limit(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/s
         found = re.search(r"^0::/(.*)$", own.read_text(), re.MULTILINE)
     except OSError:
         found = None
-    path = groups / found[1] if found else groups
+    shown = found is not None and ".." not in found[1].split("/")  # else it is outside our namespace
+    path = groups / found[1] if found and shown else groups
     limits = []
     for group in (path, *path.parents):
         if group.is_relative_to(groups):
