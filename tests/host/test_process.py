@@ -108,6 +108,16 @@ def test_cpuid_is_the_machines(process: enclu.Process) -> None:
     assert process.cpuid(0x12)[0] & 3 == 3, "SGX1 and SGX2"
 
 
+def test_the_processor_can_be_intels_on_any_host() -> None:
+    with enclu.Machine() as machine, machine.process(cpu="intel") as process:
+        assert b"".join(r.to_bytes(4, "little") for r in process.cpuid(0)[1:]) == b"GenuntelineI"
+
+
+def test_an_unknown_processor_is_refused() -> None:
+    with enclu.Machine() as machine, pytest.raises(enclu.HostError, match="no processor is called 'amd': host, intel"):
+        machine.process(cpu="amd")
+
+
 def test_killed_it_is_reported_dead_from_a_call_under_way(process: enclu.Process, image: Path) -> None:
     enclave = process.load(image)
     timer = threading.Timer(0.2, os.kill, (process.pid, signal.SIGKILL))

@@ -8,8 +8,9 @@ import click
 
 from enclu.cli import report
 from enclu.linux import delivery as designs
+from enclu.linux import intel_cpu
 from enclu.linux.stats import Stats
-from enclu.native import console, extended_state, host_memory, launch
+from enclu.native import console, cpuid, extended_state, host_memory, launch
 from enclu.native.machine_state import SECRET_SIZE, MachineStateError, secret_of
 from enclu.native.program_file import LaunchError, find
 from enclu.native.supervisor import Supervisor
@@ -50,7 +51,7 @@ class RunCommand(click.Command):
         return super().parse_args(ctx, args)
 
 
-TAKE_A_VALUE = ("--delivery", "--epc", "--machine", "--secret-fd")
+TAKE_A_VALUE = ("--delivery", "--epc", "--machine", "--secret-fd", "--cpu")
 
 
 @click.command(
@@ -62,6 +63,7 @@ Examples:
   enclu run --delivery signal ./my_sgx_app      as before Linux 5.11: exceptions are signals
   enclu run --epc 16M --stats ./my_sgx_app      a small EPC; counters at the end
   enclu run --stats=json ./my_sgx_app 2>log     the last line of log is the counters
+  enclu run --cpu intel is-sgx-available        for programs that ask for "GenuineIntel" first
   enclu run --machine build7 ./my_sgx_app       what it seals today it unseals tomorrow
 
 \b
@@ -81,13 +83,16 @@ Exit status: the program's own, and the signals it dies by are its own.
 )
 @click.option("--stats", type=click.Choice(["human", "json"]), metavar="[human|json]",
               help="Print counters on stderr at the end (--stats or --stats=json).")  # fmt: skip
+@click.option("--cpu", type=click.Choice(intel_cpu.CPUS), default="host", show_default=True,
+              help="Whose processor CPUID and /proc/cpuinfo show: the host's with SGX, or one of Intel's with the "
+              "host's features, for programs that look for SGX nowhere else.")  # fmt: skip
 @click.option("--no-pin", is_flag=True, help="Never move busy threads onto the supervisor's processor.")
 @click.argument("program")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def run(
     ctx: click.Context, design: str, epc: int | None, machine_name: str | None, secret_fd: int | None,
-    stats: str | None, no_pin: bool, program: str, arguments: tuple[str, ...],
+    stats: str | None, cpu: str, no_pin: bool, program: str, arguments: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Run PROGRAM, an unmodified SGX program or any other.
 
@@ -100,9 +105,9 @@ def run(
         secret = secret_of(machine_name) if machine_name is not None else None
         if secret_fd is not None:
             secret = _read_secret(secret_fd)
-        supervisor = Supervisor(
-            Machine(epc, secret, extended_state.layout()), designs.create(design), Stats(), pin=not no_pin
-        )
+        processor = intel_cpu.of(cpuid.host) if cpu == "intel" else cpuid.host
+        machine = Machine(epc, secret, extended_state.layout())
+        supervisor = Supervisor(machine, designs.create(design), Stats(), pin=not no_pin, processor=processor)
         if stats:
             supervisor.at_end = lambda: report.stats(supervisor.stats, stats)
         launch.start(path, [program, *arguments], lambda pid: report.supervise(supervisor, pid))

@@ -9,6 +9,7 @@ from typing import Self
 
 from enclu.host.errors import HostError
 from enclu.host.process import Process
+from enclu.linux.intel_cpu import CPUS
 from enclu.native import host_memory
 from enclu.native.machine_state import SECRET_SIZE, MachineStateError, secret_of
 from enclu.sgx.epc import size_of
@@ -35,13 +36,15 @@ class Machine:
         self.name = name
         self.processes: list[Process] = []
 
-    def process(self, delivery: str = "vdso") -> Process:
-        """Start a process under a delivery design.  Raises HostError."""
+    def process(self, delivery: str = "vdso", cpu: str = "host") -> Process:
+        """Start a process under a delivery design, on a processor as `enclu run --cpu` has it.  Raises HostError."""
+        if cpu not in CPUS:
+            raise HostError(f"no processor is called {cpu!r}: {', '.join(CPUS)}")
         reading, writing = os.pipe()
         try:
             os.write(writing, self.secret)
             os.close(writing)
-            options = ["--epc", str(self.epc), "--secret-fd", str(reading)]
+            options = ["--epc", str(self.epc), "--secret-fd", str(reading), "--cpu", cpu]
             process = Process(self, delivery, options, pass_fds=(reading,))
         finally:
             os.close(reading)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from enclu.linux import cpuid as machine_cpuid
 
 if TYPE_CHECKING:
+    from enclu.linux.intel_cpu import Registers
     from enclu.native.address_space import AddressSpace
     from enclu.native.supervisor import Supervisor
     from enclu.native.thread import Thread
@@ -31,11 +32,16 @@ def _host_function() -> tuple[mmap.mmap, object]:
     return page, kind(address)
 
 
-def host(leaf: int, subleaf: int) -> tuple[int, int, int, int]:
+def host(leaf: int, subleaf: int) -> Registers:
     """EAX, EBX, ECX, EDX of the host processor's CPUID."""
     out = (ctypes.c_uint32 * 4)()
     _host_function()[1](leaf, subleaf, ctypes.addressof(out))  # type: ignore[operator]
     return out[0], out[1], out[2], out[3]
+
+
+def shown(sup: Supervisor, leaf: int, subleaf: int) -> Registers:
+    """What programs of the run get."""
+    return machine_cpuid.cpuid(sup.machine, leaf, subleaf, sup.processor(leaf, subleaf))
 
 
 def patch(space: AddressSpace, address: int) -> None:
@@ -51,7 +57,7 @@ def emulate(sup: Supervisor, thread: Thread) -> bool:
     if regs.rip not in thread.space.cpuid_sites or thread.space.peek(regs.rip, 2) != UD2:
         return False
     leaf, subleaf = regs.rax & 0xFFFF_FFFF, regs.rcx & 0xFFFF_FFFF
-    regs.rax, regs.rbx, regs.rcx, regs.rdx = machine_cpuid.cpuid(sup.machine, leaf, subleaf, host(leaf, subleaf))
+    regs.rax, regs.rbx, regs.rcx, regs.rdx = shown(sup, leaf, subleaf)
     regs.rip += 2
     thread.store()
     thread.resume()

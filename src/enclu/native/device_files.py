@@ -10,7 +10,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from enclu.linux import procfs
-from enclu.native import seccomp, signals
+from enclu.native import cpuid, seccomp, signals
 from enclu.native.address_space import OWN_TEXT, SCRATCH, VDSO_BASE
 from enclu.native.enclave_memory import MemfdMemory
 from enclu.native.inject import finish, inject
@@ -112,7 +112,7 @@ class DeviceFiles:
         """What the program shall read in a file under /proc; None where the real one is right."""
         if path == CPUINFO:
             with open(CPUINFO) as real:
-                return procfs.cpuinfo(real.read()).encode()
+                return self._cpuinfo(real.read()).encode()
         match = AUXV.fullmatch(path)
         if match is None:
             return None
@@ -121,6 +121,12 @@ class DeviceFiles:
             return None
         with open(f"/proc/{pid}/auxv", "rb") as vector:
             return procfs.auxv(vector.read(), VDSO_BASE)
+
+    def _cpuinfo(self, real: str) -> str:
+        sup = self._sup
+        if sup.processor is not cpuid.host:
+            real = procfs.as_intel(real, lambda leaf, subleaf: cpuid.shown(sup, leaf, subleaf))
+        return procfs.cpuinfo(real)
 
     def open(self, thread: Thread) -> None:
         self._open_path(thread, AT_FDCWD, thread.regs.rdi, thread.regs.rsi)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from enclu.linux.delivery.base import Delivery
+    from enclu.linux.intel_cpu import Cpuid
     from enclu.linux.mm import MM
     from enclu.linux.stats import Stats
     from enclu.sgx.machine import Machine
@@ -52,12 +53,16 @@ PIN_AFTER, PIN_WINDOW_NS = 32, 32_000_000
 class Supervisor:
     """Owns every traced process of one run."""
 
-    def __init__(self, machine: Machine, delivery: Delivery, stats: Stats, *, pin: bool = True) -> None:
+    def __init__(
+        self, machine: Machine, delivery: Delivery, stats: Stats, *, pin: bool = True, processor: Cpuid | None = None
+    ) -> None:  # fmt: skip
         self.halter = Halter(self)
         self.kernel = Kernel(machine, delivery, stats, self.halter)
         self.machine = machine
         self.delivery = delivery
         self.stats = stats
+        self.processor = processor or cpuid.host
+        """What CPUID answers, SGX aside."""
         self.image = vdso_image.load(delivery.vdso)
         self.threads: dict[int, Thread] = {}
         self.current: Thread | None = None

@@ -70,7 +70,7 @@ class SdkConvention(Convention):
     def __init__(self, enclave: Enclave) -> None:
         super().__init__(enclave)
         interface = self.interface
-        self.cpuid = cpu.of_machine()
+        self.cpuid = cpu.of_process(enclave.process)
         image = enclave.image
         metadata = getattr(image, "metadata", None)
         self.edmm = metadata is not None and metadata.major == EDMM_MAJOR

@@ -5,15 +5,15 @@ SDK: psw/urts/cpu_features.cpp, cpu_features_ext.cpp; common/inc/internal/se_cpu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
 from enum import IntEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from enclu.linux.cpuid import cpuid as machine_cpuid
-from enclu.native.cpuid import host
-from enclu.sgx.machine import Machine
+from enclu.linux import intel_cpu
 
-Cpuid = Callable[[int, int], tuple[int, int, int, int]]
+if TYPE_CHECKING:
+    from enclu.host.process import Process
+    from enclu.linux.intel_cpu import Cpuid, Registers
 
 
 class Register(IntEnum):
@@ -41,9 +41,6 @@ class Feature(NamedTuple):
     """Needs these, too (extended only)."""
 
 
-INTEL = (0x756E_6547, 0x6C65_746E, 0x4965_6E69)
-"""EBX, ECX, EDX of leaf 0: "Genu", "ntel", "ineI"."""
-_CACHES, _CACHES_AMD = 4, 0x8000_001D
 _AVX, _AVX512 = 0x6, 0xE6
 _EXTENDED_1, _EXTENDED_8 = 0x8000_0001, 0x8000_0008
 EAX, EBX, ECX, EDX = Register
@@ -106,31 +103,21 @@ GENERIC = 1 << 0
 """Set in both, whatever the processor."""
 CPUINFO_LEAVES = (0, 1, 4, 7)
 """Those in cpuinfo_table, each at the line of its number."""
+REMEMBERED = 64
+"""Answers that need not be asked for again."""
 
 
-def of_machine() -> Cpuid:
-    """CPUID of the machine's processors: the host's, with SGX, and called Intel's.
+def of_process(process: Process) -> Cpuid:
+    """CPUID as the process's programs see it, and called Intel's.
 
-    Enclaves count on that: Intel's port of OpenSSL aborts on others.  Caches are told of in Intel's leaf, then.
+    Enclaves count on that: Intel's port of OpenSSL aborts on others.
     """
-    machine = Machine(epc_size=1 << 26)
-    vendor = host(0, 0)[1:]
-    foreign = vendor != INTEL
-
-    def ask(leaf: int, subleaf: int) -> tuple[int, int, int, int]:
-        caches = foreign and leaf == _CACHES
-        answer = host(_CACHES_AMD if caches else leaf, subleaf)
-        if leaf == 0:
-            answer = (answer[0], *INTEL)
-        return machine_cpuid(machine, leaf, subleaf, answer)
-
-    return ask
+    return functools.lru_cache(REMEMBERED)(intel_cpu.of(process.cpuid))
 
 
 def features(cpuid: Cpuid, xfrm: int) -> tuple[int, int]:
     """cpu_features and cpu_features_ext.  `xfrm` is what of the extended state the enclave may use."""
-    highest, *vendor = cpuid(0, 0)
-    intel = tuple(vendor) == INTEL
+    highest, intel = cpuid(0, 0)[0], intel_cpu.is_intel(cpuid)
     legacy = extended = GENERIC
     for feature in FEATURES:
         if (feature.intel and not intel) or (feature.leaf < _EXTENDED_1 and feature.leaf > highest):
@@ -144,6 +131,6 @@ def features(cpuid: Cpuid, xfrm: int) -> tuple[int, int]:
     return legacy, extended
 
 
-def cpuinfo(cpuid: Cpuid) -> dict[int, tuple[int, int, int, int]]:
+def cpuinfo(cpuid: Cpuid) -> dict[int, Registers]:
     """The lines of cpuinfo_table."""
     return {leaf: cpuid(leaf, 0) for leaf in CPUINFO_LEAVES}
