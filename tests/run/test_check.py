@@ -28,8 +28,8 @@ def test_everything_is_looked_at() -> None:
     report = json.loads(done.stdout)
     assert done.returncode == 0 and report["works"] is True
     assert {finding["name"] for finding in report["findings"]} == {
-        "kernel", "/proc", "yama", "seccomp", "vDSO", "trial run", "FSGSBASE", "CPUID faulting", "real SGX", "memory",
-        "processors", "open files",
+        "kernel", "/proc", "yama", "seccomp", "vDSO", "trial run", "FSGSBASE", "CPUID faulting", "real SGX", "ENCLU",
+        "memory",         "processors", "open files",
     }  # fmt: skip
     assert all(finding["text"] for finding in report["findings"])
 
@@ -119,3 +119,19 @@ def test_help_teaches_by_examples(arguments: tuple[str, ...], words: list[str]) 
     assert done.returncode == 0
     for word in words:
         assert word in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("code", "good", "words"),
+    [
+        ("0f0b", True, "does not know it"),  # ud2
+        ("f4", True, "SGX is enabled beneath"),  # hlt: #GP
+        ("31c0 8b00", True, "SGX is enabled beneath"),  # a read of address 0: #PF
+        ("ebfe", False, "for ever"),  # a jump to itself
+        ("c3", False, "executes it"),  # ret
+    ],
+)
+def test_what_the_processor_makes_of_enclu_is_told(code: str, good: bool, words: str) -> None:
+    finding = host_check.enclu_instruction(bytes.fromhex(code))
+    assert finding.good is good and words in finding.text
+    assert good or "Linux 5.11" in finding.repair

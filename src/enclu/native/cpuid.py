@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import mmap
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from enclu.linux import cpuid as machine_cpuid
+from enclu.native import machine_code
 
 if TYPE_CHECKING:
     from enclu.linux.intel_cpu import Registers
@@ -24,18 +25,14 @@ _CODE = bytes.fromhex("53 89f8 89f1 4989d0 0fa2 418900 41895804 41894808 4189500
 
 
 @functools.cache
-def _host_function() -> tuple[mmap.mmap, object]:
-    page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
-    page.write(_CODE)
-    address = ctypes.addressof(ctypes.c_char.from_buffer(page))
-    kind = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p)
-    return page, kind(address)
+def _host_function() -> Callable[[int, int, int], None]:
+    return machine_code.function(_CODE, None, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p)
 
 
 def host(leaf: int, subleaf: int) -> Registers:
     """EAX, EBX, ECX, EDX of the host processor's CPUID."""
     out = (ctypes.c_uint32 * 4)()
-    _host_function()[1](leaf, subleaf, ctypes.addressof(out))  # type: ignore[operator]
+    _host_function()(leaf, subleaf, ctypes.addressof(out))
     return out[0], out[1], out[2], out[3]
 
 

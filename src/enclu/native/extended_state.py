@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import mmap
 from typing import TYPE_CHECKING
 
-from enclu.native import cpuid
+from enclu.native import cpuid, machine_code
 from enclu.native.address_space import SCRATCH
 from enclu.native.inject import inject
 from enclu.native.syscalls import NR
@@ -27,11 +26,7 @@ _XGETBV = bytes.fromhex("31c9 0f01d0 48c1e220 4809d0 c3")
 @functools.cache
 def layout() -> XsaveLayout:
     """That of this host."""
-    with mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC) as page:
-        page.write(_XGETBV)
-        held = ctypes.c_char.from_buffer(page)
-        xcr0 = ctypes.CFUNCTYPE(ctypes.c_uint64)(ctypes.addressof(held))()
-        del held
+    xcr0 = machine_code.function(_XGETBV, ctypes.c_uint64)()
     return XsaveLayout.of(xcr0, cpuid.host)
 
 

@@ -8,12 +8,13 @@ import platform
 import re
 import resource
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from enclu.native import cpuid, host_memory
+from enclu.native import cpuid, host_memory, machine_code
 from enclu.native.dumpable import CAP_SYS_PTRACE, capable
 
 AT_HWCAP2, HWCAP2_FSGSBASE = 26, 2
@@ -26,6 +27,10 @@ OLDEST_LINUX = (4, 17)
 """MAP_FIXED_NOREPLACE, the youngest thing that is needed."""
 ENOUGH_MEMORY = 512 << 20
 TRIAL_SECONDS = 60
+ENDLESS_SECONDS = 0.5
+"""Of processor time."""
+EENTER = bytes.fromhex("488d1df9ffffff 4881e300f0ffff 488d0d00000000 b802000000 0f01d7 c3")
+"""lea rbx, [start]; and rbx, -4096; lea rcx, [next]; mov eax, 2; ENCLU; ret"""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ def findings(enclu: Sequence[str]) -> Iterator[Finding]:
                   "not available: CPUID in programs is patched where it can be told from data",
                   "" if faulting else "Nothing to repair: the processor or its hypervisor decides.")  # fmt: skip
     yield real_sgx()
+    yield enclu_instruction()
     yield memory()
     yield processors()
     yield descriptors()
@@ -131,6 +137,31 @@ def real_sgx() -> Finding:
         return Finding("real SGX", None, "none: the machine is all software")
     return Finding("real SGX", None, f"processor {'yes' if sgx else 'no'}, device {'yes' if device else 'no'}; "
                    "enclu does not use it")  # fmt: skip
+
+
+def enclu_instruction(code: bytes = EENTER) -> Finding:
+    """What the host processor makes of ENCLU, which must stop the program, in any way.
+
+    Where SGX is enabled, though nobody may offer it, EENTER of a page that is none of the EPC's is a page fault with
+    the SGX bit.  A kernel without access_error()'s look at that bit (arch/x86/mm/fault.c) lets the program try again.
+    """
+    child = os.fork()
+    if child == 0:
+        for signo in (signal.SIGILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGPROF):
+            signal.signal(signo, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        signal.setitimer(signal.ITIMER_PROF, ENDLESS_SECONDS)
+        machine_code.function(code, None)()
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+    if ended_by == signal.SIGILL:
+        return Finding("ENCLU", True, "the processor does not know it (#UD)")
+    if ended_by in (signal.SIGSEGV, signal.SIGBUS):
+        return Finding("ENCLU", True, "the processor begins it: SGX is enabled beneath; enclu takes its fault for #UD")
+    return Finding("ENCLU", False, "the processor executes it, and no fault of it is told" if ended_by == 0 else
+                   "the processor faults in it for ever: this kernel does not know faults of SGX",
+                   "Use Linux 5.11 or newer, or switch SGX off in the firmware.")  # fmt: skip
 
 
 def memory() -> Finding:
