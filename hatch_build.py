@@ -12,7 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+try:
+    from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+except ImportError:  # by hand, where there is no build backend
+    BuildHookInterface = object
 
 VDSO = "src/enclu/linux/vdso"
 AGENT = "src/enclu/host/agent"

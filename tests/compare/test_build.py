@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import enclu
 from compare.conftest import ROOT
-from enclu.compare import CompareError, catalog
+from enclu.compare import CompareError, catalog, runtimes
 from enclu.compare.build import Builder
 from enclu.compare.catalog import Catalog, Scenario
 from enclu.compare.runner import Outcome, Task, run_once
+from enclu.linux import delivery
 from enclu.sgx.structs import SIGSTRUCT
 
 TOML = 'title = "Mine"\nabout = "Mine."\nthread = [{ message = 1, says = "so" }]\n'
@@ -288,10 +290,23 @@ def test_a_scenario_without_a_program_is_an_error(root: Path) -> None:
         scenario(root)
 
 
-def test_a_design_without_a_runtime_is_an_error(root: Path) -> None:
-    shutil.rmtree(root / "runtimes" / "vdso")
+def test_a_runtime_without_its_toml_is_an_error(root: Path) -> None:
+    (root / "runtimes" / "vdso" / "runtime.toml").unlink()
     with pytest.raises(CompareError, match=r"runtimes/vdso/runtime\.toml is missing"):
         catalog.read(root)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("design", delivery.names())
+def test_a_design_without_a_runtime_has_what_it_declares(design: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """And is as usable by one runtime alone as with its own."""
+    known = catalog.read(catalog.find_root())
+    made = runtimes.declared(known.root / "runtimes", design)
+    assert made.needs and made.design == design
+    builder = Builder(replace(known, runtimes={design: made}), tmp_path_factory.getbasetemp() / "declared")
+    builder.build([known.scenarios["one-runtime"]], 2)
+    ended = run_once(Task(known.scenarios["one-runtime"], design, builder.program(known.scenarios["one-runtime"])))
+    assert ended.outcome == Outcome.WORKS, ended.output
 
 
 def test_an_installed_package_has_its_own_scenarios(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,13 @@ import pytest
 import enclu
 from enclu.host import signing
 from enclu.host.build import build_enclave
+from enclu.linux import delivery
+from enclu.linux.delivery import usage
 
-DESIGNS = ("signal", "vdso-2018", "vdso-jmp", "mm-handler", "thread-handler", "range-handler", "vdso")
-RESUMING = tuple(d for d in DESIGNS if d != "vdso-2018")
+DESIGNS = tuple(delivery.names())
+RESUMING = tuple(d for d in DESIGNS if delivery.design(d).entry.resumes)
+WITH_REGISTERS = tuple(d for d in DESIGNS if delivery.design(d).entry.registers == usage.REGISTERS)
+"""Those that enclaves of other runtimes can be entered by: two arguments or more."""
 
 
 @pytest.fixture(scope="session")

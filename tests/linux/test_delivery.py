@@ -8,6 +8,7 @@ import pytest
 from tests.linux.delivery_doubles import ENCLU, MM, Cpu, Regs, Space, Thread, User, refused
 
 from enclu.linux import delivery
+from enclu.linux.delivery import usage
 from enclu.linux.delivery.base import GET_DELIVERY
 from enclu.linux.vdso import image
 from enclu.sgx.exceptions import Vector
@@ -95,6 +96,10 @@ def test_the_vdso_of_each_design_is_built(name: str) -> None:
     assert image.load(delivery.design(name).vdso).symbols
 
 
-@pytest.mark.parametrize("name", ["signal", "mm-handler", "thread-handler", "range-handler"])
-def test_designs_in_which_programs_have_their_own_enclu_offer_no_function(name: str) -> None:
-    assert delivery.design(name).vdso == "sgx"
+@pytest.mark.parametrize("name", delivery.names())
+def test_the_vdso_has_the_function_that_the_design_declares_and_no_other(name: str) -> None:
+    design = delivery.design(name)
+    vdso = image.load(design.vdso)
+    declared = set() if isinstance(design.entry, usage.OwnEnclu) else {design.entry.symbol}
+    assert {symbol for symbol in vdso.symbols if symbol.startswith("__vdso_")} - set(vdso.host_symbols) == declared
+    assert bool(vdso.extable) == bool(declared)

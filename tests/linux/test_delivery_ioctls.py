@@ -13,9 +13,8 @@ from tests.linux.delivery_doubles import MM, VDSO, Space, Thread
 
 import enclu
 from enclu.linux import delivery, uapi
-from enclu.linux.delivery import base, mm_handler, range_handler, thread_handler, vdso_jmp
+from enclu.linux.delivery import base, mm_handler, range_handler, thread_handler, usage, vdso_2018, vdso_jmp
 from enclu.linux.vdso import image
-from enclu.sgx.layout import Structure
 
 ARG = 0x1000
 NUMBERS = {
@@ -36,9 +35,8 @@ STRUCTURES = [
     thread_handler.THREAD_HANDLER,
     range_handler.RANGE_HANDLER,
     range_handler.RANGE,
-    Structure("enclu_sgx_enclave_exception", 16, (0, "leaf", "I"), (4, "trapnr", "H"), (6, "error_code", "H"),
-              (8, "address", "Q")),
-]  # fmt: skip
+    vdso_2018.ENCLAVE_EXCEPTION,
+]
 ERRORS = {errno.EFAULT, errno.EINVAL, errno.EBUSY, errno.ENOENT, errno.EEXIST, errno.ENOSPC, errno.ENOTTY}
 
 
@@ -55,6 +53,25 @@ def test_the_c_header_agrees(tmp_path: Path) -> None:
     source.write_text("\n".join([*lines, ""]))
     command = ["gcc", "-std=c11", "-pedantic", "-Wall", "-Werror", "-fsyntax-only", "-I", enclu.include_dir(), source]
     subprocess.run(command, check=True)
+
+
+@pytest.mark.parametrize("name", delivery.names())
+def test_what_a_design_declares_is_in_the_header(name: str) -> None:
+    entry, registration = delivery.design(name).entry, delivery.design(name).registration
+    if registration is not None:
+        assert {registration.register, registration.unregister} <= set(NUMBERS.values())
+        assert registration.structure in STRUCTURES
+    if isinstance(entry, usage.VdsoFunction):
+        assert entry.info in (*STRUCTURES, uapi.ENCLAVE_RUN)
+
+
+def test_the_structure_of_the_shipped_function_is_the_kernels(tmp_path: Path) -> None:
+    lines = ["#include <stddef.h>", "#include <asm/sgx.h>"]
+    run = uapi.ENCLAVE_RUN
+    lines.append(f'_Static_assert(sizeof(struct {run.name}) == {run.size}, "size");')
+    lines += [f'_Static_assert(offsetof(struct {run.name}, {f}) == {o}, "{f}");' for o, f, _ in run.fields]
+    (tmp_path / "run.c").write_text("\n".join([*lines, ""]))
+    subprocess.run(["gcc", "-std=c11", "-Wall", "-Werror", "-fsyntax-only", tmp_path / "run.c"], check=True)
 
 
 def test_the_numbers_differ_and_are_clear_of_the_kernels() -> None:

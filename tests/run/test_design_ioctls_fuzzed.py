@@ -8,10 +8,17 @@ from collections.abc import Callable
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from tests.run.conftest import C_SOURCES, ROOT
 
 from enclu.linux import delivery
 
 RUNS, CALLS = 4, 2600
+HEADER = ROOT / "src" / "enclu" / "include" / "enclu_sgx.h"
+
+
+def test_the_program_knows_every_ioctl() -> None:
+    defined = set(re.findall(r"#define (ENCLU_SGX_IOC_\w+)", HEADER.read_text()))
+    assert defined == set(re.findall(r"ENCLU_SGX_IOC_\w+", (C_SOURCES / "programs/design_ioctls_fuzzed.c").read_text()))
 
 
 @pytest.mark.parametrize("choice", delivery.choices())

@@ -11,9 +11,15 @@ import pytest
 from tests.run.conftest import C_SOURCES, ROOT, compile_c
 
 from enclu.linux import delivery
+from enclu.linux.delivery import usage
 
 PAGES = ROOT / "docs" / "designs"
 HEADER = ROOT / "src" / "enclu" / "include" / "enclu_sgx.h"
+REGISTERING = [
+    name
+    for name, design in ((name, delivery.design(name)) for name in delivery.names())
+    if design.registration is not None and isinstance(design.entry, usage.OwnEnclu)
+]
 PRELUDE = """
 #define _GNU_SOURCE
 #include <signal.h>
@@ -76,7 +82,7 @@ def test_the_code_of_the_pages_compiles(page: str, tmp_path: Path) -> None:
     compile_c("-Wall", "-Wextra", "-Werror", "-O1", "-I", HEADER.parent, "-c", source, "-o", tmp_path / "snippet.o")
 
 
-@pytest.mark.parametrize("name", ["mm-handler", "thread-handler", "range-handler"])
+@pytest.mark.parametrize("name", REGISTERING)
 def test_the_code_of_the_pages_works(
     name: str, tmp_path: Path, library: list[Path], enclu_run: Callable[..., subprocess.CompletedProcess[str]],
     enclave_environment: dict[str, str],

@@ -137,7 +137,7 @@ __attribute__((visibility("default"))) struct sgx_runtime sgx_runtime = {
 
 __attribute__((constructor)) static void complete(void)
 {
-	sgx_runtime.design = design.name;
+	sgx_runtime.design = RUNTIME_DESIGN;
 #ifdef PROBE
 	sgx_runtime.before = &probe_before;
 	sgx_runtime.after = &probe_after;

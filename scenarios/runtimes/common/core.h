@@ -33,7 +33,6 @@ struct entry {
 
 /* What a design's own file provides. */
 struct design {
-	const char *name;
 	int (*start)(void);		/* 0 or an errno */
 	int (*stop)(void);
 	/*
@@ -64,6 +63,17 @@ void enter_enclave(struct entry *entry);
 extern uint8_t enter_enclu[];	/* the ENCLU, and the AEP */
 extern uint8_t enter_faulted[];	/* an exception goes on here, with the registers that enclu_sgx.h tells */
 extern uint8_t enter_end[];	/* end of enter_enclave() */
+
+/* jump.S: the same by a bare ENCLU in the vDSO. */
+void enter_by_jump(struct entry *entry);
+extern void *vdso_function;	/* that ENCLU */
+extern uint8_t enter_returned[];	/* exits and exceptions go on here */
+
+/* trampoline.c: code that jumps to `target`, from within reach of the vDSO's JMP rel32.  A page, or NULL. */
+void *trampoline(void *vdso, void *target);
+
+/* call.S: calls a function of the vDSO, which need not keep any register but RSP and RBP. */
+void call_function(struct entry *entry, const uint64_t arguments[7], void *function);
 
 /* probe.S, of the instance that records registers: calls the function, which looks like this one. */
 #ifdef PROBE

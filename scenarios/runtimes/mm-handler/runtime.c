@@ -16,4 +16,4 @@ static int stop(void)
 	return device_ioctl(ENCLU_SGX_IOC_UNREGISTER_MM_HANDLER, NULL);
 }
 
-const struct design design = { "mm-handler", start, stop, enter_enclave };
+const struct design design = { start, stop, enter_enclave };

@@ -24,4 +24,4 @@ static int stop(void)
 	return device_ioctl(ENCLU_SGX_IOC_UNREGISTER_RANGE_HANDLER, &arguments);
 }
 
-const struct design design = { "range-handler", start, stop, enter_enclave };
+const struct design design = { start, stop, enter_enclave };

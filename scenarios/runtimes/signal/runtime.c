@@ -69,4 +69,4 @@ static int stop(void)
 	return 0;
 }
 
-const struct design design = { "signal", start, stop, enter_enclave };
+const struct design design = { start, stop, enter_enclave };

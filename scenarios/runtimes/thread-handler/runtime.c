@@ -32,4 +32,4 @@ static void enter(struct entry *entry)
 	}
 }
 
-const struct design design = { "thread-handler", start, stop, enter };
+const struct design design = { start, stop, enter };

@@ -45,4 +45,4 @@ static void enter(struct entry *entry)
 #endif
 }
 
-const struct design design = { "vdso", start, stop, enter };
+const struct design design = { start, stop, enter };

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 import enclu
 from enclu.compare import CompareError
-from enclu.compare.catalog import Catalog, Enclave, Module, Runtime, Scenario
+from enclu.compare.catalog import Catalog, Enclave, Module, Scenario
+from enclu.compare.runtimes import Runtime
 from enclu.host import build, signing
 from enclu.host.errors import HostError
 from enclu.host.images import open_image
@@ -133,7 +134,8 @@ class Builder:
         sources = (*runtime.sources, *(common / f for f in ("core.c", "loader.c", *runtime.common, *probe)))
         command = (
             "gcc", *HOST, *self._includes, f"-I{common}", "-shared", "-fPIC", "-fvisibility=hidden", "-fexceptions",
-            f'-DRUNTIME_INSTANCE="{instance}"', *(("-DPROBE",) if probe else ()), *map(str, sources),
+            f'-DRUNTIME_DESIGN="{runtime.design}"', f'-DRUNTIME_INSTANCE="{instance}"', *runtime.flags,
+            *(("-DPROBE",) if probe else ()), *map(str, sources),
         )  # fmt: skip
         output = self.directory / "runtimes" / f"{runtime.design}-{instance}.so"
         return _compilation(output, (*sources, *self._headers("runtimes/common")), command)

@@ -9,6 +9,7 @@ from typing import Any
 
 import enclu
 from enclu.compare import CompareError
+from enclu.compare.runtimes import Runtime, declared
 from enclu.linux import delivery
 
 KEYS = {
@@ -91,19 +92,6 @@ class Scenario:
 
 
 @dataclass(frozen=True)
-class Runtime:
-    """How programs use one design."""
-
-    design: str
-    folder: Path
-    sources: tuple[Path, ...]
-    common: tuple[str, ...]
-    """Of the files in runtimes/common, those that only some designs need."""
-    needs: tuple[str, ...]
-    """What user space must provide."""
-
-
-@dataclass(frozen=True)
 class Catalog:
     """All there is."""
 
@@ -126,7 +114,7 @@ def find_root() -> Path:
 def read(root: Path) -> Catalog:
     """Everything in the folder.  Raises CompareError for what is missing or malformed."""
     scenarios = [_scenario(path.parent) for path in sorted(root.glob("*/scenario.toml"))]
-    runtimes = [_runtime(root / "runtimes" / name) for name in delivery.names()]
+    runtimes = [_runtime(root / "runtimes", name) for name in delivery.names()]
     shared = _enclaves(root / "enclaves" / "enclaves.toml", _toml(root / "enclaves" / "enclaves.toml"))
     return Catalog(root, {s.name: s for s in scenarios}, {r.design: r for r in runtimes}, shared)
 
@@ -197,11 +185,14 @@ def _enclave(path: Path, name: str, sources: list[str], **keys: Any) -> Enclave:
     return Enclave(name, _files(path, sources), **values)
 
 
-def _runtime(folder: Path) -> Runtime:
-    path = folder / "runtime.toml"
-    given = _toml(path)
+def _runtime(runtimes: Path, design: str) -> Runtime:
+    """The design's own, or one made of what it declares."""
+    folder = runtimes / design
+    if not folder.exists():
+        return declared(runtimes, design)
+    given = _toml(folder / "runtime.toml")
     sources = tuple(s for s in sorted(folder.iterdir()) if s.suffix in LANGUAGES)
-    return Runtime(folder.name, folder, sources, tuple(given.get("common", ())), tuple(given.get("needs", ())))
+    return Runtime(design, folder, sources, tuple(given.get("common", ())), tuple(given.get("needs", ())))
 
 
 def choose(known: dict[str, Any] | list[str], asked: tuple[str, ...], what: str) -> list[str]:

@@ -10,7 +10,7 @@ import tokenize
 from pathlib import Path
 
 import enclu
-from enclu.compare.catalog import Runtime
+from enclu.compare.runtimes import Runtime
 from enclu.linux import delivery
 from enclu.linux.delivery.base import Delivery
 

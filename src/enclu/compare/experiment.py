@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -22,7 +23,8 @@ def run(scenarios: tuple[str, ...], designs: tuple[str, ...], jobs: int, runs: i
     known = catalog.read(catalog.find_root())
     chosen = [known.scenarios[name] for name in catalog.choose(known.scenarios, scenarios, "scenario")]
     columns = catalog.choose(delivery.choices(), designs, "design") if designs else delivery.names()
-    builder = Builder(known)
+    needed = {d.partition(":")[0] for d in (*columns, *((cost.YARDSTICK,) if with_cost else ()))}
+    builder = Builder(replace(known, runtimes={d: r for d, r in known.runtimes.items() if d in needed}))
     with _progress() as progress:
         bar = progress.add_task("building", total=len(list(builder.steps(chosen))))
         builder.build(chosen, jobs, lambda: progress.advance(bar))

@@ -7,9 +7,10 @@ from typing import Any
 
 from enclu import __version__
 from enclu.compare import code_size
-from enclu.compare.catalog import Runtime, Scenario
+from enclu.compare.catalog import Scenario
 from enclu.compare.cost import Cost
 from enclu.compare.runner import Cell
+from enclu.compare.runtimes import Runtime
 
 
 @dataclass(frozen=True)

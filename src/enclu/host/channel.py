@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from enclu.host.arena import Arena
 from enclu.host.errors import ProcessDied
+from enclu.linux.delivery.usage import REGISTERS
 
 SYS_FUTEX = 202
 FUTEX_WAIT, FUTEX_WAKE = 0, 1
@@ -19,10 +20,6 @@ SPIN = 120e-6 if (os.cpu_count() or 1) > 1 else 0.0
 """Seconds to look for an answer before sleeping: waking up on another processor takes about as long as an ECALL."""
 LOOK = 0.05
 """Seconds after which a sleeper looks whether the process still lives."""
-
-
-REGISTERS = ("rdi", "rsi", "rdx", "r8", "r9", "r10")
-"""What an enclave can be entered with, as far as the design passes it; in the order of ChannelStruct.inputs."""
 
 
 class Command(enum.IntEnum):

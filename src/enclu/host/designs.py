@@ -1,16 +1,15 @@
-"""What the agent needs of the kernel, under each delivery design, to be told of exceptions (include/enclu_sgx.h)."""
+"""What the agent does to be told of exceptions, under each delivery design; made of what the design declares."""
 
 from __future__ import annotations
 
 import signal
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from enclu.host.channel import REGISTERS
+from enclu.host.errors import HostError
 from enclu.linux import delivery
-from enclu.linux.delivery import mm_handler, range_handler, thread_handler, vdso_jmp
+from enclu.linux.delivery.usage import ARGUMENTS, FIELDS, MAX_ARGUMENTS, REGISTERS, OwnEnclu, VdsoFunction
 from enclu.linux.vdso import image
 from enclu.native.address_space import MAP_FIXED_NOREPLACE, MAP_SHARED, VDSO_BASE
 from enclu.sgx.layout import Structure
@@ -18,88 +17,102 @@ from enclu.sgx.layout import Structure
 if TYPE_CHECKING:
     from enclu.host.process import Process
     from enclu.host.thread import HostThread
+    from enclu.linux.delivery.base import Delivery
+    from enclu.linux.delivery.usage import Registration
 
 HELLO = Structure(
-    "hello", 48,
+    "hello", 96,
     (0, "channel_size", "Q"), (8, "enclu", "Q"), (16, "enclu_end", "Q"), (24, "returned", "Q"),
-    (32, "on_signal", "Q"), (40, "restorer", "Q"),
+    (32, "on_signal", "Q"), (40, "restorer", "Q"), (48, "way", "48s"),
 )  # fmt: skip
 """struct hello of agent/agent.h."""
-FUNCTION = "__vdso_sgx_enter_enclave"
+WAY = Structure(
+    "way", 48, (0, "entry", "Q"), (8, "aep", "Q"), (16, "function", "B"), (17, "arguments", f"{MAX_ARGUMENTS}s"),
+    *((24 + 4 * i, name, "I") for i, name in enumerate(FIELDS)),
+)  # fmt: skip
+"""struct way: a field of the function's structure is its offset and, 16 bits above, its size; 0 for none."""
+VALUES = ("", *REGISTERS, *ARGUMENTS)
+"""enum value: what an argument is."""
 PROT_READ, PROT_EXEC = 1, 4
 SA_SIGINFO, SA_NODEFER, SA_RESTORER, SA_RESTART = 4, 0x40000000, 0x04000000, 0x10000000
-OWN_ENCLU, BY_VDSO, BY_VDSO_2018 = range(3)
-"""The ways to enter: begin() in agent/agent.c."""
-
-
-def _nothing(_of: object) -> None:
-    pass
 
 
 @dataclass(frozen=True)
 class Design:
-    """How the agent enters, and what is registered at the start of the process and of each thread."""
+    """The agent's side of a design."""
 
-    way: int = OWN_ENCLU
-    function: bool = False
-    """Enter at the vDSO's function."""
-    resumes: bool = True
-    registers: tuple[str, ...] = REGISTERS
-    """That an enclave can be entered with."""
-    process: Callable[[Process], None] = _nothing
-    thread: Callable[[HostThread], None] = _nothing
+    declared: type[Delivery]
 
+    @property
+    def resumes(self) -> bool:
+        return self.declared.entry.resumes
 
-def _register_mm_handler(process: Process) -> None:
-    arguments = mm_handler.MM_HANDLER.pack(handler=process.hello["returned"])
-    process.device_ioctl(mm_handler.REGISTER, arguments)
+    @property
+    def registers(self) -> tuple[str, ...]:
+        """That an enclave can be entered with."""
+        return self.declared.entry.registers
 
+    def way(self) -> bytes:
+        """How to enter.  Raises HostError if the vDSO does not have what the design declares."""
+        entry = self.declared.entry
+        if isinstance(entry, OwnEnclu):
+            return WAY.pack()
+        vdso = image.load(self.declared.vdso)
+        if entry.symbol not in vdso.symbols or not vdso.extable:
+            raise HostError(
+                f"{self.declared.name}: {self.declared.vdso}.S has no {entry.symbol}, or no ENCLU in an exception table"
+            )
+        address, aep = VDSO_BASE + vdso.symbols[entry.symbol], VDSO_BASE + vdso.extable[-1][0]
+        if not isinstance(entry, VdsoFunction):
+            return WAY.pack(entry=address, aep=aep)
+        arguments = bytes(VALUES.index(name) for name in entry.arguments)
+        fields = {meaning: _place(entry.info, name) for meaning, name in entry.fields.items()}
+        return WAY.pack(entry=address, aep=aep, function=1, arguments=arguments, **fields)
 
-def _register_range_handler(process: Process) -> None:
-    start, end = process.hello["enclu"], process.hello["enclu_end"]
-    arguments = range_handler.RANGE_HANDLER.pack(start=start, length=end - start, handler=process.hello["returned"])
-    process.device_ioctl(range_handler.REGISTER, arguments)
+    def start_process(self, process: Process) -> None:
+        """Register what concerns the memory map."""
+        registration = self.declared.registration
+        if registration is not None and not registration.of_thread:
+            process.device_ioctl(registration.register, _registered(registration, process))
 
-
-def _register_thread_handler(thread: HostThread) -> None:
-    """Once: the agent is the only runtime of its process."""
-    arguments = thread_handler.THREAD_HANDLER.pack(handler=thread.process.hello["returned"])
-    thread.process.device_ioctl(thread_handler.REGISTER, arguments, thread)
-
-
-def _set_vdso_target(process: Process) -> None:
-    """A jump from within 2 GiB of the vDSO."""
-    page = process.arena.allocate(4096, align=4096)
-    process.memory.write(page, b"\xff\x25\0\0\0\0" + struct.pack("<Q", process.hello["returned"]))  # jmp *0(%rip)
-    near = process.control.syscall(
-        "mmap", VDSO_BASE - (1 << 24), 4096, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED_NOREPLACE,
-        process.arena.fd, page - process.arena.address,
-    )  # fmt: skip
-    process.device_ioctl(vdso_jmp.SET_TARGET, vdso_jmp.VDSO_TARGET.pack(target=near))
-
-
-DESIGNS = {
-    "signal": Design(),
-    "vdso-2018": Design(BY_VDSO_2018, function=True, resumes=False, registers=("rdi",)),
-    "vdso-jmp": Design(function=True, process=_set_vdso_target),
-    "mm-handler": Design(process=_register_mm_handler),
-    "thread-handler": Design(thread=_register_thread_handler),
-    "range-handler": Design(process=_register_range_handler),
-    "vdso": Design(BY_VDSO, function=True),
-}
+    def start_thread(self, thread: HostThread) -> None:
+        """Register what concerns the thread: once, as the agent is the only runtime of its process."""
+        registration = self.declared.registration
+        if registration is not None and registration.of_thread:
+            thread.process.device_ioctl(registration.register, _registered(registration, thread.process), thread)
 
 
 def of(choice: str) -> Design:
     """The agent's side of a design, which may have a setting.  Raises KeyError."""
-    return DESIGNS[choice.partition(":")[0]]
+    return Design(delivery.design(choice.partition(":")[0]))
 
 
-def addresses(choice: str) -> tuple[int, int]:
-    """The vDSO's function and its AEP; zeros where the design has the agent use its own ENCLU."""
-    if not of(choice).function:
-        return 0, 0
-    vdso = image.load(delivery.design(choice.partition(":")[0]).vdso)
-    return VDSO_BASE + vdso.symbols[FUNCTION], VDSO_BASE + vdso.extable[-1][0]
+def _place(structure: Structure, name: str) -> int:
+    (size,) = (struct.calcsize("<" + code) for _, field, code in structure.fields if field == name)
+    return structure.offset(name) | size << 16
+
+
+def _registered(registration: Registration, process: Process) -> bytes:
+    """The argument of the ioctl."""
+    hello, values = process.hello, {}
+    for _, name, _ in registration.structure.fields:
+        if name == "target":
+            values[name] = _near(process, hello["returned"])
+        elif name == "length":
+            values[name] = hello["enclu_end"] - hello["enclu"]
+        else:
+            values[name] = {"handler": hello["returned"], "start": hello["enclu"], "flags": 0}[name]
+    return registration.structure.pack(**values)
+
+
+def _near(process: Process, address: int) -> int:
+    """A jump to the address, from within 2 GiB of the vDSO."""
+    page = process.arena.allocate(4096, align=4096)
+    process.memory.write(page, b"\xff\x25\0\0\0\0" + struct.pack("<Q", address))  # jmp *0(%rip)
+    return process.control.syscall(
+        "mmap", VDSO_BASE - (1 << 24), 4096, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED_NOREPLACE,
+        process.arena.fd, page - process.arena.address,
+    )  # fmt: skip
 
 
 def handle_signals(process: Process, interrupt: int) -> None:

@@ -47,6 +47,7 @@ class Process:
         self.machine = machine
         self.delivery = delivery
         self.design = designs.of(delivery)
+        way = self.design.way()
         self.arena = Arena()
         self.enclaves: list[Enclave] = []
         self.closed = False
@@ -57,13 +58,13 @@ class Process:
         """All of them, also those that nobody uses at the moment."""
         lifeline, self._lifeline = os.pipe()
         channel, stack = self._new_channel()
-        function, aep = designs.addresses(delivery)
         numbers = (
-            self.design.way, function, aep, self.arena.fd, lifeline, self.arena.address, SIZE,
+            self.arena.fd, lifeline, self.arena.address, SIZE,
             channel.address - self.arena.address, stack - self.arena.address,
         )  # fmt: skip
         command = [sys.executable, "-m", "enclu.cli.main", "run", "--delivery", delivery, *options, "--", str(AGENT)]
         channel.struct.turn = 1
+        designs.HELLO.put(memoryview(self.arena.map), "way", way)
         self._popen = subprocess.Popen(
             [*command, *map(str, numbers)], stdin=subprocess.DEVNULL, process_group=0,
             pass_fds=(self.arena.fd, lifeline, *pass_fds),
@@ -74,15 +75,15 @@ class Process:
         self._end = weakref.finalize(self, _end, os.getpid(), self._popen, self._lifeline, self.arena)
         try:
             channel.await_turn()
-            self.hello: dict[str, int] = designs.HELLO.unpack(self.memory.read(self.arena.address, designs.HELLO.size))
+            self.hello: dict[str, Any] = designs.HELLO.unpack(self.memory.read(self.arena.address, designs.HELLO.size))
             if self.hello["channel_size"] != ctypes.sizeof(ChannelStruct):
                 raise HostError(f"{AGENT} is of another version: install enclu anew, or run hatch_build.py")
             self.control = HostThread(self, channel, stack)
             """Does what belongs to no thread, under `_lock`."""
             self.device = self.open("/dev/sgx_enclave")
-            self.design.process(self)
+            self.design.start_process(self)
             designs.handle_signals(self, INTERRUPT)
-            self.design.thread(self.control)
+            self.design.start_thread(self.control)
         except BaseException:
             self.close()
             raise
@@ -147,7 +148,7 @@ class Process:
         channel.await_turn()
         thread = HostThread(self, channel, stack)
         self.threads.append(thread)
-        self.design.thread(thread)
+        self.design.start_thread(thread)
         return thread
 
     # System calls.

@@ -8,9 +8,10 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from enclu.host.channel import REGISTERS, TURN_AGENT, Channel, Command
+from enclu.host.channel import TURN_AGENT, Channel, Command
 from enclu.host.errors import HostError
 from enclu.host.events import EnclaveException, Event, Exit, Interrupted, Registers
+from enclu.linux.delivery.usage import REGISTERS
 from enclu.native.syscalls import NR
 from enclu.sgx.structs import EncluLeaf
 

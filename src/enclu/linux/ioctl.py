@@ -146,6 +146,7 @@ def _add_pages(encl: Encl, user: UserMemory, arg: int, interrupted: Callable[[],
             at = f["offset"] + done
             count = min(at_once, (f["length"] - done) >> 12, (WINDOW - at % WINDOW) >> 12)
             done += _add_chunk(encl, user, f, secinfo, done, count, PageType(pt), max_prot)
+            encl.kernel.loading(encl)
     except OSError as error:
         failure = error
         done += getattr(error, "bytes_done", 0)

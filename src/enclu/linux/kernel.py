@@ -11,6 +11,8 @@ from enclu.sgx import encls, measurement
 from enclu.sgx.structs import ErrorCode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from enclu.linux.delivery.base import Delivery
     from enclu.linux.interfaces import EnclaveMemory, Processors
     from enclu.linux.mm import MM
@@ -28,6 +30,8 @@ class Kernel:
         self.stats = stats
         self.processors = processors
         self.reclaimer = Reclaimer(self)
+        self.loading: Callable[[Encl], None] = lambda encl: None
+        """Called when an enclave is created and whenever pages have been added to it."""
         self._enclaves: dict[Encl, None] = {}
         self._by_eid: dict[int, Encl] = {}
 
@@ -46,6 +50,7 @@ class Kernel:
         assert encl.secs is not None
         self._by_eid[encl.secs.eid] = encl
         self.stats.enclaves += 1
+        self.loading(encl)
 
     def allocate(self) -> EPCPage:
         """sgx_alloc_epc_page() with reclaim.  Raises OSError ENOMEM when nothing more can be evicted."""

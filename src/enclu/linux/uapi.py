@@ -37,6 +37,11 @@ SGX_IOC_ENCLAVE_REMOVE_PAGES = ioc(IOC_WRITE | IOC_READ, 0x07, ENCLAVE_REMOVE_PA
 
 SGX_PAGE_MEASURE = 0x01
 
+ENCLAVE_RUN = Structure(
+    "sgx_enclave_run", 256, (0, "tcs", "Q"), (8, "function", "I"), (12, "exception_vector", "H"),
+    (14, "exception_error_code", "H"), (16, "exception_addr", "Q"), (24, "user_handler", "Q"), (32, "user_data", "Q"),
+)  # fmt: skip
+
 # Not the kernel's: include/enclu_sgx.h.
 DEBUG_ACCESS = _numbers("enclu_sgx_debug_access", "address", "buffer", "length", "flags", "count")
 ENCLU_SGX_IOC_DEBUG_ACCESS = ioc(IOC_WRITE | IOC_READ, 0x2E, DEBUG_ACCESS.size)

@@ -6,13 +6,14 @@ import contextlib
 import os
 import select
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 STDERR = 2
 DEBUG = "ENCLU_DEBUG"
 """Environment variable: show where failures come from."""
 PATIENCE = 2.0
-"""Seconds that something may take before people at a terminal are told what it is."""
+"""Seconds that something may take before people are told what it is."""
 SAVE_CURSOR, RESTORE_CURSOR, ERASE_TO_END = "\x1b7", "\x1b8", "\x1b[K"
 
 
@@ -30,6 +31,14 @@ def write(text: str) -> None:
                 data = data[os.write(STDERR, data) :]
             except BlockingIOError:
                 select.select([], [STDERR], [])
+
+
+def offer(text: str) -> None:
+    """`say`, unless that would have to wait: what is nice to know must hold nobody up."""
+    poll = select.poll()
+    poll.register(STDERR, select.POLLOUT)
+    if [event for _, event in poll.poll(0)] == [select.POLLOUT]:
+        say(text)
 
 
 def null(descriptor: int, flags: int = os.O_RDWR) -> None:
@@ -64,3 +73,25 @@ def working(what: str) -> Iterator[None]:
     finally:
         done.set()
         teller.join()
+
+
+class Piecemeal:
+    """Work that begins now and is done in pieces, between which the program runs: told in lines of their own.
+
+    What stands on a terminal cannot be taken back when others may have written since.  So there is one line when the
+    work takes too long, and at a terminal another whenever it has taken twice the time.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._start = clock()
+        self._due = self._start + PATIENCE
+
+    def done(self, how_far: Callable[[float], str]) -> None:
+        """A piece is.  `how_far` makes the line, of the seconds that it took so far."""
+        now = self._clock()
+        if now < self._due:
+            return
+        taken = now - self._start
+        offer(how_far(taken))
+        self._due = now + taken if os.isatty(STDERR) else float("inf")

@@ -18,6 +18,7 @@ from enclu.native.births import EVENTS, Births
 from enclu.native.halt import STOP_SIGNALS, Halter
 from enclu.native.inject import ThreadGone, wait_for
 from enclu.native.intercept import Interceptor
+from enclu.native.loading import Loading
 from enclu.native.native_fault import raised_by_enclu
 from enclu.native.process import Process, SignalHandlers
 from enclu.native.thread import Thread
@@ -58,6 +59,7 @@ class Supervisor:
     ) -> None:  # fmt: skip
         self.halter = Halter(self)
         self.kernel = Kernel(machine, delivery, stats, self.halter)
+        self.kernel.loading = Loading()
         self.machine = machine
         self.delivery = delivery
         self.stats = stats

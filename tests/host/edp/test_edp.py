@@ -20,13 +20,12 @@ from enclu.host.conventions.edp import EdpConvention, EdpPanic, is_edp
 from enclu.host.conventions.edp import program as edp_program
 from enclu.host.conventions.edp.abi import Error
 from enclu.host.conventions.registers import RegistersConvention
-from host.conftest import DESIGNS
+from host.conftest import WITH_REGISTERS
 from support.edp_image import PAGE, signed, stream, thread
 
 (
     READ, READ_ALLOC, WRITE, FLUSH, CLOSE, BIND, ACCEPT, CONNECT, LAUNCH, EXIT, WAIT, SEND, TIME, ALLOC, FREE, QUEUES,
 ) = range(1, 17)  # fmt: skip
-WITH_REGISTERS = tuple(d for d in DESIGNS if d != "vdso-2018")
 BAD_ADDRESSES = (1, 4096, 1 << 47, (1 << 64) - 1)
 HUGE = (1 << 40, (1 << 63), (1 << 64) - 1)
 Call = tuple[int, ...]

@@ -7,14 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import enclu
-from host.conftest import DESIGNS
 
 HEADER = bytes(24)
 HOST_ADD, HOST_TEXT, TARGET_INFO, QUOTE, _, LOG, WRITE, WRITEV, WAKE_WAIT, NANOSLEEP, FORMATS, NOTHING, COLLATERAL = (
     range(13)
 )
 CALL_HOST, WAKE, WAIT, MALLOC, FREE, GET_TIME = range(0x8000, 0x8006)
-WITH_REGISTERS = tuple(d for d in DESIGNS if d != "vdso-2018")
 Load = Callable[..., enclu.Enclave]
 
 

@@ -13,14 +13,13 @@ import pytest
 import enclu
 from enclu.host import edl
 from enclu.host.conventions.open_enclave import OeError, OeResult, OpenEnclaveConvention
-from host.conftest import RESUMING
+from host.conftest import WITH_REGISTERS
 from host.open_enclave.calls import (
     CALL_HOST,
     HEADER,
     HOST_ADD,
     HOST_TEXT,
     MALLOC,
-    WITH_REGISTERS,
     Load,
     numbers,
     ocall,
@@ -315,7 +314,7 @@ def test_an_exit_that_is_none_is_an_error(enclave: enclu.Enclave, rdi: int) -> N
 # Exceptions.
 
 
-@pytest.mark.parametrize("design", [d for d in RESUMING if d != "vdso-2018"])
+@pytest.mark.parametrize("design", WITH_REGISTERS)
 def test_the_enclaves_handler_repairs(load: Load, design: str) -> None:
     enclave = load(design)
     assert results(enclave.ecall("undefined", None, 64))[0] == 1

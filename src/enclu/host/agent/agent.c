@@ -16,13 +16,19 @@ _Static_assert(offsetof(struct channel, leaf) == CHANNEL_LEAF, "agent.h");
 _Static_assert(offsetof(struct channel, in) == CHANNEL_IN, "agent.h");
 _Static_assert(offsetof(struct channel, out) == CHANNEL_OUT, "agent.h");
 _Static_assert(offsetof(struct frame, info) == FRAME_INFO, "agent.h");
+_Static_assert(offsetof(struct frame, arguments) == FRAME_ARGUMENTS, "agent.h");
+_Static_assert(sizeof(struct hello) == 96 && sizeof(struct way) == 48, "host/designs.py");
 
 uint64_t enter_address;
+uint8_t calls_back;
+static struct way way;
 static enter_function *enter;
 static uint8_t *left;		/* where the function that enters goes on when a signal leaves the enclave */
 static uint64_t aep;
 
 unsigned int event(struct frame *frame);
+void prepare(struct frame *frame, unsigned int leaf);
+unsigned int function_event(struct frame *frame);
 void begin(uint64_t *stack);
 void cpuid(uint64_t *args);
 void begin_thread(struct channel *channel);
@@ -105,6 +111,48 @@ unsigned int event(struct frame *frame)
 	return serve(frame->channel);
 }
 
+static void put(struct frame *frame, struct field field, uint64_t value)
+{
+	for (int i = 0; i < field.size; i++)
+		((volatile uint8_t *)frame->info)[field.offset + i] = value >> 8 * i;
+}
+
+static uint64_t get(const struct frame *frame, struct field field)
+{
+	uint64_t value = 0;
+
+	for (int i = 0; i < field.size; i++)
+		value |= (uint64_t)((const uint8_t *)frame->info)[field.offset + i] << 8 * i;
+	return value;
+}
+
+/* Before each call of the vDSO's function: what it will get. */
+void prepare(struct frame *frame, unsigned int leaf)
+{
+	for (int i = 0; i < 7; i++) {
+		unsigned int kind = way.arguments[i];
+
+		frame->arguments[i] = kind == VALUE_NONE ? 0 : kind == VALUE_TCS ? (uint64_t)frame->tcs
+				    : kind == VALUE_LEAF ? leaf : kind == VALUE_INFO ? (uint64_t)frame->info
+				    : frame->channel->in[kind - VALUE_IN];
+	}
+	put(frame, way.tcs, (uint64_t)frame->tcs);
+	put(frame, way.handler, (uint64_t)enter_handler);
+	put(frame, way.leaf, EEXIT);	/* Not every function says so. */
+}
+
+/* The function has returned, or calls back: its structure tells how the enclave was left. */
+unsigned int function_event(struct frame *frame)
+{
+	struct channel *channel = frame->channel;
+
+	channel->out[0] = channel->leaf = get(frame, way.leaf);
+	channel->vector = get(frame, way.vector);
+	channel->error_code = get(frame, way.error_code);
+	channel->address = get(frame, way.address);
+	return event(frame);
+}
+
 void begin_thread(struct channel *channel)
 {
 	call(SYS_arch_prctl, ARCH_SET_GS, (long)channel, 0, 0, 0, 0);
@@ -156,37 +204,39 @@ static uint64_t number(const char *digits)
 }
 
 /*
- * Arguments: the way to enter (0 an ENCLU, 1 `vdso`, 2 `vdso-2018`); the vDSO's function, or 0 for our own ENCLU; the
- * AEP, or 0; the descriptors of the shared memory and of a pipe that Python holds open; the memory's address and size;
+ * Arguments: the descriptors of the shared memory and of a pipe that Python holds open; the memory's address and size;
  * offsets of the first thread's channel and of the end of its stack.
  */
 void begin(uint64_t *stack)
 {
-	static enter_function *const ways[] = { enter_at, enter_by_vdso, enter_by_vdso_2018 };
-	static uint8_t *const lefts[] = { enter_returned, vdso_left, vdso_2018_left };
-	uint64_t arguments[9], byte;
+	uint64_t arguments[6], byte;
 	struct channel *channel;
+	struct hello *hello;
 	uint8_t *memory;
 
-	for (int i = 0; i < 9; i++)
+	for (int i = 0; i < 6; i++)
 		arguments[i] = i + 1 < (int)stack[0] ? number((const char *)stack[i + 2]) : 0;
-	enter = ways[arguments[0] % 3];
-	left = lefts[arguments[0] % 3];
-	enter_address = arguments[1] ? arguments[1] : (uint64_t)enter_enclu;
-	aep = arguments[2] ? arguments[2] : (uint64_t)enter_enclu;
-	memory = (uint8_t *)call(SYS_mmap, arguments[5], arguments[6], 3, 0x100001 /* SHARED, FIXED_NOREPLACE */,
-				 arguments[3], 0);
-	if (memory != (uint8_t *)arguments[5])
+	memory = (uint8_t *)call(SYS_mmap, arguments[2], arguments[3], 3, 0x100001 /* SHARED, FIXED_NOREPLACE */,
+				 arguments[0], 0);
+	if (memory != (uint8_t *)arguments[2])
 		call(SYS_exit_group, 125, 0, 0, 0, 0, 0);
-	*(struct hello *)memory = (struct hello){
-		.channel_size = sizeof(struct channel),
-		.enclu = (uint64_t)enter_enclu, .enclu_end = (uint64_t)enter_end, .returned = (uint64_t)enter_returned,
-		.on_signal = (uint64_t)on_signal, .restorer = (uint64_t)restorer,
-	};
-	channel = (struct channel *)(memory + arguments[7]);
-	spawn(THREAD_FLAGS, memory + arguments[8], channel);
+	hello = (struct hello *)memory;
+	hello->channel_size = sizeof(struct channel);
+	hello->enclu = (uint64_t)enter_enclu;
+	hello->enclu_end = (uint64_t)enter_end;
+	hello->returned = (uint64_t)enter_returned;
+	hello->on_signal = (uint64_t)on_signal;
+	hello->restorer = (uint64_t)restorer;
+	way = hello->way;
+	enter = way.function ? enter_by_function : enter_at;
+	left = way.function ? function_left : enter_returned;
+	enter_address = way.entry ? way.entry : (uint64_t)enter_enclu;
+	aep = way.aep ? way.aep : (uint64_t)enter_enclu;
+	calls_back = way.handler.size != 0;
+	channel = (struct channel *)(memory + arguments[4]);
+	spawn(THREAD_FLAGS, memory + arguments[5], channel);
 	/* The process lives as long as Python keeps its end of the pipe. */
-	while (call(SYS_read, arguments[4], (long)&byte, 1, 0, 0, 0) == -4 /* EINTR */)
+	while (call(SYS_read, arguments[1], (long)&byte, 1, 0, 0, 0) == -4 /* EINTR */)
 		;
 	call(SYS_exit_group, 0, 0, 0, 0, 0, 0);
 }

@@ -18,11 +18,7 @@
 #define FRAME_CHANNEL 8
 #define FRAME_RBP 16
 #define FRAME_INFO 32
-#define RUN_FUNCTION 8
-#define RUN_VECTOR 12
-#define RUN_ERROR_CODE 14
-#define RUN_ADDRESS 16
-#define RUN_USER_DATA 32
+#define FRAME_ARGUMENTS 288
 
 #define EENTER 2
 #define ERESUME 3
@@ -62,22 +58,42 @@ struct frame {
 	struct channel *channel;
 	uint64_t rbp;		/* of the function that enters */
 	struct frame *outer;
-	uint64_t info[32];	/* struct sgx_enclave_run, or struct enclu_sgx_enclave_exception */
+	uint64_t info[32];	/* the structure of the vDSO's function */
+	uint64_t arguments[7];	/* of that function */
 } __attribute__((aligned(16)));
 
-/* What Python must know to set up a delivery design; at the start of the shared memory. */
+/* What an argument of the vDSO's function is. */
+enum value { VALUE_NONE, VALUE_IN, VALUE_TCS = VALUE_IN + 6, VALUE_LEAF, VALUE_INFO };
+
+/* A field of that function's structure; size 0: there is none. */
+struct field {
+	uint16_t offset, size;
+};
+
+/* How to enter, which the delivery design declares (linux/delivery/usage.py). */
+struct way {
+	uint64_t entry;			/* of the vDSO's ENCLU or function; 0: our own ENCLU */
+	uint64_t aep;			/* 0: that ENCLU */
+	uint8_t function;		/* `entry` is of a function in C */
+	uint8_t arguments[7];		/* enum value; VALUE_IN + n: in[n] of the channel */
+	struct field tcs, leaf, vector, error_code, address, handler;
+};
+
+/* What the two tell each other before all else; at the start of the shared memory. */
 struct hello {
 	uint64_t channel_size;
 	uint64_t enclu, enclu_end;	/* the agent's own ENCLU, and the end of the code around it */
 	uint64_t returned;		/* where exceptions at it, or at that of `vdso-jmp`, go on */
 	uint64_t on_signal, restorer;	/* for rt_sigaction */
+	struct way way;			/* Python writes it */
 };
 
-/* The functions that enter, one for each way; they return when COMMAND_LEAVE comes. */
+/* The functions that enter: at an ENCLU, or by a function of the vDSO.  They return when COMMAND_LEAVE comes. */
 typedef void enter_function(struct frame *frame);
-enter_function enter_at, enter_by_vdso, enter_by_vdso_2018;
-extern uint8_t enter_enclu[], enter_returned[], enter_end[], vdso_left[], vdso_2018_left[];
+enter_function enter_at, enter_by_function;
+extern uint8_t enter_enclu[], enter_returned[], enter_end[], function_left[];
 extern uint64_t enter_address;	/* of the ENCLU that enter_at() uses, or of the vDSO's function */
+extern uint8_t calls_back;	/* the function has a handler, and returns when all is over */
 void enter_handler(void);
 #endif
 

@@ -80,19 +80,19 @@
 /*
  * Has EAX, the leaf to execute next, or 0.  DF and AC may be what the enclave made of them; RSP is as it was left.
  */
-	.macro EVENT
+	.macro EVENT of=event
 	lea 8(%rsp), %rbx
 	and $-16, %rsp
 	pushq $2
 	popfq
 	mov SAVED_FRAME(%rbp), %rdi
-	call event
+	call \of
 	mov %rbx, %rsp
 	.endm
 
 	.text
 
-/* An ENCLU of our own, or that of `vdso-jmp`. */
+/* An ENCLU of our own, or a bare one in the vDSO. */
 	.globl enter_at, enter_enclu, enter_returned, enter_end
 enter_at:
 	OPEN_FRAME
@@ -113,97 +113,74 @@ enter_returned:
 	CLOSE_FRAME
 enter_end:
 
-/* `vdso`: calls back after each exit.  Of the registers, it keeps RBX, RBP and RSP. */
-	.globl enter_by_vdso, vdso_left
-enter_by_vdso:
+/* A function of the vDSO, with arguments as prepare() has them.  It keeps RBP and RSP. */
+	.globl enter_by_function, function_left
+enter_by_function:
 	OPEN_FRAME
-.Lby_vdso:
+.Lcall:
+	mov %rsp, %rbx
+	and $-16, %rsp
+	mov SAVED_FRAME(%rbp), %rdi
+	mov %eax, %esi
+	call prepare
+	mov %rbx, %rsp
 	mov SAVED_FRAME(%rbp), %r11
 	mov FRAME_CHANNEL(%r11), %r10
-	lea FRAME_INFO(%r11), %r11
-	mov FRAME_TCS - FRAME_INFO(%r11), %rcx
-	mov %rcx, (%r11)
-	lea enter_handler(%rip), %rcx
-	mov %rcx, 24(%r11)
-	lea -FRAME_INFO(%r11), %rcx
-	mov %rcx, RUN_USER_DATA(%r11)
-	mov %eax, %ecx
 	LOAD_REGISTERS
 	and $-16, %rsp
 	sub $8, %rsp
-	push %r11			/* the seventh argument */
+	push FRAME_ARGUMENTS + 48(%r11)
+	mov FRAME_ARGUMENTS(%r11), %rdi
+	mov FRAME_ARGUMENTS + 8(%r11), %rsi
+	mov FRAME_ARGUMENTS + 16(%r11), %rdx
+	mov FRAME_ARGUMENTS + 24(%r11), %rcx
+	mov FRAME_ARGUMENTS + 32(%r11), %r8
+	mov FRAME_ARGUMENTS + 40(%r11), %r9
 	mov enter_address(%rip), %rax
 	call *%rax
-	CLOSE_FRAME
-vdso_left: /* By a signal, out of the vDSO's function. */
+	cmpb $0, calls_back(%rip)
+	jne .Lover
+	add $16, %rsp
+	push %r10
+	mov SAVED_FRAME(%rbp), %r10
+	mov FRAME_CHANNEL(%r10), %r10
+	SAVE_REGISTERS
+	EVENT of=function_event
+	jmp .Lgo_on
+function_left: /* By a signal, out of the vDSO's function. */
 	SAVE_EVENT
 	EVENT
+.Lgo_on:
 	test %eax, %eax
-	jnz .Lby_vdso
+	jnz .Lcall
+.Lover:
 	CLOSE_FRAME
 
-/* int (rdi, rsi, rdx, ursp, r8, r9, struct sgx_enclave_run *run); the vDSO enters with the registers that it leaves. */
+/*
+ * int (rdi, rsi, rdx, ursp, r8, r9, void *info): sgx_enclave_user_handler_t.  The vDSO enters with the registers that
+ * it leaves.
+ */
 	.globl enter_handler
 enter_handler:
 	push %rbp
 	mov %rsp, %rbp
 	push %rbx
-	mov 16(%rbp), %rbx
+	mov 16(%rbp), %rbx		/* info of the struct frame */
 	push %r10
-	mov RUN_USER_DATA(%rbx), %r10
-	mov FRAME_CHANNEL(%r10), %r10
-	mov RUN_FUNCTION(%rbx), %eax
+	mov FRAME_CHANNEL - FRAME_INFO(%rbx), %r10
 	SAVE_REGISTERS
 	mov CHANNEL_OUT + 8(%r10), %rcx
 	mov %rcx, CHANNEL_OUT + 32(%r10)	/* RSP of the enclave's exit */
-	mov %rax, CHANNEL_LEAF(%r10)
-	movzwl RUN_VECTOR(%rbx), %eax
-	mov %rax, CHANNEL_VECTOR(%r10)
-	movzwl RUN_ERROR_CODE(%rbx), %eax
-	mov %rax, CHANNEL_ERROR_CODE(%r10)
-	mov RUN_ADDRESS(%rbx), %rax
-	mov %rax, CHANNEL_ADDRESS(%r10)
-	mov RUN_USER_DATA(%rbx), %rdi
+	lea -FRAME_INFO(%rbx), %rdi
 	and $-16, %rsp
 	pushq $2
 	popfq
-	call event
-	mov RUN_USER_DATA(%rbx), %r10
-	mov FRAME_CHANNEL(%r10), %r10
+	call function_event
+	mov FRAME_CHANNEL - FRAME_INFO(%rbx), %r10
 	LOAD_REGISTERS
 	mov -8(%rbp), %rbx
 	leave
 	ret
-
-/* `vdso-2018`: returns after each exit, and passes RDI only. */
-	.globl enter_by_vdso_2018, vdso_2018_left
-enter_by_vdso_2018:
-	OPEN_FRAME
-.Lby_vdso_2018:
-	mov SAVED_FRAME(%rbp), %r11
-	mov FRAME_CHANNEL(%r11), %r10
-	LOAD_REGISTERS
-	mov %rdi, %rsi			/* for the enclave */
-	mov FRAME_TCS(%r11), %rdi
-	lea FRAME_INFO(%r11), %rdx
-	mov %rdx, %r12
-	mov enter_address(%rip), %rax
-	and $-16, %rsp
-	call *%rax
-	mov SAVED_FRAME(%rbp), %r11
-	test %eax, %eax
-	mov $EEXIT, %eax
-	jz vdso_2018_left
-	mov FRAME_INFO(%r11), %eax
-	movzwl FRAME_INFO + 4(%r11), %edi
-	movzwl FRAME_INFO + 6(%r11), %esi
-	mov FRAME_INFO + 8(%r11), %rdx
-vdso_2018_left:
-	SAVE_EVENT
-	EVENT
-	test %eax, %eax
-	jnz .Lby_vdso_2018
-	CLOSE_FRAME
 
 /* long spawn(unsigned long flags, void *stack, struct channel *channel): clone(2); the child serves the channel. */
 	.globl spawn

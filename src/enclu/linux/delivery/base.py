@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from enclu.linux.delivery import usage
 from enclu.linux.mm import TASK_SIZE
 from enclu.linux.uapi import IOC_READ, ioc
 from enclu.sgx.exceptions import PageFault, Vector
@@ -54,6 +55,15 @@ class Delivery:
     """The vDSO image that programs get."""
     settings: ClassVar[tuple[str, ...]] = ()
     """What may follow the name and a colon when a design is chosen; the first is the default."""
+    entry: ClassVar[usage.Entry] = usage.OwnEnclu()
+    """How programs enter an enclave."""
+    registration: ClassVar[usage.Registration | None] = None
+    """What they register; None: nothing."""
+
+    def __init_subclass__(cls, **named: Any) -> None:
+        """Raises ValueError for declarations that nobody could follow."""
+        super().__init_subclass__(**named)
+        usage.check(cls.entry, cls.registration)
 
     def __init__(self, setting: str | None = None) -> None:
         """Raises ValueError for a setting that the design does not have."""

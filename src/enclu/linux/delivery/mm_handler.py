@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakKeyDictionary
 
 from enclu.linux.delivery.base import Code, Delivery, Thread, at_enclu, check_code_address, check_flags
+from enclu.linux.delivery.usage import Registration
 from enclu.linux.uapi import IOC_NONE, IOC_WRITE, ioc
 from enclu.sgx.layout import Structure
 
@@ -30,6 +31,7 @@ class MMHandlerDelivery(Delivery):
 
     name: ClassVar[str] = "mm-handler"
     settings: ClassVar[tuple[str, ...]] = (OVERWRITE, WRITE_ONCE, UNREGISTER_FIRST)
+    registration: ClassVar[Registration | None] = Registration(REGISTER, MM_HANDLER, UNREGISTER)
 
     def __init__(self, setting: str | None = None) -> None:
         super().__init__(setting)

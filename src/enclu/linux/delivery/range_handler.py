@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from weakref import WeakKeyDictionary
 
 from enclu.linux.delivery.base import Code, Delivery, Thread, at_enclu, check_code_address, check_flags
+from enclu.linux.delivery.usage import Registration
 from enclu.linux.mm import TASK_SIZE
 from enclu.linux.uapi import IOC_WRITE, ioc
 from enclu.sgx.layout import Structure
@@ -41,6 +42,7 @@ class Range(NamedTuple):
 
 class RangeHandlerDelivery(Delivery):
     name: ClassVar[str] = "range-handler"
+    registration: ClassVar[Registration | None] = Registration(REGISTER, RANGE_HANDLER, UNREGISTER, RANGE)
 
     def __init__(self, setting: str | None = None) -> None:
         super().__init__(setting)

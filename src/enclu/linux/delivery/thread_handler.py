@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakKeyDictionary
 
 from enclu.linux.delivery.base import Code, Delivery, Thread, at_enclu, check_code_address, check_flags
+from enclu.linux.delivery.usage import Registration
 from enclu.linux.uapi import IOC_WRITE, ioc
 from enclu.sgx.layout import Structure
 
@@ -27,6 +28,9 @@ MAX_DEPTH = 64
 
 class ThreadHandlerDelivery(Delivery):
     name: ClassVar[str] = "thread-handler"
+    registration: ClassVar[Registration | None] = Registration(
+        REGISTER, THREAD_HANDLER, UNREGISTER, THREAD_HANDLER, of_thread=True
+    )
 
     def __init__(self, setting: str | None = None) -> None:
         super().__init__(setting)

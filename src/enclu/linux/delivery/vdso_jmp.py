@@ -11,6 +11,7 @@ import struct
 from typing import TYPE_CHECKING, ClassVar
 
 from enclu.linux.delivery.base import Thread, check_code_address, check_flags
+from enclu.linux.delivery.usage import Entry, Registration, VdsoEnclu
 from enclu.linux.delivery.vdso import VdsoDelivery
 from enclu.linux.uapi import IOC_NONE, IOC_WRITE, ioc
 from enclu.sgx.layout import Structure
@@ -32,6 +33,8 @@ SIZE = len(UNPATCHED)
 class VdsoJmpDelivery(VdsoDelivery):
     name: ClassVar[str] = "vdso-jmp"
     vdso: ClassVar[str] = "vdso_jmp"
+    entry: ClassVar[Entry] = VdsoEnclu()
+    registration: ClassVar[Registration | None] = Registration(SET_TARGET, VDSO_TARGET, CLEAR_TARGET)
 
     def ioctl(self, mm: MM, thread: Thread, user: UserMemory, cmd: int, arg: int) -> int:
         ((_, landing),) = self._image.extable

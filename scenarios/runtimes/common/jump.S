@@ -1,4 +1,4 @@
-/* Around the vDSO's ENCLU, behind which there is a jump to enter_returned. */
+/* Entering by a bare ENCLU in the vDSO, behind which there is a jump to enter_returned. */
 #include "frame.h"
 
 	.text
