@@ -10,7 +10,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from enclu.linux import procfs
-from enclu.native import seccomp, signals
+from enclu.native import proc, seccomp, signals
 from enclu.native.address_space import OWN_TEXT, SCRATCH, VDSO_BASE
 from enclu.native.enclave_memory import MemfdMemory
 from enclu.native.inject import finish, inject
@@ -52,10 +52,9 @@ class DeviceFiles:
 
     def of(self, thread: Thread, fd: int) -> File | None:
         try:
-            status = os.stat(f"/proc/{thread.tid}/fd/{fd}")
+            return proc.file_of(thread.tid, fd)
         except OSError:
             return None
-        return status.st_dev, status.st_ino
 
     def file_of(self, encl: Encl) -> File | None:
         return next((f for f, e in self.enclaves.items() if e is encl), None)
@@ -63,7 +62,12 @@ class DeviceFiles:
     def referenced(self, encl: Encl) -> bool:
         memory = encl.memory
         assert isinstance(memory, MemfdMemory)
-        return memory.referenced
+        if memory.counted:
+            return memory.referenced
+        # What is under way in a socket is not found here.
+        file = self.file_of(encl)
+        return any(self.of(thread, fd) == file for thread in self._sup.threads.values()
+                   for fd in proc.descriptors(thread.tid))  # fmt: skip
 
     def forget(self, encl: Encl) -> None:
         file = self.file_of(encl)
@@ -102,7 +106,7 @@ class DeviceFiles:
         if not name.startswith("/"):
             at = "cwd" if dirfd == AT_FDCWD else f"fd/{dirfd}"
             try:
-                name = os.path.join(os.readlink(f"/proc/{thread.tid}/{at}"), name)
+                name = os.path.join(proc.name_of(thread.tid, at), name)
             except OSError:
                 return None
         name = os.path.normpath(name)
@@ -116,11 +120,17 @@ class DeviceFiles:
         match = AUXV.fullmatch(path)
         if match is None:
             return None
-        pid = int(match[1]) if match[1].isdigit() else thread.tid
-        if pid not in self._sup.threads:
+        tid = self._thread_called(thread, int(match[1])) if match[1].isdigit() else thread.tid
+        if tid not in self._sup.threads:
             return None
-        with open(f"/proc/{pid}/auxv", "rb") as vector:
+        with os.fdopen(proc.follow(tid, "auxv", os.O_RDONLY), "rb") as vector:
             return procfs.auxv(vector.read(), VDSO_BASE)
+
+    def _thread_called(self, thread: Thread, number: int) -> int | None:
+        """The thread that has this number in the /proc that `thread` sees: ours, or its own PID namespace's."""
+        if proc.is_seen_by(thread.tid):
+            return number
+        return next((tid for tid in self._sup.threads if proc.is_called(tid, number, thread.tid)), None)
 
     def open(self, thread: Thread) -> None:
         self._open_path(thread, AT_FDCWD, thread.regs.rdi, thread.regs.rsi)
@@ -153,7 +163,7 @@ class DeviceFiles:
             return
         counted = path in ENCLAVE and self._reopen(thread, fd, flags & os.O_CLOEXEC)
         try:
-            ours = os.open(f"/proc/{thread.tid}/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+            ours = proc.follow(thread.tid, f"fd/{fd}", os.O_RDWR)
         except OSError as error:
             self._sup.message(f"cannot open what stands for {path}: {error.strerror}")
             inject(thread, NR["close"], fd)
@@ -178,9 +188,11 @@ class DeviceFiles:
         again = inject(thread, NR["openat"], AT_FDCWD, SCRATCH, os.O_RDWR)
         if again < 0:  # no /proc here
             return False
-        inject(thread, NR["dup3"], again, fd, cloexec)
+        same = self.of(thread, again) == self.of(thread, fd)  # else it is something else that is called /proc here
+        if same:
+            inject(thread, NR["dup3"], again, fd, cloexec)
         inject(thread, NR["close"], again)
-        return True
+        return same
 
     def _stat_answer(self, path: str) -> tuple[int, int] | None:
         """(mode, minor) of one of our device nodes."""

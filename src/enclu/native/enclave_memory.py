@@ -22,7 +22,7 @@ class MemfdMemory:
     def __init__(self, fd: int, counted: bool) -> None:
         """`fd` is the supervisor's own open file; `counted` says that the kernel counts the program's as a writer."""
         self.fd = fd
-        self._counted = counted
+        self.counted = counted
         fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)  # which nobody minds, where a lease is in somebody's way
         self._map: mmap.mmap | None = None
         self.view = memoryview(b"")
@@ -64,12 +64,10 @@ class MemfdMemory:
 
     @property
     def referenced(self) -> bool:
-        """The program's open file is still there: some descriptor, mapping or message in a socket holds it.
+        """The program's open file, which is `counted`, is still there: in a descriptor, mapping or message of a socket.
 
         Kernel: check_conflicting_open() in fs/locks.c grants a write lease to the only writer of a file.
         """
-        if not self._counted:
-            return True
         try:
             fcntl.fcntl(self.fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
         except OSError as error:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from enclu.native import cpuid
+from enclu.native import cpuid, proc
 from enclu.native.dumpable import CAP_SYS_PTRACE, capable
 
 AT_HWCAP2, HWCAP2_FSGSBASE = 26, 2
@@ -44,8 +44,8 @@ def findings(enclu: Sequence[str]) -> Iterator[Finding]:
         yield Finding("host", False, f"{platform.system()} on {platform.machine()}", "enclu needs x86-64 Linux.")
         return
     yield kernel(platform.release())
-    proc = os.access("/proc/self/mem", os.W_OK)
-    yield Finding("/proc", proc, "mounted" if proc else "missing", "" if proc else "mount -t proc proc /proc")
+    own_proc = proc_file_system()
+    yield own_proc
     yield yama(YAMA)
     yield seccomp(SECCOMP_ACTIONS)
     libc = ctypes.CDLL(None, use_errno=True)
@@ -53,7 +53,10 @@ def findings(enclu: Sequence[str]) -> Iterator[Finding]:
     vdso = bool(libc.getauxval(AT_SYSINFO_EHDR))
     yield Finding("vDSO", vdso, "the kernel gives programs one" if vdso else "the kernel gives programs none",
                   "" if vdso else "Boot the kernel without vdso=0.")  # fmt: skip
-    yield trial(enclu)
+    if own_proc.good:
+        yield trial(enclu)
+    else:
+        yield Finding("trial run", None, "not tried: it would fail for what is said above")
     fsgsbase = bool(libc.getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE)
     yield Finding("FSGSBASE", True if fsgsbase else None,
                   "user mode may use WRFSBASE" if fsgsbase else "enclaves that use WRFSBASE get #UD",
@@ -77,6 +80,15 @@ def kernel(release: str) -> Finding:
     if (int(found[1]), int(found[2])) >= OLDEST_LINUX:
         return Finding("kernel", True, f"Linux {release}")
     return Finding("kernel", False, f"Linux {release} is too old", "enclu needs Linux 4.17 or newer.")
+
+
+def proc_file_system() -> Finding:
+    """Whether /proc is there, and of this PID namespace."""
+    try:
+        proc.check()
+    except proc.ProcUnusable as error:
+        return Finding("/proc", False, error.reason, error.repair)
+    return Finding("/proc", True, "mounted")
 
 
 def yama(path: Path) -> Finding:

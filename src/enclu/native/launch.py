@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from enclu.native import console, ptrace, seccomp
+from enclu.native import console, proc, ptrace, seccomp
 from enclu.native.address_space import OWN_TEXT
 from enclu.native.halt import STOP_SIGNALS
 from enclu.native.program_file import LaunchError, why_not_executed
@@ -39,10 +39,9 @@ def start(path: str, arguments: Sequence[str], supervise: Callable[[int], None])
     Raises LaunchError in the calling process when the program cannot be executed or traced.
     """
     try:
-        os.close(os.open("/proc/self/mem", os.O_RDWR | os.O_CLOEXEC))
-    except OSError as error:
-        message = f"/proc/self/mem: {error.strerror}; enclu needs /proc: mount -t proc proc /proc"
-        raise LaunchError(126, message) from None
+        proc.check()
+    except proc.ProcUnusable as error:
+        raise LaunchError(126, str(error)) from None
     for fd in range(3):
         # Else the pipes would get its number.  Closed for the program all the same.
         if not _is_open(fd):
