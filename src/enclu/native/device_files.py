@@ -10,7 +10,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from enclu.linux import procfs
-from enclu.native import proc, seccomp, signals
+from enclu.native import limits, proc, seccomp, signals
 from enclu.native.address_space import OWN_TEXT, SCRATCH, VDSO_BASE
 from enclu.native.enclave_memory import MemfdMemory
 from enclu.native.inject import finish, inject
@@ -46,6 +46,7 @@ class DeviceFiles:
         self._sup = supervisor
         self.enclaves: dict[File, Encl] = {}
         self.provisions: set[File] = set()
+        self._told: set[str] = set()
         self._watch_filter = seccomp.program(seccomp.SGX_PROGRAM, OWN_TEXT)
 
     # Descriptors.
@@ -145,7 +146,7 @@ class DeviceFiles:
     def _open_path(self, thread: Thread, dirfd: int, pointer: int, flags: int) -> None:
         path = self._path(thread, dirfd, pointer)
         content = self._proc_file(thread, path) if path and path.startswith("/proc/") else None
-        if path is None or (content is None and path.startswith("/proc/")):
+        if path is None or (path.startswith("/proc/") and (content is None or not self._fits(content, path))):
             thread.resume()
             return
         if flags & os.O_DIRECTORY:
@@ -181,6 +182,18 @@ class DeviceFiles:
             self.enclaves[file] = self._sup.kernel.open_enclave(MemfdMemory(ours, counted))
             self.watch(thread)
         finish(thread, fd)
+
+    def _fits(self, content: bytes, path: str) -> bool:
+        """Files may be large enough for it here; said once if not: the program reads the host's file."""
+        limit = limits.file_size()
+        if limit is None or len(content) <= limit:
+            return True
+        why = (f"{path} is shown as the host has it: the limit of file sizes, {limit:,} bytes, is too low; "
+               f"{limits.RAISE_FILE_SIZE}")  # fmt: skip
+        if why not in self._told:
+            self._told.add(why)
+            self._sup.message(why)
+        return False
 
     def _reopen(self, thread: Thread, fd: int, cloexec: int) -> bool:
         """Open the memfd `fd` as a file, under the same number: the kernel counts only files that were opened."""

@@ -10,6 +10,7 @@ import os
 import signal
 from concurrent.futures import Future
 
+from enclu.native import console, limits
 from enclu.sgx.background import worker
 
 _FALLOC_KEEP_SIZE, _FALLOC_PUNCH_HOLE = 1, 2
@@ -30,7 +31,13 @@ class MemfdMemory:
 
     def resize(self, size: int) -> memoryview:
         """Make it `size` bytes, all zero; the supervisor's view of them."""
-        os.ftruncate(self.fd, size)
+        try:
+            os.ftruncate(self.fd, size)
+        except OSError as error:
+            if error.errno == errno.EFBIG:
+                console.say(f"no enclave of {size:,} bytes can be created: the limit of file sizes is "
+                            f"{limits.file_size():,} bytes; {limits.RAISE_FILE_SIZE}")  # fmt: skip
+            raise
         # The supervisor would die of SIGBUS where the program took away what it has mapped.
         fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
         self._map = mmap.mmap(self.fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from enclu.native import cpuid, proc
+from enclu.native import cpuid, limits, proc
 from enclu.native.dumpable import CAP_SYS_PTRACE, capable
 
 AT_HWCAP2, HWCAP2_FSGSBASE = 26, 2
@@ -70,6 +70,7 @@ def findings(enclu: Sequence[str]) -> Iterator[Finding]:
     yield memory()
     yield processors()
     yield descriptors()
+    yield file_size()
 
 
 def kernel(release: str) -> Finding:
@@ -193,3 +194,11 @@ def descriptors() -> Finding:
     if hard == resource.RLIM_INFINITY or hard >= 256:
         return Finding("open files", True, f"up to {'any number' if hard == resource.RLIM_INFINITY else f'{hard:,}'}")
     return Finding("open files", None, f"at most {hard}: few processes can run at once", "Raise `ulimit -Hn`.")
+
+
+def file_size() -> Finding:
+    """Enclaves live in files without a name, which the supervisor makes."""
+    limit = limits.file_size_of_supervisor()
+    if limit is None:
+        return Finding("file size", True, "enclaves may be as large as they like")
+    return Finding("file size", None, f"files of at most {limit:,} bytes, and so enclaves", limits.RAISE_FILE_SIZE)

@@ -12,13 +12,12 @@ import contextlib
 import ctypes
 import errno
 import os
-import resource
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from enclu.native import console, proc, ptrace, seccomp
+from enclu.native import console, limits, proc, ptrace, seccomp
 from enclu.native.address_space import OWN_TEXT
 from enclu.native.halt import STOP_SIGNALS
 from enclu.native.program_file import LaunchError, why_not_executed
@@ -29,8 +28,6 @@ OPTIONS = (
     | ptrace.Option.EXITKILL
 )  # fmt: skip
 PR_SET_PTRACER = 0x59616D61
-LIMITS = (resource.RLIMIT_NOFILE, resource.RLIMIT_AS, resource.RLIMIT_DATA, resource.RLIMIT_FSIZE, resource.RLIMIT_CPU)
-"""Limits meant for the program, under which the supervisor shall not suffer."""
 
 
 def start(path: str, arguments: Sequence[str], supervise: Callable[[int], None]) -> NoReturn:
@@ -115,9 +112,7 @@ def _let_go(keep: Sequence[int]) -> None:
                 os.close(int(name))
     console.null(0)
     console.null(1)
-    for limit in LIMITS:
-        hard = resource.getrlimit(limit)[1]
-        resource.setrlimit(limit, (hard, hard))
+    limits.let_go()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if ignored, the kernel would not tell how tracees end
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
