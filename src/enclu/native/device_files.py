@@ -76,23 +76,39 @@ class DeviceFiles:
             del self.enclaves[file]
 
     def watch(self, thread: Thread) -> None:
-        """The process uses SGX: from now on its maps and signal masks matter."""
+        """The process uses SGX: from now on its maps and signal masks matter.
+
+        Raises OSError where a seccomp filter of the program's own does not let it be watched.
+        """
         process = thread.process
         if process.watches_maps:
             return
-        process.watches_maps = True
         program = self._watch_filter
         fprog = struct.pack("<HxxxxxxQ", len(program) // 8, SCRATCH + 16)
         thread.space.poke(SCRATCH, fprog + program)
         result = inject(thread, NR["seccomp"], seccomp.SET_MODE_FILTER, seccomp.FLAG_TSYNC, SCRATCH)
-        if result:
-            raise OSError(abs(result), f"cannot watch the memory maps of process {process.tgid}: seccomp {result}")
+        if result > 0:  # FLAG_TSYNC: the thread of that number has a filter that this one has not
+            self._refused(thread, "its threads have different seccomp filters")
+            raise OSError(errno.EACCES, "seccomp filters differ")
+        if result < 0:
+            self._denied(thread, "seccomp", -result)
+            raise OSError(-result, "seccomp denied")
+        process.watches_maps = True
         signals.watch_handlers(thread)
         for other in list(process.threads.values()):
             if other is thread:
                 signals.watch(thread)
             elif other.started:
                 self._sup.halter.with_halted(other, signals.watch)
+
+    def _denied(self, thread: Thread, call: str, error: int) -> None:
+        self._refused(thread, f"a seccomp filter of its own denies {call}(2) ({os.strerror(error)})")
+
+    def _refused(self, thread: Thread, why: str) -> None:
+        """Say once for each reason why a program that asks for SGX does not get it."""
+        if why not in self._told:
+            self._told.add(why)
+            self._sup.message(f"process {thread.process.tgid} cannot use SGX: {why}")
 
     # Paths.
 
@@ -160,6 +176,8 @@ class DeviceFiles:
         cloexec = MFD_CLOEXEC if flags & os.O_CLOEXEC else 0
         fd = inject(thread, NR["memfd_create"], SCRATCH, MFD_ALLOW_SEALING | cloexec)
         if fd < 0:
+            if -fd not in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                self._denied(thread, "memfd_create", -fd)
             finish(thread, fd)
             return
         counted = path in ENCLAVE and self._reopen(thread, fd, flags & os.O_CLOEXEC)
@@ -179,8 +197,14 @@ class DeviceFiles:
             self.provisions.add(file)
             os.close(ours)
         else:
+            try:
+                self.watch(thread)
+            except OSError as error:
+                os.close(ours)
+                inject(thread, NR["close"], fd)
+                finish(thread, -(error.errno or errno.EACCES))
+                return
             self.enclaves[file] = self._sup.kernel.open_enclave(MemfdMemory(ours, counted))
-            self.watch(thread)
         finish(thread, fd)
 
     def _fits(self, content: bytes, path: str) -> bool:

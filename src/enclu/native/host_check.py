@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from enclu.native import cpuid, limits, proc
+from enclu.native import cpuid, limits, proc, surroundings
 from enclu.native.dumpable import CAP_SYS_PTRACE, capable
 
 AT_HWCAP2, HWCAP2_FSGSBASE = 26, 2
@@ -53,7 +53,11 @@ def findings(enclu: Sequence[str]) -> Iterator[Finding]:
     vdso = bool(libc.getauxval(AT_SYSINFO_EHDR))
     yield Finding("vDSO", vdso, "the kernel gives programs one" if vdso else "the kernel gives programs none",
                   "" if vdso else "Boot the kernel without vdso=0.")  # fmt: skip
-    if own_proc.good:
+    denials = surroundings.try_each()
+    calls = system_calls(denials)
+    yield calls
+    yield threads(denials)
+    if own_proc.good and calls.good:
         yield trial(enclu)
     else:
         yield Finding("trial run", None, "not tried: it would fail for what is said above")
@@ -117,6 +121,22 @@ def seccomp(actions: Path) -> Finding:
         return Finding("seccomp", True, "the kernel has filters that call the tracer")
     return Finding("seccomp", False, "the kernel has no filters that call the tracer",
                    "Use a kernel with CONFIG_SECCOMP_FILTER.")  # fmt: skip
+
+
+def system_calls(denials: Sequence[surroundings.Denial]) -> Finding:
+    """Whether a seccomp filter around enclu leaves it what it needs."""
+    fatal = [denial for denial in denials if denial.fatal]
+    if fatal:
+        return Finding("system calls", False, surroundings.refusal(fatal), surroundings.ALLOW)
+    return Finding("system calls", True, "none that enclu needs is denied")
+
+
+def threads(denials: Sequence[surroundings.Denial]) -> Finding:
+    """Whether C libraries can create threads."""
+    for denial in denials:
+        if not denial.fatal:
+            return Finding("threads", None, *surroundings.thread_note(denial))
+    return Finding("threads", True, "can be created")
 
 
 def trial(enclu: Sequence[str]) -> Finding:
