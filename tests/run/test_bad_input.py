@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support.runs import enclu, environment, run
-
-PR_CAPBSET_DROP, CAP_LAST = 24, 63
+from tests.support.runs import enclu, environment, run, without_privileges
 
 
 def complains(done: object, status: int, *words: str) -> None:
@@ -129,13 +126,6 @@ def test_a_program_that_the_kernel_kills_at_exec_is_described(tmp_path: Path) ->
 @pytest.mark.parametrize("mode", [0o4755, 0o2755])
 def test_a_setuid_program_is_refused(mode: int, tmp_path: Path) -> None:
     complains(run(program_of(tmp_path, TRUE, mode)), 126, "setuid or setgid", "run a copy")
-
-
-def without_privileges() -> None:
-    """Root, too, is bound by file modes from the next exec on."""
-    prctl: Callable[..., int] = ctypes.CDLL(None).prctl
-    for capability in range(CAP_LAST + 1):
-        prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
 
 
 def test_an_unreadable_program_is_refused(tmp_path: Path) -> None:

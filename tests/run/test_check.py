@@ -28,8 +28,8 @@ def test_everything_is_looked_at() -> None:
     report = json.loads(done.stdout)
     assert done.returncode == 0 and report["works"] is True
     assert {finding["name"] for finding in report["findings"]} == {
-        "kernel", "/proc", "yama", "seccomp", "vDSO", "trial run", "FSGSBASE", "CPUID faulting", "real SGX", "ENCLU",
-        "memory",         "processors", "open files",
+        "kernel", "/proc", "yama", "seccomp", "vDSO", "system calls", "threads", "trial run", "FSGSBASE",
+        "CPUID faulting", "real SGX", "ENCLU", "memory", "processors", "open files", "file size",
     }  # fmt: skip
     assert all(finding["text"] for finding in report["findings"])
 
@@ -43,12 +43,12 @@ def denied(number: int, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_what_is_denied_fails_with_a_repair(number: int, words: str) -> None:
     done = denied(number, "check")
     assert done.returncode == 1
-    at = done.stdout.index("FAIL  trial run")
+    at = done.stdout.index("FAIL  system calls")
     failure, repair = done.stdout[at:].splitlines()[:2]
     assert words in failure and "docker run" in repair
     report = json.loads(denied(number, "check", "--json").stdout)
     assert report["works"] is False
-    assert [f["name"] for f in report["findings"] if f["good"] is False] == ["trial run"]
+    assert [f["name"] for f in report["findings"] if f["good"] is False] == ["system calls"]
 
 
 def test_threads_that_cannot_be_pinned_are_worth_a_note() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ENCLU = [sys.executable, "-m", "enclu.cli.main"]
 RUN = [*ENCLU, "run"]
 MARK = "ENCLU_TEST_MARK"
+PR_CAPBSET_DROP, CAP_LAST = 24, 63
 PATIENCE = 30
 """Seconds after which something that should happen at once is taken not to happen."""
 
@@ -43,6 +45,13 @@ def run(*program: str | Path, options: tuple[str, ...] = (), **more: Any) -> sub
 def sh(script: str, **more: Any) -> subprocess.CompletedProcess[str]:
     """A shell script under `enclu run`."""
     return run("/bin/sh", "-c", script, **more)
+
+
+def without_privileges() -> None:
+    """Root, too, is bound by file modes from the next exec on."""
+    prctl = ctypes.CDLL(None).prctl
+    for capability in range(CAP_LAST + 1):
+        prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
 
 
 def wait_until(condition: Callable[[], object], seconds: float = PATIENCE) -> bool:

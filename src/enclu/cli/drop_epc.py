@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from enclu.native import proc
+
 
 def supervisor_of(pid: int) -> int | None:
     """Who supervises a process: it traces it, and has a handler for SIGPWR, as no debugger has."""
@@ -34,10 +36,13 @@ def drop_epc(pid: int) -> None:
     ENCLU_SGX_IOC_DROP_EPC in enclu_sgx.h.
     """
     try:
+        proc.check()
         supervisor = supervisor_of(pid)
         if supervisor is None:
             raise click.ClickException(f"process {pid} is not under `enclu run`")
         os.kill(supervisor, signal.SIGPWR)
+    except proc.ProcUnusable as error:
+        raise click.ClickException(str(error)) from None
     except (FileNotFoundError, ProcessLookupError):
         raise click.ClickException(f"there is no process {pid}") from None
     except PermissionError:

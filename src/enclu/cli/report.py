@@ -27,6 +27,8 @@ def supervise(supervisor: Supervisor, pid: int) -> None:
     # Collecting garbage among as many objects as there are EPC pages costs more than the garbage.
     gc.freeze()
     gc.set_threshold(200_000, 20, 100)
+    # Not one thread of NumPy's for each processor; where none can be created, it would raise SIGINT.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     sys.setswitchinterval(1e-4)  # the workers' tasks are short; waiting for the interpreter must not be longer
     for signo in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(signo, lambda signo, _frame: supervisor.pass_on(signo))

@@ -13,7 +13,7 @@ import os
 from typing import TYPE_CHECKING
 
 from enclu.linux.mm import MM
-from enclu.native import ptrace
+from enclu.native import proc, ptrace
 from enclu.native.syscalls import NR
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class AddressSpace:
         self.close_memory()
         self.pid = pid
         with contextlib.suppress(PermissionError):
-            self.memory = os.open(f"/proc/{pid}/mem", os.O_RDWR | os.O_CLOEXEC)
+            self.memory = proc.memory(pid)
 
     @property
     def visible(self) -> bool:
@@ -144,7 +144,7 @@ class AddressSpace:
 
     def executable(self, address: int) -> bool:
         """/proc/PID/maps has the address with "x"."""
-        with open(f"/proc/{self.pid}/maps") as maps:
+        with proc.text(self.pid, "maps") as maps:
             for line in maps:
                 bounds, permissions, _ = line.split(maxsplit=2)
                 start, end = (int(bound, 16) for bound in bounds.split("-"))

@@ -10,7 +10,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from enclu.native import ptrace
+from enclu.native import proc, ptrace
 from enclu.native.inject import ThreadGone, inject, wait_for
 from enclu.native.process import Process
 from enclu.native.syscalls import NR
@@ -137,8 +137,7 @@ class Births:
         After them, for CLONE_PARENT, those of its siblings.
         """
         try:
-            with open(f"/proc/{tid}/status") as file:
-                fields = dict(line.split(":", 1) for line in file)
+            fields = proc.status(tid)
         except OSError:
             return
         tgid, ppid = int(fields["Tgid"]), int(fields["PPid"])
@@ -152,8 +151,7 @@ class Births:
 def _state(tid: int) -> list[str]:
     """Fields of /proc/TID/stat from the state on; none of a thread that is gone."""
     try:
-        with open(f"/proc/{tid}/stat") as stat:
-            return stat.read().rpartition(")")[2].split()
+        return proc.stat(tid)
     except OSError:
         return []
 

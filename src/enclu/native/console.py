@@ -67,7 +67,11 @@ def working(what: str) -> Iterator[None]:
             write(f"{RESTORE_CURSOR}{ERASE_TO_END}")
 
     teller = threading.Thread(target=tell, daemon=True)
-    teller.start()
+    try:
+        teller.start()
+    except RuntimeError:  # no threads can be created here: nobody is told
+        yield
+        return
     try:
         yield
     finally:

@@ -10,7 +10,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from enclu.linux import procfs
-from enclu.native import cpuid, seccomp, signals
+from enclu.native import cpuid, limits, proc, seccomp, signals
 from enclu.native.address_space import OWN_TEXT, SCRATCH, VDSO_BASE
 from enclu.native.enclave_memory import MemfdMemory
 from enclu.native.inject import finish, inject
@@ -46,16 +46,16 @@ class DeviceFiles:
         self._sup = supervisor
         self.enclaves: dict[File, Encl] = {}
         self.provisions: set[File] = set()
+        self._told: set[str] = set()
         self._watch_filter = seccomp.program(seccomp.SGX_PROGRAM, OWN_TEXT)
 
     # Descriptors.
 
     def of(self, thread: Thread, fd: int) -> File | None:
         try:
-            status = os.stat(f"/proc/{thread.tid}/fd/{fd}")
+            return proc.file_of(thread.tid, fd)
         except OSError:
             return None
-        return status.st_dev, status.st_ino
 
     def file_of(self, encl: Encl) -> File | None:
         return next((f for f, e in self.enclaves.items() if e is encl), None)
@@ -63,7 +63,12 @@ class DeviceFiles:
     def referenced(self, encl: Encl) -> bool:
         memory = encl.memory
         assert isinstance(memory, MemfdMemory)
-        return memory.referenced
+        if memory.counted:
+            return memory.referenced
+        # What is under way in a socket is not found here.
+        file = self.file_of(encl)
+        return any(self.of(thread, fd) == file for thread in self._sup.threads.values()
+                   for fd in proc.descriptors(thread.tid))  # fmt: skip
 
     def forget(self, encl: Encl) -> None:
         file = self.file_of(encl)
@@ -71,23 +76,39 @@ class DeviceFiles:
             del self.enclaves[file]
 
     def watch(self, thread: Thread) -> None:
-        """The process uses SGX: from now on its maps and signal masks matter."""
+        """The process uses SGX: from now on its maps and signal masks matter.
+
+        Raises OSError where a seccomp filter of the program's own does not let it be watched.
+        """
         process = thread.process
         if process.watches_maps:
             return
-        process.watches_maps = True
         program = self._watch_filter
         fprog = struct.pack("<HxxxxxxQ", len(program) // 8, SCRATCH + 16)
         thread.space.poke(SCRATCH, fprog + program)
         result = inject(thread, NR["seccomp"], seccomp.SET_MODE_FILTER, seccomp.FLAG_TSYNC, SCRATCH)
-        if result:
-            raise OSError(abs(result), f"cannot watch the memory maps of process {process.tgid}: seccomp {result}")
+        if result > 0:  # FLAG_TSYNC: the thread of that number has a filter that this one has not
+            self._refused(thread, "its threads have different seccomp filters")
+            raise OSError(errno.EACCES, "seccomp filters differ")
+        if result < 0:
+            self._denied(thread, "seccomp", -result)
+            raise OSError(-result, "seccomp denied")
+        process.watches_maps = True
         signals.watch_handlers(thread)
         for other in list(process.threads.values()):
             if other is thread:
                 signals.watch(thread)
             elif other.started:
                 self._sup.halter.with_halted(other, signals.watch)
+
+    def _denied(self, thread: Thread, call: str, error: int) -> None:
+        self._refused(thread, f"a seccomp filter of its own denies {call}(2) ({os.strerror(error)})")
+
+    def _refused(self, thread: Thread, why: str) -> None:
+        """Say once for each reason why a program that asks for SGX does not get it."""
+        if why not in self._told:
+            self._told.add(why)
+            self._sup.message(f"process {thread.process.tgid} cannot use SGX: {why}")
 
     # Paths.
 
@@ -102,7 +123,7 @@ class DeviceFiles:
         if not name.startswith("/"):
             at = "cwd" if dirfd == AT_FDCWD else f"fd/{dirfd}"
             try:
-                name = os.path.join(os.readlink(f"/proc/{thread.tid}/{at}"), name)
+                name = os.path.join(proc.name_of(thread.tid, at), name)
             except OSError:
                 return None
         name = os.path.normpath(name)
@@ -116,11 +137,17 @@ class DeviceFiles:
         match = AUXV.fullmatch(path)
         if match is None:
             return None
-        pid = int(match[1]) if match[1].isdigit() else thread.tid
-        if pid not in self._sup.threads:
+        tid = self._thread_called(thread, int(match[1])) if match[1].isdigit() else thread.tid
+        if tid not in self._sup.threads:
             return None
-        with open(f"/proc/{pid}/auxv", "rb") as vector:
+        with os.fdopen(proc.follow(tid, "auxv", os.O_RDONLY), "rb") as vector:
             return procfs.auxv(vector.read(), VDSO_BASE)
+
+    def _thread_called(self, thread: Thread, number: int) -> int | None:
+        """The thread that has this number in the /proc that `thread` sees: ours, or its own PID namespace's."""
+        if proc.is_seen_by(thread.tid):
+            return number
+        return next((tid for tid in self._sup.threads if proc.is_called(tid, number, thread.tid)), None)
 
     def _cpuinfo(self, real: str) -> str:
         sup = self._sup
@@ -141,7 +168,7 @@ class DeviceFiles:
     def _open_path(self, thread: Thread, dirfd: int, pointer: int, flags: int) -> None:
         path = self._path(thread, dirfd, pointer)
         content = self._proc_file(thread, path) if path and path.startswith("/proc/") else None
-        if path is None or (content is None and path.startswith("/proc/")):
+        if path is None or (path.startswith("/proc/") and (content is None or not self._fits(content, path))):
             thread.resume()
             return
         if flags & os.O_DIRECTORY:
@@ -155,11 +182,13 @@ class DeviceFiles:
         cloexec = MFD_CLOEXEC if flags & os.O_CLOEXEC else 0
         fd = inject(thread, NR["memfd_create"], SCRATCH, MFD_ALLOW_SEALING | cloexec)
         if fd < 0:
+            if -fd not in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                self._denied(thread, "memfd_create", -fd)
             finish(thread, fd)
             return
         counted = path in ENCLAVE and self._reopen(thread, fd, flags & os.O_CLOEXEC)
         try:
-            ours = os.open(f"/proc/{thread.tid}/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+            ours = proc.follow(thread.tid, f"fd/{fd}", os.O_RDWR)
         except OSError as error:
             self._sup.message(f"cannot open what stands for {path}: {error.strerror}")
             inject(thread, NR["close"], fd)
@@ -174,9 +203,27 @@ class DeviceFiles:
             self.provisions.add(file)
             os.close(ours)
         else:
+            try:
+                self.watch(thread)
+            except OSError as error:
+                os.close(ours)
+                inject(thread, NR["close"], fd)
+                finish(thread, -(error.errno or errno.EACCES))
+                return
             self.enclaves[file] = self._sup.kernel.open_enclave(MemfdMemory(ours, counted))
-            self.watch(thread)
         finish(thread, fd)
+
+    def _fits(self, content: bytes, path: str) -> bool:
+        """Files may be large enough for it here; said once if not: the program reads the host's file."""
+        limit = limits.file_size()
+        if limit is None or len(content) <= limit:
+            return True
+        why = (f"{path} is shown as the host has it: the limit of file sizes, {limit:,} bytes, is too low; "
+               f"{limits.RAISE_FILE_SIZE}")  # fmt: skip
+        if why not in self._told:
+            self._told.add(why)
+            self._sup.message(why)
+        return False
 
     def _reopen(self, thread: Thread, fd: int, cloexec: int) -> bool:
         """Open the memfd `fd` as a file, under the same number: the kernel counts only files that were opened."""
@@ -184,9 +231,11 @@ class DeviceFiles:
         again = inject(thread, NR["openat"], AT_FDCWD, SCRATCH, os.O_RDWR)
         if again < 0:  # no /proc here
             return False
-        inject(thread, NR["dup3"], again, fd, cloexec)
+        same = self.of(thread, again) == self.of(thread, fd)  # else it is something else that is called /proc here
+        if same:
+            inject(thread, NR["dup3"], again, fd, cloexec)
         inject(thread, NR["close"], again)
-        return True
+        return same
 
     def _stat_answer(self, path: str) -> tuple[int, int] | None:
         """(mode, minor) of one of our device nodes."""

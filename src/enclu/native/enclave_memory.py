@@ -11,6 +11,7 @@ import signal
 from concurrent.futures import Future
 
 from enclu.linux.interfaces import WINDOW
+from enclu.native import console, limits
 from enclu.sgx.background import worker
 
 _FALLOC_KEEP_SIZE, _FALLOC_PUNCH_HOLE = 1, 2
@@ -23,7 +24,7 @@ class MemfdMemory:
     def __init__(self, fd: int, counted: bool) -> None:
         """`fd` is the supervisor's own open file; `counted` says that the kernel counts the program's as a writer."""
         self.fd = fd
-        self._counted = counted
+        self.counted = counted
         fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)  # which nobody minds, where a lease is in somebody's way
         self._size = 0
         self._windows: dict[int, memoryview] = {}
@@ -31,7 +32,13 @@ class MemfdMemory:
 
     def resize(self, size: int) -> None:
         """Make it `size` bytes, all zero.  Raises OSError."""
-        os.ftruncate(self.fd, size)
+        try:
+            os.ftruncate(self.fd, size)
+        except OSError as error:
+            if error.errno == errno.EFBIG:
+                console.say(f"no enclave of {size:,} bytes can be created: the limit of file sizes is "
+                            f"{limits.file_size():,} bytes; {limits.RAISE_FILE_SIZE}")  # fmt: skip
+            raise
         # The supervisor would die of SIGBUS where the program took away what it has mapped.
         fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
         self._size = size
@@ -73,12 +80,10 @@ class MemfdMemory:
 
     @property
     def referenced(self) -> bool:
-        """The program's open file is still there: some descriptor, mapping or message in a socket holds it.
+        """The program's open file, which is `counted`, is still there: in a descriptor, mapping or message of a socket.
 
         Kernel: check_conflicting_open() in fs/locks.c grants a write lease to the only writer of a file.
         """
-        if not self._counted:
-            return True
         try:
             fcntl.fcntl(self.fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
         except OSError as error:

@@ -11,7 +11,7 @@ import contextlib
 import signal
 from typing import TYPE_CHECKING
 
-from enclu.native import exceptions, ptrace
+from enclu.native import exceptions, proc, ptrace
 from enclu.native.inject import ThreadGone, inject, wait_for
 from enclu.native.signals import SYNCHRONOUS_SIGNALS
 
@@ -140,8 +140,7 @@ class Halter:
         if not thread.started or thread.exiting or thread.in_vfork:
             return False
         try:
-            with open(f"/proc/{thread.tid}/stat", "rb") as stat:
-                return stat.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+            return proc.stat(thread.tid)[0] not in ("Z", "X")
         except OSError:
             return False
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from enclu.native import cpuid, host_memory, machine_code
+from enclu.native import cpuid, host_memory, limits, machine_code, proc, surroundings
 from enclu.native.dumpable import CAP_SYS_PTRACE, capable
 
 AT_HWCAP2, HWCAP2_FSGSBASE = 26, 2
@@ -49,8 +49,8 @@ def findings(enclu: Sequence[str]) -> Iterator[Finding]:
         yield Finding("host", False, f"{platform.system()} on {platform.machine()}", "enclu needs x86-64 Linux.")
         return
     yield kernel(platform.release())
-    proc = os.access("/proc/self/mem", os.W_OK)
-    yield Finding("/proc", proc, "mounted" if proc else "missing", "" if proc else "mount -t proc proc /proc")
+    own_proc = proc_file_system()
+    yield own_proc
     yield yama(YAMA)
     yield seccomp(SECCOMP_ACTIONS)
     libc = ctypes.CDLL(None, use_errno=True)
@@ -58,7 +58,14 @@ def findings(enclu: Sequence[str]) -> Iterator[Finding]:
     vdso = bool(libc.getauxval(AT_SYSINFO_EHDR))
     yield Finding("vDSO", vdso, "the kernel gives programs one" if vdso else "the kernel gives programs none",
                   "" if vdso else "Boot the kernel without vdso=0.")  # fmt: skip
-    yield trial(enclu)
+    denials = surroundings.try_each()
+    calls = system_calls(denials)
+    yield calls
+    yield threads(denials)
+    if own_proc.good and calls.good:
+        yield trial(enclu)
+    else:
+        yield Finding("trial run", None, "not tried: it would fail for what is said above")
     fsgsbase = bool(libc.getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE)
     yield Finding("FSGSBASE", True if fsgsbase else None,
                   "user mode may use WRFSBASE" if fsgsbase else "enclaves that use WRFSBASE get #UD",
@@ -73,6 +80,7 @@ def findings(enclu: Sequence[str]) -> Iterator[Finding]:
     yield memory()
     yield processors()
     yield descriptors()
+    yield file_size()
 
 
 def kernel(release: str) -> Finding:
@@ -83,6 +91,15 @@ def kernel(release: str) -> Finding:
     if (int(found[1]), int(found[2])) >= OLDEST_LINUX:
         return Finding("kernel", True, f"Linux {release}")
     return Finding("kernel", False, f"Linux {release} is too old", "enclu needs Linux 4.17 or newer.")
+
+
+def proc_file_system() -> Finding:
+    """Whether /proc is there, and of this PID namespace."""
+    try:
+        proc.check()
+    except proc.ProcUnusable as error:
+        return Finding("/proc", False, error.reason, error.repair)
+    return Finding("/proc", True, "mounted")
 
 
 def yama(path: Path) -> Finding:
@@ -110,6 +127,22 @@ def seccomp(actions: Path) -> Finding:
         return Finding("seccomp", True, "the kernel has filters that call the tracer")
     return Finding("seccomp", False, "the kernel has no filters that call the tracer",
                    "Use a kernel with CONFIG_SECCOMP_FILTER.")  # fmt: skip
+
+
+def system_calls(denials: Sequence[surroundings.Denial]) -> Finding:
+    """Whether a seccomp filter around enclu leaves it what it needs."""
+    fatal = [denial for denial in denials if denial.fatal]
+    if fatal:
+        return Finding("system calls", False, surroundings.refusal(fatal), surroundings.ALLOW)
+    return Finding("system calls", True, "none that enclu needs is denied")
+
+
+def threads(denials: Sequence[surroundings.Denial]) -> Finding:
+    """Whether C libraries can create threads."""
+    for denial in denials:
+        if not denial.fatal:
+            return Finding("threads", None, *surroundings.thread_note(denial))
+    return Finding("threads", True, "can be created")
 
 
 def trial(enclu: Sequence[str]) -> Finding:
@@ -196,3 +229,11 @@ def descriptors() -> Finding:
     if hard == resource.RLIM_INFINITY or hard >= 256:
         return Finding("open files", True, f"up to {'any number' if hard == resource.RLIM_INFINITY else f'{hard:,}'}")
     return Finding("open files", None, f"at most {hard}: few processes can run at once", "Raise `ulimit -Hn`.")
+
+
+def file_size() -> Finding:
+    """Enclaves live in files without a name, which the supervisor makes."""
+    limit = limits.file_size_of_supervisor()
+    if limit is None:
+        return Finding("file size", True, "enclaves may be as large as they like")
+    return Finding("file size", None, f"files of at most {limit:,} bytes, and so enclaves", limits.RAISE_FILE_SIZE)

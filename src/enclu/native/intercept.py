@@ -53,13 +53,12 @@ class Interceptor:
         if encl is None:
             thread.resume()
             return
-        self.files.watch(thread)
-        regs = thread.regs
         cmd, argument = regs.rsi & 0xFFFF_FFFF, regs.rdx
         space = thread.space
         space.device_fd = fd
         try:
             result = 0
+            self.files.watch(thread)
             if cmd == ENCLU_SGX_IOC_DROP_EPC:
                 self._sup.kernel.drop_epc()
             elif cmd == ENCLU_SGX_IOC_DEBUG_ACCESS:

@@ -12,13 +12,12 @@ import contextlib
 import ctypes
 import errno
 import os
-import resource
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from enclu.native import console, ptrace, seccomp
+from enclu.native import console, limits, proc, ptrace, seccomp, surroundings
 from enclu.native.address_space import OWN_TEXT
 from enclu.native.halt import STOP_SIGNALS
 from enclu.native.program_file import LaunchError, why_not_executed
@@ -29,8 +28,6 @@ OPTIONS = (
     | ptrace.Option.EXITKILL
 )  # fmt: skip
 PR_SET_PTRACER = 0x59616D61
-LIMITS = (resource.RLIMIT_NOFILE, resource.RLIMIT_AS, resource.RLIMIT_DATA, resource.RLIMIT_FSIZE, resource.RLIMIT_CPU)
-"""Limits meant for the program, under which the supervisor shall not suffer."""
 
 
 def start(path: str, arguments: Sequence[str], supervise: Callable[[int], None]) -> NoReturn:
@@ -39,10 +36,9 @@ def start(path: str, arguments: Sequence[str], supervise: Callable[[int], None])
     Raises LaunchError in the calling process when the program cannot be executed or traced.
     """
     try:
-        os.close(os.open("/proc/self/mem", os.O_RDWR | os.O_CLOEXEC))
-    except OSError as error:
-        message = f"/proc/self/mem: {error.strerror}; enclu needs /proc: mount -t proc proc /proc"
-        raise LaunchError(126, message) from None
+        proc.check()
+    except proc.ProcUnusable as error:
+        raise LaunchError(126, str(error)) from None
     for fd in range(3):
         # Else the pipes would get its number.  Closed for the program all the same.
         if not _is_open(fd):
@@ -58,7 +54,7 @@ def start(path: str, arguments: Sequence[str], supervise: Callable[[int], None])
     if middle == 0:
         status = 1
         try:
-            if os.fork() == 0:
+            if _fit() and os.fork() == 0:
                 _supervisor(program, to_supervisor[0], to_program[1], path, supervise)
             status = 0
         finally:
@@ -71,6 +67,16 @@ def start(path: str, arguments: Sequence[str], supervise: Callable[[int], None])
     os.close(to_program[1])
     _become_traced(to_supervisor[1], to_program[0])
     _become(path, arguments)
+
+
+def _fit() -> bool:
+    """Whether the surroundings let this process do what the supervisor will.  It may be killed for trying."""
+    denials = surroundings.try_here()
+    if any(denial.fatal for denial in denials):
+        return False
+    for denial in denials:
+        console.say("; ".join(surroundings.thread_note(denial)))
+    return True
 
 
 def _is_open(fd: int) -> bool:
@@ -116,9 +122,7 @@ def _let_go(keep: Sequence[int]) -> None:
                 os.close(int(name))
     console.null(0)
     console.null(1)
-    for limit in LIMITS:
-        hard = resource.getrlimit(limit)[1]
-        resource.setrlimit(limit, (hard, hard))
+    limits.let_go()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if ignored, the kernel would not tell how tracees end
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
@@ -144,7 +148,7 @@ def _become_traced(requests: int, answers: int) -> None:
     """The program's side of the agreement with the supervisor.  Raises LaunchError."""
     supervisor = os.read(answers, 32)
     if not supervisor:
-        raise LaunchError(126, "the supervisor did not start: no memory, or no process left (ulimit -u)?")
+        raise LaunchError(126, _why_no_supervisor())
     # Yama lets a process be traced by its ancestors, or by whom it names; EINVAL where there is no Yama.
     ctypes.CDLL(None).prctl(PR_SET_PTRACER, int(supervisor), 0, 0, 0)
     os.write(requests, b"!")
@@ -153,6 +157,14 @@ def _become_traced(requests: int, answers: int) -> None:
         raise LaunchError(126, "the supervisor ended before the program began")
     if answer != b"0":
         raise LaunchError(126, f"may not trace the program: {os.strerror(int(answer))}; {why_not_traced()}")
+
+
+def _why_no_supervisor() -> str:
+    with contextlib.suppress(OSError):
+        denials = [denial for denial in surroundings.try_each() if denial.fatal]
+        if denials:
+            return f"{surroundings.refusal(denials)}; {surroundings.ALLOW}; `enclu check` tells more"
+    return "the supervisor did not start: no memory, or no process left (ulimit -u)?"
 
 
 def why_not_traced() -> str:

@@ -32,7 +32,7 @@ def secret_of(name: str) -> bytes:
         raise MachineStateError(f"machine {name}: {error.strerror}") from None
     except OSError as error:
         raise MachineStateError(
-            f"machine {name}: {error.filename}: {error.strerror}; its secret is kept there, "
+            f"machine {name}: {error.filename or path}: {error.strerror}; its secret is kept there, "
             "or under XDG_STATE_HOME if that is set"
         ) from None
     if len(data) != SECRET_SIZE:

@@ -56,10 +56,10 @@ class MemoryCalls:
                     text.patch_mapping(thread, result, length, fd, regs.r9)
             finish(thread, result)
             return
-        self._files.watch(thread)
         thread.space.device_fd = fd
         length = length + 0xFFF & ~0xFFF
         try:
+            self._files.watch(thread)
             if flags & MAP_TYPE == MAP_PRIVATE or length == 0:
                 raise OSError(errno.EINVAL, "MAP_PRIVATE")
             fixed = bool(flags & (MAP_FIXED | MAP_FIXED_NOREPLACE))

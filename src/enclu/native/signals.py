@@ -14,7 +14,7 @@ import struct
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from enclu.native import ptrace
+from enclu.native import proc, ptrace
 from enclu.native.address_space import SCRATCH
 from enclu.native.inject import SYNCHRONOUS, inject
 from enclu.native.native_fault import FRAME_UC, MC_CR2, MC_ERR, UC_SIGMASK
@@ -116,13 +116,11 @@ def apply_frame_patch(thread: Thread) -> None:
 def pending(thread: Thread) -> bool:
     """A signal waits to be delivered to the stopped thread (the kernel's signal_pending()); also if it is dying."""
     try:
-        with open(f"/proc/{thread.tid}/status", "rb") as status:
-            sets = {
-                line[:6]: int(line[7:], 16) for line in status if line.startswith((b"SigPnd", b"ShdPnd", b"SigBlk"))
-            }
+        status = proc.status(thread.tid)
     except OSError:
         return True
-    return bool((sets[b"SigPnd"] | sets[b"ShdPnd"]) & ~sets[b"SigBlk"])
+    own, shared, blocked = (int(status[name], 16) for name in ("SigPnd", "ShdPnd", "SigBlk"))
+    return bool((own | shared) & ~blocked)
 
 
 def sigreturn(thread: Thread) -> None:
@@ -205,8 +203,7 @@ def inherit_mask(thread: Thread) -> None:
 
 def watch_handlers(thread: Thread) -> None:
     """Take over the handlers that the process already has."""
-    with open(f"/proc/{thread.tid}/status", "rb") as status:
-        caught = next(int(line.split()[1], 16) for line in status if line.startswith(b"SigCgt:"))
+    caught = int(proc.status(thread.tid)["SigCgt"], 16)
     for signo in range(1, 65):
         if caught & bit(signo) and inject(thread, NR["rt_sigaction"], signo, 0, SCRATCH, 8) == 0:
             set_action(thread, signo, thread.space.peek(SCRATCH, SIGACTION.size))

@@ -489,6 +489,8 @@ class Supervisor:
                     os.kill(thread.tid, signal.SIGKILL)
                 return
             text.patch_program(thread)
+        elif thread.tid == self.main_pid:
+            self.message("the program's memory is hidden from its tracer: it runs without SGX (is its file readable?)")
         thread.regs.orig_rax = ptrace.NO_SYSCALL
         thread.store()
         thread.resume()

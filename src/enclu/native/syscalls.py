@@ -10,7 +10,7 @@ NR = {
     "getxattr": 191, "lgetxattr": 192, "listxattr": 194, "llistxattr": 195,
     "futex": 202, "sched_setaffinity": 203, "sched_getaffinity": 204, "tgkill": 234, "openat": 257, "newfstatat": 262,
     "readlinkat": 267, "faccessat": 269, "ppoll": 271, "epoll_pwait": 281, "dup3": 292,
-    "process_vm_readv": 310, "process_vm_writev": 311, "seccomp": 317,
+    "fallocate": 285, "process_vm_readv": 310, "process_vm_writev": 311, "seccomp": 317,
     "memfd_create": 319, "pkey_mprotect": 329, "statx": 332, "clone3": 435, "openat2": 437, "faccessat2": 439,
 }  # fmt: skip
 NAME = {number: name for name, number in NR.items()}

@@ -6,15 +6,16 @@ Nobody has executed it yet.  What was found in a file is kept in the user's cach
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enclu.native import console, cpuid, directories, path_calls
+from enclu.native import console, cpuid, directories, path_calls, proc
 from enclu.native.seccomp import PATH_CALLS
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _sites_in(fd: int) -> Sites:
                 if kept is not None:
                     found = kept
                 else:
-                    with console.working(f"looking through {os.path.basename(os.readlink(f'/proc/self/fd/{fd}'))}"):
+                    with console.working(f"looking through {os.path.basename(proc.name_of(os.getpid(), f'fd/{fd}'))}"):
                         from enclu.native import text_scan
 
                         found = Sites(*text_scan.scan(data[:], PATH_CALLS))
@@ -86,10 +87,10 @@ def _sites_in(fd: int) -> Sites:
     return found
 
 
-def sites_of(path: str) -> Sites:
-    """What the file at `path` has; nothing if it is no ELF file."""
+def sites_of(opened: Callable[[], int]) -> Sites:
+    """What the file that can be `opened` has; nothing if it cannot, or is no ELF file."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = opened()
     except OSError:
         return Sites()
     try:
@@ -117,7 +118,7 @@ def _patch(thread: Thread, start: int, end: int, offset: int, sites: Sites) -> N
 
 def _executable(tid: int) -> Iterator[tuple[int, int, int, str]]:
     """(start, end, file offset, path) of the executable mappings of files."""
-    with open(f"/proc/{tid}/maps") as maps:
+    with proc.text(tid, "maps") as maps:
         for line in maps:
             fields = line.rstrip("\n").split(maxsplit=5)
             if "x" in fields[1] and len(fields) == 6 and fields[5].startswith("/"):
@@ -128,9 +129,10 @@ def _executable(tid: int) -> Iterator[tuple[int, int, int, str]]:
 def patch_program(thread: Thread) -> None:
     """After exec: the program and its interpreter."""
     for start, end, offset, path in list(_executable(thread.tid)):
-        _patch(thread, start, end, offset, sites_of(path))
+        _patch(thread, start, end, offset, sites_of(functools.partial(os.open, path, os.O_RDONLY | os.O_CLOEXEC)))
 
 
 def patch_mapping(thread: Thread, start: int, length: int, fd: int, offset: int) -> None:
     """After the program has mapped a file to execute it."""
-    _patch(thread, start, start + length, offset, sites_of(f"/proc/{thread.tid}/fd/{fd}"))
+    opened = functools.partial(proc.follow, thread.tid, f"fd/{fd}", os.O_RDONLY)
+    _patch(thread, start, start + length, offset, sites_of(opened))

@@ -5,15 +5,37 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _Caller(Executor):
+    """Where no threads can be created, the caller does the work before it goes on."""
+
+    def submit(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        done: Future[T] = Future()
+        try:
+            done.set_result(work(*args, **kwargs))
+        except Exception as error:
+            done.set_exception(error)
+        return done
 
 
 @functools.cache
-def worker(name: str) -> ThreadPoolExecutor:
+def worker(name: str) -> Executor:
     """The thread of this name.  Where it may run is not tied to where the caller is."""
 
     def anywhere() -> None:
         with contextlib.suppress(OSError):
             os.sched_setaffinity(0, range(os.cpu_count() or 1))
 
-    return ThreadPoolExecutor(1, name, anywhere)
+    pool = ThreadPoolExecutor(1, name, anywhere)
+    try:
+        pool.submit(int)
+    except RuntimeError:  # "can't start new thread"
+        return _Caller()
+    return pool

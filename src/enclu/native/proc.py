@@ -1,0 +1,156 @@
+"""/proc of the supervisor's own PID namespace, through a handle.
+
+Threads have the numbers that ptrace(2) and waitpid(2) give them: those of the supervisor's PID namespace.  In the /proc
+of another the same numbers are strangers.  So it is made sure once whose /proc this is, and everything is opened
+through that directory from then on, whatever the program mounts over it.  Kernel: fs/proc/self.c, fs/proc/array.c.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+from typing import TextIO
+
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_MOUNT = "mount -t proc proc /proc"
+
+
+class ProcUnusable(Exception):
+    """Programs cannot be looked into by this /proc; `repair` is the way out."""
+
+    def __init__(self, reason: str, repair: str = _MOUNT) -> None:
+        super().__init__(f"{reason}; enclu needs that of its own PID namespace: {repair}")
+        self.reason, self.repair = reason, repair
+
+
+def check() -> None:
+    """Whether /proc is there, and this process's own.  Raises ProcUnusable."""
+    os.close(_own())
+
+
+@functools.cache
+def _handle() -> int:
+    return _own()
+
+
+def _own() -> int:
+    try:
+        directory = os.open("/proc", _DIRECTORY)
+    except OSError as error:
+        raise ProcUnusable(f"/proc: {error.strerror}") from None
+    try:
+        _make_sure(directory)
+    except BaseException:
+        os.close(directory)
+        raise
+    return directory
+
+
+def _make_sure(directory: int) -> None:
+    """Status lists the numbers of a process from the namespace that /proc is of to the one that the process is in."""
+    try:
+        numbers = _status(directory, "self").get("NSpid", str(os.getpid())).split()
+        os.close(os.open("self/mem", os.O_RDWR | os.O_CLOEXEC, dir_fd=directory))
+    except OSError as error:
+        if error.errno != errno.ENOENT or not _has_entry(directory, "self"):
+            raise ProcUnusable(f"/proc/self: {error.strerror}") from None
+        numbers = []  # a link that leads nowhere: this process does not exist there
+    if numbers != [str(os.getpid())]:
+        raise ProcUnusable(
+            "/proc is of another PID namespace",
+            f"unshare --mount-proc, or `{_MOUNT}` in a mount namespace that others do not share",
+        )
+
+
+def _has_entry(directory: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except OSError:
+        return False
+    return True
+
+
+def _text(path: str, directory: int) -> TextIO:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+    return os.fdopen(fd, encoding="utf-8", errors="surrogateescape")  # names of programs and files are any bytes
+
+
+def _status(directory: int, path: str) -> dict[str, str]:
+    with _text(f"{path}/status", directory) as file:
+        return {name: value.strip() for name, _, value in (line.partition(":") for line in file)}
+
+
+# Of a thread.  All raise OSError: FileNotFoundError or ProcessLookupError for one that is gone.
+
+
+def text(tid: int, name: str) -> TextIO:
+    """A file of the thread's, to read its lines."""
+    return _text(f"{tid}/{name}", _handle())
+
+
+def status(tid: int) -> dict[str, str]:
+    """Fields of /proc/TID/status."""
+    return _status(_handle(), str(tid))
+
+
+def stat(tid: int) -> list[str]:
+    """Fields of /proc/TID/stat, from the state on."""
+    with text(tid, "stat") as file:
+        return file.read().rpartition(")")[2].split()
+
+
+def follow(tid: int, name: str, flags: int) -> int:
+    """Open what the thread has under the name: a descriptor of it, fd/N, or a file about it."""
+    return os.open(f"{tid}/{name}", flags | os.O_CLOEXEC, dir_fd=_handle())
+
+
+def file_of(tid: int, fd: int) -> tuple[int, int]:
+    """st_dev and st_ino behind a descriptor of the thread's."""
+    found = os.stat(f"{tid}/fd/{fd}", dir_fd=_handle())
+    return found.st_dev, found.st_ino
+
+
+def descriptors(tid: int) -> list[int]:
+    """The thread's open descriptors; none of a thread that is gone."""
+    try:
+        directory = follow(tid, "fd", os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return []
+    try:
+        return [int(name) for name in os.listdir(directory)]
+    finally:
+        os.close(directory)
+
+
+def name_of(tid: int, name: str) -> str:
+    """The path behind cwd or fd/N of the thread."""
+    return os.readlink(f"{tid}/{name}", dir_fd=_handle())
+
+
+def memory(tid: int) -> int:
+    """The memory of a thread that this process traces, to read and write.  PermissionError where that is hidden."""
+    directory = os.open(str(tid), _DIRECTORY, dir_fd=_handle())
+    try:
+        if _status(directory, ".")["TracerPid"] != str(os.getpid()):
+            raise ProcessLookupError(errno.ESRCH, f"thread {tid} is not one that enclu traces")
+        return os.open("mem", os.O_RDWR | os.O_CLOEXEC, dir_fd=directory)
+    finally:
+        os.close(directory)
+
+
+def is_called(tid: int, number: int, asker: int) -> bool:
+    """Whether the thread has this number in the PID namespace that it and the asker are both in."""
+    try:
+        mine, theirs = (os.stat(f"{each}/ns/pid", dir_fd=_handle()).st_ino for each in (tid, asker))
+        return mine == theirs and status(tid)["NSpid"].split()[-1] == str(number)
+    except OSError:
+        return False
+
+
+def is_seen_by(tid: int) -> bool:
+    """The thread's /proc is this one, not one mounted since in its mount namespace."""
+    try:
+        return os.stat(f"{tid}/root/proc", dir_fd=_handle()).st_dev == os.fstat(_handle()).st_dev
+    except OSError:
+        return False
