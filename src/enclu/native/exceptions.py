@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 NEVER_FIXED_UP = (Vector.DB, Vector.BP, Vector.NM)
 """#DB and #BP stay signals, for debuggers; the kernel's handler of #NM asks no design (handle_xfd_event())."""
+USER_CS, USER_DS = 0x33, 0x2B
+"""Selectors of 64-bit user mode (__USER_CS and __USER_DS in arch/x86/include/asm/segment.h)."""
 INT_3 = b"\xcd\x03"
 """The long form of INT3."""
 
@@ -158,6 +160,8 @@ def _in_enclave(thread: Thread, fault: Fault, code: int) -> Fault | None:
     """
     base, size = thread.mode.elrange
     regs = thread.regs
+    if to_64_bit_mode(regs):
+        return Fault(Vector.UD, why="SYSENTER or a far transfer in an enclave")
     if fault.vector == Vector.BP:
         undo_trap(thread, code)
         return fault if thread.mode.dbgoptin else Fault(Vector.UD, why="INT3 after an opt-out entry")
@@ -185,8 +189,21 @@ def undo_trap(thread: Thread, code: int) -> None:
         regs.rip -= 1
 
 
+def to_64_bit_mode(regs: ptrace.UserRegs) -> bool:
+    """Whether an enclave has left 64-bit mode, as the instructions that do so, #UD to hardware, run here: undo it.
+
+    Intel's processors have SYSENTER in 64-bit mode.  The kernel returns from it to code of 32 bits, elsewhere, and where
+    it came from is lost (do_SYSENTER_32() in arch/x86/entry/common.c).
+    """
+    if regs.cs == USER_CS:
+        return False
+    regs.cs, regs.ss = USER_CS, USER_DS
+    return True
+
+
 def interrupt(sup: Supervisor, thread: Thread) -> None:
     """AEX for an interrupt: nothing that the enclave did."""
+    to_64_bit_mode(thread.regs)
     sup.stats.count_aex(None)
     aex(thread, None)
     thread.store()
