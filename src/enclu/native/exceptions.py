@@ -192,7 +192,7 @@ def undo_trap(thread: Thread, code: int) -> None:
 def to_64_bit_mode(regs: ptrace.UserRegs) -> bool:
     """Whether an enclave has left 64-bit mode, as the instructions that do so, #UD to hardware, run here: undo it.
 
-    Intel's processors have SYSENTER in 64-bit mode.  The kernel returns from it to code of 32 bits, elsewhere, and where
+    Intel's processors have SYSENTER in 64-bit mode.  The kernel returns from it to code of 32 bits elsewhere, and where
     it came from is lost (do_SYSENTER_32() in arch/x86/entry/common.c).
     """
     if regs.cs == USER_CS:
