@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -47,6 +48,35 @@ def test_whether_core_was_dumped_is_told(tmp_path: Path) -> None:
 def test_a_real_fault_kills_as_natively(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import ctypes; ctypes.string_at(16)"]
     assert wait_status([*RUN, *command], tmp_path) == wait_status(command, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("exit 7", 7),
+        ("kill -KILL $$", -signal.SIGKILL),
+        ("kill -TERM $$", -signal.SIGTERM),
+        ("exec /bin/sh -c 'exit 8'", 8),
+    ],
+    ids=["exit", "killed", "terminated", "exec"],
+)
+def test_who_polls_a_pidfd_of_the_program_can_wait_for_it_then(script: str, expected: int) -> None:
+    for _ in range(6):
+        assert polled([*RUN, "/bin/sh", "-c", script]) == expected
+
+
+def polled(command: Sequence[str], **options: int) -> int | None:
+    """How it has ended, asked for without waiting once its pidfd is readable; None if there is no answer then."""
+    child = subprocess.Popen(command, env=environment(), **options)
+    pidfd = os.pidfd_open(child.pid)
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.poll()
+    pid, told = os.waitpid(child.pid, os.WNOHANG)
+    os.close(pidfd)
+    if pid:
+        child.returncode = os.waitstatus_to_exitcode(told)
+    return child.returncode
 
 
 def test_the_time_limit_of_timeout_is_kept() -> None:

@@ -152,6 +152,33 @@ def test_killing_the_program_leaves_its_children_to_themselves(processes: Marked
     assert processes.all_gone()
 
 
+def enclaves_of(supervisor: int) -> list[str]:
+    """Its descriptors of the memory of enclaves."""
+    names = (os.readlink(entry) for entry in Path(f"/proc/{supervisor}/fd").iterdir())
+    return [name for name in names if "sgx_enclave" in name]
+
+
+def test_what_a_program_held_is_given_back_while_all_others_sleep(
+    program: Callable[[str], Path], enclave_environment: dict[str, str], processes: Marked
+) -> None:
+    """Nobody waits for it, and nothing else happens in the run."""
+    run = subprocess.Popen(
+        [*RUN, "/bin/sh", "-c", f"{program('counted')} hang 0 & exec sleep 300"], stdout=subprocess.PIPE,
+        env=processes.environment(**enclave_environment),
+    )  # fmt: skip
+    assert run.stdout is not None and run.stdout.readline() == b"up\n"
+    supervisor = supervisor_of(run.pid)
+    assert wait_until(lambda: status(run.pid, "Name") == "sleep")
+    assert enclaves_of(supervisor)
+    (holder,) = children_of(run.pid)
+    os.kill(holder, signal.SIGKILL)
+    assert wait_until(lambda: not enclaves_of(supervisor))
+    assert not gone(run.pid)
+    run.kill()
+    run.wait()
+    assert processes.all_gone()
+
+
 def test_runs_at_once_do_not_disturb_each_other(
     program: Callable[[str], Path], enclave_environment: dict[str, str], processes: Marked, tmp_path: Path
 ) -> None:

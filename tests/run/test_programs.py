@@ -116,6 +116,31 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "wild_aep": ANY,
     "xcr0_not_narrowed": ANY,
 }
+CHILDREN = [
+    "that exits",
+    "that is killed",
+    "that is ended by a signal",
+    "that is ended by a thread",
+    "that is ended by the first of its threads",
+    "that is ended by all its threads at once",
+    "that goes on when its first thread has ended",
+    "that is killed with its threads",
+    "that is killed when its first thread has ended",
+    "that is killed while stopped",
+    "that aborts",
+    "that calls exec in a thread",
+    "that calls exec in the first of its threads",
+    "that calls exec in all its threads at once",
+    "that calls exec while its first thread ends",
+    "that calls exec when its first thread has ended",
+    "that is killed while entering an enclave",
+    "that is killed in an enclave",
+    "that is ended while a thread is in an enclave",
+    "that is spawned",
+    "of a parent that ignores SIGCHLD",
+    "of a parent that has set SA_NOCLDWAIT",
+]
+"""Ways to end that tests/c/programs/pidfd_wait.c knows."""
 OPTIONS = {
     "epc_exhausted": ("--epc", "1M"),
     "evict_across_processes": ("--epc", "1M"),
@@ -140,6 +165,12 @@ def test_busy_threads_are_pinned_unless_told_otherwise(options: tuple[str, ...],
 @pytest.mark.parametrize("seed", ["1", "2000"])
 def test_random_calls_harm_nobody_else(seed: str, design: str, passes: Callable) -> None:
     assert passes("random_calls", seed, options=("--delivery", design)).stderr == ""
+
+
+@pytest.mark.parametrize("child", CHILDREN)
+def test_what_a_pidfd_tells_of_can_be_waited_for(child: str, passes: Callable) -> None:
+    rounds = 20 if "enclave" in child else 200
+    passes("pidfd_wait", str(rounds), child)
 
 
 @pytest.mark.parametrize("policy", ["overwrite", "write-once", "unregister-first"])

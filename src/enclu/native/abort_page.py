@@ -93,7 +93,7 @@ def _step(thread: Thread) -> ptrace.SigInfo | None:
     """Execute one instruction; its exception if it raises one.  Signals that come instead are put off."""
     start = thread.regs.rip
     while True:
-        ptrace.ptrace(ptrace.SINGLESTEP, thread.tid, 0, 0)
+        ptrace.resume(ptrace.SINGLESTEP, thread.tid)
         status = wait_for(thread)
         if status >> 16 == 0:
             info = ptrace.SigInfo()

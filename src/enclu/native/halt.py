@@ -153,7 +153,7 @@ class Halter:
             thread.listening = status >> 8 & 0xFF in STOP_SIGNALS
             if not SYNCHRONOUS_SIGNALS.isdisjoint(ptrace.queued_signals(thread.tid)):
                 # It has faulted, but the interruption came first.  Before anything else it stops for the fault.
-                ptrace.ptrace(ptrace.CONT, thread.tid, 0, 0)
+                ptrace.resume(ptrace.CONT, thread.tid)
                 status = wait_for(thread)
         return status
 

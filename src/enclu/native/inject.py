@@ -71,7 +71,7 @@ def inject(thread: Thread, nr: int, *arguments: int, stub: int = 0) -> int:
     thread.store()
     stop_at = regs.rip + 3
     group_stop = False
-    ptrace.ptrace(ptrace.CONT, thread.tid, 0, 0)
+    ptrace.resume(ptrace.CONT, thread.tid)
     while True:
         status = wait_for(thread)
         stop = status >> 8 & 0xFF
@@ -84,7 +84,7 @@ def inject(thread: Thread, nr: int, *arguments: int, stub: int = 0) -> int:
             thread.pending.append(status)
         elif status >> 16 == ptrace.Event.STOP and stop != signal.SIGTRAP:
             group_stop = True
-        ptrace.ptrace(ptrace.CONT, thread.tid, 0, 0)
+        ptrace.resume(ptrace.CONT, thread.tid)
     result = ctypes.c_int64(regs.rax).value
     ptrace.set_signal_mask(thread.tid, mask)
     ctypes.memmove(ctypes.addressof(regs), ctypes.addressof(saved), ctypes.sizeof(saved))

@@ -29,8 +29,9 @@ class Interceptor:
     def __init__(self, supervisor: Supervisor) -> None:
         self._sup = supervisor
         self.files = DeviceFiles(supervisor)
-        groups = (self, self.files, MemoryCalls(supervisor, self.files), SignalCalls())
+        groups = (self, self.files, MemoryCalls(supervisor, self.files), SignalCalls(), supervisor.ends)
         self._handlers = {NR[name]: getattr(group, name) for group in groups for name in group.CALLS.split()}
+        self._of_ends = frozenset(NR[name] for name in supervisor.ends.CALLS.split())
 
     def handle(self, thread: Thread) -> None:
         """The thread is about to make a system call that some rule names; resumes it."""
@@ -38,7 +39,7 @@ class Interceptor:
             # The program's own filter wants it traced, and to the program nobody traces it.
             finish(thread, -errno.ENOSYS)
             return
-        if not thread.space.visible:
+        if not thread.space.visible and thread.regs.orig_rax not in self._of_ends:
             thread.resume()
             return
         thread.space.enclu_sites.clear()

@@ -124,7 +124,7 @@ def _let_go(keep: Sequence[int]) -> None:
     console.null(1)
     limits.let_go()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if ignored, the kernel would not tell how tracees end
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    signal.pthread_sigmask(signal.SIG_SETMASK, (signal.SIGCHLD,))  # see `native.departures`
 
 
 def _until_exec(program: int, path: str) -> bool:
@@ -132,12 +132,17 @@ def _until_exec(program: int, path: str) -> bool:
     while True:
         _, status = os.waitpid(program, ptrace.WALL)
         if not os.WIFSTOPPED(status):
-            if os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGSEGV, signal.SIGBUS):
-                console.say(f"{path}: the kernel cannot load it; is the file damaged?")
             return False
         event, signo = status >> 16, status >> 8 & 0xFF
         if event == ptrace.Event.EXEC:
             return True
+        if event == ptrace.Event.EXIT:
+            with contextlib.suppress(ProcessLookupError):  # killed here
+                status = ptrace.event_message(program)
+                if os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGSEGV, signal.SIGBUS):
+                    console.say(f"{path}: the kernel cannot load it; is the file damaged?")
+                ptrace.ptrace(ptrace.DETACH, program, 0, 0)  # see `native.ends`
+            return False
         if event == ptrace.Event.STOP and signo in STOP_SIGNALS:
             ptrace.ptrace(ptrace.LISTEN, program, 0, 0)
         else:

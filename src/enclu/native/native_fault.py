@@ -141,11 +141,11 @@ def _restore(thread: Thread, saved: bytes) -> None:
 
 def _run_to(thread: Thread, request: int, stop: int, signo: int = 0) -> None:
     """Resume until the wanted stop; signals that come instead are put off."""
-    ptrace.ptrace(request, thread.tid, 0, signo)
+    ptrace.resume(request, thread.tid, signo)
     while True:
         status = wait_for(thread)
         if status >> 8 & 0xFF == stop and status >> 16 == 0:
             return
         if status >> 16 == 0:
             thread.pending.append(status)
-        ptrace.ptrace(request, thread.tid, 0, 0)
+        ptrace.resume(request, thread.tid)

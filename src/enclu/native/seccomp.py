@@ -33,6 +33,7 @@ def _arg(n: int) -> int:
 
 SGX_MAGIC = 0xA4
 PROT_EXEC = 4
+WNOHANG = 1
 MAP_SHARED, MAP_FIXED, MAP_ANONYMOUS = 1, 0x10, 0x20
 
 
@@ -64,7 +65,9 @@ EVERY_PROGRAM = (
     Rule(NR["ioctl"], arg=1, mask=0xFF00, equals=SGX_MAGIC << 8),
     Rule(NR["mmap"], arg=2, mask=PROT_EXEC, equals=PROT_EXEC),
     Rule(NR["mmap"], arg=3, mask=MAP_SHARED | MAP_ANONYMOUS, equals=MAP_SHARED),  # of an enclave passed on, perhaps
-    Rule(NR["ptrace"]),
+    *(Rule(NR[name]) for name in ("exit", "exit_group", "execve", "execveat", "ptrace")),
+    Rule(NR["wait4"], arg=2, mask=WNOHANG, equals=WNOHANG),
+    Rule(NR["waitid"], arg=3, mask=WNOHANG, equals=WNOHANG),
     Rule(NR["prctl"], arg=0, equals=PR_GET_DUMPABLE),
     Rule(NR["prctl"], arg=0, equals=PR_SET_DUMPABLE),
 )  # fmt: skip

@@ -15,6 +15,7 @@ from enclu.linux.vdso import image as vdso_image
 from enclu.native import console, cpuid, exceptions, exec_image, halt, ptrace, signals, text
 from enclu.native.address_space import VDSO_AREA, VDSO_BASE, AddressSpace
 from enclu.native.births import EVENTS, Births
+from enclu.native.ends import Ends
 from enclu.native.halt import STOP_SIGNALS, Halter
 from enclu.native.inject import ThreadGone, wait_for
 from enclu.native.intercept import Interceptor
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
     from enclu.linux.delivery.base import Delivery
     from enclu.linux.intel_cpu import Cpuid
-    from enclu.linux.mm import MM
     from enclu.linux.stats import Stats
     from enclu.sgx.machine import Machine
 
@@ -71,16 +71,13 @@ class Supervisor:
         self.main_pid = 0
         self.at_end: Callable[[], None] | None = None
         """To be called when all that is left of the run is about to exit."""
+        self.ends = Ends(self)
         self.interceptor = Interceptor(self)
         self.births = Births(self)
         self.deferred: dict[int, int] = {}
         """Stops that are still to be looked at, in the order in which they came: wait statuses by tid."""
-        self._ends: list[int] = []
-        """Threads that were found dead while others were at work; what follows from that comes after the work."""
-        self._gone: list[MM] = []
-        """Likewise, address spaces."""
         self._unreferenced = False
-        """Likewise, there may be enclaves that nobody has a reference to."""
+        """There may be enclaves that nobody has a reference to, which is looked at when nobody is at work."""
         self._power_event = False
         """Somebody outside wants one."""
         self._slots = memoryview(mmap.mmap(-1, MAX_THREADS * SLOT_SIZE))
@@ -107,27 +104,9 @@ class Supervisor:
         process.threads[tid] = thread
         return thread
 
-    def _forget(self, thread: Thread) -> None:
-        if self.threads.pop(thread.tid, None) is None:
-            return
-        self.deferred.pop(thread.tid, None)
-        if thread.mode.enclave:
-            shut_down(thread)
-        process = thread.process
-        process.threads.pop(thread.tid, None)
+    def free_slot(self, thread: Thread) -> None:
+        """Its place in the enclave-mode table is another's from now on."""
         self._free_slots.append(thread.slot_index)
-        if not process.threads:
-            self._process_gone(process)
-
-    def _process_gone(self, process: Process) -> None:
-        space = process.space
-        if not any(t.space is space for t in self.threads.values()):
-            self._space_gone(space)
-        self.release_unreferenced()
-
-    def _space_gone(self, space: AddressSpace) -> None:
-        space.close_memory()
-        self._gone.append(space.mm)
 
     def new_space(self, pid: int) -> AddressSpace:
         return AddressSpace(self.kernel, pid, self.image, self.halter.inject_in)
@@ -144,24 +123,30 @@ class Supervisor:
 
     def run(self) -> None:
         """Supervise until the last process is gone."""
+        ends = self.ends
+        departures = ends.departures
         while self.threads or self.births.early:
             if self._power_event:
                 self._power_event = False
                 self.kernel.drop_epc()
-            if self._ends or self._gone or self._unreferenced or self.births.unsettled:
+            if ends.over or ends.gone or self._unreferenced or self.births.unsettled:
                 self._clear_away()
                 continue
             if self.deferred:
                 tid = next(iter(self.deferred))
                 status = self.deferred.pop(tid)
-                halt.restore_info(self.threads[tid])
+                if tid in self.threads:
+                    halt.restore_info(self.threads[tid])
             else:
                 try:
-                    tid, status = os.waitpid(-1, ptrace.WALL)
+                    tid, status = departures.wait() if departures.pidfds else os.waitpid(-1, ptrace.WALL)
                 except ChildProcessError:
                     break
+                if not tid:
+                    self.release_unreferenced()
+                    continue
             if len(self.threads) > 1:
-                self._collect()
+                self.collect()
                 if self._is_stale(tid, status):
                     continue
             if status in ENCLU_STOPS and self._transition(tid):
@@ -172,10 +157,7 @@ class Supervisor:
 
     def _clear_away(self) -> None:
         """What ends have left behind, now that nobody is at work on it."""
-        while self._ends:
-            self._ended(self._ends.pop(0))
-        while self._gone:
-            self.kernel.mm_gone(self._gone.pop(0))
+        self.ends.conclude()
         if self.births.unsettled:
             self.births.settle()
         if self._unreferenced:
@@ -184,7 +166,7 @@ class Supervisor:
 
     def kill(self) -> None:
         """End every process of the run, now."""
-        for pid in {self.main_pid, *self.births.early, *(t.process.tgid for t in self.threads.values())}:
+        for pid in {*self.births.early, *(t.process.tgid for t in self.threads.values())}:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
@@ -202,7 +184,7 @@ class Supervisor:
             if os.fork() == 0:
                 os._exit(0)
 
-    def _collect(self) -> None:
+    def collect(self) -> None:
         """Queue every stop that there is: waitpid favours the oldest threads, and would starve others of their turn."""
         with contextlib.suppress(ChildProcessError):
             while True:
@@ -212,21 +194,23 @@ class Supervisor:
                 self.arrived(tid, status)
 
     def _is_stale(self, tid: int, status: int) -> bool:
-        """A stop of a thread that has been killed since."""
+        """A stop of a thread that has been killed since, whose name may even be another's."""
         thread = self.threads.get(tid)
-        if thread is None or not thread.exiting or not os.WIFSTOPPED(status):
+        if thread is None or not os.WIFSTOPPED(status) or status >> 16 in (ptrace.Event.EXIT, ptrace.Event.EXEC):
             return False
-        return status >> 16 not in (ptrace.Event.EXIT, ptrace.Event.EXEC)
+        return thread.exiting or tid in self.deferred
 
     def arrived(self, tid: int, status: int) -> None:
         """Note what has come to a thread while others are at work.  It is looked at when its turn comes."""
         thread = self.threads.get(tid)
         if not os.WIFSTOPPED(status):
-            self._ends.append(tid)
+            self.ends.reported(tid, thread)
             if thread is not None:
                 self.leave(thread)
         elif status >> 16 == ptrace.Event.EXIT:
-            self._exit_stop(tid, thread)
+            self.ends.last_stop(tid, thread)
+        elif status >> 16 == ptrace.Event.EXEC:
+            self.deferred[tid] = status
         elif thread is None:
             self.births.first_stop(tid, status)
         else:
@@ -264,12 +248,18 @@ class Supervisor:
         if thread.stop_count >= PIN_AFTER and self._cpu >= 0:
             self._place(thread)
         thread.stopped = False
+        if raw(GETSIGINFO, who, NOTHING, self._info.word) or self._info.code == ptrace.EXIT_CODE:
+            self.leave(thread)  # killed meanwhile: see `ptrace.resume`
+            return True
         raw(SETREGS, who, NOTHING, where)
         raw(SYSEMU if leaf != 4 else CONT, who, NOTHING, NOTHING)
         return True
 
     def _dispatch(self, tid: int, status: int) -> None:
-        thread = self.threads.get(tid)
+        exec_event = status >> 16 == ptrace.Event.EXEC
+        thread = self._at_exec(tid) if exec_event else self.threads.get(tid)
+        if exec_event and thread is None:
+            return  # killed: its end will be reported
         if thread is None or not os.WIFSTOPPED(status):
             self.arrived(tid, status)
             return
@@ -304,43 +294,20 @@ class Supervisor:
             self._spare_info.get(thread.tid)
         except ProcessLookupError:
             return False
-        return self._spare_info.code != signal.SIGTRAP | ptrace.Event.EXIT << 8
+        return self._spare_info.code != ptrace.EXIT_CODE
 
     def leave(self, thread: Thread, *, ended: bool = False) -> None:
         """The thread will execute no more instructions, for it is exiting or killed.
 
-        What follows from its end comes when that is reported (or now, if it has `ended`), but never before the work at
-        hand is done, for others rely on the thread's address space and enclaves.
+        What follows from its end comes when it is let go or its end is reported (now, if it has `ended`), but never
+        before the work at hand is done, for others rely on the thread's address space and enclaves.
         """
         thread.exiting = True
         if thread.mode.enclave:
             shut_down(thread)
         signals.pass_to_process(thread)
         if ended:
-            self._ends.append(thread.tid)
-
-    def _ended(self, tid: int) -> None:
-        self.births.ended(tid)
-        thread = self.threads.get(tid)
-        if thread is not None:
-            self._forget(thread)
-        if tid == self.main_pid and self.at_end is None:
-            # Whoever reads the program's standard error to its end must not have to wait for descendants.
-            console.null(console.STDERR)
-
-    def _exit_stop(self, tid: int, thread: Thread | None) -> None:
-        """The last one of the run waits until `at_end` is done: then those who wait for the program have seen it.
-
-        All others go on at once, for the rest of their process may have to wait for it.
-        """
-        if thread is not None:
-            self.leave(thread)
-            thread.stopped = False
-        if self.at_end is not None and not self.births.early and all(t.exiting for t in self.threads.values()):
-            at_end, self.at_end = self.at_end, None
-            at_end()
-        with contextlib.suppress(ProcessLookupError):  # killed: it needs no help
-            ptrace.ptrace(ptrace.CONT, tid, 0, 0)
+            self.ends.reported(thread.tid, thread)
 
     def _stopped(self, thread: Thread, status: int) -> None:
         event = status >> 16
@@ -367,7 +334,7 @@ class Supervisor:
             signals.inherit_mask(thread)  # `signals.watch` could not stop it
             thread.resume()
         elif event == ptrace.Event.EXIT:
-            self._exit_stop(thread.tid, thread)
+            self.ends.last_stop(thread.tid, thread)
         elif event in EVENTS:
             self.births.event(thread, event)
 
@@ -448,23 +415,32 @@ class Supervisor:
             thread.listening = False
             thread.resume()
 
+    def _at_exec(self, tid: int) -> Thread | None:
+        """The thread at its exec event, which has the name of the first one of its process, whatever it had before."""
+        try:
+            return self.threads.get(ptrace.event_message(tid))
+        except ProcessLookupError:
+            return None
+
     def _exec(self, thread: Thread) -> None:
-        former = self.threads.get(ptrace.event_message(thread.tid))
         process = thread.process
         for other in list(process.threads.values()):
             if other is not thread:
-                self._forget(other)
-        if former is not None and former is not thread:
-            thread.hidden_mask = former.hidden_mask
+                self.leave(other)
+                self.ends.forget(other)
         self.leave(thread)
-        thread.exiting = thread.in_vfork = False  # it may have the name of one that has exited
+        if thread.tid != process.tgid:
+            del self.threads[thread.tid], process.threads[thread.tid]
+            thread.rename(process.tgid)
+            self.threads[thread.tid] = process.threads[thread.tid] = thread
+        thread.exiting = thread.in_exec = thread.in_vfork = False  # it may have been given up under its former name
         old = process.space
         process.handlers = SignalHandlers()
         process.may_use_amx = False
         process.space = self.new_space(thread.tid)
         self.delivery.on_exec(thread)
         if not any(t.space is old for t in self.threads.values()):
-            self._space_gone(old)
+            self.ends.space_gone(old)
             self.release_unreferenced()
         thread.on_syscall_exit = None
         thread.frame_patch = None
@@ -473,9 +449,9 @@ class Supervisor:
 
     def _after_exec(self, thread: Thread) -> None:
         """Give the new image our vDSO; the thread is at its exec event."""
-        ptrace.ptrace(ptrace.SYSCALL, thread.tid, 0, 0)
+        ptrace.resume(ptrace.SYSCALL, thread.tid)
         while wait_for(thread) >> 8 & 0xFF != signal.SIGTRAP | ptrace.SYSCALL_STOP:
-            ptrace.ptrace(ptrace.SYSCALL, thread.tid, 0, 0)
+            ptrace.resume(ptrace.SYSCALL, thread.tid)
         thread.fetch()
         thread.space.open_memory(thread.tid)
         if thread.space.visible:

@@ -54,6 +54,8 @@ class Thread:
         """It will execute no more instructions: past its exit event, or killed."""
         self.in_vfork = False
         """Its vfork has not returned: it cannot be stopped before the child has called exec or exited."""
+        self.in_exec = False
+        """It may end all others of its process, and have the name of the first one since."""
         self.on_syscall_exit: Callable[[Thread], None] | None = None
         self.frame_patch: FramePatch | None = None
         """What to write into the signal frame that the kernel is about to build."""
@@ -75,6 +77,11 @@ class Thread:
         self.pinned = False
         self.free_affinity: set[int] | None = None
         self.aside: Aside | None = None
+
+    def rename(self, tid: int) -> None:
+        """It is known to the host kernel by another number since its exec."""
+        self.tid = tid
+        self.word = ptrace.Word(tid)
 
     @property
     def space(self) -> AddressSpace:
@@ -108,7 +115,7 @@ class Thread:
         else:
             request = ptrace.CONT
         self.stopped = False
-        ptrace.ptrace(request, self.tid, 0, signo)
+        ptrace.resume(request, self.tid, signo)
         self.undelivered = 0
 
     def listen(self) -> None:

@@ -1,0 +1,158 @@
+"""How threads end: they are let go when they are about to.
+
+A traced zombie is hidden from its parent until the tracer has waited for it (wait_consider_task() in kernel/exit.c),
+but pidfds tell of it at once.  Who polls one and then calls waitpid(WNOHANG) would find nothing.  So a thread is
+detached at its last stop: at its call of exit(2) or exit_group(2), or at the exit event of one that dies otherwise.
+The host kernel deals with its parent from then on, and tells the supervisor nothing more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from enclu.native import console, ptrace
+from enclu.native.departures import Departures
+from enclu.sgx.leave import shut_down
+
+if TYPE_CHECKING:
+    from enclu.linux.mm import MM
+    from enclu.native.address_space import AddressSpace
+    from enclu.native.process import Process
+    from enclu.native.supervisor import Supervisor
+    from enclu.native.thread import Thread
+
+
+class Ends:
+    """Lets threads go, and notes what follows from it until nobody is at work any more."""
+
+    CALLS = "exit exit_group execve execveat wait4 waitid"
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._sup = supervisor
+        self.over: list[tuple[int, Thread | None]] = []
+        """Threads that have been let go, or whose ends were reported."""
+        self.gone: list[MM] = []
+        """Address spaces that nobody runs in any more."""
+        self.departures = Departures()
+
+    # Stops.
+
+    def exit(self, thread: Thread) -> None:
+        """It calls exit.
+
+        At its exit event it may be too late: a thread that another one's exit_group has killed meanwhile does not stop
+        there (ptrace_stop() in kernel/signal.c).
+        """
+        self.last_stop(thread.tid, thread)
+
+    exit_group = exit
+
+    def execve(self, thread: Thread) -> None:
+        """It may take over the name of the first thread of its process (see `_may_be_another`)."""
+        if len(thread.process.threads) > 1:
+            thread.in_exec = True
+            thread.on_syscall_exit = _exec_failed
+        thread.resume()
+
+    execveat = execve
+
+    def wait4(self, thread: Thread) -> None:
+        """It asks for ends without waiting for them: there may be one that only the supervisor has been told of."""
+        self._sup.collect()
+        thread.resume()
+
+    waitid = wait4
+
+    def last_stop(self, tid: int, thread: Thread | None) -> None:
+        """Let it go.  The last one of the run waits until `at_end` is done: who waits for the program finds it done.
+
+        All others go at once, for the rest of their process may have to wait for it.  One that is killed here, or whom
+        nobody has announced yet, stays a tracee, and its end is reported.
+        """
+        sup = self._sup
+        if thread is not None:
+            sup.leave(thread)
+            thread.stopped = False
+        if sup.at_end is not None and self._is_last():
+            at_end, sup.at_end = sup.at_end, None
+            at_end()
+        kept = thread is None or self._may_be_another(thread)
+        try:
+            ptrace.ptrace(ptrace.CONT if kept else ptrace.DETACH, tid, 0, 0)
+        except ProcessLookupError:
+            return
+        if not kept:
+            self.over.append((tid, thread))
+
+    def _is_last(self) -> bool:
+        """Nobody will execute an instruction any more."""
+        sup = self._sup
+        if sup.births.early or not all(t.exiting for t in sup.threads.values()):
+            return False
+        # A thread at its exec event is given up under the name that it had before.
+        return not any(status >> 16 == ptrace.Event.EXEC for status in sup.deferred.values())
+
+    @staticmethod
+    def _may_be_another(thread: Thread) -> bool:
+        """Another thread is in exec: it may have killed this first one and have its name by now (de_thread() there).
+
+        Detaching would hit the wrong one.  Nobody sees the end of a thread whose name goes on.
+        """
+        process = thread.process
+        if thread.tid != process.tgid:
+            return False
+        return any(other.in_exec and not other.exiting for other in process.threads.values())
+
+    def reported(self, tid: int, thread: Thread | None) -> None:
+        """A wait status tells that a thread has ended."""
+        self.over.append((tid, thread))
+        for other in list(self._sup.threads.values()):
+            # The end of a first thread comes after all others of its process, though exec may have hidden theirs.
+            if other.process.tgid == tid and other is not thread:
+                self.over.append((other.tid, other))
+
+    # What follows.
+
+    def conclude(self) -> None:
+        """Nobody is at work: forget threads and address spaces."""
+        while self.over:
+            tid, thread = self.over.pop(0)
+            self._sup.births.ended(tid)
+            if thread is not None:
+                self.forget(thread)
+        while self.gone:
+            self._sup.kernel.mm_gone(self.gone.pop(0))
+
+    def forget(self, thread: Thread) -> None:
+        sup, tid = self._sup, thread.tid
+        if sup.threads.get(tid) is not thread:
+            return
+        del sup.threads[tid]
+        sup.deferred.pop(tid, None)
+        if thread.mode.enclave:
+            shut_down(thread)
+        process = thread.process
+        process.threads.pop(tid, None)
+        sup.free_slot(thread)
+        if not process.threads:
+            self._process_gone(process)
+
+    def _process_gone(self, process: Process) -> None:
+        sup, space = self._sup, process.space
+        if not any(t.space is space for t in sup.threads.values()):
+            self.space_gone(space)
+        sup.release_unreferenced()
+        if process.watches_maps and sup.kernel.enclaves():
+            self.departures.add(process.tgid)
+        if process.tgid == sup.main_pid and sup.at_end is None:
+            # Whoever reads the program's standard error to its end must not have to wait for descendants.
+            console.null(console.STDERR)
+
+    def space_gone(self, space: AddressSpace) -> None:
+        """Nobody runs in it any more."""
+        space.close_memory()
+        self.gone.append(space.mm)
+
+
+def _exec_failed(thread: Thread) -> None:
+    thread.in_exec = False
