@@ -2,7 +2,8 @@
 #include "sgx.h"
 
 #include <mbedtls/ecdsa.h>
-#include <mbedtls/sha256.h>
+#include <mbedtls/md.h>
+#include <mbedtls/platform_util.h>
 #include <string.h>
 
 static int random_bytes(void *context, unsigned char *output, size_t size)
@@ -14,13 +15,14 @@ static int random_bytes(void *context, unsigned char *output, size_t size)
 
 bool sha256(const void *message, size_t size, const void *more, size_t more_size, uint8_t hash[32])
 {
-	mbedtls_sha256_context context;
+	mbedtls_md_context_t context;
 	bool failed;
 
-	mbedtls_sha256_init(&context);
-	failed = mbedtls_sha256_starts_ret(&context, 0) || mbedtls_sha256_update_ret(&context, message, size) ||
-		 mbedtls_sha256_update_ret(&context, more, more_size) || mbedtls_sha256_finish_ret(&context, hash);
-	mbedtls_sha256_free(&context);
+	mbedtls_md_init(&context);
+	failed = mbedtls_md_setup(&context, mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), 0) ||
+		 mbedtls_md_starts(&context) || mbedtls_md_update(&context, message, size) ||
+		 mbedtls_md_update(&context, more, more_size) || mbedtls_md_finish(&context, hash);
+	mbedtls_md_free(&context);
 	return !failed;
 }
 

@@ -23,7 +23,7 @@ static bool provision_key(const uint8_t cpusvn[16], uint16_t isvsvn, uint8_t key
 /* NIST SP 800-108, counter mode, with CMAC: 320 bits. */
 static bool certification_key(const uint8_t root[16], struct p256_key *key)
 {
-	uint8_t seed[48], input[16] = "\0PAK_KEY_DER\0\0\1\x40";
+	uint8_t seed[48], input[16] __attribute__((nonstring)) = "\0PAK_KEY_DER\0\0\1\x40";
 
 	for (int i = 0; i < 3; i++) {
 		input[0] = i + 1;

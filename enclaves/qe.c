@@ -40,7 +40,7 @@ struct work {
 	struct sgx_report own;
 };
 
-static const uint8_t authentication_data[32] = QE_AUTHENTICATION_DATA;
+static const uint8_t authentication_data[32] __attribute__((nonstring)) = QE_AUTHENTICATION_DATA;
 
 static enum qe_error load_key(struct work *w)
 {

@@ -12,10 +12,12 @@
 #include <mbedtls/chachapoly.h>
 #include <mbedtls/ecdsa.h>
 #include <mbedtls/hkdf.h>
-#include <mbedtls/sha256.h>
+#include <mbedtls/platform_util.h>
 
 struct key {
-	mbedtls_ecp_keypair pair;
+	mbedtls_ecp_group group;
+	mbedtls_mpi d;		/* private */
+	mbedtls_ecp_point q;	/* public */
 	bool used;
 };
 static struct key *keys[TOKEN_KEYS];
@@ -62,9 +64,9 @@ static int seal(struct key *key, struct token_key *out)
 	int error;
 
 	mbedtls_chachapoly_init(&cipher);
-	error = mbedtls_ecp_point_write_binary(&key->pair.grp, &key->pair.Q, MBEDTLS_ECP_PF_UNCOMPRESSED, &size, out->point,
+	error = mbedtls_ecp_point_write_binary(&key->group, &key->q, MBEDTLS_ECP_PF_UNCOMPRESSED, &size, out->point,
 					       sizeof(out->point)) ||
-		mbedtls_mpi_write_binary(&key->pair.d, secret, sizeof(secret)) ||
+		mbedtls_mpi_write_binary(&key->d, secret, sizeof(secret)) ||
 		random_bytes(NULL, out->keyid, sizeof(out->keyid)) ||
 		random_bytes(NULL, out->nonce, sizeof(out->nonce)) ||
 		sealing_key(out->keyid, wrapping) ||
@@ -88,8 +90,8 @@ static int unseal(struct key *key, const struct token_key *in)
 		mbedtls_chachapoly_setkey(&cipher, wrapping) ||
 		mbedtls_chachapoly_auth_decrypt(&cipher, sizeof(secret), in->nonce, in->point, sizeof(in->point), in->tag,
 						in->sealed, secret) ||
-		mbedtls_ecp_point_read_binary(&key->pair.grp, &key->pair.Q, in->point, sizeof(in->point)) ||
-		mbedtls_mpi_read_binary(&key->pair.d, secret, sizeof(secret));
+		mbedtls_ecp_point_read_binary(&key->group, &key->q, in->point, sizeof(in->point)) ||
+		mbedtls_mpi_read_binary(&key->d, secret, sizeof(secret));
 	mbedtls_chachapoly_free(&cipher);
 	mbedtls_platform_zeroize(secret, sizeof(secret));
 	mbedtls_platform_zeroize(wrapping, sizeof(wrapping));
@@ -98,26 +100,33 @@ static int unseal(struct key *key, const struct token_key *in)
 
 static void forget(struct key *key)
 {
-	mbedtls_ecp_keypair_free(&key->pair);
+	mbedtls_ecp_group_free(&key->group);
+	mbedtls_mpi_free(&key->d);
+	mbedtls_ecp_point_free(&key->q);
 	key->used = false;
 }
 
 /* A place for a key, and its number. */
 static struct key *new_key(uint64_t *number)
 {
-	for (*number = 0; *number < TOKEN_KEYS; ++*number) {
-		struct key **key = &keys[*number];
+	struct key *key;
 
-		if (!*key)
-			*key = new_page();
-		if (!*key || !(*key)->used)
+	for (*number = 0; *number < TOKEN_KEYS; ++*number) {
+		struct key **place = &keys[*number];
+
+		if (!*place)
+			*place = new_page();
+		if (!*place || !(*place)->used)
 			break;
 	}
 	if (*number == TOKEN_KEYS || !keys[*number])
 		return NULL;
-	keys[*number]->used = true;
-	mbedtls_ecp_keypair_init(&keys[*number]->pair);
-	return keys[*number];
+	key = keys[*number];
+	key->used = true;
+	mbedtls_ecp_group_init(&key->group);
+	mbedtls_mpi_init(&key->d);
+	mbedtls_ecp_point_init(&key->q);
+	return key;
 }
 
 static int generate(struct token_request *request, struct token_key *out)
@@ -127,7 +136,8 @@ static int generate(struct token_request *request, struct token_key *out)
 
 	if (!key)
 		return TOKEN_FULL;
-	error = mbedtls_ecp_gen_key(MBEDTLS_ECP_DP_SECP256R1, &key->pair, random_bytes, NULL) ? TOKEN_FAILED : seal(key, out);
+	error = mbedtls_ecp_group_load(&key->group, MBEDTLS_ECP_DP_SECP256R1) ||
+		mbedtls_ecp_gen_keypair(&key->group, &key->d, &key->q, random_bytes, NULL) ? TOKEN_FAILED : seal(key, out);
 	if (error)
 		forget(key);
 	return error;
@@ -140,7 +150,7 @@ static int open_key(struct token_request *request, const struct token_key *in)
 
 	if (!key)
 		return TOKEN_FULL;
-	error = mbedtls_ecp_group_load(&key->pair.grp, MBEDTLS_ECP_DP_SECP256R1) ? TOKEN_FAILED : unseal(key, in);
+	error = mbedtls_ecp_group_load(&key->group, MBEDTLS_ECP_DP_SECP256R1) ? TOKEN_FAILED : unseal(key, in);
 	if (error)
 		forget(key);
 	return error;
@@ -153,7 +163,7 @@ static int sign(struct key *key, const uint8_t *hash, size_t size, uint8_t out[T
 
 	mbedtls_mpi_init(&r);
 	mbedtls_mpi_init(&s);
-	error = mbedtls_ecdsa_sign(&key->pair.grp, &r, &s, &key->pair.d, hash, size, random_bytes, NULL) ||
+	error = mbedtls_ecdsa_sign(&key->group, &r, &s, &key->d, hash, size, random_bytes, NULL) ||
 		mbedtls_mpi_write_binary(&r, out, TOKEN_SIGNATURE / 2) ||
 		mbedtls_mpi_write_binary(&s, out + TOKEN_SIGNATURE / 2, TOKEN_SIGNATURE / 2);
 	mbedtls_mpi_free(&r);
@@ -170,7 +180,8 @@ static int carry_out(enum token_function function, struct token_request *request
 	case TOKEN_DIGEST:
 		if (request->output_size != TOKEN_HASH)
 			break;
-		return mbedtls_sha256_ret(input, request->input_size, output, 0) ? TOKEN_FAILED : TOKEN_OK;
+		return mbedtls_md(mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), input, request->input_size, output) ?
+			       TOKEN_FAILED : TOKEN_OK;
 	case TOKEN_GENERATE:
 		if (request->output_size != sizeof(struct token_key))
 			break;

@@ -17,7 +17,12 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 ROOT = Path(__file__).resolve().parents[2]
 C_SOURCES = ROOT / "tests" / "c"
-LINUX_SOURCE = Path("/usr/src/linux-source-6.1.tar.xz")
+# Debian's, of the newest kernel that is installed.
+LINUX_SOURCE = max(
+    Path("/usr/src").glob("linux-source-*.tar.xz"),
+    key=lambda path: [int(number) for number in re.findall(r"\d+", path.name)],
+    default=Path("/usr/src/linux-source-X.Y.tar.xz"),
+)
 LINKS = {"dynamic": [], "static": ["-static"], "static-pie": ["-static-pie"]}
 # What the SGX selftest includes; nothing else of the kernel's archive is unpacked.
 SELFTEST_MEMBERS = (
@@ -131,7 +136,7 @@ def passes(
 def selftest_source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The selftest's directory, unpacked from the distribution's kernel source; kept between sessions."""
     if not LINUX_SOURCE.exists():
-        pytest.fail(f"{LINUX_SOURCE} is missing (apt-get install linux-source-6.1)", pytrace=False)
+        pytest.fail(f"{LINUX_SOURCE} is missing (apt-get install linux-source)", pytrace=False)
     cache = getattr(request.config, "cache", None)
     base = Path(cache.mkdir("linux-source")) if cache is not None else tmp_path_factory.mktemp("linux-source")
     final = base / str(int(LINUX_SOURCE.stat().st_mtime))

@@ -2,41 +2,6 @@
 #include <stdint.h>
 #include <string.h>
 
-void *memcpy(void *to, const void *from, size_t size)
-{
-	void *start = to;
-
-	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(size) : : "memory");
-	return start;
-}
-
-void *memmove(void *to, const void *from, size_t size)
-{
-	if ((uint64_t)to - (uint64_t)from >= size)
-		return memcpy(to, from, size);
-	while (size--)
-		((volatile uint8_t *)to)[size] = ((const uint8_t *)from)[size];
-	return to;
-}
-
-void *memset(void *to, int value, size_t size)
-{
-	void *start = to;
-
-	__asm__ volatile("rep stosb" : "+D"(to), "+c"(size) : "a"(value) : "memory");
-	return start;
-}
-
-int memcmp(const void *a, const void *b, size_t size)
-{
-	const uint8_t *x = a, *y = b;
-
-	for (; size; size--, x++, y++)
-		if (*x != *y)
-			return *x - *y;
-	return 0;
-}
-
 size_t strlen(const char *string)
 {
 	size_t length = 0;
@@ -70,13 +35,20 @@ void *__memcpy_chk(void *to, const void *from, size_t size, size_t space)
 	return memcpy(to, from, size);
 }
 
+void __explicit_bzero_chk(void *to, size_t size, size_t space);
+void __explicit_bzero_chk(void *to, size_t size, size_t space)
+{
+	__memset_chk(to, 0, size, space);
+	__asm__ volatile("" : : "r"(to) : "memory");
+}
+
 void __stack_chk_fail(void);
 __attribute__((noreturn)) void __stack_chk_fail(void)
 {
 	__builtin_trap();
 }
 
-/* Files, terminals, clocks and locks: objects of static libraries name them.  An enclave that calls one traps (#UD). */
+/* Files, clocks, locks, processes: objects of static libraries name them.  An enclave that calls one traps (#UD). */
 __attribute__((noreturn, used)) void enclave_has_none(void);
 __attribute__((noreturn, used)) void enclave_has_none(void)
 {
@@ -95,7 +67,18 @@ NONE(fread);
 NONE(fwrite);
 NONE(fgets);
 NONE(ferror);
+NONE(fseek);
+NONE(ftell);
+NONE(setbuf);
+NONE(remove);
+NONE(rename);
+NONE(time);
+NONE(clock_gettime);
 NONE(gmtime_r);
+NONE(rand);
+NONE(getpid);
+NONE(syscall);
+NONE(__errno_location);
 NONE(pthread_mutex_init);
 NONE(pthread_mutex_destroy);
 NONE(pthread_mutex_lock);

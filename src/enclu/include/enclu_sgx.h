@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 OR (GPL-2.0 WITH Linux-syscall-note) */
 /*
  * enclu_sgx.h: the ioctls that enclu's /dev/sgx_enclave has besides those of the kernel's <asm/sgx.h>.
  *

@@ -18,4 +18,5 @@ NAME = {number: name for name, number in NR.items()}
 
 def signed(value: int) -> int:
     """An argument that the kernel takes as an int: a descriptor, say."""
-    return value - (1 << 32) if value & 0x8000_0000 else value & 0x7FFF_FFFF
+    value &= 0xFFFF_FFFF  # C libraries leave anything in the upper half
+    return value - (1 << 32) if value & 0x8000_0000 else value

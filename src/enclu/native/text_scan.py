@@ -63,7 +63,7 @@ def _from_eh_frame(elf: ELFFile, data: bytes) -> Ranges:
         starts, entries = pairs[::2], pairs[1::2]
         if not count:
             continue
-        base = int(entries.min())
+        base = int(np.min(entries))
         low = _file_offset(elf, base)
         at = entries - base + low
         kept = (low >= 0) & (at + FDE.itemsize <= len(data))
