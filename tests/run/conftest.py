@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from tests.support.runs import HANGS
 
 ROOT = Path(__file__).resolve().parents[2]
 C_SOURCES = ROOT / "tests" / "c"
@@ -48,7 +49,7 @@ def compile_c(*arguments: str | Path) -> None:
 
 
 def run_enclu(
-    *program: str | Path, options: tuple[str, ...] = (), timeout: float = 60, env: dict[str, str] | None = None,
+    *program: str | Path, options: tuple[str, ...] = (), timeout: float = HANGS, env: dict[str, str] | None = None,
     cwd: Path | None = None, stdin: str | None = None,
 ) -> subprocess.CompletedProcess[str]:  # fmt: skip
     """Runs PROGRAM with its arguments under `enclu run` with `options`; `timeout` is in seconds."""

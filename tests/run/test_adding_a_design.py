@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.run.conftest import ROOT
+from tests.support.runs import HANGS
 
 PAGE = ROOT / "docs" / "adding-a-design.md"
 REGISTRY = "src/enclu/linux/delivery/__init__.py"
@@ -66,7 +67,7 @@ class Tree:
     def run(self, *command: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         env = {**os.environ, "PYTHONPATH": str(self.root / "src"), "XDG_CACHE_HOME": str(self.root / "cache")}
         return subprocess.run(
-            [sys.executable, *map(str, command)], capture_output=True, text=True, env=env, cwd=cwd, timeout=300
+            [sys.executable, *map(str, command)], capture_output=True, text=True, env=env, cwd=cwd, timeout=HANGS
         )
 
     def enclu(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -100,7 +101,6 @@ def test_the_first_words_count_the_steps() -> None:
     assert suffixes == [".py", ".py", ".S", ".py"]  # the last is the first, of another design
 
 
-@pytest.mark.timeout(300)
 def test_it_runs_a_scenario_that_enclu_compare_builds(tree: Tree) -> None:
     done = tree.enclu("compare", "--scenario", "one-runtime", "--design", "my-design", "--json")
     assert done.returncode == 0, done.stderr
@@ -113,7 +113,6 @@ def test_it_runs_a_scenario_that_enclu_compare_builds(tree: Tree) -> None:
     assert ran.returncode == 0 and "outcome: works" in ran.stdout, ran.stdout + ran.stderr
 
 
-@pytest.mark.timeout(300)
 def test_python_hosts_enclaves_under_it(tree: Tree, tmp_path: Path) -> None:
     (tmp_path / "host.py").write_text(HOST)
     done = tree.run(tmp_path / "host.py", ROOT / "tests" / "host" / "enclave.c", tmp_path)
@@ -123,7 +122,6 @@ def test_python_hosts_enclaves_under_it(tree: Tree, tmp_path: Path) -> None:
     assert event.startswith("#PF of ENCLU[EENTER] itself at ")
 
 
-@pytest.mark.timeout(300)
 def test_a_test_under_all_designs_runs_under_it(tree: Tree, tmp_path: Path) -> None:
     shutil.copy(ROOT / "tests" / "host" / "enclave.c", tmp_path)
     (tmp_path / "test_it.py").write_text(TEST)
@@ -131,7 +129,6 @@ def test_a_test_under_all_designs_runs_under_it(tree: Tree, tmp_path: Path) -> N
     assert re.search(r"test_it\[my-design\] PASSED(.*\n)+.* 1 passed, 7 deselected", done.stdout), done.stdout
 
 
-@pytest.mark.timeout(300)
 def test_what_all_designs_have_in_common_holds(tree: Tree) -> None:
     path = f"pythonpath={tree.root / 'src'} {ROOT} {ROOT / 'tests'}"
     chosen = ("-k", "my-design", "tests/linux/test_delivery.py")

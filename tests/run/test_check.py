@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.support.runs import ENCLU, enclu, environment
+from tests.support.runs import ENCLU, HANGS, enclu, environment
 
 from enclu import __version__
 from enclu.native import host_check
@@ -36,7 +36,7 @@ def test_everything_is_looked_at() -> None:
 
 def denied(number: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, DENIED, str(number), str(EPERM), *ENCLU, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment())
+    return subprocess.run(command, capture_output=True, text=True, timeout=HANGS, check=False, env=environment())
 
 
 @pytest.mark.parametrize(("number", "words"), [(PTRACE, "may not trace"), (SECCOMP, "may not filter system calls")])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.support import amd_hosts
-from tests.support.runs import environment, run
+from tests.support.runs import HANGS, environment, run
 
 from enclu.linux import intel_cpu
 
@@ -24,7 +24,7 @@ def on_amd(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str
     """`enclu run` with these arguments on the host `name`."""
     command = [sys.executable, str(ON_AMD), name, *map(str, arguments)]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env=environment(), stdin=subprocess.DEVNULL, check=False
+        command, capture_output=True, text=True, timeout=HANGS, env=environment(), stdin=subprocess.DEVNULL, check=False
     )
 
 

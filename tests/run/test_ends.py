@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from tests.support.runs import RUN, Marked, environment, gone, marked, run, sh, status, supervisor_of, wait_until
+from tests.support.runs import HANGS, RUN, Marked, environment, gone, marked, run, sh, status, supervisor_of, wait_until
 
 MORTAL = [
     signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGBUS,
@@ -80,14 +80,14 @@ def polled(command: Sequence[str], **options: int) -> int | None:
 
 
 def test_the_time_limit_of_timeout_is_kept() -> None:
-    done = subprocess.run(["timeout", "0.3", *RUN, "sleep", "300"], env=environment(), timeout=60, check=False)
+    done = subprocess.run(["timeout", "0.3", *RUN, "sleep", "300"], env=environment(), timeout=HANGS, check=False)
     assert done.returncode == 124
 
 
 def test_nohup_protects_from_hangup(tmp_path: Path) -> None:
     command = ["nohup", *RUN, "/bin/sh", "-c", "kill -HUP $$; echo alive"]
     done = subprocess.run(
-        command, env=environment(), cwd=tmp_path, timeout=60, check=False, capture_output=True, text=True
+        command, env=environment(), cwd=tmp_path, timeout=HANGS, check=False, capture_output=True, text=True
     )
     assert (done.returncode, done.stdout) == (0, "alive\n")
 
@@ -165,7 +165,7 @@ def test_standard_error_ends_with_the_program() -> None:
     """A daemon that closes it is not waited for."""
     with marked() as processes:
         done = subprocess.run(
-            [*RUN, "/bin/sh", "-c", "sleep 300 <&- >&- 2>&- & exit 4"], capture_output=True, timeout=60, check=False,
+            [*RUN, "/bin/sh", "-c", "sleep 300 <&- >&- 2>&- & exit 4"], capture_output=True, timeout=HANGS, check=False,
             env=processes.environment(),
         )  # fmt: skip
         assert (done.returncode, done.stdout, done.stderr) == (4, b"", b"")
@@ -192,7 +192,9 @@ def test_a_reader_that_has_had_enough_ends_the_writer() -> None:
     with marked() as processes:
         script = f"{' '.join(RUN)} yes | head -n 1; echo ${{PIPESTATUS[0]}}"
         env = processes.environment()
-        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, check=False, env=env)
+        done = subprocess.run(
+            ["bash", "-c", script], capture_output=True, text=True, timeout=HANGS, check=False, env=env
+        )
         assert done.stdout.split() == ["y", str(128 + signal.SIGPIPE)]
         assert processes.all_gone()
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support.runs import RUN, enclu, environment, marked, run, sh
+from tests.support.runs import HANGS, RUN, enclu, environment, marked, run, sh
 
 DENIED = [sys.executable, str(Path(__file__).parents[1] / "support" / "denied.py")]
 EPERM, ENOSYS = 1, 38
@@ -20,7 +20,7 @@ PTRACE, SECCOMP, FORK, CLONE, CLONE3, VFORK = 101, 317, 57, 56, 435, 58
 def denied(numbers: list[int], error: int, *command: str) -> subprocess.CompletedProcess[str]:
     """`enclu run` where some system calls are denied."""
     return subprocess.run(
-        [*DENIED, ",".join(map(str, numbers)), str(error), *command], capture_output=True, text=True, timeout=60,
+        [*DENIED, ",".join(map(str, numbers)), str(error), *command], capture_output=True, text=True, timeout=HANGS,
         check=False, env=environment(),
     )  # fmt: skip
 
@@ -78,7 +78,7 @@ def sabotaged(module: str, change: str, *program: str, **variables: str) -> subp
     """`enclu run` with something broken in the supervisor."""
     script = f"{module}; {change}; from enclu.cli.main import main; main()"
     return subprocess.run(
-        [sys.executable, "-c", script, "run", *program], capture_output=True, text=True, timeout=60, check=False,
+        [sys.executable, "-c", script, "run", *program], capture_output=True, text=True, timeout=HANGS, check=False,
         env=environment(**variables),
     )  # fmt: skip
 
@@ -231,10 +231,10 @@ def test_closed_standard_descriptors_do_not_break_messages() -> None:
     """Descriptor 2 must not be one that enclu opened for another purpose."""
     for closing in (lambda: os.close(2), lambda: os.closerange(0, 3)):
         command = [*RUN, "--stats", "/bin/sh", "-c", "exit 5"]
-        done = subprocess.run(command, preexec_fn=closing, env=environment(), timeout=60, check=False)
+        done = subprocess.run(command, preexec_fn=closing, env=environment(), timeout=HANGS, check=False)
         assert done.returncode == 5
     done = subprocess.run(
-        [*RUN, "no-such-program"], preexec_fn=lambda: os.close(2), env=environment(), timeout=60, check=False,
+        [*RUN, "no-such-program"], preexec_fn=lambda: os.close(2), env=environment(), timeout=HANGS, check=False,
         stdout=subprocess.PIPE,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (127, b"")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.runs import RUN, environment, sh
+from tests.support.runs import HANGS, RUN, environment, sh
 
 ADDR_NO_RANDOMIZE = 0x0040000
 PR_SET_PDEATHSIG, PR_SET_TIMERSLACK = 1, 29
@@ -90,7 +90,7 @@ def inherited(
     # Descriptors of the test's own, such as those of its workers, must not come and go between the two runs.
     status = subprocess.run(
         arguments, preexec_fn=prepare, env=environment() if env is None else env, cwd=work, stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60, check=False,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=HANGS, check=False,
     ).returncode  # fmt: skip
     assert status == 0
     text = out.read_text()
@@ -125,7 +125,7 @@ def test_a_parent_that_ignores_its_children_learns_nothing_new(tmp_path: Path) -
     """With SIGCHLD ignored the kernel keeps no exit status, which the supervisor needs all the same."""
     command = [*RUN, "/bin/sh", "-c", "/bin/true; /bin/false; echo $?"]
     done = subprocess.run(
-        command, preexec_fn=lambda: ignore(signal.SIGCHLD), capture_output=True, text=True, timeout=60, check=False,
+        command, preexec_fn=lambda: ignore(signal.SIGCHLD), capture_output=True, text=True, timeout=HANGS, check=False,
         env=environment(),
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
@@ -145,6 +145,6 @@ def test_python_finds_its_own_interpreter_inside() -> None:
     directory, name = os.path.split(sys.executable)
     done = subprocess.run(
         [*RUN, f"./{name}", "-c", "print(6 * 7)"], cwd=directory, env=environment(), capture_output=True, text=True,
-        timeout=60, check=False,
+        timeout=HANGS, check=False,
     )  # fmt: skip
     assert done.stdout == "42\n"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.runs import RUN, Marked, children_of, gone, marked, status, supervisor_of, wait_until
+from tests.support.runs import HANGS, RUN, Marked, children_of, gone, marked, status, supervisor_of, wait_until
 
 ROUNDS = int(os.environ.get("ENCLU_TEST_KILLS", "2"))
 """How often each combination is tried; for a thorough search more, ENCLU_TEST_KILLS=50."""
@@ -186,7 +186,7 @@ def test_runs_at_once_do_not_disturb_each_other(
     env = processes.environment(XDG_STATE_HOME=str(tmp_path), **enclave_environment)
     command = [*RUN, "--machine", "shared", str(program("seal_key"))]
     runs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env) for _ in range(6)]
-    outputs = [run.communicate(timeout=60) for run in runs]
+    outputs = [run.communicate(timeout=HANGS) for run in runs]
     assert [run.returncode for run in runs] == [0] * 6
     assert [error for _, error in outputs] == [b""] * 6
     assert len({out for out, _ in outputs}) == 1 and b"seal key" in outputs[0][0]

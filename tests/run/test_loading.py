@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support.runs import ROOT, RUN, environment, marked
+from tests.support.runs import HANGS, ROOT, RUN, environment, marked
 from tests.support.terminal import Terminal
 
 import enclu
@@ -32,7 +32,7 @@ def loads(program: Callable[[str], Path], enclave_environment: dict[str, str], t
     def run(patience: float, shell: str = 'exec "$@"') -> subprocess.CompletedProcess[str]:
         env = {**environment(**enclave_environment), "PYTHONPATH": impatient(tmp_path, patience)}
         command = ["sh", "-c", shell, "sh", *RUN, program("oversubscribe")]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, env=env)
+        return subprocess.run(command, capture_output=True, text=True, timeout=HANGS, stdin=subprocess.DEVNULL, env=env)
 
     return run
 

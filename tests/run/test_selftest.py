@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.support.runs import HANGS
 
 from enclu.host.images import open_image
 from run.conftest import compile_c
@@ -47,14 +48,14 @@ def test_every_kind_of_link_passes(
     selftest: Selftest, enclu_run: Callable, link: str, options: tuple[str, ...]
 ) -> None:
     program = selftest(link)
-    done = enclu_run(program, options=options, cwd=program.parent, timeout=100)
+    done = enclu_run(program, options=options, cwd=program.parent, timeout=HANGS)
     check(done.stdout)
     assert done.returncode == 0
 
 
 def test_passes_with_an_epc_smaller_than_its_enclaves(selftest: Selftest, enclu_run: Callable) -> None:
     program = selftest("dynamic")
-    done = enclu_run(program, options=("--epc", "16M", "--stats=json"), cwd=program.parent, timeout=110)
+    done = enclu_run(program, options=("--epc", "16M", "--stats=json"), cwd=program.parent, timeout=HANGS)
     check(done.stdout)
     assert done.returncode == 0
     counters = json.loads(done.stderr.strip().splitlines()[-1])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.runs import RUN, Marked, environment, marked, run, sh, supervisor_of, wait_until
+from tests.support.runs import HANGS, RUN, Marked, environment, marked, run, sh, supervisor_of, wait_until
 
 from enclu.cli.report import ROWS
 from enclu.linux.stats import Stats
@@ -129,7 +129,7 @@ def test_who_waits_for_the_program_finds_the_counters_written(tmp_path: Path) ->
     script = f"{' '.join(RUN)} --stats=json sh -c 'kill -KILL $$' 2>{tmp_path}/log; cat {tmp_path}/log"
     for _ in range(5):
         done = subprocess.run(
-            ["sh", "-c", script], env=environment(), capture_output=True, text=True, timeout=60, check=False
+            ["sh", "-c", script], env=environment(), capture_output=True, text=True, timeout=HANGS, check=False
         )
         assert json.loads(done.stdout.splitlines()[0])["entries"] == 0  # the shell adds that it was killed
 
@@ -164,7 +164,7 @@ def test_counters_of_a_run_that_is_cut_short(
     )  # fmt: skip
     assert child.stdout is not None and child.stdout.readline() == "up\n"
     send(child, signo)
-    _, errors = child.communicate(timeout=60)
+    _, errors = child.communicate(timeout=HANGS)
     assert child.returncode == -signo
     counters = json.loads(errors.splitlines()[-1])
     assert (counters["enclaves"], counters["exits"]) == (1, 1)
@@ -175,7 +175,7 @@ def test_nobody_to_read_the_counters_is_no_failure() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
-        [*RUN, "--stats", "/bin/sh", "-c", "exit 6"], stderr=writing, env=environment(), timeout=60, check=False
+        [*RUN, "--stats", "/bin/sh", "-c", "exit 6"], stderr=writing, env=environment(), timeout=HANGS, check=False
     )
     os.close(writing)
     assert done.returncode == 6

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.support import filters
-from tests.support.runs import ENCLU, ROOT, RUN, enclu, environment, run, sh, status, without_privileges
+from tests.support.runs import ENCLU, HANGS, ROOT, RUN, enclu, environment, run, sh, status, without_privileges
 
 from enclu.native import proc
 
@@ -30,7 +30,7 @@ Program = Callable[[str], Path]
 def command(*words: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
     options.setdefault("env", environment())
     return subprocess.run(
-        list(map(str, words)), capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL,
+        list(map(str, words)), capture_output=True, text=True, timeout=HANGS, check=False, stdin=subprocess.DEVNULL,
         **options,
     )  # type: ignore[call-overload, no-any-return]  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import mmap
 from dataclasses import dataclass, field
@@ -197,6 +198,7 @@ class Kicker:
                 aex(cpu, None)
 
 
+@functools.lru_cache(maxsize=64)
 def sign(mrenclave: bytes, attributes: int = 4, xfrm: int = 3, **fields: object) -> bytes:
     """A SIGSTRUCT for this measurement, computed apart from the code under test."""
     n = KEY.private_numbers().public_numbers.n

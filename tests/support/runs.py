@@ -18,7 +18,9 @@ ENCLU = [sys.executable, "-m", "enclu.cli.main"]
 RUN = [*ENCLU, "run"]
 MARK = "ENCLU_TEST_MARK"
 PR_CAPBSET_DROP, CAP_LAST = 24, 63
-PATIENCE = 30
+HANGS = 600
+"""Seconds after which a program is taken to hang, however busy the machine."""
+PATIENCE = 120
 """Seconds after which something that should happen at once is taken not to happen."""
 
 
@@ -34,7 +36,7 @@ def enclu(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess
     if "input" not in options:
         options.setdefault("stdin", subprocess.DEVNULL)
     command = [*ENCLU, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=HANGS, check=False, **options)
 
 
 def run(*program: str | Path, options: tuple[str, ...] = (), **more: Any) -> subprocess.CompletedProcess[str]:
