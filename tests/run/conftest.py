@@ -156,6 +156,13 @@ def selftest_source(request: pytest.FixtureRequest, tmp_path_factory: pytest.Tem
     return next(final.glob("linux-source-*")) / "tools/testing/selftests/sgx"
 
 
+def enclave_flags(makefile: Path) -> list[str]:
+    """ENCL_CFLAGS of the selftest's Makefile, which differ between releases, without its include directories."""
+    found = re.search(r"^ENCL_CFLAGS [:+]=((?:.*\\\n)*.*)", makefile.read_text(), re.MULTILINE)
+    assert found is not None, f"{makefile}: no ENCL_CFLAGS"
+    return [word for word in found[1].split() if word.startswith("-")]
+
+
 def wanted(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     for member in archive:
         inside = member.name.removeprefix("./").partition("/")[2]
@@ -173,16 +180,16 @@ def selftest(selftest_source: Path, work: Path) -> Callable[[str], Path]:
         if program.exists():
             return program
         place.mkdir()
-        s, include = selftest_source, f"-I{selftest_source.parents[3]}/tools/include"
+        s = selftest_source
+        include = (f"-I{s.parents[3]}/tools/include", f"-I{s.parent}")
         compile_c(
-            "-Wall", "-Werror", "-g", include, "-fPIC", "-z", "noexecstack", *LINKS[link],
+            "-Wall", "-Werror", "-g", *include, "-fPIC", "-z", "noexecstack", *LINKS[link],
             s / "main.c", s / "load.c", s / "sigstruct.c", s / "call.S", "-Wa,-I" + str(s),
             s / "sign_key.S", "-o", program, "-lcrypto",
         )  # fmt: skip
         compile_c(
-            "-Wall", "-Werror", "-static", "-nostdlib", "-nostartfiles", "-fPIC", "-fno-stack-protector", "-mrdrnd",
-            include, "-T", s / "test_encl.lds", s / "test_encl.c", s / "test_encl_bootstrap.S", "-o", enclave,
-            "-Wl,--build-id=none",
+            *enclave_flags(s / "Makefile"), *include, "-T", s / "test_encl.lds", s / "test_encl.c",
+            s / "test_encl_bootstrap.S", "-o", enclave, "-Wl,--build-id=none",
         )  # fmt: skip
         return program
 

@@ -136,6 +136,7 @@ CHILDREN = [
     "that is killed while entering an enclave",
     "that is killed in an enclave",
     "that is ended while a thread is in an enclave",
+    "that calls exec while a thread is in an enclave",
     "that is spawned",
     "of a parent that ignores SIGCHLD",
     "of a parent that has set SA_NOCLDWAIT",

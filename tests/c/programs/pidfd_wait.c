@@ -126,16 +126,19 @@ static void runs_inside(void)
 	idle(NULL);
 }
 
-static void ends_while_another_is_inside(void)
+static void while_another_is_inside(void *(*what)(void *))
 {
 	struct spinner spinner;
 	struct enclave enclave;
 
 	enclave_load(&enclave, NULL);
 	spinner_start(&spinner, enclave_tcs(&enclave, 0));
-	start(ends, 1);
+	start(what, 1);
 	idle(NULL);
 }
+
+static void ends_while_another_is_inside(void) { while_another_is_inside(ends); }
+static void executes_while_another_is_inside(void) { while_another_is_inside(executes); }
 
 static const struct kind {
 	const char *name;
@@ -162,6 +165,7 @@ static const struct kind {
 	{ "that is killed while entering an enclave", enters, SIGKILL, true },
 	{ "that is killed in an enclave", runs_inside, SIGKILL, true },
 	{ "that is ended while a thread is in an enclave", ends_while_another_is_inside, 0, false },
+	{ "that calls exec while a thread is in an enclave", executes_while_another_is_inside, 0, false },
 };
 
 static pid_t begin(const struct kind *kind)
