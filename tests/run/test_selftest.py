@@ -48,7 +48,7 @@ def test_every_kind_of_link_passes(
     selftest: Selftest, enclu_run: Callable, link: str, options: tuple[str, ...]
 ) -> None:
     program = selftest(link)
-    done = enclu_run(program, options=options, cwd=program.parent, timeout=HANGS)
+    done = enclu_run(program, options=("--epc", "64M", *options), cwd=program.parent, timeout=HANGS)
     check(done.stdout)
     assert done.returncode == 0
 
