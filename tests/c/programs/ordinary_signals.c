@@ -49,7 +49,7 @@ int main(void)
 		send_all();
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 	setitimer(ITIMER_REAL, &timer, NULL);
-	for (long i = 0; received < SENT || alarms < 20; i++)
+	while (received < SENT || alarms < 20)
 		x = checksum_round(x), want = checksum_round(want);
 	setitimer(ITIMER_REAL, &none, NULL);
 	while (waitpid(sender, &status, 0) < 0 && errno == EINTR)
