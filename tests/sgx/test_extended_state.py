@@ -185,15 +185,6 @@ def test_eexit_gives_back_what_was_put_aside_whatever_the_enclave_did() -> None:
     assert cpu.aside is None
 
 
-def test_eexit_wipes_what_the_enclave_left_where_nothing_was() -> None:
-    cpu = enter(world(AVX512_PROCESSOR, LEGACY))
-    eenter(cpu)
-    cpu.image = patterned(cpu, AVX512_PROCESSOR.xcr0, 0x60)
-    cpu.regs.rax, cpu.regs.rbx = 4, 0x40_2000
-    eexit(cpu)
-    assert in_use(cpu.image) == LEGACY
-
-
 def test_an_aex_gives_back_what_was_put_aside_and_eresume_puts_it_aside_again() -> None:
     xfrm = LEGACY | AVX
     cpu = enter(world(AVX512_PROCESSOR, xfrm))

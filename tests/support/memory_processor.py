@@ -40,7 +40,7 @@ from enclu.sgx.structs import (
     SIGSTRUCT_SIGNED,
     TCS,
 )
-from enclu.sgx.xsave import INTEL_AVX, Aside, XsaveLayout, in_use
+from enclu.sgx.xsave import INTEL_AVX, Aside, XsaveLayout
 
 BASE = 0x10_0000_0000
 KEY = rsa.generate_private_key(3, 3072)
@@ -92,9 +92,13 @@ class MemoryProcessor:
         self.xcr0 = self.xcr0 or layout.xcr0
         self.image = self.image or bytearray(layout.size_of(layout.xcr0))
 
-    @property
-    def xinuse(self) -> int:
-        return in_use(self.image)
+    def narrow(self, xfrm: int) -> None:
+        self.aside = self.machine.layout.put_aside(self.image, xfrm)
+
+    def widen(self, xfrm: int) -> None:
+        aside, self.aside = self.aside, None
+        if aside is not None:
+            self.machine.layout.give_back(self.image, xfrm, aside)
 
     def read(self, address: int, size: int) -> bytes:
         raise PageFault(address, 4)

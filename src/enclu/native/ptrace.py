@@ -181,10 +181,6 @@ def set_signal_mask(tid: int, mask: int) -> None:
 XSTATE_MAX = 1 << 14
 _xstate = (ctypes.c_char * XSTATE_MAX)()
 _xstate_view = memoryview(_xstate).cast("B")
-_XSTATE_BV = struct.Struct("<Q")
-_XSTATE_BV_AT, _XSTATE_BV_END = 512, 520
-_xstate_head = _Iovec(ctypes.addressof(_xstate), _XSTATE_BV_END)
-_GETREGSET, _NT_X86_XSTATE, _XSTATE_HEAD = map(Word, (GETREGSET, NT_X86_XSTATE, ctypes.addressof(_xstate_head)))
 
 
 def get_xstate(tid: int) -> bytearray:
@@ -194,11 +190,26 @@ def get_xstate(tid: int) -> bytearray:
     return bytearray(_xstate_view[: iov.len])
 
 
-def xstate_bv(who: ctypes.c_long) -> int:
-    """XSTATE_BV of that image alone.  On the path of every EENTER, hence a `Word`.  Raises ProcessLookupError."""
-    if raw(_GETREGSET, who, _NT_X86_XSTATE, _XSTATE_HEAD):
+_narrow_iov = _Iovec(ctypes.addressof(_xstate), XSTATE_MAX)
+_GETREGSET, _SETREGSET, _NT_X86_XSTATE, _XSTATE = map(
+    Word, (GETREGSET, SETREGSET, NT_X86_XSTATE, ctypes.addressof(_narrow_iov))
+)
+
+
+def borrow_xstate(who: ctypes.c_long) -> memoryview:
+    """The image of `get_xstate`, in memory that the next call uses again: on the path of every EENTER, hence `Word`s.
+
+    Raises ProcessLookupError.
+    """
+    if raw(_GETREGSET, who, _NT_X86_XSTATE, _XSTATE):
         raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
-    return int(_XSTATE_BV.unpack_from(_xstate_view, _XSTATE_BV_AT)[0])
+    return _xstate_view[: _narrow_iov.len]
+
+
+def return_xstate(who: ctypes.c_long) -> None:
+    """Load what has become of what was borrowed.  Raises ProcessLookupError."""
+    if raw(_SETREGSET, who, _NT_X86_XSTATE, _XSTATE):
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
 
 
 def set_xstate(tid: int, image: bytes | bytearray) -> None:

@@ -13,13 +13,15 @@ from enclu.native.inject import ThreadGone
 from enclu.sgx.enclave_mode import EnclaveMode
 from enclu.sgx.exceptions import PFEC, PageFault
 from enclu.sgx.processor import Access
+from enclu.sgx.xsave import HEADER, Aside
 
 if TYPE_CHECKING:
     from enclu.native.address_space import AddressSpace
     from enclu.native.process import Process
     from enclu.sgx.epc import EPCPage
     from enclu.sgx.machine import Machine
-    from enclu.sgx.xsave import Aside
+
+XSTATE_BV = slice(HEADER, HEADER + 8)
 
 
 @dataclass(frozen=True)
@@ -131,15 +133,27 @@ class Thread:
         return self.machine.layout.xcr0
 
     @property
-    def xinuse(self) -> int:
-        return ptrace.xstate_bv(self.word)
-
-    @property
     def xfd(self) -> int:
         return extended_state.not_granted(self)
 
     def xsave(self) -> bytearray:
         return ptrace.get_xstate(self.tid)
+
+    def narrow(self, xfrm: int) -> None:
+        image = ptrace.borrow_xstate(self.word)
+        used = int.from_bytes(image[XSTATE_BV], "little")
+        if used & ~xfrm:
+            self.aside = Aside(used & ~xfrm, bytes(image))
+            image[XSTATE_BV] = (used & xfrm).to_bytes(8, "little")  # which makes the others initial
+            ptrace.return_xstate(self.word)
+        else:
+            self.aside = None
+
+    def widen(self, xfrm: int) -> None:
+        aside, self.aside = self.aside, None
+        if aside is not None:
+            self.machine.layout.give_back(ptrace.borrow_xstate(self.word), xfrm, aside)
+            ptrace.return_xstate(self.word)
 
     def xrstor(self, image: bytes | bytearray) -> None:
         ptrace.set_xstate(self.tid, image)

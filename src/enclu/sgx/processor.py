@@ -56,7 +56,7 @@ class Processor(Protocol):
     machine: Machine
     mode: EnclaveMode
     aside: Aside | None
-    """What XCR0 has and XFRM has not, while in an enclave; None where XFRM is XCR0."""
+    """What XCR0 has and XFRM has not, while in an enclave; None where nothing of it was in use."""
 
     @property
     def regs(self) -> Registers:
@@ -65,10 +65,6 @@ class Processor(Protocol):
     @property
     def xcr0(self) -> int:
         """XCR0 as the operating system set it: the extended state the XSAVE image can hold."""
-
-    @property
-    def xinuse(self) -> int:
-        """XINUSE: the components of XCR0 that are not in their initial state."""
 
     @property
     def xfd(self) -> int:
@@ -89,6 +85,12 @@ class Processor(Protocol):
 
     def xsave(self) -> bytearray:
         """The extended state as a standard-format XSAVE image (SDM 1 section 13.4)."""
+
+    def narrow(self, xfrm: int) -> None:
+        """XCR0 := XFRM.  Hardware has no access to what is outside then; here it is put `aside`, and initial inside."""
+
+    def widen(self, xfrm: int) -> None:
+        """XCR0 as it was at the entry: what was put aside is given back, whatever has become of it since."""
 
     def xrstor(self, image: bytes | bytearray) -> None:
         """Load extended state from a standard-format XSAVE image."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.exceptions import Vector
@@ -92,15 +92,11 @@ def in_use(image: bytes | bytearray | memoryview) -> int:
     return int.from_bytes(image[HEADER : HEADER + 8], "little")
 
 
-@dataclass(frozen=True)
-class Aside:
-    """Components that were put aside: those that were in use, and their bytes by offset."""
+class Aside(NamedTuple):
+    """Components that were put aside: those that were in use, and the image that has them."""
 
     in_use: int
-    pieces: tuple[tuple[int, bytes], ...] = ()
-
-
-NOTHING_ASIDE = Aside(0)
+    image: bytes
 
 
 @dataclass(frozen=True)
@@ -189,19 +185,20 @@ class XsaveLayout:
         image[_MXCSR] = (SYNTHETIC_XM if vector == Vector.XM else SYNTHETIC_MXCSR).to_bytes(4, "little")
         image[HEADER] |= LEGACY
 
-    def put_aside(self, image: bytearray, xfrm: int) -> Aside:
+    def put_aside(self, image: bytearray, xfrm: int) -> Aside | None:
         """Narrow XCR0 to `xfrm`: what is outside it is taken out of the image, which has it initial from now on."""
         outside = in_use(image) & ~xfrm
-        pieces = tuple((offset, bytes(image[offset : offset + size])) for offset, size in self._places(outside))
+        if not outside:
+            return None
+        aside = Aside(outside, bytes(image))
         self.initialise(image, outside)
-        return Aside(outside, pieces)
+        return aside
 
-    def give_back(self, image: bytearray, xfrm: int, aside: Aside) -> None:
+    def give_back(self, image: bytearray | memoryview, xfrm: int, aside: Aside) -> None:
         """Undo `put_aside`, whatever has become of the components since."""
-        self.initialise(image, in_use(image) & ~xfrm)
-        for offset, piece in aside.pieces:
-            image[offset : offset + len(piece)] = piece
-        _set_in_use(image, in_use(image) | aside.in_use)
+        for offset, size in self._places(aside.in_use):
+            image[offset : offset + size] = aside.image[offset : offset + size]
+        _set_in_use(image, in_use(image) & xfrm | aside.in_use)
 
 
 def _initialise_legacy(image: bytearray, components: int) -> None:
@@ -213,7 +210,7 @@ def _initialise_legacy(image: bytearray, components: int) -> None:
         image[_XMM] = bytes(256)
 
 
-def _set_in_use(image: bytearray, components: int) -> None:
+def _set_in_use(image: bytearray | memoryview, components: int) -> None:
     image[HEADER : HEADER + 8] = components.to_bytes(8, "little")
 
 

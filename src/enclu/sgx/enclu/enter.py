@@ -10,7 +10,7 @@ from enclu.sgx.epc import PAGE_SIZE, EPCPage, PageType
 from enclu.sgx.exceptions import Fault, GeneralProtection, Vector
 from enclu.sgx.processor import Access
 from enclu.sgx.structs import GPR_NAMES, GPRSGX, TCS, TCS_DBGOPTIN
-from enclu.sgx.xsave import AMX, NOTHING_ASIDE, in_use
+from enclu.sgx.xsave import AMX, in_use
 
 if TYPE_CHECKING:
     from enclu.sgx.processor import Processor
@@ -94,16 +94,6 @@ def check_tcs(cpu: Processor, secs: Secs, flags: int, bases: int) -> None:
         raise Fault(Vector.NM, why="the process may not use AMX, which is in SECS.ATTRIBUTES.XFRM")
 
 
-def _narrow(cpu: Processor, xfrm: int) -> None:
-    """XCR0 := XFRM.  Hardware has no access to what is outside then; here it is put aside, and initial inside."""
-    if cpu.xinuse & ~xfrm:
-        image = cpu.xsave()
-        cpu.aside = cpu.machine.layout.put_aside(image, xfrm)
-        cpu.xrstor(image)
-    else:
-        cpu.aside = NOTHING_ASIDE
-
-
 def eenter(cpu: Processor) -> None:
     """Enter at TCS.OENTRY.  RBX: TCS, RCX: AEP; out: RAX = CSSA, RCX = return address."""
     regs = cpu.regs
@@ -131,7 +121,7 @@ def eenter(cpu: Processor) -> None:
         raise GeneralProtection("TCS is busy")
     # No fault from here on.
     if cpu.xcr0 & ~secs.xfrm:
-        _narrow(cpu, secs.xfrm)
+        cpu.narrow(secs.xfrm)
     _STATE.pack_into(data, 0, 1)
     _STATE.pack_into(data, AEP, aep)
     _USER_STACK.pack_into(last.data, 4096 - 184 + URSP, regs.rsp, regs.rbp)

@@ -14,18 +14,6 @@ if TYPE_CHECKING:
 _AEP = TCS.offset("AEP")
 
 
-def _widen(cpu: Processor) -> None:
-    """XCR0 as it was at the entry, and what is outside XFRM."""
-    aside, cpu.aside = cpu.aside, None
-    if aside is None:
-        return
-    xfrm = active_secs(cpu).xfrm
-    if aside.in_use or cpu.xinuse & ~xfrm:
-        image = cpu.xsave()
-        cpu.machine.layout.give_back(image, xfrm, aside)
-        cpu.xrstor(image)
-
-
 def eexit(cpu: Processor) -> None:
     """Go to RBX; out: RCX = AEP.  RSP and RBP stay the enclave's: it has restored them itself."""
     regs = cpu.regs
@@ -33,7 +21,8 @@ def eexit(cpu: Processor) -> None:
     if (1 << 47) <= target < (1 << 64) - (1 << 47):
         raise GeneralProtection("EEXIT target not canonical")
     mode = cpu.mode
-    _widen(cpu)
+    if cpu.aside is not None:
+        cpu.widen(active_secs(cpu).xfrm)
     tcs = free_tcs(cpu)
     regs.rcx = int.from_bytes(tcs[_AEP : _AEP + 8], "little")
     regs.rip = target
