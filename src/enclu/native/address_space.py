@@ -119,12 +119,15 @@ class AddressSpace:
         """Bytes at `address`, fewer or none where nothing is mapped."""
         try:
             return os.pread(self.memory, size, address)
-        except OSError:
+        except (OSError, OverflowError):  # the upper half is the kernel's, and no offset of a file
             return b""
 
     def poke(self, address: int, data: bytes) -> None:
         """Write through any protection (private pages are copied first).  Raises OSError."""
-        os.pwrite(self.memory, data, address)
+        try:
+            os.pwrite(self.memory, data, address)
+        except OverflowError:
+            raise OSError(errno.EIO, f"no memory of the program at {address:#x}") from None
 
     # PageTables.
 

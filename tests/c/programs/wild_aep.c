@@ -2,6 +2,9 @@
 #include "enclave.h"
 
 #include <setjmp.h>
+#include <sys/syscall.h>
+
+#define KERNEL 0xffff800000001000	/* an address that only the kernel may use */
 
 static sigjmp_buf back;
 static volatile int signo, code;
@@ -43,5 +46,13 @@ int main(void)
 	if (!sigsetjmp(back, 1))
 		enter(enclave_tcs(&enclave, 2), &ud2, 0x800000000000);
 	ok(signo == SIGSEGV && code == SI_KERNEL && rax == EENTER, "not canonical: #GP of EENTER");
+	if (!sigsetjmp(back, 1))
+		enter(enclave_tcs(&enclave, 3), &ud2, KERNEL);
+	ok(signo == SIGILL && rip == KERNEL && rax == ERESUME, "in the kernel's half: SIGILL with RIP there");
+	if (!sigsetjmp(back, 1))
+		((void (*)(void))KERNEL)();
+	ok(signo == SIGSEGV && rip == KERNEL && address == KERNEL, "a jump to the kernel's half: SIGSEGV with RIP there");
+	ok_eq(syscall(SYS_clone3, KERNEL, 88), -1, "clone3 with arguments there");
+	ok_eq(errno, EFAULT, "EFAULT");
 	return done();
 }
