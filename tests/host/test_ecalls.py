@@ -101,7 +101,7 @@ def test_more_threads_than_tcses_share_them(process: enclu.Process, image: Path)
     for thread in threads:
         thread.join()
     assert not failures
-    assert len(process.threads) <= 8
+    assert len(process.threads) <= 1 + 8  # the first has loaded the enclave
 
 
 def test_threads_that_have_ended_leave_theirs_to_others(process: enclu.Process, image: Path) -> None:

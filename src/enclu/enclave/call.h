@@ -7,7 +7,7 @@
 #define ENTER_ECALL 0
 #define ENTER_ORET 1		/* back from an OCALL */
 #define ENTER_EXCEPTION 2	/* at a CSSA greater than 0: what has interrupted you? */
-#define ENTER_RESET 3		/* at a CSSA greater than 0: give up the frame below */
+#define ENTER_RESET 3		/* the host gives up what it was doing; argument: CSSA << 32 | ECALLs to keep there */
 
 #ifndef __ASSEMBLER__
 #include <stdint.h>
@@ -19,7 +19,7 @@ struct sgx_call {
 	uint64_t exit;		/* why it left by EEXIT */
 	uint64_t function;
 	uint64_t argument;
-	uint64_t result;	/* of an ECALL; of an exception: 1 if it is repaired; of a reset: frames still in use */
+	uint64_t result;	/* of an ECALL; of an exception: 1 if it is repaired; of a reset: CSSA, to be repeated until it is the one */
 	uint64_t ocall;
 	uint64_t ocall_argument;
 	uint64_t ocall_result;

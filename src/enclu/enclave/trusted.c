@@ -67,12 +67,32 @@ void *allocate_untrusted(struct thread *thread, uint64_t size, bool visible)
 	return (void *)thread->exit_rsp;
 }
 
-/* EDECCSSA: the frame below is given up, and with it what its stack was used for. */
-static uint64_t give_up_frame(struct thread *thread)
+/* Of the ECALLs that have left this stack for an OCALL, the outermost so many go on; leave_for_ocall() chains them. */
+static void keep_ocalls(struct thread *thread, uint64_t kept)
 {
-	sgx_enclu(EDECCSSA, NULL, 0);
-	thread[-1].last_sp = 0;
-	return thread->cssa - 1;
+	uint64_t calls = 0;
+
+	for (uint64_t sp = thread->last_sp; sp; sp = *(uint64_t *)sp)
+		calls++;
+	for (; calls > kept; calls--)
+		thread->last_sp = *(uint64_t *)thread->last_sp;
+}
+
+/*
+ * The host gives up a call: down to `cssa`, and there to `kept` ECALLs.  One frame at a time is given up by EDECCSSA, and
+ * with it what its stack was used for.
+ */
+static uint64_t reset(struct thread *thread, uint64_t cssa, uint64_t kept)
+{
+	if (thread->cssa > cssa) {
+		sgx_enclu(EDECCSSA, NULL, 0);
+		thread--;
+	}
+	if (thread->cssa == cssa)
+		keep_ocalls(thread, kept);
+	else if (thread->cssa > cssa)
+		thread->last_sp = 0;
+	return thread->cssa;
 }
 
 /* An entry of .rela.dyn. */
@@ -110,12 +130,13 @@ void trusted_enter(struct thread *thread)
 	initialize();
 	if (call->enter == ENTER_ECALL)
 		call->result = enclave_main(thread, call->function, (void *)call->argument);
+	else if (call->enter == ENTER_RESET)
+		call->result = reset(thread, call->argument >> 32, call->argument & 0xffffffff);
 	else if (thread->cssa == 0)
 		call->result = 0;
-	else if (call->enter == ENTER_EXCEPTION) {
+	else {
 		gpr = frame(thread, thread->cssa - 1);
 		call->result = enclave_exception(gpr, (struct ssa_exinfo *)gpr - 1);
-	} else
-		call->result = give_up_frame(thread);
+	}
 	call->exit = EXIT_DONE;
 }

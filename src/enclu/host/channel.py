@@ -41,7 +41,7 @@ class ChannelStruct(ctypes.Structure):
         ("turn", ctypes.c_uint32), ("command", ctypes.c_uint32), ("args", ctypes.c_uint64 * 7),
         ("result", ctypes.c_int64), ("leaf", ctypes.c_uint64), ("vector", ctypes.c_uint64),
         ("error_code", ctypes.c_uint64), ("address", ctypes.c_uint64), ("inputs", ctypes.c_uint64 * len(REGISTERS)),
-        ("out", ctypes.c_uint64 * 16), ("frame", ctypes.c_uint64), ("tid", ctypes.c_uint64),
+        ("out", ctypes.c_uint64 * 16), ("frame", ctypes.c_uint64), ("tid", ctypes.c_uint64), ("depth", ctypes.c_uint64),
     )  # fmt: skip
 
 
@@ -56,9 +56,10 @@ _LOOK = _Timespec(0, int(LOOK * 1e9))
 class Channel:
     """`dead` says how the process ended, None while it lives."""
 
-    def __init__(self, arena: Arena, dead: Callable[[], str | None]) -> None:
-        self.address = arena.allocate(ctypes.sizeof(ChannelStruct), align=4096)
-        self.struct = ChannelStruct.from_buffer(arena.map, self.address - arena.address)
+    def __init__(self, arena: Arena, address: int, dead: Callable[[], str | None]) -> None:
+        self.address = address
+        """Of a page of the arena."""
+        self.struct = ChannelStruct.from_buffer(arena.map, address - arena.address)
         self._dead = dead
         self._futex = ctypes.c_void_p(ctypes.addressof(self.struct))
 
@@ -66,6 +67,10 @@ class Channel:
         """Have the agent do the command."""
         self.struct.command = command
         self.struct.turn = TURN_AGENT
+        self.wake()
+
+    def wake(self) -> None:
+        """Wake the agent, should it sleep.  Needed again where an exception may have come between the turn and this."""
         _syscall(SYS_FUTEX, self._futex, FUTEX_WAKE, 1, None, None, 0)
 
     def await_turn(self, until: float | None = None) -> bool:
@@ -82,15 +87,11 @@ class Channel:
             if until is not None and time.monotonic() >= until:
                 return False
             if _syscall(SYS_FUTEX, self._futex, FUTEX_WAIT, TURN_AGENT, ctypes.byref(_LOOK), None, 0):
-                code = ctypes.get_errno()
-                if code == errno.ETIMEDOUT and (how := self._dead()) is not None and struct.turn != TURN_PYTHON:
+                waits = ctypes.get_errno() in (errno.EINTR, errno.EAGAIN)
+                if not waits and (how := self._dead()) is not None and struct.turn != TURN_PYTHON:
                     raise ProcessDied(how)
         return True
 
-    def call(self, command: Command, *args: int) -> int:
-        """Give a command and wait.  Raises ProcessDied."""
-        for i, value in enumerate(args):
-            self.struct.args[i] = value & (1 << 64) - 1
-        self.give(command)
-        self.await_turn()
-        return int(self.struct.result)
+    def close(self) -> None:
+        """Look at the arena no longer: what was in the structure is kept as it is."""
+        self.struct = ChannelStruct.from_buffer_copy(self.struct)

@@ -69,7 +69,7 @@ class Debugger:
         memory = self._enclave.process.memory
         out = bytearray()
         for start, size in _chunks(address, length):
-            with memory.temporary(size) as buffer:
+            with memory.own(size) as buffer:
                 self._access(start, buffer, size, 0)
                 out += memory.read(buffer, size)
         return bytes(out)
@@ -77,7 +77,7 @@ class Debugger:
     def write(self, address: int, data: bytes | bytearray) -> None:
         """Change the enclave's memory, code, too.  Of a TCS only FLAGS.  Raises HostError."""
         for start, size in _chunks(address, len(data)):
-            with self._enclave.process.memory.temporary(bytes(data[start - address :][:size])) as buffer:
+            with self._enclave.process.memory.own(bytes(data[start - address :][:size])) as buffer:
                 self._access(start, buffer, size, ENCLU_SGX_DEBUG_WRITE)
 
     def tcs(self, tcs: int) -> dict[str, int]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from enclu.host.errors import HostError
+from enclu.host.thread import BREAK, INTERRUPT
 from enclu.linux import delivery
 from enclu.linux.delivery.usage import ARGUMENTS, FIELDS, MAX_ARGUMENTS, REGISTERS, OwnEnclu, VdsoFunction
 from enclu.linux.vdso import image
@@ -73,7 +74,7 @@ class Design:
         """Register what concerns the memory map."""
         registration = self.declared.registration
         if registration is not None and not registration.of_thread:
-            process.device_ioctl(registration.register, _registered(registration, process))
+            process.device_ioctl(registration.register, _registered(registration, process), process.control)
 
     def start_thread(self, thread: HostThread) -> None:
         """Register what concerns the thread: once, as the agent is the only runtime of its process."""
@@ -115,10 +116,10 @@ def _near(process: Process, address: int) -> int:
     )  # fmt: skip
 
 
-def handle_signals(process: Process, interrupt: int) -> None:
+def handle_signals(process: Process) -> None:
     """Every design leaves some exceptions signals, #BP and #DB at least."""
-    flags = SA_SIGINFO | SA_NODEFER | SA_RESTORER | SA_RESTART
-    action = struct.pack("<QQQQ", process.hello["on_signal"], flags, process.hello["restorer"], 0)
-    with process.memory.temporary(action) as address:
-        for signo in (signal.SIGSEGV, signal.SIGILL, signal.SIGBUS, signal.SIGFPE, signal.SIGTRAP, interrupt):
+    for signo in (signal.SIGSEGV, signal.SIGILL, signal.SIGBUS, signal.SIGFPE, signal.SIGTRAP, INTERRUPT, BREAK):
+        flags = SA_SIGINFO | SA_NODEFER | SA_RESTORER | (SA_RESTART if signo != BREAK else 0)
+        action = struct.pack("<QQQQ", process.hello["on_signal"], flags, process.hello["restorer"], 0)
+        with process.memory.own(action) as address:
             process.control.syscall("rt_sigaction", signo, address, 0, 8)

@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import queue
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from enclu.host.errors import HostError, ProcessDied
 from enclu.host.events import Action, EnclaveException
+from enclu.host.thread import executing
 from enclu.sgx.structs import Attribute
 
 if TYPE_CHECKING:
+    from enclu.host.call import Call
     from enclu.host.conventions.base import Convention
     from enclu.host.debugger import Debugger
     from enclu.host.images import Image
     from enclu.host.loader import Loaded
     from enclu.host.process import Process
-    from enclu.host.thread import Entry, HostThread
+    from enclu.host.thread import Entry
 
 
 class Enclave:
@@ -51,10 +53,13 @@ class Enclave:
         self.limit: float | None = None
         """Seconds for calls that have no limit of their own."""
         self.loaded = True
+        self._mapped: list[tuple[str, int, int]] = [("munmap", self.base, self.size), ("close", self.fd, 0)]
+        """The system calls that undo it: each is made once, for somebody else may have the addresses afterwards."""
+        self.lost: list[int] = []
+        """TCSes that were left interrupted, by an exception, a timeout or what broke into a call: not entered again."""
         self._free = list(reversed(self.tcs))
-        self._held: dict[HostThread, list[int]] = {}
-        """By threads with calls under way: the TCS, once for each call."""
-        self._available = threading.Condition()
+        self._freed: queue.SimpleQueue[None] = queue.SimpleQueue()
+        """Wakes who waits for a TCS."""
 
     @property
     def debug(self) -> bool:
@@ -89,33 +94,35 @@ class Enclave:
         """`ecall`, on a thread of its own."""
         return await asyncio.to_thread(self.ecall, function, *args, timeout=timeout, **named)
 
-    @contextlib.contextmanager
-    def lease_tcs(self, thread: HostThread, *, same: bool = True) -> Iterator[int]:
-        """A TCS for one call: with `same`, that of the thread's call of this enclave under way, if there is one.
+    def lease(self, call: Call) -> int:
+        """A free TCS, which goes to `call.leased`.
 
-        Waits for one that other threads use.  Raises HostError if there is none to wait for.  One whose enclave was
-        left interrupted is not used again: `abandon` it.
+        Waits for one that other threads use.  Raises HostError if there is none to wait for.
         """
-        with self._available:
-            held = self._held.setdefault(thread, [])
-            if held and same:
-                tcs = held[-1]
+        waited = False
+        while True:
+            try:
+                call.leased.extend(map(list.pop, (self._free,)))
+                break
+            except IndexError:
+                if not self._others(call):
+                    raise HostError(f"{self.image.path}: {self._why_no_tcs(call)}") from None
+            waited = True
+            with contextlib.suppress(queue.Empty):
+                self._freed.get(timeout=1)
+        if waited and self._free:
+            self._freed.put(None)
+        return call.leased[-1]
+
+    def give_back(self, leased: list[int]) -> None:
+        """TCSes that a call held, but for those that are lost.  May be broken into, and called again."""
+        while leased:
+            if leased[-1] in self.tcs:
+                self._free.extend(map(list.pop, (leased,)))
             else:
-                while not self._free:
-                    if not any(calls for user, calls in self._held.items() if user is not thread):
-                        raise HostError(f"{self.image.path}: {self._why_no_tcs(held)}")
-                    self._available.wait(1)
-                tcs = self._free.pop()
-            held.append(tcs)
-        try:
-            yield tcs
-        finally:
-            with self._available:
-                held.pop()
-                if tcs not in held:
-                    if tcs in self.tcs:
-                        self._free.append(tcs)
-                    self._available.notify_all()
+                leased.pop()
+        if self._freed.empty():
+            self._freed.put(None)
 
     @property
     def entries(self) -> list[Entry]:
@@ -126,33 +133,57 @@ class Enclave:
 
     def abandon(self, tcs: int) -> None:
         """Never enter this TCS again."""
+        if tcs not in self.lost:
+            self.lost.append(tcs)
         with contextlib.suppress(ValueError):
             self.tcs.remove(tcs)
 
-    def _why_no_tcs(self, held: list[int]) -> str:
-        if held:
+    def _others(self, call: Call) -> bool:
+        """Whether there are TCSes that calls of other threads have, or have just had."""
+        calls = [user for thread in list(self.process.threads) for user in list(thread.calls)]
+        kept = {
+            tcs
+            for user in calls
+            if user.enclave is self and (user.thread is call.thread or not executing(user.frame))
+            for tcs in list(user.leased)
+        }
+        return not kept.issuperset(self.tcs)
+
+    def _why_no_tcs(self, call: Call) -> str:
+        if any(user.enclave is self and user.leased for user in call.thread.calls):
             return "every TCS is in use by calls of this thread"
         return "every TCS was left interrupted by an exception or a timeout; load the enclave again"
 
     def unload(self) -> None:
         """Unmap and close it.  Nothing if unloaded already.  Raises HostError while a call is under way."""
-        if not self.loaded:
+        if not self.loaded and not self._mapped:
             return
-        if self.entries or any(self._held.values()):
-            raise HostError(f"{self.image.path}: a call is under way")
         if self.process.alive:
+            self.process.thread()  # what this one has left of calls that were broken into is over
+        if self.busy:
+            raise HostError(f"{self.image.path}: a call is under way")
+        if self.loaded and self.process.alive:
             with contextlib.suppress(ProcessDied):
                 self.convention.stop()
         self.release()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a call or an entry by hand is under way, of any thread."""
+        called = [call for thread in list(self.process.threads) for call in list(thread.calls)]
+        if any(call.enclave is self and executing(call.frame) for call in called):
+            return True
+        over = {id(call.entry) for call in called if hasattr(call, "entry")}
+        return any(id(entry) not in over for entry in self.entries)
+
     def release(self) -> None:
         """Unmap and close it, without a word to the enclave."""
         self.loaded = False
-        self.process.enclaves.remove(self)
         with contextlib.suppress(ProcessDied):
-            if self.process.alive:
-                self.process.syscall("munmap", self.base, self.size)
-                self.process.syscall("close", self.fd)
+            while self._mapped and self.process.alive:
+                self.process.syscall(*self._mapped.pop(0))
+        with contextlib.suppress(ValueError):
+            self.process.enclaves.remove(self)
 
     def __enter__(self) -> Self:
         return self

@@ -59,7 +59,7 @@ def load(process: Process, image: Image, debug: bool | None) -> Loaded:
             SIZE=image.size, BASEADDR=base, SSAFRAMESIZE=image.ssa_frame_size, MISCSELECT=image.misc_select,
             ATTRIBUTES=attributes, XFRM=xfrm,
         )  # fmt: skip
-        with process.memory.temporary(secs, align=PAGE_SIZE) as address, _refused(image, "ECREATE", loaded):
+        with process.memory.own(secs, align=PAGE_SIZE) as address, _refused(image, "ECREATE", loaded):
             process.ioctl(fd, uapi.SGX_IOC_ENCLAVE_CREATE, uapi.ENCLAVE_CREATE.pack(src=address))
         if attributes & Attribute.PROVISIONKEY:
             with _refused(image, "the provisioning key", loaded):
@@ -67,14 +67,14 @@ def load(process: Process, image: Image, debug: bool | None) -> Loaded:
                 undo.callback(process.syscall, "close", provision)
                 process.ioctl(fd, uapi.SGX_IOC_ENCLAVE_PROVISION, uapi.ENCLAVE_PROVISION.pack(fd=provision))
         ranges = _Mapping(process, loaded)
-        with process.memory.temporary(CHUNK, align=PAGE_SIZE) as staging:
+        with process.memory.own(CHUNK, align=PAGE_SIZE) as staging:
             for pages in image.pages():
                 _add(process, image, loaded, pages, staging)
                 ranges.add(pages.offset, len(pages.data), _protection(pages.flags))
         ranges.finish()
         for offset, size in image.reserved:
             _map(process, loaded, offset, size, READ | WRITE)
-        with process.memory.temporary(image.sigstruct, align=PAGE_SIZE) as address, _refused(image, "EINIT", loaded):
+        with process.memory.own(image.sigstruct, align=PAGE_SIZE) as address, _refused(image, "EINIT", loaded):
             process.ioctl(fd, uapi.SGX_IOC_ENCLAVE_INIT, uapi.ENCLAVE_INIT.pack(sigstruct=address))
         undo.pop_all()
         return loaded
@@ -139,7 +139,7 @@ def _add(process: Process, image: Image, loaded: Loaded, pages: Pages, staging: 
             f"{image.path}: the page at {pages.offset:#x} is measured in part; Linux's driver measures whole pages only"
         )
     measure = uapi.SGX_PAGE_MEASURE if pages.measured else 0
-    with process.memory.temporary(SECINFO.pack(FLAGS=pages.flags), align=64) as secinfo:
+    with process.memory.own(SECINFO.pack(FLAGS=pages.flags), align=64) as secinfo:
         for start in range(0, len(pages.data), CHUNK):
             part = pages.data[start : start + CHUNK]
             process.memory.write(staging, part)

@@ -7,6 +7,7 @@ import secrets
 from types import TracebackType
 from typing import Self
 
+from enclu.host import forks
 from enclu.host.errors import HostError
 from enclu.host.process import Process
 from enclu.linux.intel_cpu import CPUS
@@ -35,9 +36,13 @@ class Machine:
             raise HostError(str(error)) from None
         self.name = name
         self.processes: list[Process] = []
+        """Those that are not closed."""
+        self._owner = forks.generation()
 
     def process(self, delivery: str = "vdso", cpu: str = "host") -> Process:
         """Start a process under a delivery design, on a processor as `enclu run --cpu` has it.  Raises HostError."""
+        if self._owner != forks.generation():
+            raise HostError("the machine belongs to the process of which this one is a fork: make one of its own here")
         if cpu not in CPUS:
             raise HostError(f"no processor is called {cpu!r}: {', '.join(CPUS)}")
         reading, writing = os.pipe()
@@ -54,7 +59,7 @@ class Machine:
     def close(self) -> None:
         """End all processes."""
         while self.processes:
-            self.processes.pop().close()
+            self.processes[-1].close()
 
     def __enter__(self) -> Self:
         return self

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import struct
+import sys
+import threading
 from collections.abc import Iterator
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
 
+from enclu.host.arena import Blocks
 from enclu.host.errors import HostError
+from enclu.host.thread import executing
 
 if TYPE_CHECKING:
     from enclu.host.process import Process
@@ -17,38 +22,100 @@ ABORT = 0xFF
 _IOVEC = struct.Struct("<QQ")
 
 
+class Temporary:
+    """Memory for the length of a `with`.
+
+    What an exception that broke in has left of it goes back later (`tidy`) if it is the host's own, whose functions are
+    no generators: their frames tell whether they are executed.
+    """
+
+    def __init__(self, memory: Memory, content: bytes | int, align: int, *, own: bool = False) -> None:
+        self._memory, self._content, self._align, self._own = memory, content, align, own
+        self._blocks = Blocks(memory.arena)
+        self.frame: FrameType | None = None
+
+    def __enter__(self) -> int:
+        content = self._content
+        size = content if isinstance(content, int) else len(content)
+        if self._own:
+            self.frame = sys._getframe(1)
+            self._memory.lent.append(self)
+        address = self._memory.take(max(size, 1), self._align, self._blocks)
+        if not isinstance(content, int):
+            self._memory.write(address, content)
+        return address
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give it back, unless a system call that was broken into may still use it.  May be called again."""
+        self._memory.keep(self._blocks)
+        if self._own:
+            self.frame = None
+            with contextlib.suppress(ValueError):
+                self._memory.lent.remove(self)
+
+
 class Memory:
     """Addresses of the process.  What `allocate` gives is shared with this process and quick to reach."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
-        self._arena = process.arena
+        self.arena = process.arena
+        self._of_python_thread = threading.local()
 
     def allocate(self, size: int, align: int = 16) -> int:
         """The address of `size` bytes of zeros, readable and writable.  Raises HostError when there are none left."""
-        return self._arena.allocate(size, align)
+        self._process.check()
+        return self.arena.allocate(size, align)
 
     def free(self, address: int) -> None:
         """Give back what `allocate` gave.  Raises HostError for any other address."""
-        self._arena.free(address)
+        self.arena.free(address)
 
-    @contextlib.contextmanager
-    def temporary(self, content: bytes | int, align: int = 64) -> Iterator[int]:
-        """Memory with this content, or of this many bytes, for the length of a `with`."""
-        size = content if isinstance(content, int) else len(content)
-        address = self.allocate(max(size, 1), align)
-        try:
-            if not isinstance(content, int):
-                self.write(address, content)
-            yield address
-        finally:
-            self.free(address)
+    def take(self, size: int, align: int, holder: Blocks) -> int:
+        """As `allocate`, for a holder that gives back what it has itself."""
+        self._process.check()
+        return self.arena.take(size, align, holder)
+
+    def temporary(self, content: bytes | int, align: int = 64) -> Temporary:
+        """Memory with this content, or of this many bytes, for the length of a `with`, which gets the address."""
+        return Temporary(self, content, align)
+
+    def own(self, content: bytes | int, align: int = 64) -> Temporary:
+        """As `temporary`, for functions of the host."""
+        return Temporary(self, content, align, own=True)
+
+    @property
+    def lent(self) -> list[Temporary]:
+        """What functions of the host have, of the calling Python thread."""
+        found: list[Temporary] | None = getattr(self._of_python_thread, "lent", None)
+        if found is None:
+            found = self._of_python_thread.lent = []
+        return found
+
+    def tidy(self) -> None:
+        """Give back what functions of the host have left that were broken into."""
+        for temporary in list(self.lent):
+            if not executing(temporary.frame):
+                temporary.close()
+
+    def keep(self, blocks: Blocks) -> None:
+        """Give blocks back, or have them kept as long as a system call that was broken into may use them."""
+        thread = self._process.broken()
+        while blocks and thread is not None:
+            thread.kept.extend(map(list.pop, (blocks,)))
+        blocks.give_back()
 
     def read(self, address: int, length: int) -> bytes:
         """The bytes there.  An enclave's ELRANGE reads as ones.  Raises HostError where nothing is mapped."""
-        offset = self._arena.offset(address, length)
+        self._process.check()
+        offset = self.arena.offset(address, length)
         if offset is not None:
-            return self._arena.map[offset : offset + length]
+            return self.arena.map[offset : offset + length]
         out = bytearray()
         for start, end, within in self._pieces(address, length):
             out += bytes([ABORT]) * (end - start) if within else self._copy("process_vm_readv", start, end - start)
@@ -56,9 +123,10 @@ class Memory:
 
     def write(self, address: int, data: bytes | bytearray | memoryview) -> None:
         """Store bytes.  Writes to an enclave are lost.  Raises HostError where nothing writable is mapped."""
-        offset = self._arena.offset(address, len(data))
+        self._process.check()
+        offset = self.arena.offset(address, len(data))
         if offset is not None:
-            self._arena.map[offset : offset + len(data)] = bytes(data)
+            self.arena.map[offset : offset + len(data)] = bytes(data)
             return
         for start, end, within in self._pieces(address, len(data)):
             if not within:
@@ -97,8 +165,8 @@ class Memory:
         """By the process itself, which is told of a bad address rather than dying of it."""
         process = self._process
         with (
-            self.temporary(data or length) as buffer,
-            self.temporary(_IOVEC.pack(buffer, length) + _IOVEC.pack(address, length)) as vectors,
+            self.own(data or length) as buffer,
+            self.own(_IOVEC.pack(buffer, length) + _IOVEC.pack(address, length)) as vectors,
         ):
             try:
                 done = process.thread().syscall(call, process.pid, vectors, 1, vectors + _IOVEC.size, 1, 0)

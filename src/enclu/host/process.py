@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
+import functools
 import inspect
 import os
 import signal
@@ -16,13 +18,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from enclu.host import designs, loader
+from enclu.host import designs, forks, loader
 from enclu.host.arena import SIZE, Arena
 from enclu.host.channel import Channel, ChannelStruct, Command
-from enclu.host.errors import HostError
+from enclu.host.errors import HostError, ProcessDied
 from enclu.host.memory import Memory
+from enclu.host.pool import Lease, Pool
 from enclu.host.thread import INTERRUPT, STACK, HostThread
 from enclu.linux import delivery as deliveries
+from enclu.native.syscalls import NR
 
 if TYPE_CHECKING:
     from enclu.host.conventions.base import Convention
@@ -32,8 +36,7 @@ if TYPE_CHECKING:
     from enclu.host.machine import Machine
 
 AGENT = Path(__file__).with_name("agent") / "agent"
-START = 60.0
-"""Seconds that a process may take to start."""
+_syscall = ctypes.CDLL(None, use_errno=True).syscall
 
 
 class Process:
@@ -51,9 +54,8 @@ class Process:
         self.arena = Arena()
         self.enclaves: list[Enclave] = []
         self.closed = False
-        self._lock = threading.RLock()
+        self._owner = forks.generation()
         self._of_python_thread = threading.local()
-        self._idle: list[HostThread] = []
         self.threads: list[HostThread] = []
         """All of them, also those that nobody uses at the moment."""
         lifeline, self._lifeline = os.pipe()
@@ -65,25 +67,29 @@ class Process:
         command = [sys.executable, "-m", "enclu.cli.main", "run", "--delivery", delivery, *options, "--", str(AGENT)]
         channel.struct.turn = 1
         designs.HELLO.put(memoryview(self.arena.map), "way", way)
-        self._popen = subprocess.Popen(
-            [*command, *map(str, numbers)], stdin=subprocess.DEVNULL, process_group=0,
-            pass_fds=(self.arena.fd, lifeline, *pass_fds),
-        )  # fmt: skip
+        with Path(os.devnull).open() as nothing:  # Popen's own would stay open as long as the process is known
+            self._popen = subprocess.Popen(
+                [*command, *map(str, numbers)], stdin=nothing, process_group=0,
+                pass_fds=(self.arena.fd, lifeline, *pass_fds),
+            )  # fmt: skip
         self.pid = self._popen.pid
         os.close(lifeline)
         self.memory = Memory(self)
         self._end = weakref.finalize(self, _end, os.getpid(), self._popen, self._lifeline, self.arena)
+        forks.close_in_children(self, self._lifeline, self.arena.fd)
         try:
             channel.await_turn()
             self.hello: dict[str, Any] = designs.HELLO.unpack(self.memory.read(self.arena.address, designs.HELLO.size))
             if self.hello["channel_size"] != ctypes.sizeof(ChannelStruct):
                 raise HostError(f"{AGENT} is of another version: install enclu anew, or run hatch_build.py")
             self.control = HostThread(self, channel, stack)
-            """Does what belongs to no thread, under `_lock`."""
-            self.device = self.open("/dev/sgx_enclave")
+            """Starts the process and its other threads."""
+            self.device = self._open(self.control, "/dev/sgx_enclave")
             self.design.start_process(self)
-            designs.handle_signals(self, INTERRUPT)
+            designs.handle_signals(self)
             self.design.start_thread(self.control)
+            self._pool = Pool(functools.partial(_new_thread, weakref.ref(self)))
+            weakref.finalize(self, self._pool.close)
         except BaseException:
             self.close()
             raise
@@ -93,12 +99,29 @@ class Process:
     @property
     def alive(self) -> bool:
         """Whether it still runs."""
-        return not self.closed and self._popen.poll() is None
+        return not self.closed and self._owner == forks.generation() and self._popen.poll() is None
+
+    def check(self) -> None:
+        """Raises HostError in a child of fork(2), whose parent has the process; ProcessDied when it is closed."""
+        if self._owner != forks.generation():
+            raise HostError(
+                f"process {self.pid} with enclaves belongs to the process that started it, "
+                "of which this one is a fork: start one of its own here"
+            )
+        if self.closed:
+            raise ProcessDied("the process with the enclaves has been closed")
 
     def close(self) -> None:
         """End the process and whatever its threads are doing.  Nothing if closed already."""
         self.closed = True
+        forks.keep(self)
         self._end()
+        with contextlib.suppress(ValueError):
+            self.machine.processes.remove(self)
+        for thread in [*self.threads, *([self.control] if hasattr(self, "control") else [])]:
+            thread.channel.close()
+        self.arena.unmap()
+        self.enclaves.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -122,41 +145,40 @@ class Process:
     # Threads.
 
     def thread(self) -> HostThread:
-        """The calling Python thread's own.  When that ends, another gets it."""
-        lease: _Lease | None = getattr(self._of_python_thread, "lease", None)
-        if lease is None:
-            with self._lock:
-                thread = self._idle.pop() if self._idle else self._new_thread()
-            thread.user = threading.current_thread().name
-            lease = self._of_python_thread.lease = _Lease(thread, self._idle)
-        return lease.thread
+        """The calling Python thread's own.  When that ends, another gets it.
 
-    def interrupt(self, thread: HostThread) -> None:
+        In a signal's handler that has broken into a command, one more.  Raises ProcessDied, HostError.
+        """
+        self.check()
+        lease: Lease | None = getattr(self._of_python_thread, "lease", None)
+        if lease is None:
+            lease = self._of_python_thread.lease = Lease(self._pool)
+        thread = lease.thread()
+        if self.memory.lent:
+            self.memory.tidy()
+        return thread
+
+    def broken(self) -> HostThread | None:
+        """A thread of the calling one's that still does what nobody waits for any more."""
+        lease: Lease | None = getattr(self._of_python_thread, "lease", None)
+        return None if lease is None else lease.broken()
+
+    def interrupt(self, thread: HostThread, signo: int = INTERRUPT) -> None:
         """Have an enclave that the thread executes left by an AEX.  May be called from any Python thread."""
-        with contextlib.suppress(ProcessLookupError):
-            self.syscall("tgkill", self.pid, thread.tid, INTERRUPT)
+        if self.alive and _syscall(NR["tgkill"], self.pid, thread.tid, signo):
+            code = ctypes.get_errno()
+            if code != errno.ESRCH:
+                raise OSError(code, f"tgkill: {os.strerror(code)}")
 
     def _new_channel(self) -> tuple[Channel, int]:
-        return Channel(self.arena, self._died), self.arena.allocate(STACK, align=4096) + STACK
-
-    def _new_thread(self) -> HostThread:
-        channel, stack = self._new_channel()
-        channel.struct.turn = 1
-        result = self.control.channel.call(Command.SPAWN, channel.address, stack)
-        if result < 0:
-            raise HostError(f"cannot start a thread in the process: {os.strerror(-result)}")
-        channel.await_turn()
-        thread = HostThread(self, channel, stack)
-        self.threads.append(thread)
-        self.design.start_thread(thread)
-        return thread
+        address = self.arena.allocate(ctypes.sizeof(ChannelStruct), align=4096)
+        return Channel(self.arena, address, self._died), self.arena.allocate(STACK, align=4096) + STACK
 
     # System calls.
 
-    def syscall(self, name: str, *args: int) -> int:
-        """Make a system call in the process, whatever its threads are doing.  Raises OSError, ProcessDied."""
-        with self._lock:
-            return self.control.syscall(name, *args)
+    def syscall(self, name: str | int, *args: int) -> int:
+        """Make a system call in the process, on the calling thread's own thread there.  As HostThread.syscall."""
+        return self.thread().syscall(name, *args)
 
     def cpuid(self, leaf: int, subleaf: int = 0) -> tuple[int, int, int, int]:
         """EAX, EBX, ECX and EDX of CPUID, as programs on the machine see them.  Raises ProcessDied."""
@@ -169,14 +191,18 @@ class Process:
         return self._cpuid(0, 0)[4]
 
     def _cpuid(self, leaf: int, subleaf: int) -> list[int]:
-        with self._lock:
-            self.control.channel.call(Command.CPUID, leaf, subleaf)
-            return list(self.control.channel.struct.args[:5])
+        thread = self.thread()
+        return thread.command(
+            Command.CPUID, (leaf, subleaf), None, None, lambda: list(thread.channel.struct.args[:5])
+        )  # fmt: skip
 
     def open(self, path: str) -> int:
         """open(2) for reading and writing; the descriptor is the process's.  Raises OSError."""
-        with self.memory.temporary(os.fsencode(path) + b"\0") as address:
-            return self.syscall("openat", -100, address, os.O_RDWR | os.O_CLOEXEC)
+        return self._open(self.thread(), path)
+
+    def _open(self, thread: HostThread, path: str) -> int:
+        with self.memory.own(os.fsencode(path) + b"\0") as address:
+            return thread.syscall("openat", -100, address, os.O_RDWR | os.O_CLOEXEC)
 
     def device_ioctl(self, command: int, arguments: bytes, thread: HostThread | None = None) -> bytes:
         """An ioctl of /dev/sgx_enclave, of a thread if need be; the structure afterwards.  Raises OSError."""
@@ -184,8 +210,8 @@ class Process:
 
     def ioctl(self, fd: int, command: int, arguments: bytes, thread: HostThread | None = None) -> bytes:
         """ioctl(2) with a structure, which is returned as it is afterwards.  Raises OSError."""
-        with self.memory.temporary(arguments) as address:
-            (thread or self).syscall("ioctl", fd, command, address)
+        with self.memory.own(arguments) as address:
+            (thread or self.thread()).syscall("ioctl", fd, command, address)
             return self.memory.read(address, len(arguments))
 
     # Enclaves.
@@ -230,16 +256,21 @@ class Process:
         return enclave
 
 
-class _Lease:
-    """A thread in use; it is idle again when the Python thread is gone."""
-
-    def __init__(self, thread: HostThread, idle: list[HostThread]) -> None:
-        self.thread = thread
-        self._idle = idle
-
-    def __del__(self) -> None:
-        if not self.thread.entries:
-            self._idle.append(self.thread)
+def _new_thread(of: weakref.ref[Process]) -> HostThread:
+    """One more thread of the agent.  Raises HostError, ProcessDied."""
+    process = of()
+    if process is None:
+        raise ProcessDied("the process with the enclaves is gone")
+    channel, stack = process._new_channel()
+    channel.struct.turn = 1
+    result = process.control.do(Command.SPAWN, channel.address, stack)
+    if result < 0:
+        raise HostError(f"cannot start a thread in the process: {os.strerror(-result)}")
+    channel.await_turn()
+    thread = HostThread(process, channel, stack)
+    process.threads.append(thread)
+    process.design.start_thread(thread)
+    return thread
 
 
 def _end(owner: int, process: subprocess.Popen[bytes], lifeline: int, arena: Arena) -> None:

@@ -1,30 +1,61 @@
-"""A thread of the agent, and the entries of enclaves on its stack."""
+"""A thread of the agent, and the entries of enclaves on its stack.
+
+An exception (of a signal's handler, KeyboardInterrupt before all) may break into Python between any two bytecodes,
+here, too.  What the agent does is therefore told by what it wrote itself: whose turn it is, and how many of its frames
+there are.  Who is broken into has the agent stop what it was doing.  Should that be broken into as well, it is done by
+the next who uses the thread: a command or a call whose Python frame is no longer being executed is over.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sys
 import time
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
 
+from enclu.host.arena import Blocks
 from enclu.host.channel import TURN_AGENT, Channel, Command
-from enclu.host.errors import HostError
+from enclu.host.errors import HostError, ProcessDied
 from enclu.host.events import EnclaveException, Event, Exit, Interrupted, Registers
 from enclu.linux.delivery.usage import REGISTERS
 from enclu.native.syscalls import NR
 from enclu.sgx.structs import EncluLeaf
 
 if TYPE_CHECKING:
+    from enclu.host.call import Call
     from enclu.host.process import Process
 
 STACK = 8 << 20
 """Bytes of stack of each thread: enclaves put data there, too."""
 INTERRUPT = signal.SIGRTMIN
-"""Stops an enclave: the AEX that it causes is reported as Interrupted."""
+"""Stops an enclave: the AEX that it causes is reported as Interrupted.  System calls go on, or begin again."""
+BREAK = signal.SIGRTMIN + 1
+"""Stops a system call: EINTR."""
+_ENTRIES = frozenset({Command.ENTER, Command.AGAIN, Command.RESUME})
 _INTERRUPTED = 0
 _AGAIN = 0.02
-"""Seconds after which the interrupting signal is sent again, as it may have come where there was no enclave."""
+"""Seconds after which a signal is sent again, as it may have come too early for what it was to stop."""
+_MASK = (1 << 64) - 1
+_T = TypeVar("_T")
+
+
+def executing(frame: FrameType | None) -> bool:
+    """Whether a frame, of a function that is no generator, is executed by any Python thread.
+
+    Frames that are executed cannot be cleared, and the others are of no use any more.  Looking for it from
+    sys._current_frames() on could wait for ever for a thread that ends.
+    """
+    if frame is None:
+        return False
+    try:
+        frame.clear()
+    except RuntimeError:
+        return True
+    return False
 
 
 class HostThread:
@@ -37,16 +68,45 @@ class HostThread:
         """Where its stack ends."""
         self.entries: list[Entry] = []
         """Under way, the outermost first."""
+        self.calls: list[Call] = []
+        """ECALLs under way, the outermost first; the last ones perhaps no longer executed: `tidy`."""
         self.user = ""
         """Name of the Python thread that uses it, or used it last."""
+        self.kept = Blocks(process.arena)
+        """Memory that a system call may still be using which was broken into."""
+        self._command: FrameType | None = None
+        """Who waits for a command, from before it is given until its results are read."""
 
     @property
     def tid(self) -> int:
         return int(self.channel.struct.tid)
 
-    def syscall(self, name: str, *args: int) -> int:
-        """Make a system call in the process.  Returns what it returns; raises OSError, ProcessDied."""
-        result = self.channel.call(Command.SYSCALL, NR[name], *args)
+    @property
+    def depth(self) -> int:
+        """How many entries there are, as the agent says."""
+        return int(self.channel.struct.depth)
+
+    @property
+    def broken(self) -> bool:
+        """Whether it has a command for which nobody waits any more."""
+        return self._command is not None and not executing(self._command)
+
+    def free(self) -> bool:
+        """Tidied, and not waiting for a command."""
+        self.tidy()
+        return self._command is None
+
+    def syscall(self, name: str | int, *args: int) -> int:
+        """Make a system call in the process, by name or number.  Returns what it returns.
+
+        Raises OSError, ProcessDied; HostError for a name that is not in `native.syscalls.NR`.
+        """
+        number = name if isinstance(name, int) else NR.get(name)
+        if number is None:
+            raise HostError(f"the system call {name!r} is not known by name: give its number")
+        if len(args) > 6:
+            raise HostError(f"{name}: a system call has six arguments, not {len(args)}")
+        result = self.do(Command.SYSCALL, number, *args)
         if -4096 < result < 0:
             raise OSError(-result, f"{name}: {os.strerror(-result)}")
         return result
@@ -58,14 +118,115 @@ class HostThread:
         """EENTER.  The entry stands at its first event.
 
         With `timeout` (seconds), an enclave that does not leave by itself in time is left by an AEX: the event is
-        Interrupted.  Raises ProcessDied.
+        Interrupted.  An exception that breaks in leaves the enclave by an AEX, too, and there is no entry.  Raises
+        ProcessDied.
         """
         entry = Entry(self, tcs)
-        entry._check_registers((rdi, rsi, rdx, r8, r9, r10))
+        inputs = entry._inputs((rdi, rsi, rdx, r8, r9, r10))
+        self.tidy()
+        before = self.standing
         self.entries.append(entry)
-        self.channel.struct.args[0] = tcs
-        entry._go(Command.ENTER, (rdi, rsi, rdx, r8, r9, r10), timeout)
+        try:
+            entry._go(Command.ENTER, inputs, timeout, tcs)
+        except BaseException:
+            self.leave(before)
+            raise
         return entry
+
+    def do(self, command: Command, *args: int) -> int:
+        """Have the agent do a command; its result.  Raises ProcessDied."""
+        return self.command(command, args, None, None, lambda: int(self.channel.struct.result))
+
+    def command(
+        self, command: Command, args: tuple[int, ...], inputs: tuple[int, ...] | None, timeout: float | None,
+        read: Callable[[], _T],
+    ) -> _T:  # fmt: skip
+        """The one way in which commands are given; what `read` finds when it is done.
+
+        After `timeout` seconds an enclave is interrupted.  Raises ProcessDied; HostError if the thread waits for
+        another command already, into which a signal's handler has broken.
+        """
+        self.process.check()
+        if self._command is not None:
+            self.tidy()
+            if self._command is not None:
+                raise HostError("the thread is waiting for the agent: a signal's handler has broken into that")
+        channel = self.channel
+        self._command = sys._getframe()
+        try:
+            for i, value in enumerate(args):
+                channel.struct.args[i] = value & _MASK
+            if inputs is not None:
+                channel.struct.inputs[:] = inputs
+            channel.give(command)
+            if timeout is None:
+                channel.await_turn()
+            elif not channel.await_turn(time.monotonic() + timeout):
+                self._stop()
+            result = read()
+        except ProcessDied:
+            self._command = None
+            raise
+        except BaseException:
+            self._settle()
+            raise
+        self._command = None
+        return result
+
+    def tidy(self) -> None:
+        """Give back what Python has left that was broken into, and is not executed any more."""
+        if self.broken:
+            self._settle()
+        while self.calls and not executing(self.calls[-1].frame):
+            self.calls[-1].close()
+        while self.entries and not self.entries[-1].known and not executing(self.entries[-1].maker):
+            self.leave((len(self.entries) - 1, self.entries[-1].depth))
+
+    @property
+    def standing(self) -> tuple[int, int]:
+        """How many entries there are, as is known here, and as the agent says: what `leave` goes back to."""
+        return len(self.entries), self.depth
+
+    def settle(self) -> None:
+        """If the agent is still doing what it was told by somebody who was broken into, have it stop."""
+        if self._command is not None:
+            self._settle()
+
+    def leave(self, before: tuple[int, int]) -> None:
+        """Give up all entries but those of `standing` before.  May be broken into, and called again."""
+        count, depth = before
+        with contextlib.suppress(ProcessDied):
+            if self.process.alive:
+                self.settle()
+                while self.depth > depth:
+                    self.do(Command.LEAVE)
+        while len(self.entries) > count:
+            self.entries[-1].open = False
+            self.entries.pop()
+
+    def _settle(self) -> None:
+        """Whatever the agent was doing, it waits for a command afterwards."""
+        try:
+            self.channel.wake()
+            if self._stop():
+                # A signal that came too late for what it was to stop is over before anything else begins.
+                self.channel.struct.args[0] = NR["getpid"]
+                self.channel.give(Command.SYSCALL)
+                self.channel.await_turn()
+        except ProcessDied:
+            self._command = None
+            return
+        self._command = None
+        self.kept.give_back()
+
+    def _stop(self) -> bool:
+        """Interrupt an enclave or system call until the turn is here again; whether a signal was needed."""
+        sent = False
+        while not self.channel.await_turn(time.monotonic() + _AGAIN * sent):
+            signo = INTERRUPT if self.channel.struct.command in _ENTRIES else BREAK
+            self.process.interrupt(self, signo)
+            sent = True
+        return sent
 
 
 class Entry:
@@ -76,7 +237,13 @@ class Entry:
     def __init__(self, thread: HostThread, tcs: int) -> None:
         self.thread = thread
         self.tcs = tcs
-        self._open = True
+        self.depth = thread.depth
+        """How many entries the agent had before it."""
+        self.open = True
+        self.known = False
+        """Whether the enclave was entered and left."""
+        self.maker: FrameType | None = sys._getframe(1)
+        """What has it until it is known."""
 
     @property
     def running(self) -> bool:
@@ -88,24 +255,24 @@ class Entry:
         timeout: float | None = None,
     ) -> Event:  # fmt: skip
         """EENTER again, to the same TCS and with the stack as it was left: the way back from an OCALL."""
-        self._go(Command.AGAIN, (rdi, rsi, rdx, r8, r9, r10), timeout)
+        self._check()
+        self._go(Command.AGAIN, self._inputs((rdi, rsi, rdx, r8, r9, r10)), timeout)
         return self.event
 
     def resume(self, timeout: float | None = None) -> Event:
         """ERESUME.  Raises HostError under a design that has no way to do so."""
         if not self.thread.process.design.resumes:
             raise HostError(f"`{self.thread.process.delivery}` has no way to resume an enclave after an exception")
+        self._check()
         self._go(Command.RESUME, None, timeout)
         return self.event
 
     def close(self) -> None:
         """Give up the stack frame; an enclave that stands at an AEX stays interrupted.  Nothing if closed already."""
-        if not self._open:
+        if not self.open:
             return
         self._check()
-        self._open = False
-        self.thread.entries.pop()
-        self.thread.channel.call(Command.LEAVE)
+        self.thread.leave((len(self.thread.entries) - 1, self.depth))
 
     def __enter__(self) -> Self:
         return self
@@ -117,28 +284,22 @@ class Entry:
             self.close()
 
     def _check(self) -> None:
-        if not self._open:
+        self.thread.tidy()
+        if not self.open:
             raise HostError("the entry is closed")
         if self.thread.entries[-1] is not self:
             raise HostError("another entry on this thread was made later and is not closed")
 
-    def _go(self, command: Command, inputs: tuple[int, ...] | None, timeout: float | None) -> None:
-        self._check()
-        channel = self.thread.channel
-        if inputs is not None:
-            self._check_registers(inputs)
-            channel.struct.inputs[:] = [value & (1 << 64) - 1 for value in inputs]
-        channel.give(command)
-        if timeout is None:
-            channel.await_turn()
-        elif not channel.await_turn(time.monotonic() + timeout):
-            while True:
-                self.thread.process.interrupt(self.thread)
-                if channel.await_turn(time.monotonic() + _AGAIN):
-                    break
-        self.event = self._read()
+    def _go(self, command: Command, inputs: tuple[int, ...] | None, timeout: float | None, *args: int) -> None:
+        try:
+            self.thread.command(command, args, inputs, timeout, self._read)
+        except BaseException:
+            if self.known and self.thread.process.alive:
+                self._read()
+            raise
 
-    def _check_registers(self, inputs: tuple[int, ...]) -> None:
+    def _inputs(self, inputs: tuple[int, ...]) -> tuple[int, ...]:
+        """Registers as they are passed.  Raises HostError for one that the design does not pass."""
         process = self.thread.process
         passed = process.design.registers
         lost = [name for name, value in zip(REGISTERS, inputs, strict=True) if value and name not in passed]
@@ -146,13 +307,19 @@ class Entry:
             raise HostError(
                 f"`{process.delivery}` enters enclaves with {', '.join(passed)} only, not {', '.join(lost)}"
             )
+        return tuple(value & _MASK for value in inputs)
 
-    def _read(self) -> Event:
+    def _read(self) -> None:
+        """The event, from the channel."""
         struct = self.thread.channel.struct
         registers = Registers(*struct.out)
         leaf = struct.leaf
+        event: Event
         if leaf == EncluLeaf.EEXIT:
-            return Exit(registers)
-        if leaf == _INTERRUPTED:
-            return Interrupted(registers)
-        return EnclaveException(struct.vector, struct.error_code, struct.address, EncluLeaf(leaf), registers)
+            event = Exit(registers)
+        elif leaf == _INTERRUPTED:
+            event = Interrupted(registers)
+        else:
+            event = EnclaveException(struct.vector, struct.error_code, struct.address, EncluLeaf(leaf), registers)
+        self.event = event
+        self.known, self.maker = True, None

@@ -69,7 +69,9 @@ static void enter_enclave(struct channel *channel)
 	struct frame frame = { .tcs = (void *)channel->args[0], .channel = channel, .outer = channel->frame };
 
 	channel->frame = &frame;
+	channel->depth++;
 	enter(&frame);
+	channel->depth--;
 	channel->frame = frame.outer;
 	channel->result = 0;
 }

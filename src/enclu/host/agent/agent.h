@@ -50,6 +50,7 @@ struct channel {
 	uint64_t out[16];	/* general registers at the event, as instructions number them */
 	struct frame *frame;	/* the innermost; ours alone */
 	uint64_t tid;
+	uint64_t depth;		/* how many frames there are */
 };
 
 /* An entry under way, on the stack of its thread. */

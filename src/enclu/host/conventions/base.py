@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,51 +10,14 @@ from enclu.host.events import Action, EnclaveException, Exit, Interrupted, Regis
 from enclu.sgx.structs import EncluLeaf
 
 if TYPE_CHECKING:
+    from enclu.host.call import Call
     from enclu.host.enclave import Enclave
     from enclu.host.images import Image
     from enclu.host.process import Process
-    from enclu.host.thread import Entry, HostThread
 
 
 class Done(Exception):
     """Raised by `exited` when the call is over; its argument is the result."""
-
-
-class Call:
-    """One ECALL under way."""
-
-    def __init__(self, thread: HostThread, tcs: int, timeout: float | None) -> None:
-        self.thread = thread
-        self.tcs = tcs
-        self.entry: Entry
-        """Once the enclave has been entered."""
-        self.depth = 0
-        """Exceptions that the enclave is handling."""
-        self.failure: BaseException | None = None
-        """What an OCALL raised: raised again when the enclave has returned."""
-        self._until = None if timeout is None else time.monotonic() + timeout
-
-    def left(self) -> float | None:
-        """Seconds until the call shall be over; None for any time."""
-        return None if self._until is None else max(0.0, self._until - time.monotonic())
-
-    def limit(self, seconds: float | None) -> None:
-        """A limit for a call that has none."""
-        if self._until is None and seconds is not None:
-            self._until = time.monotonic() + seconds
-
-    def enter(self, **registers: int) -> None:
-        """EENTER again.  Raises EnclaveTimeout when the time is over: an enclave may leave again and again."""
-        if self.left() == 0.0:
-            raise EnclaveTimeout
-        self.entry.enter(**registers, timeout=self.left())
-
-    def ocall(self, enclave: Enclave, number: Any, *args: Any) -> Any:
-        """Call the OCALL's callable.  Raises what that raises, HostError if there is none."""
-        function = enclave.ocalls.get(number)
-        if function is None:
-            raise HostError(f"{enclave.image.path}: the enclave makes OCALL {number}, for which there is no function")
-        return function(*args)
 
 
 class Convention(ABC):
@@ -96,6 +58,15 @@ class Convention(ABC):
     def exited(self, call: Call, registers: Registers) -> None:
         """After an EEXIT: make the OCALL and enter again by `call.enter`, or raise Done with the call's result."""
 
+    def ocall(self, number: Any, *args: Any) -> Any:
+        """Call the OCALL's callable.  Raises what that raises, HostError if there is none."""
+        function = self.enclave.ocalls.get(number)
+        if function is None:
+            raise HostError(
+                f"{self.enclave.image.path}: the enclave makes OCALL {number}, for which there is no function"
+            )
+        return function(*args)
+
     def repair(self, call: Call, exception: EnclaveException) -> bool:
         """Enter the enclave at the next CSSA for it to handle the exception; whether it has, and can be resumed."""
         return False
@@ -104,28 +75,27 @@ class Convention(ABC):
         """The call from EENTER to its end; its result."""
         enclave = self.enclave
         call.limit(enclave.limit)
-        with call.thread.enter(call.tcs, **registers, timeout=call.left()) as entry:
-            call.entry = entry
-            try:
-                while True:
-                    event = entry.event
-                    if isinstance(event, Exit):
-                        self.exited(call, event.registers)
-                    elif isinstance(event, Interrupted) or call.left() == 0.0:
-                        raise EnclaveTimeout
-                    elif not self._handled(call, event):
-                        return None
-            except EnclaveTimeout as late:
-                enclave.abandon(call.tcs)
-                if late.args:
-                    raise
-                raise EnclaveTimeout(
-                    f"{enclave.image.path}: the call did not return in time; it is abandoned"
-                ) from None
-            except Done as done:
-                if call.failure is not None:
-                    raise call.failure from None
-                return done.args[0]
+        call.unfinished = True
+        call.entry = entry = call.thread.enter(call.tcs, **registers, timeout=call.left())
+        try:
+            while True:
+                event = entry.event
+                call.entered |= not isinstance(event, EnclaveException) or event.leaf is EncluLeaf.ERESUME
+                if isinstance(event, Exit):
+                    self.exited(call, event.registers)
+                elif isinstance(event, Interrupted) or call.left() == 0.0:
+                    raise EnclaveTimeout
+                elif not self._handled(call, event):
+                    return None
+        except EnclaveTimeout as late:
+            if late.args:
+                raise
+            raise EnclaveTimeout(f"{enclave.image.path}: the call did not return in time; it is abandoned") from None
+        except Done as done:
+            call.unfinished = False
+            if call.failure is not None:
+                raise call.failure from None
+            return done.args[0]
 
     def _handled(self, call: Call, exception: EnclaveException) -> bool:
         """Do about the exception what was decided; False to give up the call."""
@@ -135,13 +105,14 @@ class Convention(ABC):
         if action is Action.RESUME:
             call.entry.resume(call.left())
             return True
-        if action is Action.HANDLE and exception.leaf is EncluLeaf.ERESUME and self.repair(call, exception):
+        inside = exception.leaf is EncluLeaf.ERESUME
+        if action is Action.HANDLE and inside and self.repair(call, exception):
             call.entry.resume(call.left())
             return True
-        if exception.leaf is EncluLeaf.ERESUME:
-            if enclave.debug:
-                exception.ssa  # noqa: B018 - as long as it is there
-            self.give_up(call)
+        if inside and enclave.debug:
+            exception.ssa  # noqa: B018 - as long as it is there
+        if not inside and not call.entered:
+            call.unfinished = False  # the enclave has not learnt of the call
         if action is Action.UNWIND:
             return False
         if isinstance(action, Action):
@@ -149,5 +120,5 @@ class Convention(ABC):
         raise HostError(f"on_exception returned {action!r}, which is no Action")
 
     def give_up(self, call: Call) -> None:
-        """The enclave stands at an AEX and will not be resumed."""
+        """The enclave was left before the call was over, and will not be resumed.  May be called again."""
         self.enclave.abandon(call.tcs)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import enum
 from typing import Any
 
-from enclu.host.conventions.base import Call, Convention, Done
+from enclu.host.call import Call
+from enclu.host.conventions.base import Convention, Done
 from enclu.host.errors import HostError
 from enclu.host.events import EnclaveException, Exit, Interrupted, Registers
 from enclu.sgx.layout import Structure
@@ -40,7 +41,7 @@ class Leave(enum.IntEnum):
 class NativeCall(Call):
     """`memory` has a struct sgx_call for each depth."""
 
-    memory: int
+    memory = 0
 
     @property
     def here(self) -> int:
@@ -57,24 +58,16 @@ class NativeConvention(Convention):
         self, function: int, argument: int | bytes | bytearray = 0, *, timeout: float | None = None
     ) -> int | None:
         """The enclave's result; None if an exception handler gave up the call."""
-        memory = self.enclave.process.memory
-        if isinstance(argument, int):
-            return self._ecall(function, argument, timeout)
-        with memory.temporary(bytes(argument)) as address:
-            result = self._ecall(function, address, timeout)
+        with NativeCall(self.enclave, timeout) as call:
+            call.lease()
+            call.memory = call.allocate(FRAMES * SGX_CALL.size)
+            address = argument if isinstance(argument, int) else call.allocate(bytes(argument))
+            image = SGX_CALL.pack(enter=Enter.ECALL, function=function & FAILED, argument=address & FAILED)
+            memory = self.enclave.process.memory
+            memory.write(call.memory, image)
+            result: int | None = self.run(call, rdi=call.memory)
             if isinstance(argument, bytearray):
                 argument[:] = memory.read(address, len(argument))
-            return result
-
-    def _ecall(self, function: int, argument: int, timeout: float | None) -> int | None:
-        process = self.enclave.process
-        thread = process.thread()
-        with self.enclave.lease_tcs(thread) as tcs, process.memory.temporary(FRAMES * SGX_CALL.size) as memory:
-            call = NativeCall(thread, tcs, timeout)
-            call.memory = memory
-            image = SGX_CALL.pack(enter=Enter.ECALL, function=function & FAILED, argument=argument & FAILED)
-            process.memory.write(memory, image)
-            result: int | None = self.run(call, rdi=memory)
             return result
 
     def exited(self, call: Call, registers: Registers) -> None:
@@ -88,9 +81,10 @@ class NativeConvention(Convention):
                 f"{self.enclave.image.path}: the enclave left with sgx_call.exit {state['exit']}, which is none"
             )
         try:
-            result = call.ocall(self.enclave, state["ocall"], state["ocall_argument"]) or 0
-        except Exception as error:
-            call.failure = call.failure or error
+            call.check()
+            result = self.ocall(state["ocall"], state["ocall_argument"]) or 0
+        except BaseException as error:
+            call.fail(error)
             result = FAILED
         memory.write(call.here + SGX_CALL.offset("ocall_result"), (int(result) & FAILED).to_bytes(8, "little"))
         memory.write(call.here, Enter.ORET.to_bytes(8, "little"))
@@ -123,14 +117,23 @@ class NativeConvention(Convention):
                     return done.args[0]
 
     def give_up(self, call: Call) -> None:
-        """Have the enclave give up its interrupted frames (EDECCSSA), so that the TCS can be used again."""
+        """Have the enclave give up what it was doing for this call (EDECCSSA), so that the TCS can be used again."""
         assert isinstance(call, NativeCall)
-        memory = self.enclave.process.memory
-        for _ in range(FRAMES):
-            memory.write(call.memory, SGX_CALL.pack(enter=Enter.RESET))
-            event = call.entry.enter(rdi=call.memory, timeout=1.0)
-            if not isinstance(event, Exit):
-                break
-            if memory.read(call.memory + SGX_CALL.offset("result"), 8) == bytes(8):
+        outer = call.outer()
+        depth = outer.depth if outer is not None and outer.tcs == call.tcs else 0
+        waiting = sum(
+            other.enclave is self.enclave and other.tcs == call.tcs and other.depth == depth
+            for other in call.thread.calls[: call.thread.calls.index(call)]
+        )
+        for _ in range(FRAMES + 1):
+            with call.thread.enter(call.tcs, rdi=self._reset(call, depth << 32 | waiting), timeout=1.0) as entry:
+                if not isinstance(entry.event, Exit):
+                    break
+            done = SGX_CALL.unpack(self.enclave.process.memory.read(call.memory, SGX_CALL.size))
+            if done["result"] == depth:
                 return
         self.enclave.abandon(call.tcs)
+
+    def _reset(self, call: NativeCall, kept: int) -> int:
+        self.enclave.process.memory.write(call.memory, SGX_CALL.pack(enter=Enter.RESET, argument=kept))
+        return call.memory

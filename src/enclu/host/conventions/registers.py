@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from enclu.host.conventions.base import Call, Convention, Done
+from enclu.host.call import Call
+from enclu.host.conventions.base import Convention, Done
 from enclu.host.events import Registers
 
 
@@ -18,9 +19,9 @@ class RegistersConvention(Convention):
     def ecall(self, function: int = 0, *args: int, timeout: float | None = None, **named: int) -> Registers | None:
         """`function` is RDI, `args` are the others in this order; they may be named instead."""
         registers = dict(zip(("rdi", "rsi", "rdx", "r8", "r9"), (function, *args), strict=False)) | named
-        thread = self.enclave.process.thread()
-        with self.enclave.lease_tcs(thread, same=False) as tcs:
-            result: Registers | None = self.run(Call(thread, tcs, timeout), **registers)
+        with Call(self.enclave, timeout) as call:
+            call.lease(same=False)
+            result: Registers | None = self.run(call, **registers)
             return result
 
     def exited(self, call: Call, registers: Registers) -> None:

@@ -14,7 +14,8 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
-from enclu.host.conventions.base import Call, Convention, Done
+from enclu.host.call import Call
+from enclu.host.conventions.base import Convention, Done
 from enclu.host.conventions.edp.abi import NORMAL_EXIT, Error
 from enclu.host.conventions.edp.program import Program, Running, Stopped
 from enclu.host.conventions.edp.streams import Streams
@@ -40,8 +41,32 @@ class EdpCall(Call):
     """One thread of a program, or one call of a library."""
 
     usercalls: Usercalls
-    running: Running
-    debug_buffer: int
+    running: Running | None = None
+    debug_buffer = 0
+    program: Program
+    alone = False
+    """There is nothing else of the program, which ends with it."""
+    message = ""
+    """What it said when it panicked."""
+
+    def begin(self, program: Program, tcs: int, running: Running | None = None) -> None:
+        """Enter this TCS for the program."""
+        self.tcs, self.program = tcs, program
+        self.running = running or program.begin(tcs)
+        self.running.thread = self.thread
+        convention = self.enclave.convention
+        assert isinstance(convention, EdpConvention)
+        self.usercalls = Usercalls(convention, program, self.running, self.left)
+        self.debug_buffer = program.debug_buffers[tcs] = program.debug_buffer()
+
+    def finish(self) -> None:
+        if self.running is None:
+            return
+        self.program.end(self.running)
+        if self.alone:
+            if self.enclave.process.alive:
+                self.message = self.program.message(self.debug_buffer)
+            self.program.release()
 
 
 class EdpConvention(Convention):
@@ -82,9 +107,9 @@ class EdpConvention(Convention):
         message = ""
         try:
             array = program.give_arguments([os.fsencode(argument) for argument in arguments])
-            call = self._new_call(program, self._tcs[0], timeout)
-            with contextlib.suppress(Stopped):
-                self._enter(program, call, rdi=array, rsi=len(arguments))
+            with contextlib.suppress(Stopped), EdpCall(self.enclave, timeout) as call:
+                call.begin(program, self._tcs[0])
+                self._enter(call, rdi=array, rsi=len(arguments))
                 error = "the main thread returned, and is to exit by a usercall"
                 program.finish(failure=HostError(f"{self.enclave.image.path}: {error}"))
             if self.enclave.process.alive:
@@ -122,8 +147,9 @@ class EdpConvention(Convention):
 
     def _thread(self, program: Program, running: Running) -> None:
         try:
-            with contextlib.suppress(Stopped):
-                self._enter(program, self._new_call(program, running.tcs, None, running))
+            with contextlib.suppress(Stopped), EdpCall(self.enclave, None) as call:
+                call.begin(program, running.tcs, running)
+                self._enter(call)
         except BaseException as error:
             program.finish(failure=error)
         finally:
@@ -139,44 +165,28 @@ class EdpConvention(Convention):
             raise TypeError("an EDP library takes five numbers")
         names = ("rdi", "rsi", "rdx", "r8", "r9")
         program = Program(self.enclave, Streams(None, None, None))
-        with self.enclave.lease_tcs(self.enclave.process.thread(), same=False) as tcs:
-            call = self._new_call(program, tcs, timeout)
-            result, message = None, ""
-            try:
-                with contextlib.suppress(Stopped):
-                    result = self._enter(program, call, **dict(zip(names, args, strict=False)))
-                message = program.message(call.debug_buffer)
-            finally:
-                if result is None:
-                    self.enclave.abandon(tcs)
-                program.release()
+        result = None
+        with contextlib.suppress(Stopped), EdpCall(self.enclave, timeout) as call:
+            call.alone = True
+            call.begin(program, call.lease(same=False))
+            result = self._enter(call, **dict(zip(names, args, strict=False)))
         if program.failure is not None:
             raise program.failure
         if result is None and not program.panicked:
             raise HostError(f"{self.enclave.image.path}: the library exited, and was to return")
         if result is None:
-            raise EdpPanic(self.enclave, message)
+            raise EdpPanic(self.enclave, call.message)
         return result
 
     # What happens during a call.
 
-    def _new_call(self, program: Program, tcs: int, timeout: float | None, running: Running | None = None) -> EdpCall:
-        call = EdpCall(self.enclave.process.thread(), tcs, timeout)
-        call.running = running or program.begin(tcs)
-        call.running.thread = call.thread
-        call.usercalls = Usercalls(self, program, call.running, call.left)
-        call.debug_buffer = program.debug_buffers[tcs] = program.debug_buffer()
-        return call
-
-    def _enter(self, program: Program, call: EdpCall, **registers: int) -> tuple[int, int]:
+    def _enter(self, call: EdpCall, **registers: int) -> tuple[int, int]:
         """The entry from its beginning to its end.  Raises Stopped if the program has ended before."""
         try:
             result: tuple[int, int] | None = self.run(call, **registers, r10=call.debug_buffer)
         except EnclaveTimeout:
-            program.going()  # it was interrupted because of that
+            call.program.going()  # it was interrupted because of that
             raise
-        finally:
-            program.end(call.running)
         if result is None:
             raise Stopped
         return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from enclu.host.arena import Blocks, Given
 from enclu.host.conventions.edp.abi import BYTE_BUFFER, DEBUG_BUFFER, WAIT_INDEFINITE, WAIT_NO, Error
 from enclu.host.conventions.edp.streams import Streams
 from enclu.host.errors import HostError
@@ -54,7 +56,8 @@ class Program:
         self.ended = False
         self.panicked = False
         self.failure: BaseException | None = None
-        self._memory: dict[int, int] = {}
+        self._given = Given(enclave.process.arena)
+        self._sizes: dict[int, int] = {}
         self._tcs = frozenset(enclave.tcs)
         self.debug_buffers: dict[int, int] = {}
 
@@ -151,18 +154,17 @@ class Program:
 
     def allocate(self, size: int, align: int = 1) -> int:
         """Raises HostError."""
-        address = self.enclave.process.memory.allocate(size, max(align, 16))
-        with self.lock:
-            self._memory[address] = size
+        memory = self.enclave.process.memory
+        blocks = Blocks(memory.arena)
+        address = memory.take(size, max(align, 16), blocks)
+        self._sizes[address] = size
+        self._given.add(blocks)
         return address
 
     def free(self, address: int, size: int) -> None:
-        with self.lock:
-            known = self._memory.get(address)
-            if known == size:
-                del self._memory[address]
-        if known == size:
-            self.enclave.process.memory.free(address)
+        if address in self._given and self._sizes[address] == size:
+            with contextlib.suppress(KeyError):
+                self._given.free(address)
         else:
             LOGGER.warning("%s frees %#x bytes at %#x, which it was not given", self.enclave.image.path, size, address)
 
@@ -195,10 +197,7 @@ class Program:
     def release(self) -> None:
         """Free what is left of memory and streams."""
         self.streams.close_all()
-        with self.lock:
-            left, self._memory = self._memory, {}
-        for address in left:
-            self.enclave.process.memory.free(address)
+        self._given.give_back()
 
 
 def _match(events: deque[int], mask: int) -> int | None:

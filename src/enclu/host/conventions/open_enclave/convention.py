@@ -7,11 +7,12 @@ RDX.  Open Enclave: host/sgx/linux/enter.c, host/sgx/calls.c, enclave/core/sgx/e
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from enclu.host.conventions.base import Call, Convention, Done
+from enclu.host.arena import Given
+from enclu.host.call import Call
+from enclu.host.conventions.base import Convention, Done
 from enclu.host.conventions.open_enclave import abi, names
 from enclu.host.conventions.open_enclave.abi import Code, EcallFunction, OcallFunction, OeError, OeResult
 from enclu.host.conventions.open_enclave.attestation import FORMAT_IDS, AttestationOcalls
@@ -52,11 +53,10 @@ class Unserved(Exception):
 
 
 class OeCall(Call):
-    """`contexts` has an oe_ecall_context_t for each CSSA; `returned` once the enclave has ended the ECALL."""
+    """`contexts` has an oe_ecall_context_t for each CSSA."""
 
     contexts: int
     context_size: int
-    returned = False
 
     @property
     def context(self) -> int:
@@ -94,10 +94,9 @@ class OpenEnclaveConvention(Convention):
         self._system = SystemOcalls(self)
         self._ecalls: dict[str, EcallMarshaller] = {}
         self._ocalls: dict[tuple[int, int], Callable[[bytes, int], bytes]] = {}
-        self._current = threading.local()
         self._handle = enclave.process.memory.allocate(ENCLAVE_HANDLE)
-        self._given: set[int] = set()
-        """Addresses of memory that the enclave has asked for."""
+        self._given = Given(enclave.process.arena)
+        """Memory that the enclave has asked for."""
         self._starting = False
 
     @property
@@ -125,10 +124,8 @@ class OpenEnclaveConvention(Convention):
             for function in (EcallFunction.CALL_AT_EXIT_FUNCTIONS, EcallFunction.DESTRUCTOR):
                 with contextlib.suppress(HostError):  # before 0.19, there is only the latter
                     self.command(function, 0, STOP)
-        memory = self.enclave.process.memory
-        for address in (*self._given, self._handle):
-            memory.free(address)
-        self._given.clear()
+        self.enclave.process.memory.free(self._handle)
+        self._given.give_back()
 
     # ECALLs.
 
@@ -166,9 +163,9 @@ class OpenEnclaveConvention(Convention):
         memory, args = self.enclave.process.memory, self._args
         table = {"table_id": abi.DEFAULT_TABLE} if self.tables else {}
         with (
-            memory.temporary(data) as source,
-            memory.temporary(bytes(output_size)) as target,
-            memory.temporary(
+            memory.own(data) as source,
+            memory.own(bytes(output_size)) as target,
+            memory.own(
                 args.pack(
                     **table, function_id=number, input_buffer=source, input_buffer_size=len(data),
                     output_buffer=target, output_buffer_size=output_size, result=OeResult.OE_UNEXPECTED,
@@ -194,41 +191,21 @@ class OpenEnclaveConvention(Convention):
 
     def _enter(self, function: int, argument: int, timeout: float | None) -> int | None:
         """One ECALL on a TCS of the calling thread; its result, None if it was given up."""
-        enclave = self.enclave
-        memory, thread = enclave.process.memory, enclave.process.thread()
         layout = abi.CONTEXT_WITH_TABLE if self.tables else abi.CONTEXT
-        with (
-            enclave.lease_tcs(thread) as tcs,
-            memory.temporary(2 * layout.size) as contexts,
-            memory.temporary(abi.OCALL_BUFFER_SIZE) as buffer,
-        ):
-            call = OeCall(thread, tcs, timeout)
-            call.contexts, call.context_size = contexts, layout.size
+        with OeCall(self.enclave, timeout) as call:
+            call.lease()
+            buffer = call.allocate(abi.OCALL_BUFFER_SIZE)
             context = layout.pack(ocall_buffer_size=abi.OCALL_BUFFER_SIZE, ocall_buffer=buffer)
-            memory.write(contexts, context + layout.pack())
-            try:
-                with self._as_current(call):
-                    result: int | None = self.run(
-                        call, rdi=abi.call_argument(Code.ECALL, function), rsi=argument, rdx=call.context
-                    )
-            finally:
-                if not call.returned:
-                    enclave.abandon(tcs)  # it would answer every later ECALL with OE_REENTRANT_ECALL
+            call.contexts, call.context_size = call.allocate(context + layout.pack()), layout.size
+            result: int | None = self.run(
+                call, rdi=abi.call_argument(Code.ECALL, function), rsi=argument, rdx=call.context
+            )
             return result
 
-    @contextlib.contextmanager
-    def _as_current(self, call: OeCall) -> Iterator[None]:
-        outer = getattr(self._current, "call", None)
-        self._current.call = call
-        try:
-            yield
-        finally:
-            self._current.call = outer
-
-    def time_left(self) -> float | None:
-        """Of the ECALL that this thread is in."""
-        call: OeCall | None = getattr(self._current, "call", None)
-        return None if call is None else call.left()
+    @property
+    def current(self) -> Call:
+        """The ECALL that the calling thread is in."""
+        return self.enclave.process.thread().calls[-1]
 
     # What happens during a call.
 
@@ -236,7 +213,6 @@ class OpenEnclaveConvention(Convention):
         assert isinstance(call, OeCall)
         code, function, result = abi.parts(registers.rdi)
         if code == Code.ERET:
-            call.returned = True
             raise Done(result or registers.rsi & 0xFFFF_FFFF)
         if code != Code.OCALL:
             raise HostError(f"{self.enclave.image.path}: the enclave left with code {code}, which is none")
@@ -246,6 +222,7 @@ class OpenEnclaveConvention(Convention):
     def _ocall(self, call: OeCall, function: int, argument: int) -> tuple[int, int]:
         """Result and value for the enclave.  What goes wrong is raised when the ECALL is over."""
         try:
+            call.check()
             if function == OcallFunction.CALL_HOST_FUNCTION:
                 return self._host_function(argument), 0
             if function == OcallFunction.MALLOC:
@@ -268,10 +245,10 @@ class OpenEnclaveConvention(Convention):
             LOGGER.warning("%s", error)
             return OeResult.OE_UNSUPPORTED, 0
         except OeError as error:
-            call.failure = call.failure or error
+            call.fail(error)
             return error.result, 0
-        except Exception as error:
-            call.failure = call.failure or error
+        except BaseException as error:
+            call.fail(error)
             return OeResult.OE_FAILURE, 0
 
     def _host_function(self, address: int) -> int:
@@ -338,11 +315,12 @@ class OpenEnclaveConvention(Convention):
 
     def _malloc(self, size: int) -> int:
         """Address of so many bytes; 0 if there are none."""
+        blocks = self.current.blocks
         try:
-            address = self.enclave.process.memory.allocate(max(size, 1))
+            address = self.enclave.process.memory.take(max(size, 1), 16, blocks)
         except HostError:
             return 0
-        self._given.add(address)
+        self._given.add(blocks)
         return address
 
     def give(self, data: bytes) -> int:
@@ -354,9 +332,8 @@ class OpenEnclaveConvention(Convention):
         return address
 
     def _free(self, address: int) -> None:
-        if address in self._given:
-            self._given.remove(address)
-            self.enclave.process.memory.free(address)
+        with contextlib.suppress(KeyError):
+            self._given.free(address)
 
     def realloc(self, address: int, size: int) -> int:
         """As realloc(3)."""

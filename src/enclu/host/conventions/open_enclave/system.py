@@ -21,6 +21,7 @@ from enclu.host.conventions.open_enclave.abi import OeResult
 from enclu.host.conventions.open_enclave.attestation import AttestationOcalls
 from enclu.host.edl.types import Type
 from enclu.host.errors import EnclaveTimeout
+from enclu.host.guard import Event
 
 if TYPE_CHECKING:
     from enclu.host.conventions.open_enclave.convention import OpenEnclaveConvention
@@ -118,37 +119,14 @@ def log_interface() -> Interface:
     return edl.parse(LOG_INTERFACE, "<Open Enclave>")
 
 
-class Event:
-    """What threads of the enclave wait for: a counter, as host/sgx/ocalls/ocalls.c has it."""
-
-    def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._value = 0
-
-    def wait(self, timeout: float | None) -> bool:
-        """Until woken; False if the time is over before."""
-        with self._condition:
-            self._value -= 1
-            if self._condition.wait_for(lambda: self._value >= 0, timeout):
-                return True
-            self._value += 1
-            return False
-
-    def wake(self) -> None:
-        with self._condition:
-            self._value += 1
-            self._condition.notify()
-
-
 class SystemOcalls:
     """Callables by name; a user's of the same name go first."""
 
     def __init__(self, convention: OpenEnclaveConvention) -> None:
         self._convention = convention
         self._enclave = convention.enclave
-        self._tcs = frozenset(self._enclave.tcs)
-        self._events: dict[int, Event] = {}
-        self._lock = threading.Lock()
+        self._events = {tcs: Event() for tcs in self._enclave.tcs}
+        """What threads of the enclave wait for, as host/sgx/ocalls/ocalls.c has it."""
         self.table: dict[str, Callable[..., Any]] = {
             "oe_sgx_get_cpuid_table_ocall": self.cpuid_table,
             "oe_log_is_supported_ocall": lambda: None,
@@ -254,7 +232,7 @@ class SystemOcalls:
         seconds, nanoseconds = struct.unpack("<qq", request or bytes(16))
         if seconds < 0 or not 0 <= nanoseconds < 1_000_000_000:
             raise OSError(errno.EINVAL, "no length of time")
-        limit = self._convention.time_left()
+        limit = self._convention.current.left()
         wanted = seconds + nanoseconds / 1e9
         if limit is not None and limit < wanted:
             time.sleep(limit)
@@ -267,10 +245,7 @@ class SystemOcalls:
     # Threads.
 
     def event(self, tcs: int) -> Event | None:
-        if tcs not in self._tcs:
-            return None
-        with self._lock:
-            return self._events.setdefault(tcs, Event())
+        return self._events.get(tcs)
 
     def wake(self, tcs: int) -> int:
         event = self.event(tcs)
@@ -284,7 +259,7 @@ class SystemOcalls:
         event = self.event(tcs)
         if event is None:
             return OeResult.OE_INVALID_PARAMETER
-        if not event.wait(self._convention.time_left()):
+        if not event.wait(self._convention.current.left()):
             raise self._too_late()
         return OeResult.OE_OK
 

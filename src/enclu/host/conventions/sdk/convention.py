@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from enclu.host.conventions.base import Call, Convention, Done
+from enclu.host.call import Call
+from enclu.host.conventions.base import Convention, Done
 from enclu.host.conventions.sdk import abi, cpu, emm, tables
 from enclu.host.conventions.sdk.abi import BuiltinOcall, EnterCommand, SystemFeatures
 from enclu.host.conventions.sdk.ocalls import SdkOcalls
@@ -39,9 +40,20 @@ EDMM_MAJOR = 3
 
 
 class SdkCall(Call):
-    """`trusted` is the TCS with the calls on it."""
+    """On the calling thread's TCS, or on the one that is kept for commands."""
 
-    trusted: TrustedThread
+    trusted: TrustedThread | None = None
+    ended = False
+    """The enclave's thread has exited: no call on its TCS goes on."""
+
+    def finish(self) -> None:
+        convention = self.enclave.convention
+        if self.trusted is None:
+            return
+        assert isinstance(convention, SdkConvention)
+        convention.pool.release(self.trusted, self, reset=self.ended)
+        if self.tcs in self.enclave.lost:
+            convention.pool.abandon(self.tcs, self)
 
 
 class SdkConvention(Convention):
@@ -99,15 +111,13 @@ class SdkConvention(Convention):
     def start(self) -> None:
         """ECMD_INIT_ENCLAVE: relocations, heap, what of the processor the libraries may use."""
         features = self._features()
-        with self.enclave.process.memory.temporary(bytes(features)) as address:
+        with self.enclave.process.memory.own(bytes(features)) as address:
             self.command(EnterCommand.ECMD_INIT_ENCLAVE, address)
         self.pool.reset()
         self.pool.fill()
 
     def stop(self) -> None:
         """ECMD_UNINIT_ENCLAVE: destructors run, memory goes back."""
-        if self.pool.busy:
-            raise HostError(f"{self.enclave.image.path}: a call is under way")
         if self.edmm:
             with contextlib.suppress(SdkError, EnclaveException):
                 self.command(EnterCommand.ECMD_UNINIT_ENCLAVE, 0)
@@ -126,7 +136,7 @@ class SdkConvention(Convention):
 
     def _make_tcs(self, tcs: int) -> None:
         """ECMD_MKTCS: the enclave prepares a page and has its type changed."""
-        with self.enclave.process.memory.temporary(tcs.to_bytes(8, "little")) as address:
+        with self.enclave.process.memory.own(tcs.to_bytes(8, "little")) as address:
             self.command(EnterCommand.ECMD_MKTCS, address)
         self.enclave.tcs.append(tcs)
 
@@ -143,7 +153,7 @@ class SdkConvention(Convention):
             self._enter(function, ms, timeout)
             return None
         memory = self.enclave.process.memory
-        with memory.temporary(bytes(ms)) as address:
+        with memory.own(bytes(ms)) as address:
             self._enter(function, address, timeout)
             if isinstance(ms, bytearray):
                 ms[:] = memory.read(address, len(ms))
@@ -171,24 +181,19 @@ class SdkConvention(Convention):
         False if an exception handler gave it up.  Raises SdkError.
         """
         utility = number in (EnterCommand.ECMD_INIT_ENCLAVE, EnterCommand.ECMD_MKTCS, EnterCommand.ECMD_UNINIT_ENCLAVE)
-        trusted = self.pool.utility if utility else None
-        if trusted is None:
-            trusted = self.pool.acquire()
-            if trusted is None:
+        with SdkCall(self.enclave, timeout) as call:
+            if utility and self.pool.utility is not None:
+                call.trusted = self.pool.utility
+                call.trusted.calls.append(call)
+            else:
+                call.trusted = self.pool.acquire(call)
+            if call.trusted is None:
                 bound = "bound to a living thread" if self.pool.bind else "in use"
                 why = f"each TCS of {len(self.enclave.tcs)} is {bound}"
                 raise SdkError(self._at(number), SgxStatus.SGX_ERROR_OUT_OF_TCS, why)
-        else:
-            trusted.calls += 1
-        call = SdkCall(self.enclave.process.thread(), trusted.tcs, timeout)
-        call.trusted = trusted
-        status = None
-        try:
+            call.tcs = call.trusted.tcs
             status = self.run(call, rdi=number & MASK_64, rsi=argument)
-        finally:
-            self.pool.release(trusted, reset=status == SgxStatus.SGX_PTHREAD_EXIT)
-            if trusted.tcs not in self.enclave.tcs:  # abandoned
-                self.pool.abandon(trusted.tcs)
+            call.ended = status == SgxStatus.SGX_PTHREAD_EXIT
         if status:
             raise SdkError(self._at(number), status)
         return status is not None
@@ -216,22 +221,23 @@ class SdkConvention(Convention):
         if number in abi.BUILTIN_OCALLS:
             return self._builtin(number, ms)
         try:
+            call.check()
             serve = self._ocalls.get(number)
             if serve is None:
-                serve = self._ocalls[number] = self._server(call, number)
+                serve = self._ocalls[number] = self._server(number)
             serve(ms)
-        except Exception as error:
-            call.failure = call.failure or error
+        except BaseException as error:
+            call.fail(error)
             return SgxStatus.SGX_ERROR_UNEXPECTED
         return SgxStatus.SGX_SUCCESS
 
-    def _server(self, call: Call, number: int) -> Callable[[int], None]:
+    def _server(self, number: int) -> Callable[[int], None]:
         """What serves an OCALL, given the address of its structure."""
         enclave, interface = self.enclave, self.interface
         memory = enclave.process.memory
         function = enclave.ocalls.get(number)
         if interface is None or number >= len(interface.ocalls):
-            return lambda ms: call.ocall(enclave, number, ms)
+            return lambda ms: self.ocall(number, ms)
         ocall = interface.ocalls[number]
         function = enclave.ocalls.get(ocall.name, function) or self._sdk_ocalls.table.get(ocall.name)
         if function is None:

@@ -105,7 +105,7 @@ def _ioctl(enclave: Enclave, request: EmmModify, command: int, structure: Struct
     thread = process.thread()
     offset, left = request.addr - enclave.base, request.size
     while left:
-        with process.memory.temporary(structure.pack(offset=offset, length=left, **fields)) as address:
+        with process.memory.own(structure.pack(offset=offset, length=left, **fields)) as address:
             try:
                 thread.syscall("ioctl", enclave.fd, command, address)
                 done = left

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from enclu.host.conventions.sdk.abi import EnterCommand
 from enclu.host.conventions.sdk.status import SdkError, SgxStatus
+from enclu.host.guard import Event
 
 if TYPE_CHECKING:
     from enclu.host.conventions.sdk.convention import SdkConvention
@@ -45,11 +46,11 @@ class SdkOcalls:
 
     # Events: each TCS has one, a counter that sleepers take from.
 
-    def _event(self, tcs: int) -> threading.Semaphore | None:
+    def _event(self, tcs: int) -> Event | None:
         for enclave in list(self._convention.enclave.process.enclaves):
             pool = getattr(getattr(enclave, "convention", None), "pool", None)
             if enclave.base <= tcs < enclave.base + enclave.size and pool is not None:
-                event: threading.Semaphore | None = pool.event(tcs)
+                event: Event | None = pool.event(tcs)
                 return event
         return None
 
@@ -59,7 +60,7 @@ class SdkOcalls:
         event = self._event(tcs)
         if event is None:
             return _as_int(MUTEX_GET_EVENT)
-        event.acquire()
+        event.wait()
         return SgxStatus.SGX_SUCCESS
 
     def set(self, tcs: int) -> int:
@@ -68,7 +69,7 @@ class SdkOcalls:
         event = self._event(tcs)
         if event is None:
             return _as_int(MUTEX_GET_EVENT)
-        event.release()
+        event.wake()
         return SgxStatus.SGX_SUCCESS
 
     def set_and_wait(self, waiter: int, own: int) -> int:
@@ -87,31 +88,27 @@ class SdkOcalls:
         event = self._event(tcs)
         if event is None:
             return SgxStatus.SGX_ERROR_DEVICE_BUSY
-        event.acquire(timeout=seconds or None)  # that the time is over is success, too
+        event.wait(seconds or None)  # that the time is over is success, too
         return SgxStatus.SGX_SUCCESS
 
     def wake(self, tcs: int) -> int:
         event = self._event(tcs)
         if event is not None:
-            event.release()
+            event.wake()
         return SgxStatus.SGX_SUCCESS
 
     # Threads that the enclave starts.
 
     def create_thread(self, tcs: int) -> int:
         """pthread_create in the enclave: a thread that enters by ECMD_ECALL_PTHREAD."""
-        pool = self._convention.pool
-        trusted = pool.take_free()
-        if trusted is None:
-            return SgxStatus.SGX_ERROR_OUT_OF_TCS
         thread = threading.Thread(target=self._thread, name="enclave pthread", daemon=True)
-        pool.bind_to(thread, trusted)
-        thread.start()
-        return SgxStatus.SGX_SUCCESS
+        call = self._convention.enclave.process.thread().calls[-1]
+        started = self._convention.pool.start(thread, call)
+        return SgxStatus.SGX_SUCCESS if started else SgxStatus.SGX_ERROR_OUT_OF_TCS
 
     def _thread(self) -> None:
         memory = self._convention.enclave.process.memory
-        with memory.temporary(bytes(8)) as waiter:
+        with memory.own(bytes(8)) as waiter:
             try:
                 self._convention.command(EnterCommand.ECMD_ECALL_PTHREAD, waiter)
             except SdkError as error:

@@ -6,17 +6,21 @@ thread-local variables as it left them; with "unbind", until another thread need
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 
+from enclu.host.call import Call
+from enclu.host.guard import Event, Guard
+
 
 class TrustedThread:
-    """A TCS, and how many calls are under way on it."""
+    """A TCS, and the calls that are under way on it."""
 
     def __init__(self, tcs: int) -> None:
         self.tcs = tcs
-        self.calls = 0
-        self.event = threading.Semaphore(0)
+        self.calls: list[Call] = []
+        self.event = Event()
         """Its untrusted event: what sgx_thread_mutex_t and the like sleep on outside."""
 
 
@@ -37,100 +41,84 @@ class TcsPool:
         self._unmade = list(dynamic)
         self._bound: dict[threading.Thread, TrustedThread] = {}
         self._of_tcs = {thread.tcs: thread for thread in [*threads, *([self.utility] if self.utility else [])]}
-        self._lock = threading.Lock()
-        self._making = threading.RLock()
+        self._binding = Guard()
+        self._making = Guard()
         self.make: Callable[[int], None] | None = None
 
-    def acquire(self) -> TrustedThread | None:
-        """The calling thread's TCS, with one call more; None if there is none."""
+    def acquire(self, call: Call) -> TrustedThread | None:
+        """The calling thread's TCS, with this call on it; None if there is none."""
         user = threading.current_thread()
-        found = self._bound_or_free(user)
-        if found is None and self._make_one():
-            found = self._bound_or_free(user)
-        return found
+        while True:
+            with self._binding.hold(call.tokens):
+                found = self._bound.get(user) or self._bind(user)
+                if found is not None:
+                    found.calls.append(call)
+                    return found
+            if not self._make_one(call):
+                return None
 
-    def release(self, thread: TrustedThread, *, reset: bool = False) -> None:
+    def release(self, thread: TrustedThread, call: Call, *, reset: bool = False) -> None:
         """A call is over; with `reset`, all of them are."""
-        with self._lock:
-            thread.calls = 0 if reset else max(0, thread.calls - 1)
+        if reset:
+            thread.calls.clear()
+        with contextlib.suppress(ValueError):
+            thread.calls.remove(call)
 
-    def take_free(self) -> TrustedThread | None:
-        """One that no thread is bound to, for a thread that is yet to start: it is bound by `bind_to`."""
-        with self._lock:
-            found = self._free_one()
-        if found is None and self._make_one():
-            with self._lock:
-                found = self._free_one()
-        return found
+    def start(self, user: threading.Thread, call: Call) -> bool:
+        """Start a thread that is bound to a TCS from its beginning; False if there is none.  `call` has it started."""
+        while True:
+            with self._binding.hold(call.tokens):
+                if self._bind(user) is not None:
+                    user.start()
+                    return True
+            if not self._make_one(call):
+                return False
 
-    def bind_to(self, user: threading.Thread, thread: TrustedThread) -> None:
-        with self._lock:
-            self._bound[user] = thread
-
-    def give_back(self, thread: TrustedThread) -> None:
-        """Undo take_free."""
-        with self._lock:
-            self._free.append(thread)
-
-    def abandon(self, tcs: int) -> None:
+    def abandon(self, tcs: int, call: Call) -> None:
         """Never enter this TCS again."""
-        with self._lock:
+        with self._binding.hold(call.tokens):
             thread = self._of_tcs.pop(tcs, None)
-            self._free = [free for free in self._free if free is not thread]
-            self._bound = {user: bound for user, bound in self._bound.items() if bound is not thread}
+            for user, bound in list(self._bound.items()):
+                if bound is thread:
+                    self._bound.pop(user)
 
     def reset(self) -> None:
         """Unbind all threads: after the enclave's initialization."""
-        with self._lock:
-            for thread in self._bound.values():
-                thread.calls = 0
-                self._free.append(thread)
-            self._bound.clear()
+        for user in list(self._bound):
+            self._free.extend(map(self._bound.pop, (user,)))
 
-    def event(self, tcs: int) -> threading.Semaphore | None:
+    def event(self, tcs: int) -> Event | None:
         """The untrusted event of a TCS."""
-        with self._lock:
-            thread = self._of_tcs.get(tcs)
+        thread = self._of_tcs.get(tcs)
         return thread.event if thread else None
-
-    @property
-    def busy(self) -> bool:
-        with self._lock:
-            return any(thread.calls for thread in self._of_tcs.values())
 
     def fill(self) -> None:
         """Make TCSes until `minimum` are free."""
-        while len(self._free) < self.minimum and self._make_one():
+        while len(self._free) < self.minimum and self._make_one(None):
             pass
 
-    def _bound_or_free(self, user: threading.Thread) -> TrustedThread | None:
-        with self._lock:
-            thread = self._bound.get(user)
-            if thread is None:
-                thread = self._free_one()
-                if thread is None:
-                    return None
-                self._bound[user] = thread
-            thread.calls += 1
-            return thread
-
-    def _free_one(self) -> TrustedThread | None:
+    def _bind(self, user: threading.Thread) -> TrustedThread | None:
+        """Bind a thread that is not bound; the TCS goes from the free to the bound ones at once."""
         if not self._free:
-            for user, thread in list(self._bound.items()):
-                if not thread.calls and (not self.bind or not user.is_alive()):
-                    del self._bound[user]
-                    self._free.append(thread)
-        return self._free.pop() if self._free else None
+            for other, thread in list(self._bound.items()):
+                if not thread.calls and (not self.bind or not other.is_alive()):
+                    self._free.extend(map(self._bound.pop, (other,)))
+        try:
+            self._bound.update(zip((user,), map(list.pop, (self._free,)), strict=True))
+        except IndexError:
+            return None
+        return self._bound[user]
 
-    def _make_one(self) -> bool:
+    def _make_one(self, call: Call | None) -> bool:
         """Have the enclave make one more TCS; False if there is no page for it."""
-        with self._making:
-            if not self._unmade or self.make is None:
+        tokens = call.tokens if call is not None else []
+        if self.make is None or self._making in tokens:
+            return False
+        with self._making.hold(tokens):
+            if not self._unmade:
                 return False
             tcs = self._unmade.pop()
             self.make(tcs)
-            thread = TrustedThread(tcs)
-            with self._lock:
-                self._of_tcs[tcs] = thread
-                self._free.append(thread)
+            thread = self._of_tcs[tcs] = TrustedThread(tcs)
+            self._free.append(thread)
             return True

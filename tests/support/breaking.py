@@ -1,0 +1,66 @@
+"""An exception that breaks in at a chosen bytecode, as KeyboardInterrupt does at some."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import enclu.host
+
+HOST = enclu.host.__path__[0]
+
+
+class Broken(BaseException):
+    """What breaks in: like KeyboardInterrupt, no Exception."""
+
+
+class Breaking:
+    """Raises Broken before the n-th bytecode of the host's code that `call` executes, the first being 0."""
+
+    def __init__(self, n: int, kind: type[BaseException] = Broken) -> None:
+        self._left = n
+        self._kind = kind
+        self.broke = False
+        self.where = ""
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        sys.settrace(self._enter)
+        try:
+            return function()
+        finally:
+            sys.settrace(None)
+
+    def _enter(self, frame: FrameType, event: str, argument: object) -> Any:
+        if not frame.f_code.co_filename.startswith(HOST):
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        return self._opcode
+
+    def _opcode(self, frame: FrameType, event: str, argument: object) -> Any:
+        if event == "opcode":
+            if self._left == 0:
+                self.broke = True
+                self.where = f"{frame.f_code.co_qualname}+{frame.f_lasti}"
+                raise self._kind
+            self._left -= 1
+        return self._opcode
+
+
+def every(function: Callable[[], Any], *, step: int = 1, first: int = 0) -> Iterator[tuple[str, Any]]:
+    """Break into the function before each bytecode in turn (or each `step`-th), until it comes to its end.
+
+    Yields where, and what came out: the exception that arrived, or the result.
+    """
+    n = first
+    while True:
+        breaking = Breaking(n)
+        try:
+            outcome = breaking.call(function)
+        except BaseException as error:
+            outcome = error
+        if not breaking.broke:
+            return
+        yield breaking.where, outcome
+        n += step
