@@ -240,7 +240,7 @@ def test_damaged_debug_information_costs_nothing_but_places(form: str, built: Bu
     right = [place.symbol for place in told(path)]
     for name in (".debug_line", ".debug_line_str") if "5" in form else (".debug_line",):
         start, size = debug_section(path, name)
-        for _ in range(300):
+        for _ in range(150):
             damaged = bytearray(whole)
             for _ in range(chance.choice((1, 1, 4, 64))):
                 damaged[start + chance.randrange(size)] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
@@ -253,7 +253,7 @@ def test_damaged_symbols_cost_nothing_but_symbols(built: Built) -> None:
     whole = path.read_bytes()
     right = [place.line for place in told(path)]
     start, size = debug_section(path, ".symtab")
-    for _ in range(200):
+    for _ in range(100):
         damaged = bytearray(whole)
         for _ in range(16):
             damaged[start + chance.randrange(size)] = chance.randrange(256)
