@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import resource
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +14,12 @@ import pytest
 import enclu
 from compare.conftest import ROOT
 from enclu.compare import CompareError, catalog, runtimes
-from enclu.compare.build import Builder
+from enclu.compare.build import Builder, default_directory
 from enclu.compare.catalog import Catalog, Scenario
 from enclu.compare.runner import Outcome, Task, run_once
 from enclu.linux import delivery
 from enclu.sgx.structs import SIGSTRUCT
+from support import hostile
 
 TOML = 'title = "Mine"\nabout = "Mine."\nthread = [{ message = 1, says = "so" }]\n'
 MAIN = '#include "scenario.h"\nint main(void) { ok(true, "so"); finish(); }\n'
@@ -241,6 +244,72 @@ int main(void)
 }
 """
     assert outcome(root, scenario(root, main_c=main)) == (Outcome.WORKS, "5 observations")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", [k for k in (*hostile.KINDS, "empty", "not text") if k != "directory"])
+def test_what_is_not_as_it_was_built_is_built_again(kind: str, root: Path) -> None:
+    mine = scenario(root, main_c=MAIN)
+    builder = build(root, mine)
+    directory = builder.directory
+    damaged = [builder.program(mine), directory / "enclaves" / "basic.elf.sig", directory / "cost" / "cost.stamp"]
+    before = [path.read_bytes() for path in damaged]
+    for path in damaged:
+        hostile.put(path, kind)
+    build(root, mine)
+    assert [path.read_bytes() for path in damaged] == before
+
+
+@pytest.mark.timeout(300)
+def test_the_umask_is_no_reason_to_build_again(root: Path) -> None:
+    mine = scenario(root, main_c=MAIN)
+    old = os.umask(0)
+    try:
+        before = times(build(root, mine).directory)
+        assert times(build(root, mine).directory) == before
+    finally:
+        os.umask(old)
+
+
+@pytest.mark.parametrize("kind", hostile.KINDS)
+def test_a_key_that_is_no_file_of_ones_own_is_refused(kind: str, root: Path) -> None:
+    mine = scenario(root, main_c=MAIN)
+    hostile.put(root.parent / "build" / "key.pem", kind)
+    with pytest.raises(CompareError, match=f"key.pem: {re.escape(hostile.KINDS[kind][1])}.*enclu keeps a key there"):
+        build(root, mine)
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "device", "link", "socket", "huge"])
+def test_a_directory_that_is_none_is_told_in_one_line(kind: str, root: Path) -> None:
+    hostile.put(root.parent / "build", kind)
+    with pytest.raises(CompareError, match=r"build: Not a directory; .* XDG_CACHE_HOME if that is set$"):
+        build(root, scenario(root, main_c=MAIN))
+
+
+def test_a_relative_cache_directory_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert default_directory(catalog.find_root()).parent == tmp_path / ".cache" / "enclu" / "scenarios"
+
+
+def test_without_a_home_there_is_nowhere_to_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
+    with pytest.raises(CompareError, match="nowhere to build the scenarios: no home directory; set HOME or XDG_CACHE"):
+        default_directory(catalog.find_root())
+
+
+def test_a_full_disk_is_told_in_one_line(root: Path) -> None:
+    """Here, the largest file that may be written."""
+    mine = scenario(root, main_c=MAIN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(CompareError, match=r"key.pem: File too large; enclu keeps a key there$"):
+            build(root, mine)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_missing_program_is_answered_with_its_package(root: Path) -> None:

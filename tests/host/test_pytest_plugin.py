@@ -11,6 +11,11 @@ from host.conftest import DESIGNS
 
 pytest_plugins = ["pytester"]
 ROOT = Path(__file__).resolve().parents[2]
+ANSWER = """
+#include "trusted.h"
+uint64_t enclave_main(struct thread *thread, uint64_t function, void *argument)
+{{ (void)thread; (void)function; (void)argument; return {answer}; }}
+"""
 
 
 @pytest.fixture
@@ -68,6 +73,159 @@ def test_what_the_compiler_says_is_told(suite: pytest.Pytester) -> None:
     result = run(suite, test)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["E *wrong.c:1:*error: *nothing*undeclared*"])
+
+
+def test_a_failed_build_does_not_break_the_next_one(suite: pytest.Pytester) -> None:
+    (suite.path / "wrong.c").write_text("int enclave_main(void) { return nothing; }\n")
+    (suite.path / "right.c").write_text(ANSWER.format(answer=42))
+    test = """
+        import enclu, pytest
+
+        def test_fails(enclave):
+            enclave("wrong.c")
+
+        def test_fails_again(enclave):
+            with pytest.raises(enclu.HostError, match="wrong.c:1"):
+                enclave("wrong.c")
+
+        def test_works(enclave):
+            assert enclave("right.c").ecall(0, 0) == 42
+    """
+    run(suite, test).assert_outcomes(failed=1, passed=2)
+
+
+def test_an_interrupted_build_does_not_break_the_next_one(suite: pytest.Pytester) -> None:
+    (suite.path / "right.c").write_text(ANSWER.format(answer=42))
+    test = """
+        import subprocess
+        import pytest
+
+        def test_it(enclave, monkeypatch):
+            def interrupted(*args, **kwargs):
+                raise KeyboardInterrupt
+            with monkeypatch.context() as patch:
+                patch.setattr(subprocess, "run", interrupted)
+                with pytest.raises(KeyboardInterrupt):
+                    enclave("right.c")
+            assert enclave("right.c").ecall(0, 0) == 42
+    """
+    run(suite, test).assert_outcomes(passed=1)
+
+
+def test_a_source_that_has_changed_is_built_again(suite: pytest.Pytester) -> None:
+    test = f"""
+        import pathlib
+        SOURCE = {ANSWER!r}
+
+        def test_it(enclave, tmp_path):
+            for answer in 41, 42:
+                (tmp_path / "it.c").write_text(SOURCE.format(answer=answer))
+                assert enclave(tmp_path / "it.c").ecall(0, 0) == answer
+    """
+    run(suite, test).assert_outcomes(passed=1)
+
+
+FRAMES = {
+    "a crash": """
+        def test_it(enclave):
+            enclave("enclave.elf").ecall(2, 0)
+    """,
+    "a build": """
+        def test_it(enclave):
+            enclave("wrong.c")
+    """,
+    "a missing file": """
+        def test_it(enclave):
+            enclave("missing.elf")
+    """,
+    "a fixture": """
+        import pytest
+
+        @pytest.fixture
+        def loaded(enclave):
+            return enclave("missing.elf")
+
+        def test_it(loaded):
+            pass
+    """,
+    "a process": """
+        def test_it(sgx_machine):
+            sgx_machine.process("telepathy")
+    """,
+}
+
+
+@pytest.mark.parametrize("what", FRAMES)
+def test_tracebacks_end_where_the_test_asks_for_something(suite: pytest.Pytester, what: str) -> None:
+    (suite.path / "wrong.c").write_text("int enclave_main(void) { return nothing; }\n")
+    result = run(suite, FRAMES[what])
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.no_fnmatch_line("*enclu/host/*.py:*")
+    result.stdout.fnmatch_lines(["test_tracebacks_end*.py:*: *"])
+    run(suite, FRAMES[what], "--full-trace").stdout.fnmatch_lines(["*enclu/host/*.py:*"])
+
+
+def test_what_is_not_raised_on_purpose_keeps_its_traceback(suite: pytest.Pytester) -> None:
+    test = """
+        def test_it(enclave):
+            enclave("enclave.elf", nonsense=1)
+    """
+    result = run(suite, test)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*enclu/host/*.py:*"])
+
+
+INTERRUPTED = {
+    "an ECALL": """
+        import os, signal, threading, time
+        import pytest
+
+        def test_it(enclave):
+            os.setpgrp()
+            loaded = enclave("enclave.elf")
+
+            def interrupt():
+                while not loaded.entries:
+                    time.sleep(0.01)
+                os.killpg(0, signal.SIGINT)
+
+            threading.Thread(target=interrupt).start()
+            loaded.ecall(3)
+
+        def test_next():
+            pass
+    """,
+    "between ECALLs": """
+        import os, signal
+
+        def test_it(enclave):
+            os.setpgrp()
+            enclave("enclave.elf").ecall(0, 41)
+            os.killpg(0, signal.SIGINT)
+
+        def test_next():
+            pass
+    """,
+    "with what is left behind": """
+        def test_it(sgx_process):
+            sgx_process.load("enclave.elf")
+            raise KeyboardInterrupt
+
+        def test_next():
+            pass
+    """,
+}
+
+
+@pytest.mark.parametrize("where", INTERRUPTED)
+def test_an_interrupted_test_ends_as_interrupted(suite: pytest.Pytester, where: str) -> None:
+    """Ctrl-C at a terminal: SIGINT for the whole process group."""
+    result = run(suite, INTERRUPTED[where])
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["*!!! KeyboardInterrupt !!!*"])
+    for noise in ("*leaves behind*", "*INTERNALERROR*", "*Error: *", "*test_next*"):
+        result.stdout.no_fnmatch_line(noise)
+    result.stderr.no_fnmatch_line("*")
 
 
 def test_an_image_that_is_not_signed_is_signed_for_tests(suite: pytest.Pytester) -> None:

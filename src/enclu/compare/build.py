@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +16,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 import enclu
+from enclu.base import directories, files
 from enclu.compare import CompareError
 from enclu.compare.catalog import Catalog, Enclave, Module, Scenario
 from enclu.compare.runtimes import Runtime
@@ -26,6 +27,8 @@ from enclu.sgx.structs import Attribute
 
 PACKAGES = {"gcc": "gcc", "g++": "g++", "go": "golang-go", "ar": "binutils"}
 """Debian's, by compiler."""
+LARGEST = 1 << 28
+"""Bytes of what is built; nothing is nearly as large."""
 SGX_TCS_COUNT = 4
 """scenarios/runtime.h has it, too."""
 INSTANCES = ("a", "b", "c", "d", "probe")
@@ -45,6 +48,8 @@ class Step:
     recipe: tuple[str, ...]
     """What else the output depends on."""
     make: Callable[[Path], None]
+    besides: tuple[Path, ...] = ()
+    """Files that `make` writes, too."""
 
 
 class Builder:
@@ -63,15 +68,24 @@ class Builder:
         return self.directory / "cost" / "cost"
 
     def build(self, scenarios: list[Scenario], jobs: int, done: Callable[[], None] = lambda: None) -> None:
-        """Build these and all that they need; `done` after each file.  Raises CompareError with a compiler's words."""
+        """Build these and all that they need; `done` after each file.
+
+        Raises CompareError with a compiler's words, or why nothing can be kept in the directory.
+        """
         for scenario in scenarios:
             for program in scenario.programs:
                 if shutil.which(program) is None:
                     raise CompareError(f"{program} is missing{_packages_of(scenario)}")
-        with self._locked(), ThreadPoolExecutor(jobs) as pool:
-            self._bring_up_to_date(self._support_step())
-            for _ in pool.map(self._bring_up_to_date, self.steps(scenarios)):
-                done()
+        try:
+            with self._locked(), ThreadPoolExecutor(jobs) as pool:
+                self._bring_up_to_date(self._support_step())
+                for _ in pool.map(self._bring_up_to_date, self.steps(scenarios)):
+                    done()
+        except OSError as error:
+            raise CompareError(
+                f"{error.filename or self.directory}: {error.strerror}; what is built is kept there, "
+                "or under XDG_CACHE_HOME if that is set"
+            ) from None
 
     def steps(self, scenarios: list[Scenario]) -> Iterator[Step]:
         """Everything but what programs link to, which is built first."""
@@ -90,11 +104,15 @@ class Builder:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        with (self.directory / "lock").open("w") as lock:
+        """The directory itself is the lock."""
+        directories.make(self.directory)
+        lock = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._signing_key()
             yield
+        finally:
+            os.close(lock)
 
     def _signing_key(self) -> RSAPrivateKey:
         try:
@@ -108,13 +126,17 @@ class Builder:
         for file in step.inputs:
             digest.update(repr(file.name).encode() + file.read_bytes())
         wanted = digest.hexdigest()
-        if step.output.exists() and stamp.exists() and stamp.read_text() == wanted:
+        made = (step.output, *step.besides)
+        content = _content_of(made)
+        if content and _stamp_of(stamp) == f"{wanted} {content}":
             return
-        step.output.parent.mkdir(parents=True, exist_ok=True)
+        directories.make(step.output.parent)
         scratch = step.output.with_name(step.output.name + ".new")
+        scratch.unlink(missing_ok=True)  # left by a build that was killed, or none of ours
         step.make(scratch)
+        scratch.chmod(scratch.stat().st_mode & ~0o022)  # whatever the umask is
         scratch.rename(step.output)
-        stamp.write_text(wanted)
+        directories.replace(stamp, f"{wanted} {_content_of(made)}".encode())
 
     # What is built, and from what.
 
@@ -161,7 +183,7 @@ class Builder:
                 raise CompareError(str(error)) from None
 
         inputs = (*enclave.sources, *headers, *self._headers(), *build.parts())
-        return Step(output, inputs, (*command, repr(enclave)), make)
+        return Step(output, inputs, (*command, repr(enclave)), make, (output.with_name(output.name + ".sig"),))
 
     def _module(self, module: Module, scenario: Scenario) -> Step:
         command = (
@@ -229,9 +251,31 @@ class Builder:
 
 
 def default_directory(root: Path) -> Path:
-    """A place of its own for each folder of scenarios."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "enclu" / "scenarios" / hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]
+    """A place of its own for each folder of scenarios.  Raises CompareError."""
+    try:
+        cache = directories.cache()
+    except directories.NoHome as error:
+        raise CompareError(f"nowhere to build the scenarios: {error.strerror}") from None
+    return cache / "scenarios" / hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]
+
+
+def _stamp_of(path: Path) -> str:
+    """What a file was made of, and what it was then; nothing if that cannot be read."""
+    try:
+        return files.read_own(path, 2 * 64 + 1).decode("latin-1")
+    except OSError:
+        return ""
+
+
+def _content_of(made: Iterable[Path]) -> str:
+    """A digest; nothing if a file cannot be read, so that it is made again."""
+    digest = hashlib.sha256()
+    try:
+        for path in made:
+            digest.update(files.read_own(path, LARGEST))
+    except OSError:
+        return ""
+    return digest.hexdigest()
 
 
 def _packages_of(scenario: Scenario) -> str:

@@ -31,6 +31,9 @@ MARKER = (
 )
 
 
+_INTERRUPTED = pytest.StashKey[bool]()
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What markers, the command line and the configuration file say."""
@@ -50,6 +53,37 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARKER)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[Any]:
+    """A report shows where the test has asked for something, not how enclu found out that it cannot be had."""
+    if call.excinfo is not None:
+        for namespace in [entry.frame.f_globals for entry in call.excinfo.traceback]:
+            if _of_enclu(namespace):
+                namespace["__tracebackhide__"] = _hidden  # pytest looks for it in a frame's locals and globals
+    return (yield)
+
+
+def _of_enclu(namespace: dict[str, Any]) -> bool:
+    return str(namespace.get("__name__")).startswith("enclu.")
+
+
+def _hidden(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
+    """Whether frames of enclu are: unless it is an error of enclu's own."""
+    from enclu.host.errors import HostError
+
+    return isinstance(excinfo.value, HostError) or not _of_enclu(excinfo.traceback[-1].frame.f_globals)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
+    """Whether the run ends here, by Ctrl-C: then what the test has left behind is not its fault."""
+    try:
+        return (yield)
+    except (KeyboardInterrupt, pytest.exit.Exception):
+        item.config.stash[_INTERRUPTED] = True
+        raise
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -110,6 +144,8 @@ def sgx_machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     before = set(_agents())
     with Machine(epc=_wanted(request.config, request.node).epc) as machine:
         yield machine
+        if _INTERRUPTED in request.config.stash:
+            return
         leaks = [leak for process in machine.processes if process.alive for leak in _leaks(process)]
     leaks += [f"process {pid} of another machine was not closed" for pid in sorted(set(_agents()) - before)]
     if leaks:
@@ -150,6 +186,8 @@ def enclave(
         return new
 
     yield load
+    if _INTERRUPTED in request.config.stash:
+        return  # the machine ends, and its processes with it
     for one in reversed(loaded):
         try:
             one.unload()

@@ -6,6 +6,7 @@ hands, such as an HSM:  signed_bytes(unsigned(image)) goes there, and the signat
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import os
@@ -18,9 +19,10 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from enclu.base import directories, files
 from enclu.host.errors import HostError
 from enclu.host.images import ElfImage, Image, IntelSdkImage, OpenEnclaveImage, SgxsImage
-from enclu.native import directories
+from enclu.host.images.image import map_file
 from enclu.sgx.encls.init import signature_valid
 from enclu.sgx.structs import SIGSTRUCT, SIGSTRUCT_HEADER, SIGSTRUCT_HEADER2, SIGSTRUCT_SIGNED, Attribute
 
@@ -32,6 +34,8 @@ OE_ATTRIBUTE_MASK, OE_XFRM_MASK = 0xFFFF_FFFF_FFFF_FF7B, 0xFFFF_FFFF_FFFF_FF1B
 """oesign's: processors with and without AVX and KSS."""
 VENDORS = (0, 0x8086)
 SIGNED_SIZE = sum(end - start for start, end in SIGSTRUCT_SIGNED)
+LARGEST_FILE = 1 << 20
+"""Bytes; keys, signatures and SIGSTRUCTs are far smaller."""
 MAKE_A_KEY = f"make one with: openssl genrsa -{EXPONENT} -out KEY.pem {KEY_BITS}"
 KEPT = (
     "VENDOR", "SWDEFINED", "MISCSELECT", "MISCMASK", "CET_ATTRIBUTES", "CET_ATTRIBUTES_MASK", "ISVFAMILYID",
@@ -46,7 +50,10 @@ class SigningError(HostError):
 
 def load_key(path: Path, passphrase: bytes | Callable[[], bytes] | None = None) -> rsa.RSAPrivateKey:
     """The private key in a PEM file; of an encrypted one, `passphrase`, or what it returns.  Raises SigningError."""
-    data = read_file(path, f"; {MAKE_A_KEY}")
+    return _parse_key(path, read_file(path, f"; {MAKE_A_KEY}"), passphrase)
+
+
+def _parse_key(path: Path, data: bytes, passphrase: bytes | Callable[[], bytes] | None = None) -> rsa.RSAPrivateKey:
     encrypted = b"ENCRYPTED" in data
     if encrypted and passphrase is None:
         raise SigningError(f"{path}: the key is encrypted, and there is no passphrase")
@@ -86,25 +93,31 @@ def _check_key(path: Path, key: rsa.RSAPublicKey) -> None:
 
 
 def read_file(path: Path, hint: str = "") -> bytes:
-    """Raises SigningError; `hint` is for a file that is not there."""
+    """A file that the user names.  Raises SigningError; `hint` is for a file that is not there."""
     try:
-        return path.read_bytes()
+        return files.read_named(path, LARGEST_FILE)
     except OSError as error:
         raise SigningError(f"{path}: {error.strerror}{hint if isinstance(error, FileNotFoundError) else ''}") from None
 
 
 def signing_key(path: Path) -> rsa.RSAPrivateKey:
-    """The key in `path`, which is made if there is none: for the user's eyes only, whole or not at all."""
-    if not path.exists():
-        key = rsa.generate_private_key(EXPONENT, KEY_BITS)
-        form = serialization.PrivateFormat.PKCS8
+    """The key that enclu keeps in `path`, made if there is none: for the user's eyes only, whole or not at all.
+
+    Raises SigningError for what is no file of the user's own, too.
+    """
+    try:
         try:
-            directories.create(path, key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
-        except FileExistsError:
-            pass  # another process has made it meanwhile
-        except OSError as error:
-            raise SigningError(f"{path}: {error.strerror}") from None
-    return load_key(path)
+            data = files.read_own(path, LARGEST_FILE)
+        except FileNotFoundError:
+            key = rsa.generate_private_key(EXPONENT, KEY_BITS)
+            form = serialization.PrivateFormat.PKCS8
+            pem = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+            with contextlib.suppress(FileExistsError):  # another process has made it meanwhile
+                directories.create(path, pem)
+            data = files.read_own(path, LARGEST_FILE)
+    except OSError as error:
+        raise SigningError(f"{error.filename or path}: {error.strerror}; enclu keeps a key there") from None
+    return _parse_key(path, data)
 
 
 def unsigned(image: Image, *, debug: bool | None = None, **fields: Any) -> bytes:
@@ -237,7 +250,7 @@ def write(image: Image, sigstruct: bytes, output: Path, key: rsa.RSAPrivateKey |
     if isinstance(image, ElfImage | SgxsImage):
         write_file(output, sigstruct)
         return
-    content = bytearray(read_file(image.path))
+    content = bytearray(map_file(image.path))
     if isinstance(image, OpenEnclaveImage):
         start = image.sigstruct_position
         content[start : start + SIGSTRUCT.size] = sigstruct

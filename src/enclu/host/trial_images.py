@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +15,12 @@ SOURCES = (".c", ".S")
 
 
 class TrialImages:
-    """Builds into a directory, each enclave once.  One process at a time works there."""
+    """Builds into a directory, each enclave once unless its files change.  One process at a time works there."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._built: dict[tuple[object, ...], Path] = {}
+        self._numbers = itertools.count()
 
     def open(
         self, files: Sequence[Path], *, sigstruct: str | os.PathLike[str] | None = None, layout: Layout | None = None,
@@ -39,10 +41,17 @@ class TrialImages:
     def _build(
         self, files: tuple[Path, ...], layout: Layout, flags: tuple[str, ...], libraries: tuple[str, ...]
     ) -> Path:
-        wanted = (files, layout, flags, libraries)
+        wanted = (files, _state(files), layout, flags, libraries)
         if wanted not in self._built:
-            output = self._directory / str(len(self._built)) / f"{files[0].stem}.elf"
+            # A directory of its own, whatever has become of the builds before.
+            output = self._directory / str(next(self._numbers)) / f"{files[0].stem}.elf"
             output.parent.mkdir()
             build_enclave(files, output, layout, flags=flags, libraries=libraries)
             self._built[wanted] = output
         return self._built[wanted]
+
+
+def _state(files: Sequence[Path]) -> tuple[object, ...]:
+    """By which a file that has changed is told; gcc complains of those that are missing."""
+    found = [path.stat() if path.exists() else None for path in files]
+    return tuple(status and (status.st_ino, status.st_size, status.st_mtime_ns) for status in found)

@@ -6,7 +6,7 @@ import contextlib
 import re
 import secrets
 
-from enclu.native import directories
+from enclu.base import directories, files
 
 SECRET_SIZE = 32
 
@@ -24,10 +24,12 @@ def secret_of(name: str) -> bytes:
         raise MachineStateError(f"machine name {name!r}: use letters, digits, '.', '_' and '-', at most 64")
     try:
         path = directories.state() / "machines" / name
-        if not path.exists():
+        try:
+            data = files.read_own(path, SECRET_SIZE)
+        except FileNotFoundError:
             with contextlib.suppress(FileExistsError):  # another run was faster
                 directories.create(path, secrets.token_bytes(SECRET_SIZE))
-        data = path.read_bytes()
+            data = files.read_own(path, SECRET_SIZE)
     except directories.NoHome as error:
         raise MachineStateError(f"machine {name}: {error.strerror}") from None
     except OSError as error:

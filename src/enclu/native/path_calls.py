@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 TAIL = b"\xf0\xff\xff"
 """The last bytes of every place that can be replaced (`text_scan.PATH_CALL`)."""
+SIZES = range(12, 22)
+"""Bytes of such a place."""
 FROM_RDI = b"\x48\x89\xfe"
 """mov rsi, rdi: the path is still in RDI where the call begins."""
 SLOTS, SLOT_SIZE, SLOT_COUNT = 0x2000, 64, 384

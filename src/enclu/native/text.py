@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enclu.native import console, cpuid, directories, path_calls, proc
+from enclu.base import directories, files
+from enclu.native import console, cpuid, path_calls, proc
 from enclu.native.seccomp import PATH_CALLS
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ _SCANNER = 6
 """Part of the names of what is kept: raised when `text_scan` would find something else in the same file."""
 _KEPT = 1024
 """Files in the cache directory, at most; the oldest go when there are more."""
+_LARGEST = 1 << 24
+"""Bytes of one; the largest libraries have some thousand places."""
 
 
 @dataclass
@@ -43,23 +46,28 @@ def _keep(name: str, found: Sites) -> None:
     """Remember what a scan found.  Where the cache cannot be written, the next run scans again."""
     with contextlib.suppress(OSError):
         path = _cached(name)
-        directories.create(path, json.dumps(vars(found)).encode())
-        files = sorted(path.parent.iterdir(), key=lambda p: p.stat().st_mtime_ns)
-        for old in files[:-_KEPT]:
+        directories.replace(path, json.dumps(vars(found)).encode())
+        kept = sorted(path.parent.iterdir(), key=lambda p: p.lstat().st_mtime_ns)
+        for old in kept[:-_KEPT]:
             old.unlink()
 
 
-def _kept(name: str) -> Sites | None:
+def _kept(name: str, data: mmap.mmap) -> Sites | None:
+    """What is remembered of a file; None if nothing is, or if it cannot be true."""
     try:
-        path = _cached(name)
-        found = json.loads(path.read_bytes())
-        return Sites([int(at) for at in found["cpuid"]], [(int(at), int(n)) for at, n in found["path_calls"]])
-    except OSError:
+        found = json.loads(files.read_own(_cached(name), _LARGEST))
+        sites = Sites([*found["cpuid"]], [(at, size) for at, size in found["path_calls"]])
+        right = all(_stands(cpuid.CPUID, at, data) for at in sites.cpuid) and all(
+            size in path_calls.SIZES and _stands(path_calls.TAIL, at + size - len(path_calls.TAIL), data)
+            for at, size in sites.path_calls
+        )
+        return sites if right else None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
-    except (ValueError, TypeError, KeyError):
-        with contextlib.suppress(OSError):
-            path.unlink()  # damaged
-        return None
+
+
+def _stands(code: bytes, at: int, data: mmap.mmap) -> bool:
+    return type(at) is int and at >= 0 and data[at : at + len(code)] == code
 
 
 _known: dict[str, Sites] = {}
@@ -74,7 +82,7 @@ def _sites_in(fd: int) -> Sites:
     if status.st_size > 4:
         with mmap.mmap(fd, 0, prot=mmap.PROT_READ) as data:
             if data[:4] == b"\x7fELF" and (data.find(cpuid.CPUID) >= 0 or data.find(path_calls.TAIL) >= 0):
-                kept = _kept(name)
+                kept = _kept(name, data)
                 if kept is not None:
                     found = kept
                 else:

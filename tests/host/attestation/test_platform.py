@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from enclu.host.attestation.verify import verify_p256
 from enclu.sgx.machine import CPUSVN
 from enclu.sgx.structs import Attribute
 from host.attestation.test_local import MAKE_REPORT
+from support import hostile
 
 
 def test_the_pce_signs_with_the_key_that_the_manufacturer_derives(machine: enclu.Machine, app: Path) -> None:
@@ -142,6 +144,28 @@ def test_a_kept_key_that_is_damaged_is_replaced(app: Path) -> None:
     second = key()
     assert second != first
     assert key() == second
+
+
+@pytest.mark.parametrize("kind", hostile.KINDS)
+def test_a_kept_key_that_is_no_file_of_ones_own_is_told_or_replaced(kind: str, app: Path) -> None:
+    hostile.put(path := architectural.key_file(f"hostile-{kind.replace(' ', '-').replace(chr(39), '')}"), kind)
+    with enclu.Machine(name=path.stem) as machine:
+        loaded = machine.process().load(app)
+        if kind == "huge":
+            assert enclu.attestation.quote(loaded, by=MAKE_REPORT) and path.stat().st_size < 1 << 20
+            return
+        with pytest.raises(enclu.HostError, match=f"{path}: {re.escape(hostile.KINDS[kind][1])}"):
+            enclu.attestation.quote(loaded, by=MAKE_REPORT)
+
+
+@pytest.mark.parametrize("kind", [k for k in (*hostile.KINDS, "empty", "not text") if k != "directory"])
+@pytest.mark.parametrize("suffix", ["", ".sig"])
+def test_a_kept_quoting_enclave_that_is_damaged_is_built_again(kind: str, suffix: str) -> None:
+    right = architectural.image("pce")
+    hostile.put(right.path.with_name(right.path.name + suffix), kind)
+    again = architectural.image("pce")
+    assert (again.path, again.sigstruct) == (right.path, right.sigstruct)
+    assert again.mrenclave() == right.mrenclave()
 
 
 def test_qe_and_pce_have_the_provisioning_key_and_are_no_debug_enclaves() -> None:

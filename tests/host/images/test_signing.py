@@ -1,6 +1,9 @@
 """SIGSTRUCT: built, signed in one step and in two, verified, and stored where loaders look for it."""
 
 import datetime
+import os
+import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +13,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from enclu.host import signing
-from enclu.host.images import IntelSdkImage, open_image
-from enclu.host.signing import SigningError
+from enclu.host.images import ImageError, IntelSdkImage, open_image
+from enclu.host.signing import SigningError, load_key, signing_key
 from enclu.sgx.encls.init import signature_valid
 from enclu.sgx.structs import SIGSTRUCT, Attribute
 from support import enclave_images as made
+from support import hostile
 
 ImageFile = Callable[[str], Path]
 
@@ -163,6 +167,38 @@ def test_a_key_of_another_kind_a_file_without_key_and_no_file(tmp_path: Path) ->
         signing.load_public_key(tmp_path / "text")
     with pytest.raises(SigningError, match=r"No such file.*openssl genrsa"):
         signing.load_key(tmp_path / "missing.pem")
+
+
+@pytest.mark.parametrize("kind", hostile.KINDS)
+def test_a_kept_key_that_is_no_file_of_ones_own_is_refused(kind: str, tmp_path: Path) -> None:
+    hostile.put(tmp_path / "key.pem", kind)
+    with pytest.raises(SigningError, match=f"key.pem: {re.escape(hostile.KINDS[kind][1])}.*enclu keeps a key there"):
+        signing_key(tmp_path / "key.pem")
+
+
+def test_a_key_in_a_fifo_that_nobody_writes_to_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "key.pem")
+    with pytest.raises(SigningError, match=r"key\.pem: is a FIFO, and nobody writes to it$"):
+        load_key(tmp_path / "key.pem")
+
+
+def test_a_key_may_come_through_a_pipe(tmp_path: Path) -> None:
+    signing_key(tmp_path / "key.pem")
+    pem = (tmp_path / "key.pem").read_bytes()
+    reader, writer = os.pipe()
+    os.write(writer, pem)
+    os.close(writer)
+    try:
+        assert load_key(Path(f"/proc/self/fd/{reader}")).key_size == 3072
+    finally:
+        os.close(reader)
+
+
+def test_a_signature_beside_an_image_may_not_keep_anybody_waiting(image_file: ImageFile, tmp_path: Path) -> None:
+    copy = shutil.copy(image_file("elf"), tmp_path / "enclave.so")
+    os.mkfifo(tmp_path / "enclave.so.sig")
+    with pytest.raises(ImageError, match=r"enclave\.so\.sig: SIGSTRUCT is unreadable: is a FIFO"):
+        open_image(copy)
 
 
 def test_a_key_that_is_made_is_for_the_users_eyes_only_and_stays(tmp_path: Path) -> None:

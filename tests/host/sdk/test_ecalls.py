@@ -12,7 +12,7 @@ import pytest
 import enclu
 from enclu.host.conventions.sdk import SdkConvention
 from enclu.host.conventions.sdk.abi import FEATURES_EXTENDED, SdkVersion, SystemFeatures
-from enclu.host.edl import Interface, parse
+from enclu.host.edl import Interface, load, parse
 from host.conftest import RESUMING
 from host.sdk.conftest import TCSES, Load
 
@@ -112,6 +112,20 @@ def test_an_error_status_is_raised_by_name(load_enclave: Load) -> None:
 def test_a_status_that_the_sdk_does_not_have_is_shown_as_a_number(load_enclave: Load) -> None:
     with pytest.raises(enclu.SdkError, match="sgx_status_t 0x1234567"):
         load_enclave().ecall("fail", 0x1234567)
+
+
+@pytest.mark.parametrize(("value", "name"), [
+    (0, "SGX_SUCCESS"), (0x3001, "SGX_ERROR_MAC_MISMATCH"), (0x1234567, "sgx_status_t 0x1234567"),
+])  # fmt: skip
+def test_a_status_that_a_function_returns_has_its_name(
+    process: enclu.Process, sdk_image: Path, tmp_path: Path, value: int, name: str
+) -> None:
+    """It is no error: it is the function's own, as any result."""
+    text = Path(__file__).with_name("enclave.edl").read_text()
+    (tmp_path / "enclave.edl").write_text(text.replace("public int add", "public sgx_status_t add"))
+    enclave = process.load(sdk_image, convention=load(tmp_path / "enclave.edl").convention())
+    status = enclave.ecall("add", value, 0)
+    assert isinstance(status, enclu.SgxStatus) and (status, status.name) == (value, name)
 
 
 def test_a_number_that_there_is_not_is_an_invalid_function(load_enclave: Load) -> None:

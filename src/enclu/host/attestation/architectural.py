@@ -5,7 +5,6 @@ Their signer is a key that the user's state directory keeps: PCE and QE of one u
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import secrets
@@ -14,11 +13,11 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 import enclu
+from enclu.base import directories, files
 from enclu.host import build, signing
 from enclu.host.errors import HostError
 from enclu.host.images import Image, open_image
-from enclu.native import directories
-from enclu.sgx.structs import Attribute
+from enclu.sgx.structs import SIGSTRUCT, Attribute
 
 PRODUCTS = {"qe": 1, "pce": 2}
 """ISVPRODID."""
@@ -43,33 +42,58 @@ def sources() -> Path:
 def image(name: str, layout: build.Layout = LAYOUT) -> Image:
     """The enclave `qe` or `pce`, built if need be.  Raises HostError."""
     try:
-        return open_image(_built(name, layout))
+        return _image(name, layout)
     except OSError as error:
         raise HostError(f"cannot build the enclave {name}: {error.filename or 'files'}: {error.strerror}") from None
 
 
-def _built(name: str, layout: build.Layout) -> Path:
+def _image(name: str, layout: build.Layout) -> Image:
     folder = sources()
-    files = [folder / f"{name}.c", folder / "p256.c"]
     inputs = (*build.parts(), *sorted(p for p in folder.iterdir() if p.suffix in (".c", ".h")))
     key = signing_key()
     digest = hashlib.sha256(repr((name, layout, FLAGS, key.public_key().public_numbers().n)).encode())
     for path in inputs:
         digest.update(repr(path.name).encode() + path.read_bytes())
     output = directories.cache() / "enclaves" / digest.hexdigest()[:16] / f"{name}.elf"
-    signature = output.with_name(f"{name}.elf.sig")
-    if not signature.exists():
-        directories.make(output.parent)
-        fresh = output.with_name(f".{name}.{secrets.token_hex(8)}.elf")
-        try:
-            build.build_enclave(files, fresh, layout, flags=FLAGS, libraries=(LIBRARY,))
-        except build.BuildError as error:
-            hint = "\nit needs mbed TLS: apt-get install libmbedtls-dev" if "mbed" in str(error) else ""
-            raise HostError(f"{error}{hint}") from None
-        fresh.rename(output)
-        with contextlib.suppress(FileExistsError):  # another was faster, with the same
-            directories.create(signature, sign(open_image(output), key, PRODUCTS[name]))
-    return output
+    directories.make(output.parent)
+    found = _kept(output, key)
+    if found is None:
+        _build(folder, name, layout, output, key)
+        found = open_image(output)
+    return found
+
+
+def _signature(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sig")
+
+
+def _kept(path: Path, key: rsa.RSAPrivateKey) -> Image | None:
+    """The enclave as it was built once; None if there is none, or what is there is damaged or none of enclu's files."""
+    try:
+        for kept in (path, _signature(path)):
+            files.check_own(kept)
+        found = open_image(path)
+        if found.sigstruct is None or signing.verify(found.sigstruct, found.mrenclave()):
+            return None
+    except (OSError, HostError):
+        return None
+    modulus = int.from_bytes(SIGSTRUCT.get(found.sigstruct, "MODULUS"), "little")
+    return found if modulus == key.public_key().public_numbers().n else None
+
+
+def _build(folder: Path, name: str, layout: build.Layout, output: Path, key: rsa.RSAPrivateKey) -> None:
+    fresh = output.with_name(f".{name}.{secrets.token_hex(8)}.elf")
+    try:
+        build.build_enclave([folder / f"{name}.c", folder / "p256.c"], fresh, layout, flags=FLAGS, libraries=(LIBRARY,))
+        fresh.chmod(0o700)
+        sigstruct = sign(open_image(fresh), key, PRODUCTS[name])
+        os.replace(fresh, output)
+        directories.replace(_signature(output), sigstruct)  # others that build it make the same
+    except build.BuildError as error:
+        hint = "\nit needs mbed TLS: apt-get install libmbedtls-dev" if "mbed" in str(error) else ""
+        raise HostError(f"{error}{hint}") from None
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def signing_key() -> rsa.RSAPrivateKey:
@@ -85,10 +109,3 @@ def sign(image: Image, key: rsa.RSAPrivateKey, product: int) -> bytes:
 def key_file(machine_name: str) -> Path:
     """Where a named machine's attestation key is, sealed."""
     return directories.state() / "attestation" / f"{machine_name}.key"
-
-
-def replace(path: Path, content: bytes) -> None:
-    """The file with this content, whatever was there.  Raises OSError."""
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    directories.create(fresh, content)
-    os.replace(fresh, path)

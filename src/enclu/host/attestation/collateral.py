@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
+from enclu.base import files
 from enclu.host.attestation.pck import COMPONENTS, Platform, Tcb
 from enclu.host.errors import HostError
 
@@ -130,13 +131,11 @@ def read(path: str | os.PathLike[str]) -> bytes:
     """A file's content.  Raises CollateralError."""
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_SIZE + 1)
+        return files.read_named(path, MAX_SIZE)
+    except files.TooLarge:
+        raise CollateralError(f"{path}: size is more than {MAX_SIZE}: no collateral is so large") from None
     except OSError as error:
         raise CollateralError(f"{path}: {error.strerror}") from None
-    if len(data) > MAX_SIZE:
-        raise CollateralError(f"{path}: size is more than {MAX_SIZE}: no collateral is so large")
-    return data
 
 
 def sign(kind: str, fields: dict[str, Any], key: ec.EllipticCurvePrivateKey) -> bytes:

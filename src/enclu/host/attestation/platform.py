@@ -11,6 +11,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING
 
+from enclu.base import directories, files
 from enclu.host.attestation import architectural
 from enclu.host.attestation.identity import mrsigner, target_info
 from enclu.host.attestation.manufacturer import Manufacturer, Product, pem
@@ -192,8 +193,8 @@ class Platform:
         if name is None:
             return b""
         try:
-            key = architectural.key_file(name).read_bytes()
-        except FileNotFoundError:
+            key = files.read_own(architectural.key_file(name), SEALED_KEY)
+        except (FileNotFoundError, files.TooLarge):
             return b""
         except OSError as error:
             raise HostError(f"{error.filename}: {error.strerror}") from None
@@ -204,7 +205,7 @@ class Platform:
         if name is None:
             return
         try:
-            architectural.replace(architectural.key_file(name), self._key)
+            directories.replace(architectural.key_file(name), self._key)
         except OSError as error:
             raise HostError(f"{error.filename}: {error.strerror}") from None
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from enclu.base import files
 from enclu.host.errors import HostError
 from enclu.sgx.layout import Structure
 from enclu.sgx.structs import REPORT, REPORT_MACED, Attribute
@@ -88,8 +89,9 @@ def open_quote(path: str | os.PathLike[str]) -> Quote:
     """The quote in a file.  Raises QuoteError."""
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_SIZE + 1)
+        data = files.read_named(path, MAX_SIZE)
+    except files.TooLarge:
+        raise _error(str(path), "size", f"more than {MAX_SIZE}", "no quote is so large") from None
     except OSError as error:
         raise QuoteError(f"{path}: {error.strerror}") from None
     return parse(data, str(path))

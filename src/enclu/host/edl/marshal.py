@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from enclu.host.edl import layout
+from enclu.host.edl.sdk_status import SgxStatus
 from enclu.host.edl.syntax import Ecall, Function, Ocall, Variable
 from enclu.host.edl.types import Type, Types
 
@@ -47,6 +48,8 @@ class Marshaller:
         if self.function.returns.is_void:
             return None
         value = getattr(structure, layout.RETVAL)
+        if str(self.function.returns) == "sgx_status_t":
+            return SgxStatus(value)
         return bytes(value) if isinstance(value, ctypes.Structure | ctypes.Union | ctypes.Array) else value
 
 

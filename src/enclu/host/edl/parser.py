@@ -16,6 +16,7 @@ from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedEOF, 
 from lark.exceptions import VisitError
 from lark.tree import Meta
 
+from enclu.base import files
 from enclu.host.edl import checks
 from enclu.host.edl.syntax import (
     Attributes,
@@ -50,11 +51,9 @@ def _grammar() -> Lark:
 def parse_file(path: Path) -> EdlFile:
     """The declarations in a file."""
     try:
-        content = path.read_bytes()
+        content = files.read_named(path, MAX_FILE_SIZE)
     except OSError as error:
         raise EdlError(path, f"cannot be read: {error.strerror}") from None
-    if len(content) > MAX_FILE_SIZE:
-        raise EdlError(path, f"has {len(content)} bytes; an EDL file has at most {MAX_FILE_SIZE}")
     try:
         text = content.decode()
     except UnicodeDecodeError as error:

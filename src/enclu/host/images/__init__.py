@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from enclu.base import files
 from enclu.host.images.elf import ElfImage
 from enclu.host.images.elf_file import MAGIC as ELF_MAGIC
 from enclu.host.images.elf_file import ElfFile
@@ -67,11 +68,13 @@ def _beside(path: Path) -> bytes | None:
 def read_sigstruct(path: Path) -> bytes:
     """The SIGSTRUCT in a file.  Raises ImageError."""
     try:
-        with path.open("rb") as file:
-            data = file.read(SIGSTRUCT.size + 1)
+        data = files.read_named(path, SIGSTRUCT.size)
+    except files.TooLarge:
+        data, size = b"", f"more than {SIGSTRUCT.size}"
     except OSError as error:
         raise ImageError(path, "SIGSTRUCT", "unreadable", error.strerror or str(error)) from None
+    else:
+        size = str(len(data))
     if len(data) != SIGSTRUCT.size:
-        size = f"more than {SIGSTRUCT.size}" if len(data) > SIGSTRUCT.size else len(data)
         raise ImageError(path, "size of the file", size, f"a SIGSTRUCT has {SIGSTRUCT.size} bytes")
     return data

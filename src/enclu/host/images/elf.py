@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from enclu.host.images.elf_file import PF_R, PF_W, ElfFile, Segment
+from enclu.host.images.elf_file import PF_R, PF_W, ElfFile, Module, Segment
 from enclu.host.images.image import NOT_MEASURED, REG_RW, TCS_FLAGS, Image, Region, size_for
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.layout import Structure
@@ -95,6 +95,14 @@ class ElfImage(Image):
 
     def _length(self, segment: Segment) -> int:
         return -(-(segment.memsz if self.own else segment.filesz) // PAGE_SIZE) * PAGE_SIZE
+
+    @property
+    def modules(self) -> tuple[Module, ...]:
+        return (
+            Module(
+                self._elf, tuple((self._start(s) + s.offset % PAGE_SIZE * (not self.own), s) for s in self._elf.loads)
+            ),
+        )
 
     def regions(self) -> Iterator[Region]:
         for position, segment in enumerate(self._elf.loads):

@@ -85,6 +85,16 @@ class Section:
     offset: int
     size: int
     align: int
+    flags: int
+
+
+@dataclass(frozen=True)
+class Module:
+    """An ELF file that an enclave consists of, and where its segments are in ELRANGE."""
+
+    elf: ElfFile
+    segments: tuple[tuple[int, Segment], ...]
+    """(offset of its first byte from ELRANGE's base, segment)."""
 
 
 class ElfFile:
@@ -150,7 +160,7 @@ class ElfFile:
         strings = self.slice(headers[names]["sh_offset"], headers[names]["sh_size"], "section names, sh_size")
         return [
             Section(self.string(strings, s["sh_name"], f"section {i}, sh_name"), s["sh_type"], s["sh_addr"],
-                    s["sh_offset"], s["sh_size"], s["sh_addralign"])
+                    s["sh_offset"], s["sh_size"], s["sh_addralign"], s["sh_flags"])
             for i, s in enumerate(headers)
         ]  # fmt: skip
 
@@ -233,6 +243,10 @@ class ElfFile:
                 raise self.error("n_descsz", note["n_descsz"], f"the note segment has {len(data):#x} bytes")
             yield (bytes(data[name : name + note["n_namesz"]]).rstrip(b"\0"), note["n_type"],
                    data[description : description + note["n_descsz"]])  # fmt: skip
+
+    def module(self, shift: int = 0) -> Module:
+        """Loaded so that address 0 is at the offset `shift` in ELRANGE."""
+        return Module(self, tuple((segment.vaddr + shift, segment) for segment in self.loads))
 
     def regions_of(self, segment: Segment, name: str, at: int = 0) -> Iterator[Region]:
         """The segment's pages, `at` bytes further in ELRANGE: what is in the file, zeros around it."""

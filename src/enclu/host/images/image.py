@@ -6,14 +6,18 @@ import mmap
 import os
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from enclu.host.errors import HostError
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.measurement import CHUNK, Measurement, eadd, ecreate, eextend
 from enclu.sgx.structs import SECINFO, Attribute
+
+if TYPE_CHECKING:
+    from enclu.host.images.elf_file import Module
 
 ALL_MEASURED, NOT_MEASURED = 0xFFFF, 0
 """Pages.measured: every 256-byte chunk is, or none."""
@@ -124,6 +128,11 @@ class Image(ABC):
             if region.added and region.page_type == PageType.TCS
             for offset in range(region.offset, region.offset + region.size, PAGE_SIZE)
         ]
+
+    @property
+    def modules(self) -> Sequence[Module]:
+        """The ELF files that it consists of, as far as that is known."""
+        return ()
 
     @property
     def reserved(self) -> list[tuple[int, int]]:

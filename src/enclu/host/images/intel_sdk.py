@@ -20,6 +20,7 @@ from enclu.host.images.elf_file import (
     ET_DYN,
     NHDR,
     ElfFile,
+    Module,
     Segment,
 )
 from enclu.host.images.image import ALL_MEASURED, NOT_MEASURED, TCS_FLAGS, ZEROS, Image, Region, filled, map_file
@@ -378,6 +379,11 @@ class IntelSdkImage(Image):
             p = PATCH_ENTRY.unpack(raw)
             source = self.metadata.part(p["src"], p["size"], "patch_entry.src + size")
             self._elf.slice(p["dst"], p["size"], "patch_entry.dst + size")[:] = source
+
+    @property
+    def modules(self) -> tuple[Module, ...]:
+        first = self._elf.module(self._shift)
+        return (first,) if self._second is None else (first, self._second[0].module(self._second[1] + self._shift))
 
     def regions(self) -> Iterator[Region]:
         for region in self._image_regions():

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from enclu.host.images.elf_file import DT_NEEDED, EHDR, ET_DYN, PT_TLS, RELA, ElfFile, Section
+from enclu.host.images.elf_file import DT_NEEDED, EHDR, ET_DYN, PT_TLS, RELA, ElfFile, Module, Section
 from enclu.host.images.image import (
     MAXIMUM_SIZE,
     NOT_MEASURED,
@@ -269,6 +269,10 @@ class OpenEnclaveImage(Image):
                 if at + 8 > self._image_size:
                     raise self.error(f"symbol {name}, st_value", at, f"the segments end at {self._image_size:#x}")
                 self._image[at : at + 8] = value.to_bytes(8, "little")
+
+    @property
+    def modules(self) -> tuple[Module, ...]:
+        return (self.elf.module(self._shift),)
 
     def regions(self) -> Iterator[Region]:
         for region in self._image_regions():

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import pwd
 import secrets
 from pathlib import Path
+
+from enclu.base.files import Refused
 
 
 class NoHome(OSError):
@@ -14,13 +17,19 @@ class NoHome(OSError):
 
 
 def _base(variable: str, default: str) -> Path:
+    """Relative paths, and empty ones, are ignored: so says the specification, and HOME is no better."""
     given = os.environ.get(variable, "")
-    if given.startswith("/"):  # relative ones are to be ignored, says the specification
+    if given.startswith("/"):
         return Path(given)
-    try:
-        return Path.home() / default
-    except RuntimeError:
-        raise NoHome(errno.ENOENT, f"no home directory; set HOME or {variable}") from None
+    home = os.environ.get("HOME", "")
+    if not home.startswith("/"):
+        try:
+            home = pwd.getpwuid(os.getuid()).pw_dir
+        except KeyError:
+            home = ""
+    if not home.startswith("/"):
+        raise NoHome(errno.ENOENT, f"no home directory; set HOME or {variable}")
+    return Path(home) / default
 
 
 def state() -> Path:
@@ -34,9 +43,19 @@ def cache() -> Path:
 
 
 def make(directory: Path) -> None:
-    """Make the directory and those above it, all for the user alone.  Raises OSError."""
+    """Make the directory and those above it, all for the user alone.
+
+    Raises OSError, Refused for one that another user owns, who could put anything there.
+    """
+    _make(directory)
+    owner = directory.stat().st_uid
+    if owner not in (0, os.geteuid()):
+        raise Refused(directory, f"belongs to another user, {owner}")
+
+
+def _make(directory: Path) -> None:
     if not directory.is_dir():
-        make(directory.parent)
+        _make(directory.parent)
         with contextlib.suppress(FileExistsError):
             directory.mkdir(mode=0o700)
 
@@ -63,6 +82,17 @@ def create(path: Path, content: bytes) -> None:
             os.close(fd)
     finally:
         os.close(directory)
+
+
+def replace(path: Path, content: bytes) -> None:
+    """The file with this content, whatever file, FIFO or link was there.  Raises OSError."""
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    create(fresh, content)
+    try:
+        os.replace(fresh, path)
+    except OSError:
+        fresh.unlink()
+        raise
 
 
 def _create_by_name(path: Path, content: bytes) -> None:
