@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from enclu.host.edl import layout
 from enclu.host.edl.syntax import Ecall, Function, Ocall, Variable
-from enclu.host.edl.types import Type, Types
+from enclu.host.edl.types import Int128, Type, Types
 
 MAX_STRING = 1 << 26
 _CHUNK = 4096
@@ -46,8 +46,7 @@ class Marshaller:
     def _result(self, structure: Any) -> Any:
         if self.function.returns.is_void:
             return None
-        value = getattr(structure, layout.RETVAL)
-        return bytes(value) if isinstance(value, ctypes.Structure | ctypes.Union | ctypes.Array) else value
+        return in_python(getattr(structure, layout.RETVAL))
 
 
 class EcallMarshaller(Marshaller):
@@ -188,7 +187,7 @@ class OcallMarshaller(Marshaller):
     def _argument(self, memory: Memory, parameter: Variable, values: dict[str, Any]) -> Any:
         value = values[parameter.name]
         if not parameter.is_pointer:
-            return bytes(value) if isinstance(value, ctypes.Structure | ctypes.Union) else value
+            return in_python(value)
         given = parameter.attributes
         if given.user_check or given.sizefunc is not None:
             return value
@@ -201,6 +200,13 @@ class OcallMarshaller(Marshaller):
             return text.decode("utf-32-le", "replace") if given.wstring else text
         length = layout.length(parameter, self.types, values) or 0
         return _buffer(memory.read(value, length), self.elements[parameter.name], writable=given.out)
+
+
+def in_python(value: Any) -> Any:
+    """What Python gets of a value: a structure's bytes, a number."""
+    if isinstance(value, Int128):
+        return int(value)
+    return bytes(value) if isinstance(value, ctypes.Structure | ctypes.Union | ctypes.Array) else value
 
 
 def _buffer(data: bytes, element: Type | None, *, writable: bool) -> Any:
@@ -278,7 +284,11 @@ def _by_value(parameter: Variable, value: Any, structure: Any, name: str) -> Any
 
 def _value_of(value: Any, field: Type) -> Any:
     """A value as a member of a structure takes it."""
+    if issubclass(field, Int128) and isinstance(value, int):
+        return field.of(value)
     if issubclass(field, ctypes.Structure | ctypes.Union | ctypes.Array) and not isinstance(value, field):
+        if isinstance(value, int):
+            raise TypeError
         data = bytes(value)
         if len(data) != ctypes.sizeof(field):
             raise TypeError
