@@ -169,6 +169,8 @@ class OcallMarshaller(Marshaller):
         if not self.function.returns.is_void:
             value = 0 if result is None else result
             field = dict(self.structure._fields_)[layout.RETVAL]
+            if errno and issubclass(field, ctypes._SimpleCData):
+                value = field(value).value  # -1 is the largest number, where the result has no sign
             try:
                 setattr(structure, layout.RETVAL, _value_of(value, field))
             except TypeError:

@@ -95,7 +95,7 @@ _SDK_STRUCTURES: dict[str, tuple[int, int]] = {
     "sgx_rsa3072_public_key_t": (388, 1), "sgx_rsa3072_key_t": (772, 1), "sgx_rsa3072_signature_t": (384, 1),
     "sgx_hmac_256bit_tag_t": (32, 1), "sgx_sealed_data_t": (560, 8), "sgx_aes_gcm_data_t": (32, 4),
     "sgx_ec_key_128bit_t": (16, 1), "sgx_thread_mutex_t": (40, 8), "sgx_thread_cond_t": (24, 8),
-    "sgx_ql_qe_report_info_t": (960, 8),
+    "sgx_ql_qe_report_info_t": (960, 8), "qae_verification_input_t": (72, 8),
 }  # fmt: skip
 
 _SCALARS: dict[str, Type] = {

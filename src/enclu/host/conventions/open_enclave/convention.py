@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from enclu.host.conventions.base import Call, Convention, Done
+from enclu.host.conventions.libraries import Libraries
 from enclu.host.conventions.open_enclave import abi, names
 from enclu.host.conventions.open_enclave.abi import Code, EcallFunction, OcallFunction, OeError, OeResult
 from enclu.host.conventions.open_enclave.attestation import FORMAT_IDS, AttestationOcalls
@@ -79,8 +80,9 @@ class OpenEnclaveConvention(Convention):
     needs = ("rdi", "rsi", "rdx")
 
     def __init__(
-        self, enclave: Enclave, interface: Interface | None = None, types: Mapping[str, Type | int] | None = None
-    ) -> None:
+        self, enclave: Enclave, interface: Interface | None = None, types: Mapping[str, Type | int] | None = None,
+        serve: str | Sequence[str] = (),
+    ) -> None:  # fmt: skip
         super().__init__(enclave)
         if not isinstance(enclave.image, OpenEnclaveImage):
             raise HostError(f"{enclave.image.path}: this is no Open Enclave image")
@@ -91,6 +93,7 @@ class OpenEnclaveConvention(Convention):
         """Structures have fields for deep copies.  Known from the first OCALL."""
         self.interface = interface
         self._types = Types(interface, foreign(types)) if interface is not None else None
+        self._libraries = Libraries(enclave.process.memory, serve)
         self._system = SystemOcalls(self)
         self._ecalls: dict[str, EcallMarshaller] = {}
         self._ocalls: dict[tuple[int, int], Callable[[bytes, int], bytes]] = {}
@@ -125,6 +128,7 @@ class OpenEnclaveConvention(Convention):
             for function in (EcallFunction.CALL_AT_EXIT_FUNCTIONS, EcallFunction.DESTRUCTOR):
                 with contextlib.suppress(HostError):  # before 0.19, there is only the latter
                     self.command(function, 0, STOP)
+        self._libraries.close()
         memory = self.enclave.process.memory
         for address in (*self._given, self._handle):
             memory.free(address)
@@ -313,6 +317,8 @@ class OpenEnclaveConvention(Convention):
         function = self.enclave.ocalls.get(name) if name is not None else None
         if function is None and own:
             function = self.enclave.ocalls.get(number)
+        if function is None and interface is not None and self._types is not None and name in interface.ocall_numbers:
+            function = self._libraries.function(interface.ocalls[interface.ocall_numbers[name]], self._types)
         if function is not None:
             if interface is not None and name in interface.ocall_numbers:
                 assert self._types is not None
