@@ -7,7 +7,7 @@ argument of a call of oe_call_host_function(): it is read from there.  An image 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,10 @@ class Names:
         """The function with this place in it, for people; empty if none is known."""
         function = self.symbols.around(offset) if self.symbols else None
         return f"{function[1]}+{offset - function[0]:#x}" if function else ""
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """OCALLs that are known by other names."""
+        self.ocalls = {key: names.get(name, name) for key, name in self.ocalls.items()}
 
     def ocall(self, table: int, number: int) -> str | None:
         return self.ocalls.get((table, number))
