@@ -26,6 +26,7 @@ from enclu.host.edl.marshal import EcallMarshaller, OcallMarshaller
 from enclu.host.edl.types import Type, Types
 from enclu.host.errors import HostError
 from enclu.host.events import EnclaveException, Exit
+from enclu.host.images.intel_sdk import REBUILD
 
 if TYPE_CHECKING:
     from enclu.host.enclave import Enclave
@@ -66,8 +67,8 @@ class SdkConvention(Convention):
         super().check(image, process)
         if getattr(image, "simulation", False):
             raise HostError(
-                f"{image.path}: built for the SDK's simulation mode, where its host's functions stand for ENCLU; "
-                "build it with SGX_MODE=HW (`enclu measure` and `enclu inspect` read it all the same)"
+                f"{image.path}: built for the SDK's simulation mode, where its host's functions stand for ENCLU: "
+                f"{REBUILD}, and sign it again (`enclu measure` and `enclu inspect` read it all the same)"
             )
 
     def __init__(self, enclave: Enclave) -> None:
