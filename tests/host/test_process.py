@@ -209,7 +209,7 @@ def test_an_epc_that_cannot_be_is_refused(epc: str | int) -> None:
 def test_an_image_without_sigstruct_is_refused(process: enclu.Process, image: Path, tmp_path: Path) -> None:
     unsigned = tmp_path / "unsigned.elf"
     unsigned.write_bytes(image.read_bytes())
-    with pytest.raises(enclu.HostError, match="no SIGSTRUCT"):
+    with pytest.raises(enclu.HostError, match=rf"no SIGSTRUCT: `enclu sign {unsigned} --key key\.pem` makes it"):
         process.load(unsigned)
 
 

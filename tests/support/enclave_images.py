@@ -161,11 +161,14 @@ EADD, EEXTEND, EREMOVE, POST_ADD = 1, 2, 4, 8
 SDK_SIZE = 0x100000
 
 
-def sdk_object(path: Path, text_relocation: bool = False, bss: int = 0x2345) -> Path:
+def sdk_object(path: Path, text_relocation: bool = False, bss: int = 0x2345, simulation: bool = False) -> Path:
     """Not signed: its metadata is zero."""
     text = ".balign 4096; .skip 4092; .quad enclave_entry; .balign 4096; ret" if text_relocation else ""
     options = ("-Wl,-z,notext",) if text_relocation else ()
-    return compiled(path, SDK_SOURCE.replace("{text}", text).replace("{bss}", str(bss)), *options)
+    source = SDK_SOURCE.replace("{text}", text).replace("{bss}", str(bss))
+    if simulation:
+        source += "\t.globl g_global_data_sim\n\t.data\ng_global_data_sim:\n\t.quad 0\n"
+    return compiled(path, source, *options)
 
 
 def sdk_layout(start: int, threads: int = 2) -> list[bytes]:
@@ -229,9 +232,11 @@ def sdk_place(path: Path) -> tuple[int, int, int]:
     return note["sh_offset"] + 12 + 13, next(elf.address_offsets(symbol)), -(-end // PAGE) * PAGE
 
 
-def sdk_image(path: Path, threads: int = 2, text_relocation: bool = False, **fields: int) -> Path:
+def sdk_image(
+    path: Path, threads: int = 2, text_relocation: bool = False, simulation: bool = False, **fields: int
+) -> Path:
     """A signed object: its metadata has a layout, a patch and a SIGSTRUCT for what loaders make of it."""
-    sdk_object(path, text_relocation)
+    sdk_object(path, text_relocation, simulation=simulation)
     position, patch_at, end = sdk_place(path)
     layout = sdk_layout(end, threads)
     pages = [*sdk_segments(path, patch_at, text_relocation), *sdk_contexts(end, threads)]

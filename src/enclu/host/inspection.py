@@ -11,6 +11,7 @@ from enclu.host import signing
 from enclu.host.conventions.sdk import tables
 from enclu.host.images import ElfImage, Image, IntelSdkImage, OpenEnclaveImage, Region, SgxsImage
 from enclu.host.images.image import ALL_MEASURED, NOT_MEASURED
+from enclu.host.images.intel_sdk import REBUILD
 from enclu.sgx import xsave
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.structs import MISC_EXINFO, SIGSTRUCT, TCS, TCS_AEXNOTIFY, TCS_DBGOPTIN, Attribute
@@ -87,7 +88,7 @@ class Inspection:
     def _of_the_signature(self) -> Iterator[Finding]:
         f = self.sigstruct
         if f is None:
-            yield Finding("unsigned", True, "there is no SIGSTRUCT: EINIT needs one; `enclu sign` makes it")
+            yield Finding("unsigned", True, f"there is no SIGSTRUCT, which EINIT needs: {self.image.how_to_sign()}")
             return
         for problem in self.problems:
             yield Finding("signature", True, problem)
@@ -147,8 +148,9 @@ class Inspection:
             if image.text_relocations:
                 yield Finding("text relocations", True, "relocations write to code pages, which therefore are writable")
             if image.simulation:
-                yield Finding("simulation", True, "built for the SDK's simulation mode: it never executes ENCLU, and "
-                              "does not work as an enclave")  # fmt: skip
+                yield Finding(
+                    "simulation", True, f"built for the SDK's simulation mode: it never executes ENCLU; {REBUILD}"
+                )
             if image.reserved:
                 yield Finding("dynamic", False, "adds pages at run time (EDMM), which are not measured")
         if isinstance(image, SgxsImage) and not image.canonical:

@@ -43,7 +43,7 @@ class Loaded:
 def load(process: Process, image: Image, debug: bool | None) -> Loaded:
     """ECREATE, EADD, EEXTEND, EINIT.  Raises HostError."""
     if image.sigstruct is None:
-        raise HostError(f"{image.path}: it has no SIGSTRUCT; sign it with `enclu sign`, or name a SIGSTRUCT file")
+        raise HostError(f"{image.path}: it has no SIGSTRUCT: {image.how_to_sign()}")
     sigstruct = SIGSTRUCT.unpack(image.sigstruct)
     attributes = image.attributes & ~Attribute.INIT
     if debug is not None:

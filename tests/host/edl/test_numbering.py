@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from enclu.host.edl import EdlError, load
+from enclu.host.edl.layout import marshalling_structure
+from enclu.host.edl.types import Types
 
 
 def write(directory: Path, **files: str) -> Path:
@@ -114,6 +116,28 @@ def test_the_sdks_files_are_those_of_its_release(tmp_path: Path) -> None:
     new = [ocall.name for ocall in load(path).ocalls]
     assert old[0] == "u_sgxprotectedfs_exclusive_file_open" and old[-5:] == SDK_OCALLS
     assert "u_sgxprotectedfs_exclusive_file_map" in new and "pthread_create_ocall" in new
+
+
+def test_dcaps_file_has_a_second_function_since_2_25(tmp_path: Path) -> None:
+    path = write(tmp_path, main='from "sgx_dcap_tvl.edl" import *; trusted { public void mine(); };')
+    old = [ecall.name for ecall in load(path, sdk=(2, 24)).ecalls]
+    assert old == ["mine", "sgx_tvl_verify_qve_report_and_identity"]
+    assert ecalls(path) == [*old, "tee_verify_qae_report_and_identity"]
+    interface = load(path)
+    structure = marshalling_structure(interface.ecalls[2], Types(interface))
+    assert structure is not None and structure.ms_qae_isvsvn_threshold.offset == 16 + 960
+
+
+def test_sgxssls_file_brings_what_it_imports(tmp_path: Path) -> None:
+    path = write(tmp_path, main='from "sgx_tsgxssl.edl" import *; from "sgx_tstdc.edl" import *;')
+    assert ocalls(path) == ["u_sgxssl_ftime", *SDK_OCALLS]
+
+
+def test_sgxssls_functions_for_files_are_the_users(tmp_path: Path) -> None:
+    path = write(
+        tmp_path, main='from "sgx_tsgxssl.edl" import *;', sgxssl_file="untrusted { int u_sgxssl_getpid(void); };"
+    )
+    assert ocalls(path) == ["u_sgxssl_ftime", *SDK_OCALLS, "u_sgxssl_getpid"]
 
 
 def test_imports_may_be_missing_where_that_is_said(tmp_path: Path) -> None:

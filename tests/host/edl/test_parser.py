@@ -125,12 +125,6 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         load(tmp_path / "missing.edl")
 
 
-def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
-    (tmp_path / "x.edl").write_bytes(b"enclave {\n\xff};")
-    with pytest.raises(EdlError, match=r"x\.edl:2: byte 0xff is not UTF-8"):
-        load(tmp_path / "x.edl")
-
-
 def test_the_preprocessor_goes_first(tmp_path: Path) -> None:
     (tmp_path / "size.h").write_text("#define SIZE 16\n")
     file = tmp_path / "x.edl"

@@ -238,7 +238,18 @@ def test_a_patch_of_the_sdks_metadata(tmp_path: Path, field: str, code: str, val
 
 
 def test_an_sdk_object_that_is_not_signed_says_so(tmp_path: Path) -> None:
-    refused(made.sdk_object(tmp_path / "enclave.so"), "metadata.magic_num", "not signed yet")
+    path = made.sdk_object(tmp_path / "enclave.so")
+    signed = path.with_name("enclave.signed.so")
+    command = f"`sgx_sign sign -enclave {path} -key KEY.pem -config CONFIG.xml -out {signed}`"
+    refused(path, "metadata.magic_num", f"not signed yet? {command} writes the metadata")
+    with pytest.raises(ImageError) as caught:
+        open_image(path)
+    assert "SGX_MODE" not in str(caught.value)
+
+
+def test_an_sdk_object_of_the_simulation_mode_is_to_be_built_anew_before(tmp_path: Path) -> None:
+    path = made.sdk_object(tmp_path / "enclave.so", simulation=True)
+    refused(path, "metadata.magic_num", "before that, build it anew with SGX_MODE=HW")
 
 
 def test_metadata_of_a_version_that_is_not_there(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import struct
 from collections.abc import Callable
@@ -250,6 +251,16 @@ def test_an_oserror_sets_errno(load: Load, typed: Callable[..., OpenEnclaveConve
     enclave = load(convention=typed, ocalls={"host_add": fail})
     _, output = ocall(enclave, HOST_ADD, ADD + bytes(8), 64)
     assert struct.unpack_from("<q16xI", output) == (-1, 2)
+
+
+def test_a_library_that_was_asked_for_serves(load: Load, stripped: Path) -> None:
+    interface = edl.parse(INTERFACE.replace("uint64_t host_add(", "int64_t listen("))
+    enclave = load(
+        image=stripped, convention=functools.partial(OpenEnclaveConvention, interface=interface, serve="posix")
+    )
+    given = struct.pack("<24xQQQI4x", 0, 12345, 1, 0)
+    output = enclave.ecall(2, numbers(HOST_ADD, 64) + given + bytes(8), 32 + 64)
+    assert struct.unpack_from("<q16xI", output, 32 + len(HEADER)) == (-1, errno.EBADF)
 
 
 def test_strings_come_in_and_buffers_go_out(load: Load, typed: Callable[..., OpenEnclaveConvention]) -> None:

@@ -13,6 +13,12 @@ from enclu.host.conventions.sdk import tables
 from enclu.host.edl import parse
 
 SOURCE = """
+__attribute__((noipa, section(".text.far"))) int sgx_ocall(unsigned number, void *ms) { return ms ? number : 0; }
+int b(void *ms) { return sgx_ocall(1, ms); }
+int c(void *ms) { return sgx_ocall(2, ms) + 1; }
+int do_add_thread(void *ms) { return sgx_ocall(0, ms); }
+int sgx_mm_alloc_ocall(void *ms) { return sgx_ocall(-6, ms); }
+int any(unsigned number, void *ms) { return sgx_ocall(number, ms); }
 void sgx_first(void) {}
 void sgx_second(void) {}
 const struct { unsigned long nr_ecall; struct { void *address; unsigned char is_priv, is_switchless; } ecall_table[2]; }
@@ -25,13 +31,13 @@ char sgx_trts_version[] = "SGX_TRTS_VERSION_2.13.100.4";
 @pytest.fixture(scope="module")
 def shared_object(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tables") / "enclave.so"
-    command = ["gcc", "-x", "c", "-shared", "-fPIC", "-nostdlib", "-fvisibility=hidden", "-o", str(path), "-"]
+    command = ["gcc", "-x", "c", "-shared", "-fPIC", "-nostdlib", "-O2", "-fvisibility=hidden", "-o", str(path), "-"]
     subprocess.run(command, input=SOURCE, text=True, check=True)
     return path
 
 
 def test_functions_are_found(shared_object: Path) -> None:
-    assert tables.read(shared_object) == tables.Tables(("first", "second"), 3)
+    assert tables.read(shared_object) == tables.Tables(("first", "second"), 3, {1: "b", 2: "c"})
 
 
 def test_the_sdks_release_is_found(shared_object: Path) -> None:
@@ -52,6 +58,7 @@ def test_releases_since_2_1_2_pass_the_lengths_of_strings(release: tuple[int, in
     assert tables.string_lengths(release) is they_do
 
 
+ECALLS = "enclave { trusted { public void first(); void second(); }; "
 OCALLS = "untrusted { void a(); void b(); void c(); }; };"
 
 
@@ -60,8 +67,18 @@ OCALLS = "untrusted { void a(); void b(); void c(); }; };"
     [
         ("enclave { trusted { public void second(); void first(); }; " + OCALLS,
          "ECALL 0 is `second' in the one and `first' in the other"),
-        ("enclave { trusted { public void first(); }; " + OCALLS, "1 ECALLs in the one and 2 in the other"),
-        ("enclave { trusted { public void first(); void second(); }; };", "0 OCALLs in the one and 3 in the other"),
+        ("enclave { trusted { public void first(); }; " + OCALLS,
+         "1 ECALLs in the one and 2 in the other; the enclave alone has `second'"),
+        ("enclave { trusted { public void first(); void second(); void third(); }; " + OCALLS,
+         "3 ECALLs in the one and 2 in the other; it has no `third'"),
+        (ECALLS + " };", "0 OCALLs in the one and 3 in the other; the enclave alone has `b', `c'"),
+        (ECALLS + "untrusted { void a(); void b(); void c(); void d(); }; };",
+         "4 OCALLs in the one and 3 in the other; it has no `a', `d'"),
+        (ECALLS + "untrusted { void a(); void c(); void b(); }; };",
+         "OCALL 1 is `c' in the one and `b' in the other"),
+        (ECALLS + "untrusted { void c(); }; };", "OCALL 2 is none in the one and `c' in the other"),
+        (ECALLS + "untrusted { " + "".join(f"void d{i}(); " for i in range(20)) + "}; };",
+         "20 OCALLs in the one and 3 in the other; the enclave alone has `b', `c'; it has no .*`d7' and 12 more"),
     ],
 )  # fmt: skip
 def test_an_edl_file_of_another_enclave_is_refused(shared_object: Path, text: str, reason: str) -> None:
@@ -69,8 +86,17 @@ def test_an_edl_file_of_another_enclave_is_refused(shared_object: Path, text: st
         tables.check(shared_object, parse(text, "other.edl"))
 
 
+def test_an_edl_file_of_another_release_is_refused_with_the_release(shared_object: Path) -> None:
+    with pytest.raises(enclu.HostError, match=r"it is of SDK 2\.13, whose files are taken with sdk=\(2, 13\)$"):
+        tables.check(shared_object, parse(ECALLS + "};"))
+
+
 def test_its_own_is_not(shared_object: Path) -> None:
-    tables.check(shared_object, parse("enclave { trusted { public void first(); void second(); }; " + OCALLS))
+    tables.check(shared_object, parse(ECALLS + OCALLS))
+
+
+def test_an_ocall_of_a_name_that_the_code_does_not_have_proves_nothing(shared_object: Path) -> None:
+    tables.check(shared_object, parse(ECALLS + "untrusted { void a(); void inlined(); void c(); }; };"))
 
 
 def test_damaged_images_do_not_say_or_say_something(shared_object: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import ctypes
 import functools
 import os
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from enclu.host.edl.interface import Interface, parse
@@ -39,13 +39,15 @@ class Calls:
     @classmethod
     def load(
         cls, process: Process, image: str | os.PathLike[str] | Image, ocalls: object = None, *,
-        debug: bool | None = None, on_exception: Callable[[EnclaveException], Action] | None = None,
+        serve: str | Sequence[str] = (), debug: bool | None = None,
+        on_exception: Callable[[EnclaveException], Action] | None = None,
     ) -> Self:  # fmt: skip
         """Load an enclave with this interface.
 
-        `ocalls` is an object with a method for each OCALL, or a mapping from their names to callables.
+        `ocalls` is an object with a method for each OCALL, or a mapping from their names to callables; `serve` names
+        libraries of OCALLs that Python is to serve.
         """
-        convention = cls.interface.convention(cls.types)
+        convention = cls.interface.convention(cls.types, serve)
         given = callables(cls.interface, ocalls)
         return cls(process.load(image, convention=convention, ocalls=given, debug=debug, on_exception=on_exception))
 

@@ -43,28 +43,33 @@ class Interface:
     def ocall_numbers(self) -> dict[str, int]:
         return {ocall.name: number for number, ocall in enumerate(self.ocalls)}
 
-    def convention(self, types: Mapping[str, type[Any] | int] | None = None) -> type[SdkConvention]:
+    def convention(
+        self, types: Mapping[str, type[Any] | int] | None = None, serve: str | Sequence[str] = ()
+    ) -> type[SdkConvention]:
         """For `Process.load(convention=...)`: functions by name, with arguments.
 
-        `types` says what types of C headers are that no EDL file tells: classes of ctypes, or sizes.
+        `types` says what types of C headers are that no EDL file tells: classes of ctypes, or sizes.  `serve` names
+        libraries of OCALLs that Python is to serve: "posix", "sgxssl".
         """
         from enclu.host.conventions.sdk import SdkConvention
 
-        return type("SdkConvention", (SdkConvention,), {"interface": self, "types": types or {}})
+        return type("SdkConvention", (SdkConvention,), {"interface": self, "types": types or {}, "serve": serve})
 
     def load(
         self, process: Process, image: str | os.PathLike[str] | Image, ocalls: object = None, *,
-        types: Mapping[str, type[Any] | int] | None = None, debug: bool | None = None,
+        types: Mapping[str, type[Any] | int] | None = None, serve: str | Sequence[str] = (),
+        debug: bool | None = None,
         on_exception: Callable[[EnclaveException], Action] | None = None,
     ) -> DynamicCalls:  # fmt: skip
         """Load an enclave that has this interface; its functions are the result's methods.
 
-        `ocalls` is an object with a method for each OCALL, or a mapping from their names to callables.
+        `ocalls` is an object with a method for each OCALL, or a mapping from their names to callables; `types` and
+        `serve` are as for `convention`.
         """
         from enclu.host.edl.calls import DynamicCalls
 
         calls: type[DynamicCalls] = type(self.name, (DynamicCalls,), {"interface": self, "types": types or {}})
-        return calls.load(process, image, ocalls, debug=debug, on_exception=on_exception)
+        return calls.load(process, image, ocalls, serve=serve, debug=debug, on_exception=on_exception)
 
     def __str__(self) -> str:
         """The interface as one EDL file that imports nothing."""

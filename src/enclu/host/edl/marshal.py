@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from enclu.host.edl import layout
 from enclu.host.edl.sdk_status import SgxStatus
 from enclu.host.edl.syntax import Ecall, Function, Ocall, Variable
-from enclu.host.edl.types import Type, Types
+from enclu.host.edl.types import Int128, Type, Types
 
 MAX_STRING = 1 << 26
 _CHUNK = 4096
@@ -48,9 +48,7 @@ class Marshaller:
         if self.function.returns.is_void:
             return None
         value = getattr(structure, layout.RETVAL)
-        if str(self.function.returns) == "sgx_status_t":
-            return SgxStatus(value)
-        return bytes(value) if isinstance(value, ctypes.Structure | ctypes.Union | ctypes.Array) else value
+        return SgxStatus(value) if str(self.function.returns) == "sgx_status_t" else in_python(value)
 
 
 class EcallMarshaller(Marshaller):
@@ -173,6 +171,8 @@ class OcallMarshaller(Marshaller):
         if not self.function.returns.is_void:
             value = 0 if result is None else result
             field = dict(self.structure._fields_)[layout.RETVAL]
+            if errno and issubclass(field, ctypes._SimpleCData):
+                value = field(value).value  # -1 is the largest number, where the result has no sign
             try:
                 setattr(structure, layout.RETVAL, _value_of(value, field))
             except TypeError:
@@ -191,7 +191,7 @@ class OcallMarshaller(Marshaller):
     def _argument(self, memory: Memory, parameter: Variable, values: dict[str, Any]) -> Any:
         value = values[parameter.name]
         if not parameter.is_pointer:
-            return bytes(value) if isinstance(value, ctypes.Structure | ctypes.Union) else value
+            return in_python(value)
         given = parameter.attributes
         if given.user_check or given.sizefunc is not None:
             return value
@@ -204,6 +204,13 @@ class OcallMarshaller(Marshaller):
             return text.decode("utf-32-le", "replace") if given.wstring else text
         length = layout.length(parameter, self.types, values) or 0
         return _buffer(memory.read(value, length), self.elements[parameter.name], writable=given.out)
+
+
+def in_python(value: Any) -> Any:
+    """What Python gets of a value: a structure's bytes, a number."""
+    if isinstance(value, Int128):
+        return int(value)
+    return bytes(value) if isinstance(value, ctypes.Structure | ctypes.Union | ctypes.Array) else value
 
 
 def _buffer(data: bytes, element: Type | None, *, writable: bool) -> Any:
@@ -281,7 +288,11 @@ def _by_value(parameter: Variable, value: Any, structure: Any, name: str) -> Any
 
 def _value_of(value: Any, field: Type) -> Any:
     """A value as a member of a structure takes it."""
+    if issubclass(field, Int128) and isinstance(value, int):
+        return field.of(value)
     if issubclass(field, ctypes.Structure | ctypes.Union | ctypes.Array) and not isinstance(value, field):
+        if isinstance(value, int):
+            raise TypeError
         data = bytes(value)
         if len(data) != ctypes.sizeof(field):
             raise TypeError

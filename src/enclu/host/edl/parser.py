@@ -37,8 +37,10 @@ from enclu.host.edl.syntax import (
 MAX_FILE_SIZE = 1 << 20
 GCC_TIME = 20.0
 """Seconds for the preprocessor."""
-_DIRECTIVE = re.compile(r"^[ \t]*#|\\$", re.MULTILINE)
-"""Or a line that goes on in the next one."""
+_DIRECTIVE = re.compile(r"^[ \t]*#|\\[ \t]*$", re.MULTILINE)
+"""Or a line that goes on in the next one: gcc lets spaces stand behind the backslash."""
+_BYTES = "surrogateescape"
+"""How bytes that are not UTF-8 are kept: comments may be in any encoding, for edger8r reads bytes."""
 _LINE_MARKER = re.compile(r'^# (\d+) "([^"\n]*)"[^\n]*$')
 
 
@@ -54,17 +56,12 @@ def parse_file(path: Path) -> EdlFile:
         content = files.read_named(path, MAX_FILE_SIZE)
     except OSError as error:
         raise EdlError(path, f"cannot be read: {error.strerror}") from None
-    try:
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise EdlError(f"{path}:{line}", f"byte {content[error.start]:#04x} is not UTF-8") from None
-    return parse_text(text, path)
+    return parse_text(content.decode(errors=_BYTES), path)
 
 
 def parse_text(text: str, path: Path) -> EdlFile:
     """The declarations in a text; the path is for messages, and for what `#include` finds."""
-    lines = None
+    text, lines = text.removeprefix("\ufeff").replace("\r\n", "\n"), None
     if _DIRECTIVE.search(text):
         text, lines = _preprocessed(text, path)
     try:
@@ -87,15 +84,17 @@ def _preprocessed(text: str, path: Path) -> tuple[str, list[tuple[str, int]]]:
         raise EdlError(path, "has preprocessor directives, and there is no gcc to expand them")
     command = [cpp, "-x", "c", "-E", "-I", str(path.parent), "-"]
     try:
-        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=GCC_TIME, check=False)
-    except (subprocess.TimeoutExpired, UnicodeDecodeError) as error:
-        raise EdlError(path, f"gcc cannot expand its preprocessor directives: {error}") from None
+        done = subprocess.run(
+            command, input=text, capture_output=True, encoding="utf-8", errors=_BYTES, timeout=GCC_TIME, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise EdlError(path, f"gcc does not expand its preprocessor directives within {GCC_TIME:g} seconds") from None
     if done.returncode:
         complaint = next((line for line in done.stderr.splitlines() if "error" in line), "gcc -E failed")
         raise EdlError(path, complaint.replace("<stdin>", path.name))
     kept, lines = [], []
     file, number = str(path), 1
-    for line in done.stdout.splitlines():
+    for line in done.stdout.removesuffix("\n").split("\n"):
         if marker := _LINE_MARKER.match(line):
             number, name = int(marker[1]), marker[2]
             file = str(path) if name == "<stdin>" else name
@@ -110,11 +109,20 @@ def _syntax_error(error: UnexpectedInput, text: str, path: Path, lines: list[tup
     if isinstance(error, UnexpectedToken) and error.token.type != "$END":
         line, column, found = error.token.line, error.token.column, f"unexpected `{error.token}'"
     elif isinstance(error, UnexpectedCharacters):
-        line, column, found = error.line, error.column, f"unexpected character {text[error.pos_in_stream or 0]!r}"
+        line, column, found = error.line, error.column, _unexpected(text[error.pos_in_stream or 0])
     else:
         assert isinstance(error, UnexpectedEOF | UnexpectedToken)
         line, column, found = text.count("\n") + 1, len(text) - text.rfind("\n"), "the file ends too early"
     return EdlError(_position(str(path), lines, line or 1, column or 1), found)
+
+
+def _unexpected(character: str) -> str:
+    byte = character.encode(errors=_BYTES)
+    return (
+        f"unexpected character {character!r}"
+        if character.isascii() or len(byte) > 1
+        else f"unexpected byte {byte[0]:#04x}"
+    )
 
 
 def _position(path: str, lines: list[tuple[str, int]] | None, line: int, column: int) -> Position:
@@ -153,7 +161,13 @@ class _Declarations(Transformer[Token, Any]):
     untrusted = trusted
 
     def include(self, meta: Meta, path: Token) -> str:
-        return path[1:-1]
+        return self._path(meta, path)
+
+    def _path(self, meta: Meta, quoted: Token) -> str:
+        path = quoted[1:-1]
+        if not path.isascii() and path != path.encode(errors=_BYTES).decode(errors="replace"):
+            raise EdlError(self._at(meta), "a file's name that is not UTF-8")
+        return path
 
     def names(self, meta: Meta, *names: Token) -> tuple[str, ...]:
         return tuple(map(str, names))
@@ -162,7 +176,7 @@ class _Declarations(Transformer[Token, Any]):
         return ()
 
     def import_(self, meta: Meta, path: Token, names: tuple[str, ...]) -> Import:
-        return Import(path[1:-1], names, self._at(meta))
+        return Import(self._path(meta, path), names, self._at(meta))
 
     def composite(self, meta: Meta, tag: Token, name: Token, *members: Variable) -> Composite:
         declared = Composite(str(name), Kind(f"{tag} "), members, self._at(meta))

@@ -1,4 +1,4 @@
-"""The EDL files that Intel's SDK brings and enclaves import, as tables of names and signatures.
+"""The EDL files that Intel's SDK, SGXSSL and DCAP bring and enclaves import, as tables of names and signatures.
 
 They are not with the users' files, and the numbers of the functions depend on them.  A file of that name found in the
 search path goes first.  Where releases differ, each variant says up to which release of the SDK it holds.
@@ -101,6 +101,26 @@ _ATTESTED_TLS = """
 """
 
 
+_QUOTE_VERIFICATION = """
+    public quote3_error_t sgx_tvl_verify_qve_report_and_identity(
+        [in, size=quote_size] const uint8_t* p_quote, uint32_t quote_size,
+        [in, count=1] const sgx_ql_qe_report_info_t* p_qve_report_info, time_t expiration_check_date,
+        uint32_t collateral_expiration_status, sgx_ql_qv_result_t quote_verification_result,
+        [in, size=supplemental_data_size] const uint8_t* p_supplemental_data, uint32_t supplemental_data_size,
+        sgx_isv_svn_t qve_isvsvn_threshold);
+"""
+
+_APPRAISAL = """
+    public quote3_error_t tee_verify_qae_report_and_identity(
+        [in, count=1] qae_verification_input_t* input, sgx_ql_qe_report_info_t qae_report_info,
+        sgx_isv_svn_t qae_isvsvn_threshold);
+"""
+
+_SGXSSL = """
+    void u_sgxssl_ftime([out, size=timeb_len] void* timeptr, uint32_t timeb_len);
+"""
+
+
 def _file(*imports: str, trusted: str = "", untrusted: str = "") -> str:
     lines = "".join(f'from "{name}" import *; ' for name in imports)
     return f"enclave {{ {lines} trusted {{ {trusted} }}; untrusted {{ {untrusted} }}; }};"
@@ -118,6 +138,12 @@ _FILES: dict[str, tuple[tuple[Release, str], ...]] = {
     "sgx_tkey_exchange.edl": ((NEWEST, _file(trusted=_KEY_EXCHANGE)),),
     "sgx_tswitchless.edl": ((NEWEST, _file(trusted=_SWITCHLESS)),),
     "sgx_ttls.edl": ((NEWEST, _file(untrusted=_ATTESTED_TLS)),),
+    "sgx_dcap_tvl.edl": (
+        ((2, 24), _file(trusted=_QUOTE_VERIFICATION)),
+        (NEWEST, _file(trusted=_QUOTE_VERIFICATION + _APPRAISAL)),
+    ),
+    "sgx_tsgxssl.edl": ((NEWEST, _file("sgx_tstdc.edl", "sgxssl_file.edl", untrusted=_SGXSSL)),),
+    "sgxssl_file.edl": ((NEWEST, _file()),),  # has functions in SGXSSL's builds for FIPS alone, which bring their own
 }
 
 NAMES = tuple(_FILES)

@@ -7,10 +7,10 @@ C compiler about the headers that the EDL file includes (headers.py).
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from enclu.host.edl.headers import sizes_in_headers
+from enclu.host.edl import headers
 from enclu.host.edl.interface import Interface
 from enclu.host.edl.syntax import Composite, CType, EdlError, Enumeration, Kind, Position, Variable
 
@@ -19,6 +19,31 @@ Type = type[Any]
 
 POINTER = ctypes.c_uint64
 """Addresses are integers: they are another process's."""
+
+
+class Int128(ctypes.Structure):
+    """__int128, which ctypes does not have: an int in Python.  System V ABI: 16 bytes, aligned to 16."""
+
+    _fields_ = (("data", ctypes.c_longdouble),)
+    signed = True
+
+    @classmethod
+    def of(cls, value: int) -> Int128:
+        """Raises ValueError for a number that does not fit."""
+        try:
+            return cls.from_buffer_copy(value.to_bytes(16, "little", signed=cls.signed))
+        except OverflowError:
+            raise ValueError(f"{value} does not fit into 16 bytes") from None
+
+    def __int__(self) -> int:
+        return int.from_bytes(bytes(self), "little", signed=self.signed)
+
+
+class UnsignedInt128(Int128):
+    """unsigned __int128."""
+
+    signed = False
+
 
 _BUILTIN: dict[str, Type] = {
     "char": ctypes.c_byte, "unsigned char": ctypes.c_ubyte, "short": ctypes.c_short,
@@ -39,7 +64,7 @@ _LIBC: dict[str, Type] = {
     "sa_family_t": ctypes.c_uint16, "in_addr_t": ctypes.c_uint32, "in_port_t": ctypes.c_uint16,
     "nfds_t": ctypes.c_ulong, "pthread_t": ctypes.c_ulong, "errno_t": ctypes.c_int, "suseconds_t": ctypes.c_int64,
     "useconds_t": ctypes.c_uint32, "uint": ctypes.c_uint, "ulong": ctypes.c_ulong, "ushort": ctypes.c_ushort,
-    "byte": ctypes.c_uint8, "BYTE": ctypes.c_uint8,
+    "byte": ctypes.c_uint8, "BYTE": ctypes.c_uint8, "__int128_t": Int128, "__uint128_t": UnsignedInt128,
 }  # fmt: skip
 
 _SDK: dict[str, Type] = {
@@ -70,15 +95,21 @@ _SDK_STRUCTURES: dict[str, tuple[int, int]] = {
     "sgx_rsa3072_public_key_t": (388, 1), "sgx_rsa3072_key_t": (772, 1), "sgx_rsa3072_signature_t": (384, 1),
     "sgx_hmac_256bit_tag_t": (32, 1), "sgx_sealed_data_t": (560, 8), "sgx_aes_gcm_data_t": (32, 4),
     "sgx_ec_key_128bit_t": (16, 1), "sgx_thread_mutex_t": (40, 8), "sgx_thread_cond_t": (24, 8),
-    "sgx_ql_qe_report_info_t": (960, 8),
+    "sgx_ql_qe_report_info_t": (960, 8), "qae_verification_input_t": (72, 8),
 }  # fmt: skip
+
+_SCALARS: dict[str, Type] = {
+    "_Bool": ctypes.c_bool, "signed char": ctypes.c_byte, "__int128": Int128, "unsigned __int128": UnsignedInt128,
+    "pointer": POINTER, **{name: made for name, made in _BUILTIN.items() if name in headers.SCALARS},
+}  # fmt: skip
+"""What headers have other names for."""
 
 _UNITS: dict[int, Type] = {1: ctypes.c_uint8, 2: ctypes.c_uint16, 4: ctypes.c_uint32, 8: ctypes.c_uint64}
 
 
 def opaque(name: str, size: int, align: int) -> Type:
     """A structure of which only size and alignment are known."""
-    if align == 16:  # nothing but long double has that
+    if align >= 16:  # ctypes has nothing of more than long double's
         fields: list[tuple[str, Type]] = [("data", ctypes.c_longdouble * (size // 16))]
     else:
         fields = [("data", _UNITS[align] * (size // align))]
@@ -98,7 +129,8 @@ class Types:
             self._foreign[name] = opaque(name, size, align)
         for name, given in (foreign or {}).items():
             self._foreign[name] = opaque(name, given, 8 if given % 8 == 0 else 1) if isinstance(given, int) else given
-        self._asked_compiler = False
+        self._answer: headers.Answer | None = None
+        """The C compiler's, once it has been asked."""
 
     def of(self, type: CType, position: Position | None = None) -> Type:
         """The class for a type.  Raises EdlError for one that nobody knows."""
@@ -141,24 +173,29 @@ class Types:
 
     def _header_type(self, type: CType, position: Position | None) -> Type:
         found = self._foreign.get(type.name)
-        if found is None and not self._asked_compiler:
-            self._asked_compiler = True
-            for name, (size, align, scalar) in sizes_in_headers(self.interface, self._unknown()).items():
-                self._foreign[name] = _UNITS[size] if scalar and size in _UNITS else opaque(name, size, align)
+        if found is None and self._answer is None:
+            self._answer = headers.ask(self.interface, self._unknown())
+            for name, asked in self._answer.types.items():
+                scalar = _SCALARS[asked.scalar] if asked.scalar else None
+                self._foreign[name] = scalar or opaque(name, asked.size, asked.align)
             found = self._foreign.get(type.name)
         if found is None:
+            assert self._answer is not None
             raise EdlError(
                 position or self.interface.path,
-                f"how large `{type}' is, no EDL file says, and no header that is here: give it as a type",
+                f"how large `{type}' is, no EDL file says, and no header that is here: give it as a type"
+                + "".join(f"; {complaint}" for complaint in self._answer.complaints),
             )
         return found
 
-    def _unknown(self) -> Iterable[CType]:
+    def _unknown(self) -> list[CType]:
         """Types of C headers that are used and not known."""
         functions = (*self.interface.ecalls, *self.interface.ocalls)
         variables = [variable for function in functions for variable in function.parameters]
         for composite in self.interface.composites:
             variables += composite.members if isinstance(composite, Composite) else ()
         used = [variable.type for variable in variables] + [function.returns for function in functions]
-        types = {CType(type.name, type.kind) for type in used if type.kind not in (Kind.BUILTIN, Kind.ENUM)}
+        types = dict.fromkeys(
+            CType(type.name, type.kind) for type in used if type.kind not in (Kind.BUILTIN, Kind.ENUM)
+        )
         return [type for type in types if type.name not in self._foreign and type.name not in self._composites]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import shlex
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -152,6 +153,14 @@ class Image(ABC):
             self.measure(measurement)
             self._mrenclave = measurement.digest()
         return self._mrenclave
+
+    def how_to_sign(self) -> str:
+        """What makes the SIGSTRUCT of an image that has none."""
+        name = shlex.quote(str(self.path))
+        return (
+            f"`enclu sign {name} --key key.pem` makes it, with a key of `openssl genrsa -3 -out key.pem 3072`; "
+            "or name a SIGSTRUCT file"
+        )
 
     def error(self, field: str, value: object, wrong: str) -> ImageError:
         return ImageError(self.path, field, value, wrong)

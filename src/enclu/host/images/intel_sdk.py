@@ -6,6 +6,7 @@ may have metadata for several versions of the loader, each with a layout and a S
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,8 @@ ELRANGE = Structure(
     (0, "enclave_image_address", "Q"), (8, "elrange_start_address", "Q"), (16, "elrange_size", "Q"),
 )  # fmt: skip
 
+REBUILD = "build it anew with SGX_MODE=HW (sgx_trts and sgx_tservice in place of sgx_trts_sim and sgx_tservice_sim)"
+"""What is to be done about an enclave of the simulation mode."""
 NAMES = {
     1: "heap, minimum", 2: "heap, initial", 3: "heap, maximum", 4: "TCS", 5: "thread data", 6: "SSA",
     7: "stack, maximum", 8: "stack, minimum", 10: "guard", 11: "dynamic heap, minimum", 12: "dynamic heap, initial",
@@ -331,8 +334,14 @@ class IntelSdkImage(Image):
             at += size
         if not found:
             magic = METADATA.get(raw, "magic_num", start) if start + 8 <= len(raw) else 0
-            raise self.error("metadata.magic_num", magic, "not signed yet? sgx_sign writes the metadata")
+            raise self.error("metadata.magic_num", magic, f"not signed yet? {self.how_to_sign()}")
         return found
+
+    def how_to_sign(self) -> str:
+        """The SDK's tool lays out heap and threads, too, by what the configuration says."""
+        name, signed = shlex.quote(str(self.path)), shlex.quote(str(self.path.with_suffix(".signed.so")))
+        tool = f"`sgx_sign sign -enclave {name} -key KEY.pem -config CONFIG.xml -out {signed}` writes the metadata"
+        return f"{tool}; before that, {REBUILD}, for it is of the simulation mode" if self.simulation else tool
 
     def _choose(self, version: tuple[int, int] | None) -> Metadata:
         """As the loader does: the highest version that is not 2.x, which only loaders of its time take."""

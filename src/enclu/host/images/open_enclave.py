@@ -7,6 +7,7 @@ only it knows: places in the properties, and variables that the enclave exports 
 from __future__ import annotations
 
 import mmap
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,6 +128,10 @@ class OpenEnclaveImage(Image):
         own = bytes(data[self.sigstruct_position :][: SIGSTRUCT.size])
         self.sigstruct = sigstruct if sigstruct is not None else own if any(own) else None
         self.check_regions()
+
+    def how_to_sign(self) -> str:
+        name = shlex.quote(str(self.path))
+        return f"Open Enclave's `oesign sign -e {name} -c CONFIG -k KEY.pem` makes it, or {super().how_to_sign()}"
 
     def _read_properties(self, section: Section) -> None:
         raw = self.elf.content(section)

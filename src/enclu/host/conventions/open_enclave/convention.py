@@ -7,13 +7,14 @@ RDX.  Open Enclave: host/sgx/linux/enter.c, host/sgx/calls.c, enclave/core/sgx/e
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from enclu.host.arena import Given
 from enclu.host.call import Call
 from enclu.host.conventions.base import Convention, Done
-from enclu.host.conventions.open_enclave import abi, names
+from enclu.host.conventions.libraries import Libraries
+from enclu.host.conventions.open_enclave import abi, names, releases
 from enclu.host.conventions.open_enclave.abi import Code, EcallFunction, OcallFunction, OeError, OeResult
 from enclu.host.conventions.open_enclave.attestation import FORMAT_IDS, AttestationOcalls
 from enclu.host.conventions.open_enclave.marshal import EcallMarshaller, OcallMarshaller, aligned
@@ -64,7 +65,7 @@ class OeCall(Call):
 
 
 class OpenEnclaveConvention(Convention):
-    """Enclaves that were built with Open Enclave, from 0.9 on.
+    """Enclaves that were built with Open Enclave, from 0.9 on; older ones in part.
 
     `ecall(function, data, output_size)` takes what generated code gives: the function's number, or its name if the
     image has symbols, and its input buffer; the result is the output buffer.  OCALLs are called by name or number with
@@ -79,8 +80,9 @@ class OpenEnclaveConvention(Convention):
     needs = ("rdi", "rsi", "rdx")
 
     def __init__(
-        self, enclave: Enclave, interface: Interface | None = None, types: Mapping[str, Type | int] | None = None
-    ) -> None:
+        self, enclave: Enclave, interface: Interface | None = None, types: Mapping[str, Type | int] | None = None,
+        serve: str | Sequence[str] = (),
+    ) -> None:  # fmt: skip
         super().__init__(enclave)
         if not isinstance(enclave.image, OpenEnclaveImage):
             raise HostError(f"{enclave.image.path}: this is no Open Enclave image")
@@ -91,6 +93,7 @@ class OpenEnclaveConvention(Convention):
         """Structures have fields for deep copies.  Known from the first OCALL."""
         self.interface = interface
         self._types = Types(interface, foreign(types)) if interface is not None else None
+        self._libraries = Libraries(enclave.process.memory, serve)
         self._system = SystemOcalls(self)
         self._ecalls: dict[str, EcallMarshaller] = {}
         self._ocalls: dict[tuple[int, int], Callable[[bytes, int], bytes]] = {}
@@ -98,6 +101,25 @@ class OpenEnclaveConvention(Convention):
         self._given = Given(enclave.process.arena)
         """Memory that the enclave has asked for."""
         self._starting = False
+        self.release = releases.of(self.names, enclave.image.loader)
+        """Of Open Enclave."""
+        self.names.rename(self.release.renamed)
+        self._say_what_is_missing()
+
+    def _say_what_is_missing(self) -> None:
+        """Releases before 0.9 are provided for in part."""
+        if not self.release.missing:
+            return
+        own = sorted(name for name in self.names.ocalls.values() if name.startswith(SYSTEM_PREFIX))
+        unserved = [name for name in own if self._own(name) is None and name not in self.enclave.ocalls]
+        LOGGER.warning(
+            "%s: built with Open Enclave %s; missing will be %s%s", self.enclave.image.path, self.release.name,
+            self.release.missing, f"; of its own OCALLs: {', '.join(unserved)}" if unserved else "",
+        )  # fmt: skip
+
+    def _own(self, name: str) -> Callable[..., Any] | None:
+        """What serves an OCALL of Open Enclave's own."""
+        return None if name in self.release.other else self._system.table.get(name)
 
     @property
     def _args(self) -> Any:
@@ -124,6 +146,7 @@ class OpenEnclaveConvention(Convention):
             for function in (EcallFunction.CALL_AT_EXIT_FUNCTIONS, EcallFunction.DESTRUCTOR):
                 with contextlib.suppress(HostError):  # before 0.19, there is only the latter
                     self.command(function, 0, STOP)
+        self._libraries.close()
         self.enclave.process.memory.free(self._handle)
         self._given.give_back()
 
@@ -223,6 +246,10 @@ class OpenEnclaveConvention(Convention):
         """Result and value for the enclave.  What goes wrong is raised when the ECALL is over."""
         try:
             call.check()
+            known, name = self.release.function(function), self.release.functions.get(function)
+            if known is None and name is not None:
+                raise Unserved(f"{self.enclave.image.path}: the enclave's OE_OCALL_{name} is not supported")
+            function = known or function
             if function == OcallFunction.CALL_HOST_FUNCTION:
                 return self._host_function(argument), 0
             if function == OcallFunction.MALLOC:
@@ -290,6 +317,8 @@ class OpenEnclaveConvention(Convention):
         function = self.enclave.ocalls.get(name) if name is not None else None
         if function is None and own:
             function = self.enclave.ocalls.get(number)
+        if function is None and interface is not None and self._types is not None and name in interface.ocall_numbers:
+            function = self._libraries.function(interface.ocalls[interface.ocall_numbers[name]], self._types)
         if function is not None:
             if interface is not None and name in interface.ocall_numbers:
                 assert self._types is not None
@@ -297,7 +326,7 @@ class OpenEnclaveConvention(Convention):
             return lambda data, size: _fitted(function(data, size), size)
         if name == FORMAT_IDS:
             return AttestationOcalls(self).format_ids
-        served = self._system.table.get(name or "")
+        served = self._own(name or "")
         if served is None and (not own or (name is not None and name.startswith(SYSTEM_PREFIX))):
             raise Unserved(f"{self._ocall_name(given)} is not supported")
         if served is None or name is None:
@@ -349,6 +378,9 @@ class OpenEnclaveConvention(Convention):
     def repair(self, call: Call, exception: EnclaveException) -> bool:
         """VIRTUAL_EXCEPTION_HANDLER, at the next CSSA: the enclave prepares its handlers, which run when resumed."""
         assert isinstance(call, OeCall)
+        if not self.release.handlers:
+            exception.add_note(f"handlers of Open Enclave {self.release.name} are not called")
+            return False
         call.depth = 1
         try:
             argument = abi.call_argument(Code.ECALL, EcallFunction.VIRTUAL_EXCEPTION_HANDLER)

@@ -13,6 +13,7 @@ from typing import Any
 
 from enclu.host.conventions.open_enclave.abi import ALIGNMENT, OeError, OeResult
 from enclu.host.edl import layout
+from enclu.host.edl.marshal import in_python
 from enclu.host.edl.syntax import Composite, Function, Ocall, Variable
 from enclu.host.edl.types import POINTER, Type, Types
 from enclu.host.errors import HostError
@@ -54,8 +55,7 @@ class Marshaller:
     def _result(self, structure: Any) -> Any:
         if self.function.returns.is_void:
             return None
-        value = getattr(structure, RETVAL)
-        return bytes(value) if isinstance(value, ctypes.Structure | ctypes.Union | ctypes.Array) else value
+        return in_python(getattr(structure, RETVAL))
 
 
 class EcallMarshaller(Marshaller):
@@ -123,7 +123,7 @@ class OcallMarshaller(Marshaller):
         for parameter in parameters:
             value, given = values[parameter.name], parameter.attributes
             if not parameter.is_pointer or given.user_check:
-                arguments.append(bytes(value) if isinstance(value, ctypes.Structure | ctypes.Union) else value)
+                arguments.append(in_python(value))
                 continue
             if not value:
                 arguments.append(None)

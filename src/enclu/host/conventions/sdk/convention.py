@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from enclu.host.call import Call
 from enclu.host.conventions.base import Convention, Done
+from enclu.host.conventions.libraries import Libraries
 from enclu.host.conventions.sdk import abi, cpu, emm, tables
 from enclu.host.conventions.sdk.abi import BuiltinOcall, EnterCommand, SystemFeatures
 from enclu.host.conventions.sdk.ocalls import SdkOcalls
@@ -26,6 +27,7 @@ from enclu.host.edl.marshal import EcallMarshaller, OcallMarshaller
 from enclu.host.edl.types import Type, Types
 from enclu.host.errors import HostError
 from enclu.host.events import EnclaveException, Exit
+from enclu.host.images.intel_sdk import REBUILD
 
 if TYPE_CHECKING:
     from enclu.host.enclave import Enclave
@@ -69,14 +71,16 @@ class SdkConvention(Convention):
     """Of the enclave, if an EDL file tells it; `Interface.convention` makes the class that has it."""
     types: ClassVar[Mapping[str, Type | int]] = {}
     """What types of C headers are, which no EDL file tells: classes of ctypes, or sizes."""
+    serve: ClassVar[str | Sequence[str]] = ()
+    """Libraries of OCALLs that are served without a function of the user's."""
 
     @classmethod
     def check(cls, image: Image, process: Process) -> None:
         super().check(image, process)
         if getattr(image, "simulation", False):
             raise HostError(
-                f"{image.path}: built for the SDK's simulation mode, where its host's functions stand for ENCLU; "
-                "build it with SGX_MODE=HW (`enclu measure` and `enclu inspect` read it all the same)"
+                f"{image.path}: built for the SDK's simulation mode, where its host's functions stand for ENCLU: "
+                f"{REBUILD}, and sign it again (`enclu measure` and `enclu inspect` read it all the same)"
             )
 
     def __init__(self, enclave: Enclave) -> None:
@@ -94,6 +98,7 @@ class SdkConvention(Convention):
         )  # fmt: skip
         self.pool.make = self._make_tcs
         self._sdk_ocalls = SdkOcalls(self)
+        self._libraries = Libraries(enclave.process.memory, self.serve)
         self._types = Types(interface, self.types) if interface is not None else None
         self._ecalls: dict[str, EcallMarshaller] = {}
         self._ocalls: dict[int, Callable[[int], None]] = {}
@@ -121,6 +126,7 @@ class SdkConvention(Convention):
         if self.edmm:
             with contextlib.suppress(SdkError, EnclaveException):
                 self.command(EnterCommand.ECMD_UNINIT_ENCLAVE, 0)
+        self._libraries.close()
 
     def _features(self) -> SystemFeatures:
         features = SystemFeatures(system_feature_set=abi.FEATURES_LAST | abi.FEATURES_EXTENDED)
@@ -239,12 +245,14 @@ class SdkConvention(Convention):
         if interface is None or number >= len(interface.ocalls):
             return lambda ms: self.ocall(number, ms)
         ocall = interface.ocalls[number]
+        assert self._types is not None
         function = enclave.ocalls.get(ocall.name, function) or self._sdk_ocalls.table.get(ocall.name)
+        function = function or self._libraries.function(ocall, self._types)
         if function is None:
             raise HostError(
                 f"{enclave.image.path}: the enclave makes OCALL `{ocall.name}', for which there is no function"
+                + self._libraries.hint(ocall, self._types)
             )
-        assert self._types is not None
         marshaller = OcallMarshaller(ocall, self._types)
         return lambda ms: marshaller.call(memory, ms, function)
 

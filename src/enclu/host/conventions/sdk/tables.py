@@ -1,6 +1,7 @@
 """The tables of functions in an enclave, which edger8r generates: is an EDL file of this enclave?
 
-SDK: gen_ecall_table and gen_entry_table of sdk/edger8r/linux/CodeGen.ml.  Enclaves whose symbols are stripped do not
+SDK: gen_ecall_table, gen_entry_table and gen_tproxy_table of sdk/edger8r/linux/CodeGen.ml.  The table of OCALLs has no
+names: those are of the functions that call sgx_ocall() with their numbers.  Enclaves whose symbols are stripped do not
 say where the tables are.
 """
 
@@ -9,7 +10,8 @@ from __future__ import annotations
 import mmap
 import re
 import struct
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,8 +19,11 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import SymbolTableSection
 
+from enclu.host.conventions import call_sites
 from enclu.host.edl.interface import Interface
 from enclu.host.errors import HostError
+from enclu.host.images.elf_file import PF_X, ElfFile
+from enclu.host.images.image import ImageError, map_file
 
 ECALLS, OCALLS = "g_ecall_table", "g_dyn_entry_table"
 _COUNT = struct.Struct("<Q")
@@ -28,8 +33,13 @@ _BRIDGE = "sgx_"
 """Before the name of an ECALL's function: the function that takes its arguments from the structure."""
 MOST = 1 << 16
 """ECALLs; more than any enclave has."""
+MOST_SHOWN = 8
+"""Names in a message."""
 MOST_SYMBOLS = 32 << 20
 """Bytes of symbols that are looked through."""
+_MAKES_OCALLS = ("sgx_ocall", "sgx_ocall_switchless")
+_RUNTIME = ("do_add_thread",)
+"""The runtime's own callers of sgx_ocall(), with numbers that are in no table or, here, with 0 for any."""
 _RELEASE = re.compile(rb"SGX_TRTS_VERSION_(\d{1,3})\.(\d{1,3})\.(\d{1,6})")
 
 
@@ -39,6 +49,8 @@ class Tables:
 
     ecalls: tuple[str | None, ...]
     ocalls: int | None
+    ocall_names: dict[int, str] = field(default_factory=dict)
+    """By number, of those OCALLs that the enclave's code makes."""
 
 
 def release(path: Path) -> tuple[int, int, int] | None:
@@ -66,9 +78,34 @@ def read(path: Path) -> Tables | None:
     """The tables of an image; None if its symbols do not say where they are."""
     try:
         with path.open("rb") as file:
-            return _read(ELFFile(file), file)
+            tables = _read(ELFFile(file), file)
     except Exception:  # pyelftools raises whatever a damaged file has it run into
         return None
+    if tables is not None and tables.ocalls is not None:
+        try:
+            for name, number in _ocalls(ElfFile(path, map_file(path))):
+                if number < tables.ocalls:
+                    tables.ocall_names.setdefault(number, name)
+        except (ImageError, OSError):
+            pass  # without names, then
+    return tables
+
+
+def _ocalls(elf: ElfFile) -> Iterator[tuple[str, int]]:
+    """Functions that call sgx_ocall(), and with which number."""
+    symbols = call_sites.Symbols(elf)
+    targets = {address: name for name in _MAKES_OCALLS if (address := symbols.value(name)) is not None}
+    if not targets:
+        return
+    for segment in elf.loads:
+        if not segment.flags & PF_X:
+            continue
+        code = elf.data[segment.offset : segment.offset + segment.filesz]
+        for place, _ in call_sites.calls(code, segment.vaddr, targets, (call_sites.CALL, call_sites.JUMP)):
+            start, name = symbols.around(place) or (place, "")
+            number = call_sites.constants(bytes(code[start - segment.vaddr : place - segment.vaddr]), start).get("rdi")
+            if name and name not in _RUNTIME and start not in targets and number is not None:
+                yield name, number
 
 
 def _read(elf: ELFFile, file: BinaryIO) -> Tables | None:
@@ -114,13 +151,45 @@ def check(path: Path, interface: Interface) -> None:
     tables = read(path)
     if tables is None:
         return
-    wrong = f"{interface.path} is not of {path}"
-    for number, (declared, name) in enumerate(zip(interface.ecalls, tables.ecalls, strict=False)):
-        if name is not None and name != declared.name:
-            raise HostError(f"{wrong}: ECALL {number} is `{declared.name}' in the one and `{name}' in the other")
-    for what, declares, has in (
-        ("ECALLs", len(interface.ecalls), len(tables.ecalls)),
-        ("OCALLs", len(interface.ocalls), tables.ocalls),
-    ):
-        if has is not None and declares != has:
-            raise HostError(f"{wrong}: {declares} {what} in the one and {has} in the other; another SDK's files?")
+    problem = _ecall_problem(interface, tables) or _ocall_problem(interface, tables)
+    if problem:
+        built = release(path)
+        hint = f"; it is of SDK {built[0]}.{built[1]}, whose files are taken with sdk={built[:2]}" if built else ""
+        raise HostError(f"{interface.path} is not of {path}: {problem}{hint}")
+
+
+def _ecall_problem(interface: Interface, tables: Tables) -> str | None:
+    has, declares = tables.ecalls, [ecall.name for ecall in interface.ecalls]
+    for number, (declared, name) in enumerate(zip(declares, has, strict=False)):
+        if name is not None and name != declared:
+            return f"ECALL {number} is `{declared}' in the one and `{name}' in the other"
+    if len(has) == len(declares):
+        return None
+    return f"{len(declares)} ECALLs in the one and {len(has)} in the other" + _differing(declares, filter(None, has))
+
+
+def _ocall_problem(interface: Interface, tables: Tables) -> str | None:
+    names, declares = tables.ocall_names, [ocall.name for ocall in interface.ocalls]
+    for number, name in sorted(names.items()):
+        # A name that is not declared proves nothing: compilers put small functions into others.
+        if interface.ocall_numbers.get(name, number) != number:
+            declared = f"is `{declares[number]}'" if number < len(declares) else "is none"
+            return f"OCALL {number} {declared} in the one and `{name}' in the other"
+    if tables.ocalls is None or tables.ocalls == len(declares):
+        return None
+    more = _differing(declares, names.values())
+    return f"{len(declares)} OCALLs in the one and {tables.ocalls} in the other" + more
+
+
+def _differing(declared: Iterable[str], names: Iterable[str]) -> str:
+    """Functions of one of them, in words."""
+    declared, names = list(declared), list(names)
+    alone = [name for name in names if name not in declared]
+    missing = [name for name in declared if name not in names]
+    words = f"; the enclave alone has {_listed(alone)}" if alone else ""
+    return words + (f"; it has no {_listed(missing)}" if missing else "")
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(f"`{name}'" for name in names[:MOST_SHOWN])
+    return shown + (f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else "")
