@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 
+from enclu.host.attestation.chain import load_certificates
 from enclu.host.attestation.collateral import parse_qe_identity, parse_tcb_info
+from enclu.host.attestation.expectations import ExpectationError, Expectations, aware
 from enclu.host.attestation.identity import report_is_genuine, target_info
 from enclu.host.attestation.manufacturer import Manufacturer
 from enclu.host.attestation.pce import AttestationError
@@ -25,7 +27,7 @@ from enclu.host.attestation.platform import (
     collateral_files,
 )
 from enclu.host.attestation.quote import Quote, QuoteError, open_quote, parse
-from enclu.host.attestation.verify import Expectations, Verdict, VerificationError, load_certificates
+from enclu.host.attestation.verify import Verdict, VerificationError
 from enclu.host.attestation.verify import verify as verify_quote
 from enclu.host.errors import HostError
 from enclu.sgx.layout import Structure
@@ -36,8 +38,8 @@ if TYPE_CHECKING:
     from enclu.host.machine import Machine
 
 __all__ = [
-    "AttestationError", "Expectations", "HostError", "Platform", "Quote", "QuoteError", "Verdict", "VerificationError",
-    "collateral", "expectations_of", "load_certificates", "open_quote", "parse", "quote", "report",
+    "AttestationError", "ExpectationError", "Expectations", "HostError", "Platform", "Quote", "QuoteError", "Verdict",
+    "VerificationError", "collateral", "expectations_of", "load_certificates", "open_quote", "parse", "quote", "report",
     "report_is_genuine", "root", "target_info", "verify",
 ]  # fmt: skip
 
@@ -94,7 +96,8 @@ def collateral(machine: Machine | str, at: datetime.datetime | None = None) -> d
 
     Raises HostError.
     """
-    files = collateral_files(_manufacturer(machine), at or datetime.datetime.now(datetime.UTC))
+    at = datetime.datetime.now(datetime.UTC) if at is None else aware(at, "at")
+    files = collateral_files(_manufacturer(machine), at)
     return expectations_of(files)
 
 

@@ -113,7 +113,7 @@ def verify(
     """Verify a quote in full: certificates, signatures, debug, TCB, and what is expected of the enclave."""
     from enclu import attestation
     from enclu.host.attestation import collateral as files
-    from enclu.host.attestation.verify import load_crl
+    from enclu.host.attestation.revocation import load_crl
 
     if root is not None and machine is not None:
         raise click.UsageError("--root and --machine both name a root; give one")

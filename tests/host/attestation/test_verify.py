@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
-import json
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,36 +12,20 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from enclu.host.attestation import collateral, manufacturer
+from enclu.host.attestation import der, manufacturer
 from enclu.host.attestation import quote as quotes
-from enclu.host.attestation.manufacturer import Manufacturer, pem
-from enclu.host.attestation.pck import CertificateError
-from enclu.host.attestation.verify import Expectations, Verdict, VerificationError, verify
-from host.attestation.forge import MANUFACTURER, PCE, QE, Parts
-
-NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-OTHER = Manufacturer(b"another secret".ljust(32))
-
-
-def expected(**more: Any) -> Expectations:
-    return Expectations(**{"root": MANUFACTURER.root, "at": NOW, **more})
+from enclu.host.attestation.expectations import Expectations
+from enclu.host.attestation.manufacturer import pem
+from enclu.host.attestation.pck import SGX_EXTENSION, CertificateError
+from enclu.host.attestation.verify import VerificationError, verify
+from host.attestation.forge import MANUFACTURER, PCE, Parts
+from host.attestation.issuing import Certificate, named, usage
+from host.attestation.judging import NOW, OTHER, expected, failed, judged, with_collateral
 
 
-def judged(parts: Parts | None = None, **more: Any) -> Verdict:
-    return verify(quotes.parse((parts or Parts()).make()), expected(**more))
-
-
-def failed(verdict: Verdict) -> set[str]:
-    return {check.name for check in verdict.checks if check.good is False}
-
-
-def with_collateral(**more: Any) -> dict[str, Any]:
-    return {
-        "tcb_info": collateral.parse_tcb_info(MANUFACTURER.tcb_info(PCE, NOW)),
-        "qe_identity": collateral.parse_qe_identity(MANUFACTURER.qe_identity(QE, NOW)),
-        "signing_chain": [MANUFACTURER.tcb_signing, MANUFACTURER.root],
-        **more,
-    }
+def entry(suffix: str, value: bytes) -> bytes:
+    """Of the SGX extension."""
+    return der.sequence(der.identifier(f"{SGX_EXTENSION.dotted_string}.{suffix}"), value)
 
 
 def test_a_genuine_quote_is_believed() -> None:
@@ -129,37 +112,12 @@ def test_a_chain_with_a_certificate_missing_is_not_believed() -> None:
 
 def test_a_certificate_of_another_purpose_certifies_no_platform() -> None:
     parts = Parts(pck=MANUFACTURER.tcb_signing_key, certification=pem(MANUFACTURER.tcb_signing, MANUFACTURER.root))
-    assert failed(judged(parts)) == {"TCB"}
+    assert failed(judged(parts)) == {"certificate chain", "TCB"}
 
 
 @pytest.mark.parametrize("year", [2019, 2051])
 def test_certificates_have_their_time(year: int) -> None:
     assert failed(judged(at=NOW.replace(year=year))) == {"certificate chain"}
-
-
-def crl(*serials: int, days: int = 30, key: ec.EllipticCurvePrivateKey | None = None) -> Any:
-    builder = x509.CertificateRevocationListBuilder().issuer_name(MANUFACTURER.processor_ca.subject)
-    builder = builder.last_update(NOW - datetime.timedelta(30)).next_update(NOW + datetime.timedelta(days))
-    for serial in serials:
-        revoked = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(NOW).build()
-        builder = builder.add_revoked_certificate(revoked)
-    return builder.sign(key or MANUFACTURER._processor_key, hashes.SHA256())
-
-
-@pytest.mark.parametrize(
-    ("made", "text"),
-    [
-        (lambda serial: crl(serial), "is revoked"),
-        (lambda serial: crl(days=-1), "not of the time"),
-        (lambda serial: crl(key=MANUFACTURER.root_key), "not signed by it"),
-        (lambda serial: crl(serial + 1), ""),
-    ],
-    ids=["revoked", "outdated", "forged", "another-is-revoked"],
-)
-def test_a_revocation_list_is_heeded(made: Callable[[int], Any], text: str) -> None:
-    verdict = judged(crls=[made(MANUFACTURER.pck(PCE).serial_number)])
-    assert failed(verdict) == ({"certificate chain"} if text else set())
-    assert any(text in check.text for check in verdict.checks)
 
 
 @pytest.mark.parametrize(
@@ -219,83 +177,62 @@ def test_an_attestation_key_that_is_no_point_is_not_believed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("levels", "status"),
-    [
-        ([(2, 1, "UpToDate"), (1, 1, "OutOfDate")], "OutOfDate"),
-        ([(1, 2, "UpToDate"), (0, 0, "Revoked")], "Revoked"),
-        ([(2, 2, "UpToDate")], collateral.UNKNOWN),
-        ([(1, 1, "UpToDate"), (0, 0, "Revoked")], "UpToDate"),
-    ],
+    ("vendor", "good"),
+    [("939a7233-f79c-4ca9-940a-0db3957f0607", True), ("939a7233-f79c-4ca9-940a-0db3957f0608", False)],
 )
-def test_the_first_level_that_a_platform_reaches_is_its_status(levels: list[Any], status: str) -> None:
-    found = statement(
-        tcbLevels=[
-            {"tcb": {"sgxtcbcomponents": [{"svn": svn}] * 16, "pcesvn": pcesvn}, "tcbStatus": name}
-            for svn, pcesvn, name in levels
-        ]
-    )
-    verdict = judged(**with_collateral(tcb_info=found))
-    assert [c.text for c in verdict.checks if c.name == "TCB"] == [status]
-    assert verdict.good == (status == "UpToDate")
+def test_a_quoting_enclave_of_another_vendor_is_not_believed(vendor: str, good: bool) -> None:
+    parts = Parts()
+    parts.header["QE_VENDOR_ID"] = uuid.UUID(vendor).bytes
+    assert failed(judged(parts)) == (set() if good else {"QE vendor"})
 
 
-def statement(**changes: Any) -> collateral.TcbInfo:
-    """TCB info with some fields changed, and signed."""
-    fields = json.loads(MANUFACTURER.tcb_info(PCE, NOW))["tcbInfo"]
-    return collateral.parse_tcb_info(collateral.sign("tcbInfo", {**fields, **changes}, MANUFACTURER.tcb_signing_key))
+def test_a_root_is_signed_by_itself() -> None:
+    parts = Parts(certification=pem(MANUFACTURER.pck(PCE), MANUFACTURER.processor_ca))
+    assert failed(judged(parts, root=MANUFACTURER.processor_ca)) == {"root", "certificate chain"}
 
 
-def test_a_status_can_be_accepted() -> None:
-    level = {"tcb": {"sgxtcbcomponents": [{"svn": 1}] * 16, "pcesvn": 1}, "tcbStatus": "SWHardeningNeeded"}
-    found = with_collateral(tcb_info=statement(tcbLevels=[level]))
-    assert failed(judged(**found)) == {"TCB"}
-    assert judged(**found, accepted_tcb=frozenset({"SWHardeningNeeded", "UpToDate"})).good
-
-
-def test_tcb_info_of_the_second_version_is_read_too() -> None:
-    tcb = {f"sgxtcbcomp{i:02}svn": 1 for i in range(1, 17)} | {"pcesvn": 1}
-    assert judged(**with_collateral(tcb_info=statement(tcbLevels=[{"tcb": tcb, "tcbStatus": "UpToDate"}]))).good
+def directly(leaf: Certificate) -> None:
+    leaf.issuer, leaf.by = MANUFACTURER.root.subject, MANUFACTURER.root_key
 
 
 @pytest.mark.parametrize(
-    ("changes", "check"),
-    [({"fmspc": "000000000000"}, "TCB"), ({"nextUpdate": "2025-12-31T00:00:00Z"}, "TCB info")],
-    ids=["other-platform", "outdated"],
+    ("change", "text"),
+    [
+        (lambda c: setattr(c, "subject", named("platform")), "its name does not say 'SGX PCK Certificate'"),
+        (directly, "there must be 1 authorities between"),
+        (lambda c: c.put(usage("key_agreement"), True), "may not sign (keyUsage)"),
+        (lambda c: c.put(x509.ExtendedKeyUsage([x509.OID_CLIENT_AUTH])), "is for purposes of its own (extKeyUsage)"),
+        (lambda c: c.put(x509.SubjectAlternativeName([x509.DNSName("x")]), True), "a critical extension"),
+        (lambda c: setattr(c, "hash", hashes.SHA384()), "is not signed by ECDSA with SHA-256"),
+        (lambda c: setattr(c, "key", ec.generate_private_key(ec.SECP384R1()).public_key()), "is not of P-256"),
+        (lambda c: c.put(x509.SubjectAlternativeName([x509.DNSName("x")])), None),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_tcb_info_must_be_of_this_platform_and_time(changes: dict[str, Any], check: str) -> None:
-    assert failed(judged(**with_collateral(tcb_info=statement(**changes)))) == {check}
-
-
-def test_tcb_info_must_be_signed_by_who_the_root_has_certified() -> None:
-    forged = collateral.parse_tcb_info(OTHER.tcb_info(PCE, NOW))
-    assert failed(judged(**with_collateral(tcb_info=forged))) == {"TCB info"}
-    both = [OTHER.tcb_signing, OTHER.root]
-    assert "TCB info, certificate chain" in failed(judged(**with_collateral(tcb_info=forged, signing_chain=both)))
-    assert "TCB info" in failed(judged(**with_collateral(signing_chain=())))
-
-
-def test_what_is_believed_of_a_statement_is_what_was_signed() -> None:
-    genuine = MANUFACTURER.tcb_info(PCE, NOW)
-    other = json.loads(genuine)["tcbInfo"] | {"fmspc": "ffffffffffff"}
-    twice = genuine[:-1] + b',"tcbInfo":' + json.dumps(other).encode() + b"}"
-    found = collateral.parse_tcb_info(twice)
-    assert found.is_signed_by(MANUFACTURER.tcb_signing.public_key())
-    assert found.fields["fmspc"] == manufacturer.FMSPC
+def test_a_pck_certificate_is_as_the_profile_says(change: Callable[[Certificate], Any], text: str | None) -> None:
+    leaf = Certificate.like(MANUFACTURER.pck(PCE), MANUFACTURER._processor_key)
+    change(leaf)
+    verdict = judged(Parts(certification=pem(leaf.issue(), MANUFACTURER.processor_ca, MANUFACTURER.root)))
+    assert ("certificate chain" in failed(verdict)) == (text is not None)
+    assert any((text or "nothing") in check.text for check in verdict.checks if check.good is False) == bool(text)
 
 
 @pytest.mark.parametrize(
-    ("data", "text"),
+    ("value", "text"),
     [
-        (b"", "not tcbInfo in JSON"),
-        (b"[" * 100_000, "not tcbInfo in JSON"),
-        (b'{"tcbInfo":{},"signature":"00"}', "signature is 00: it must be 64 bytes"),
-        (b'{"tcbInfo":[],"signature":"%s"}' % (b"00" * 64), "tcbInfo is"),
-        (b'{"tcbInfo":{"fmspc":5},"signature":"%s"}' % (b"00" * 64), "fmspc is 5: it must be 6 bytes"),
+        (der.sequence(entry("2.1", der.encode(der.INTEGER, b"\xff"))), "negative"),
+        (der.sequence(entry("2.1", der.number(256))), "more than 8 bits"),
+        (der.sequence(entry("2.1", der.encode(der.INTEGER, b"\0\1"))), "longer than it need be"),
+        (der.sequence(entry("2.1", der.number(1)), entry("2.1", der.number(9))), "is there twice"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_damaged_collateral_is_an_error_that_names_the_field(data: bytes, text: str) -> None:
-    with pytest.raises(collateral.CollateralError, match=text):
-        collateral.parse_tcb_info(data)
+def test_the_sgx_extension_s_values_are_as_der_has_them(value: bytes, text: str) -> None:
+    leaf = Certificate.like(MANUFACTURER.pck(PCE), MANUFACTURER._processor_key)
+    leaf.put(x509.UnrecognizedExtension(SGX_EXTENSION, der.sequence(entry("2", value))))
+    verdict = judged(Parts(certification=pem(leaf.issue(), MANUFACTURER.processor_ca, MANUFACTURER.root)))
+    assert failed(verdict) == {"TCB"}
+    assert any(text in check.text for check in verdict.checks if check.name == "TCB")
 
 
 def test_certification_data_without_certificates_is_an_error() -> None:

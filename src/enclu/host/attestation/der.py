@@ -55,6 +55,8 @@ def elements(data: bytes) -> Iterator[tuple[int, bytes]]:
             if not 1 <= count <= 4 or at + count > len(data):
                 raise DerError("an element's length is malformed")
             size = int.from_bytes(data[at : at + count], "big")
+            if size < 0x80 or not data[at]:
+                raise DerError("an element's length is longer than it need be")
             at += count
         if at + size > len(data):
             raise DerError("an element is longer than what it is in")
@@ -68,6 +70,18 @@ def only(data: bytes, tag: int) -> bytes:
     if len(found) != 1 or found[0][0] != tag:
         raise DerError(f"one element with tag {tag:#x} was expected")
     return found[0][1]
+
+
+def natural(content: bytes, bits: int) -> int:
+    """An INTEGER's content: not negative, of so many bits at most.  Raises DerError."""
+    if not content or content[0] & 0x80:
+        raise DerError("a number is negative, or none")
+    if len(content) > 1 and not content[0] and not content[1] & 0x80:
+        raise DerError("a number is longer than it need be")
+    value = int.from_bytes(content, "big")
+    if value >> bits:
+        raise DerError(f"a number has more than {bits} bits")
+    return value
 
 
 def dotted(content: bytes) -> str:

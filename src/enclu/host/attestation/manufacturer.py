@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from enclu.host.attestation import collateral
 from enclu.host.attestation.pck import SGX_EXTENSION, Platform, Tcb
-from enclu.sgx import keys, xsave
+from enclu.sgx import keys
 from enclu.sgx.machine import CPUSVN
 from enclu.sgx.structs import KEYREQUEST, Attribute, KeyName
 
@@ -137,14 +137,15 @@ class Manufacturer:
 
     def qe_identity(self, qe: Product, at: datetime.datetime) -> bytes:
         """The quoting enclave, of which `qe` has what there is to say."""
-        attributes = qe.attributes.to_bytes(8, "little") + xsave.LEGACY.to_bytes(8, "little")
-        mask = ((1 << 64) - 1 & ~Attribute.MODE64BIT).to_bytes(8, "little") + bytes(8)
+        flags = (1 << 64) - 1 & ~Attribute.MODE64BIT
+        attributes = (qe.attributes & flags).to_bytes(8, "little") + bytes(8)
+        mask = flags.to_bytes(8, "little") + bytes(8)
         level = {"tcb": {"isvsvn": qe.isvsvn}, "tcbDate": _time(NOT_BEFORE), "tcbStatus": collateral.UP_TO_DATE}
         fields = {
             "id": "QE", "version": 2, **_period(at), "tcbEvaluationDataNumber": 1,
-            "miscselect": f"{qe.miscselect:08X}", "miscselectMask": "FFFFFFFF", "attributes": attributes.hex().upper(),
-            "attributesMask": mask.hex().upper(), "mrsigner": qe.mrsigner.hex().upper(), "isvprodid": qe.isvprodid,
-            "tcbLevels": [level],
+            "miscselect": qe.miscselect.to_bytes(4, "little").hex().upper(), "miscselectMask": "FFFFFFFF",
+            "attributes": attributes.hex().upper(), "attributesMask": mask.hex().upper(),
+            "mrsigner": qe.mrsigner.hex().upper(), "isvprodid": qe.isvprodid, "tcbLevels": [level],
         }  # fmt: skip
         return collateral.sign(collateral.QeIdentity.KIND, fields, self.tcb_signing_key)
 
@@ -180,7 +181,7 @@ class Manufacturer:
 
 
 def _time(at: datetime.datetime) -> str:
-    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return at.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _period(at: datetime.datetime) -> dict[str, str]:

@@ -68,13 +68,13 @@ def platform_of(certificate: x509.Certificate) -> Platform:
     try:
         found = _entries(der.only(extension.value, der.SEQUENCE))
         tcb = _entries(_content(found, "2", der.SEQUENCE))
-        components = tuple(_number(tcb, f"2.{i}") for i in range(1, COMPONENTS + 1))
+        components = tuple(_number(tcb, f"2.{i}", 8) for i in range(1, COMPONENTS + 1))
         return Platform(
             _octets(found, "1", 16),
-            Tcb(components, _number(tcb, "2.17"), _octets(tcb, "2.18", 16)),
+            Tcb(components, _number(tcb, "2.17", 16), _octets(tcb, "2.18", 16)),
             _octets(found, "3", 2),
             _octets(found, "4", 6),
-            int.from_bytes(_content(found, "5", der.ENUMERATED), "big"),
+            der.natural(_content(found, "5", der.ENUMERATED), 8),
         )
     except der.DerError as error:
         raise CertificateError(f"{subject(certificate)}: SGX extension: {error}") from None
@@ -98,12 +98,15 @@ def _common_name(name: x509.Name) -> str:
 def _entries(content: bytes) -> dict[str, tuple[int, bytes]]:
     """Tag and content by the identifier's end."""
     prefix = f"{SGX_EXTENSION.dotted_string}."
-    found = {}
+    found: dict[str, tuple[int, bytes]] = {}
     for tag, entry in der.elements(content):
         parts = list(der.elements(entry))
         if tag != der.SEQUENCE or len(parts) != 2 or parts[0][0] != der.OBJECT:
             raise der.DerError("an entry is not an identifier and a value")
-        found[der.dotted(parts[0][1]).removeprefix(prefix)] = parts[1]
+        suffix = der.dotted(parts[0][1]).removeprefix(prefix)
+        if suffix in found:
+            raise der.DerError(f".{suffix} is there twice")
+        found[suffix] = parts[1]
     return found
 
 
@@ -121,5 +124,5 @@ def _octets(entries: dict[str, tuple[int, bytes]], suffix: str, size: int) -> by
     return content
 
 
-def _number(entries: dict[str, tuple[int, bytes]], suffix: str) -> int:
-    return int.from_bytes(_content(entries, suffix, der.INTEGER), "big")
+def _number(entries: dict[str, tuple[int, bytes]], suffix: str, bits: int) -> int:
+    return der.natural(_content(entries, suffix, der.INTEGER), bits)
