@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Self
 
 from enclu.host import guard
 from enclu.host.arena import Blocks
-from enclu.host.errors import EnclaveTimeout, HostError, ProcessDied
+from enclu.host.errors import EnclaveTimeout, HostError
+from enclu.host.events import EnclaveException, Exit
 
 if TYPE_CHECKING:
     from enclu.host.enclave import Enclave
@@ -35,6 +36,10 @@ class Call:
         """Once there is one."""
         self.depth = 0
         """Exceptions that the enclave is handling."""
+        self.exceptions = 0
+        """How many there have been."""
+        self.handled: EnclaveException | None = None
+        """The last that the enclave's handler was resumed for."""
         self.failure: BaseException | None = None
         """What an OCALL raised: raised again when the enclave has returned."""
         self.unfinished = False
@@ -62,14 +67,13 @@ class Call:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        lost = len(self.enclave.lost)
-        try:
-            self.close()
-        except ProcessDied:
-            if error is None:
-                raise
-        if error is not None and not isinstance(error, HostError) and len(self.enclave.lost) > lost:
-            error.add_note(f"{self.enclave.image.path}: the enclave was interrupted, its TCS at {self.tcs:#x} is lost")
+        note = ""
+        if error is not None and not isinstance(error, HostError) and self.unfinished:
+            self.thread.settle()
+            note = f"{self.enclave.image.path}: the ECALL is given up{self.where()}"
+        self.close()
+        if error is not None and note:
+            error.add_note(note + ("" if self.tcs in self.enclave.tcs else f"; the TCS at {self.tcs:#x} is lost"))
 
     def close(self) -> None:
         """Give back what the call holds, and have the enclave stopped if it is not over.  May be called again."""
@@ -93,6 +97,17 @@ class Call:
 
     def finish(self) -> None:
         """What else a convention's calls hold goes back.  May be broken into, and called again."""
+
+    def where(self) -> str:
+        """Where the enclave stands at an AEX, for messages; nothing for production enclaves."""
+        enclave = self.enclave
+        if not enclave.debug or self.outside or not enclave.process.alive:
+            return ""
+        try:
+            frame = enclave.debugger.ssa(self.tcs)
+        except HostError:  # it has not been entered
+            return ""
+        return f": it was in {enclave.place(frame.gprsgx.rip)}, CSSA {frame.index}"
 
     # Memory and TCS.
 
@@ -122,8 +137,6 @@ class Call:
     @property
     def outside(self) -> bool:
         """Whether the enclave was left by EEXIT and can be entered again."""
-        from enclu.host.events import Exit
-
         return hasattr(self, "entry") and isinstance(self.entry.event, Exit)
 
     # Time.

@@ -51,6 +51,8 @@ class SsaFrame:
     """EXINFO.ERRCD: the error code of the last #PF or #GP."""
     xsave: bytes
     """The frame's beginning: the legacy region and header of XSAVE, and what XFRM has besides."""
+    index: int
+    """CSSA when it was filled."""
 
     @property
     def vector(self) -> int | None:
@@ -113,6 +115,7 @@ class Debugger:
             exinfo["MADDR"],
             exinfo["ERRCD"],
             image[: extended_state.layout().size_of(enclave.xfrm)],
+            index,
         )
 
     def _access(self, address: int, buffer: int, length: int, flags: int) -> None:

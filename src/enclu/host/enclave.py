@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from enclu.host.debugger import Debugger
     from enclu.host.images import Image
     from enclu.host.loader import Loaded
+    from enclu.host.places import Place
     from enclu.host.process import Process
     from enclu.host.thread import Entry
 
@@ -72,6 +73,12 @@ class Enclave:
         from enclu.host.debugger import Debugger
 
         return Debugger(self)
+
+    def place(self, address: int) -> Place:
+        """What is at an address of the process, in the words of its programmer, as far as the image tells."""
+        from enclu.host.places import Places
+
+        return Places.of(self.image).at(address - self.base)
 
     def ecall(self, function: Any, *args: Any, timeout: float | None = None, **named: Any) -> Any:
         """Make an ECALL, in the way of the convention.

@@ -13,6 +13,7 @@ from enclu.sgx.structs import GPR_NAMES, EncluLeaf
 
 if TYPE_CHECKING:
     from enclu.host.debugger import SsaFrame
+    from enclu.host.places import Place
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,12 @@ class EnclaveException(HostError):
     enclave: Any = field(default=None, repr=False)
     """The Enclave; None below that level."""
     tcs: int = 0
+    count: int = 0
+    """Which of the call's exceptions it is, from 1; 0 below that level."""
+    handled: EnclaveException | None = field(default=None, repr=False)
+    """The one before, for which the enclave's handler was entered: this may have happened in the handler."""
+    above: int = field(default=0, repr=False)
+    """How many frames of the SSA are above its own."""
 
     @functools.cached_property
     def ssa(self) -> SsaFrame:
@@ -87,9 +94,24 @@ class EnclaveException(HostError):
         Read when first asked for, at the latest when the call is given up.
         """
         if self.enclave is None or self.leaf is not EncluLeaf.ERESUME:
-            raise HostError(f"{self}: no SSA frame tells of it")
-        frame: SsaFrame = self.enclave.debugger.ssa(self.tcs)
+            raise HostError(f"{self._what()}: no SSA frame tells of it")
+        debugger = self.enclave.debugger
+        frame: SsaFrame = debugger.ssa(self.tcs, debugger.tcs(self.tcs)["CSSA"] - 1 - self.above)
         return frame
+
+    @property
+    def cssa(self) -> int | None:
+        """CSSA when it happened: 0 for the ECALL's code, 1 for its handler; None where no SSA frame tells."""
+        return self.ssa.index if self._told else None
+
+    @property
+    def place(self) -> Place | None:
+        """Where the enclave was, from its RIP: symbol, file and line; None where no SSA frame tells."""
+        return self.enclave.place(self.ssa.gprsgx.rip) if self._told else None
+
+    @property
+    def _told(self) -> bool:
+        return self.enclave is not None and self.leaf is EncluLeaf.ERESUME and self.enclave.debug
 
     @property
     def name(self) -> str:
@@ -100,9 +122,29 @@ class EnclaveException(HostError):
             return f"vector {self.vector}"
 
     def __str__(self) -> str:
+        parts = [self._what(), *self._where()]
+        if self.count > 1:
+            parts.append(f"exception {self.count} of this call")
+        if self.handled is not None:
+            parts.append(f"after its handler was entered for {self.handled._what()}")
+            parts += self.handled._where()
+        return ", ".join(parts)
+
+    def _what(self) -> str:
         where = f" at {self.address:#x}" if self.address else ""
         what = "ENCLU[EENTER] itself" if self.leaf is EncluLeaf.EENTER else "the enclave"
         return f"{self.name} of {what}{where}, error code {self.error_code:#x}"
+
+    def _where(self) -> list[str]:
+        """Where it happened, and what it touched."""
+        try:
+            place, cssa = self.place, self.cssa
+        except HostError:  # nobody has looked while the frame was there
+            return []
+        if place is None:
+            return []
+        touched = self.address and self.enclave.base <= self.address < self.enclave.base + self.enclave.size
+        return [f"in {place}, CSSA {cssa}", *([f"touching {self.enclave.place(self.address)}"] if touched else [])]
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from enclu.host.process import Process
 
 
+TOLD = 16
+"""Of so many exceptions of a call that its handler is resumed for, the places are kept for what may follow."""
+
+
 class Done(Exception):
     """Raised by `exited` when the call is over; its argument is the result."""
 
@@ -23,6 +27,8 @@ class Done(Exception):
 class Convention(ABC):
     """One for each enclave."""
 
+    handler_is_resumed: ClassVar[bool] = False
+    """`repair` only prepares the enclave's handler, which runs when it is resumed."""
     needs: ClassVar[tuple[str, ...]] = ("rdi",)
     """Registers that it enters enclaves with."""
 
@@ -90,7 +96,9 @@ class Convention(ABC):
         except EnclaveTimeout as late:
             if late.args:
                 raise
-            raise EnclaveTimeout(f"{enclave.image.path}: the call did not return in time; it is abandoned") from None
+            raise EnclaveTimeout(
+                f"{enclave.image.path}: the call did not return in time{call.where()}; it is abandoned"
+            ) from None
         except Done as done:
             call.unfinished = False
             if call.failure is not None:
@@ -100,15 +108,32 @@ class Convention(ABC):
     def _handled(self, call: Call, exception: EnclaveException) -> bool:
         """Do about the exception what was decided; False to give up the call."""
         enclave = self.enclave
-        exception.enclave, exception.tcs = enclave, call.tcs
+        call.exceptions += 1
+        exception.enclave, exception.tcs, exception.count = enclave, call.tcs, call.exceptions
         action = enclave.on_exception(exception) if enclave.on_exception else Action.HANDLE
         if action is Action.RESUME:
             call.entry.resume(call.left())
             return True
         inside = exception.leaf is EncluLeaf.ERESUME
-        if action is Action.HANDLE and inside and self.repair(call, exception):
-            call.entry.resume(call.left())
-            return True
+        if action is Action.HANDLE and inside:
+            if self.handler_is_resumed and enclave.debug and call.exceptions <= TOLD:
+                exception.ssa  # noqa: B018 - before the handler's first half changes it
+            try:
+                if self.repair(call, exception):
+                    call.entry.resume(call.left())
+                    call.handled = exception
+                    return True
+            except EnclaveException as other:
+                _handled_before(other, exception)
+                raise
+            event = call.entry.event
+            if isinstance(event, EnclaveException) and event is not exception:
+                call.exceptions += 1
+                event.enclave, event.tcs, event.count = enclave, call.tcs, call.exceptions
+                _handled_before(event, exception)
+                exception = event
+        if exception.handled is None:
+            exception.handled = call.handled
         if inside and enclave.debug:
             exception.ssa  # noqa: B018 - as long as it is there
         if not inside and not call.entered:
@@ -122,3 +147,13 @@ class Convention(ABC):
     def give_up(self, call: Call) -> None:
         """The enclave was left before the call was over, and will not be resumed.  May be called again."""
         self.enclave.abandon(call.tcs)
+
+
+def _handled_before(exception: EnclaveException, handled: EnclaveException) -> None:
+    """The exception has happened in the handler of another, which is the last of those that it tells of."""
+    depth, last = 1, exception
+    while last.handled is not None:
+        depth, last = depth + 1, last.handled
+    last.handled, handled.above = handled, depth
+    if exception.leaf is EncluLeaf.ERESUME and exception.enclave is not None and exception.enclave.debug:
+        exception.ssa, handled.ssa  # noqa: B018 - as long as they are there

@@ -77,6 +77,7 @@ class OpenEnclaveConvention(Convention):
     name goes first.
     """
 
+    handler_is_resumed = True
     needs = ("rdi", "rsi", "rdx")
 
     def __init__(

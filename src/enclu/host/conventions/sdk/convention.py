@@ -66,6 +66,7 @@ class SdkConvention(Convention):
     file, `ecall(name, ...)` takes the function's arguments, and OCALLs get theirs, by name.
     """
 
+    handler_is_resumed = True
     needs = ("rdi", "rsi")
     interface: ClassVar[Interface | None] = None
     """Of the enclave, if an EDL file tells it; `Interface.convention` makes the class that has it."""
