@@ -130,7 +130,9 @@ def held() -> tuple[int, int]:
     maps = Path("/proc/self/maps").read_text()
     links = [Path(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
     names = [os.readlink(link) for link in links if link.is_symlink()]
-    return maps.count("enclu-arena"), sum("enclu-arena" in name or name.startswith(("pipe:", "/dev/")) for name in names)
+    return maps.count("enclu-arena"), sum(
+        "enclu-arena" in name or name.startswith(("pipe:", "/dev/")) for name in names
+    )
 
 
 def test_closed_processes_are_let_go(machine: enclu.Machine, image: Path) -> None:
