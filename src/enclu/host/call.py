@@ -99,15 +99,17 @@ class Call:
         """What else a convention's calls hold goes back.  May be broken into, and called again."""
 
     def where(self) -> str:
-        """Where the enclave stands at an AEX, for messages; nothing for production enclaves."""
+        """Where the enclave stands at an AEX, for messages, and how many exceptions there have been."""
+        counted = f" after {self.exceptions} exceptions" if self.exceptions else ""
         enclave = self.enclave
         if not enclave.debug or self.outside or not enclave.process.alive:
-            return ""
+            return counted
         try:
-            frame = enclave.debugger.ssa(self.tcs)
+            frames = enclave.debugger.frames(self.tcs)
         except HostError:  # it has not been entered
-            return ""
-        return f": it was in {enclave.place(frame.gprsgx.rip)}, CSSA {frame.index}"
+            return counted
+        places = [f"in {enclave.place(frame.gprsgx.rip)}, CSSA {frame.index}" for frame in frames]
+        return f"{counted}: it was {', which had interrupted it '.join(places)}" if places else counted
 
     # Memory and TCS.
 

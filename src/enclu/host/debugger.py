@@ -118,6 +118,10 @@ class Debugger:
             index,
         )
 
+    def frames(self, tcs: int) -> list[SsaFrame]:
+        """All frames of the TCS's SSA that AEXs have filled, the last first.  Raises HostError."""
+        return [self.ssa(tcs, index) for index in reversed(range(self.tcs(tcs)["CSSA"]))]
+
     def _access(self, address: int, buffer: int, length: int, flags: int) -> None:
         enclave = self._enclave
         if not enclave.debug:

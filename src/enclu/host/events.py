@@ -125,9 +125,10 @@ class EnclaveException(HostError):
         parts = [self._what(), *self._where()]
         if self.count > 1:
             parts.append(f"exception {self.count} of this call")
-        if self.handled is not None:
-            parts.append(f"after its handler was entered for {self.handled._what()}")
-            parts += self.handled._where()
+        handled = self.handled
+        while handled is not None:
+            parts += [f"after its handler was entered for {handled._what()}", *handled._where()]
+            handled = handled.handled
         return ", ".join(parts)
 
     def _what(self) -> str:

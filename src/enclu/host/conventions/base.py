@@ -127,6 +127,8 @@ class Convention(ABC):
                 _handled_before(other, exception)
                 raise
             event = call.entry.event
+            if isinstance(event, Interrupted):
+                raise EnclaveTimeout
             if isinstance(event, EnclaveException) and event is not exception:
                 call.exceptions += 1
                 event.enclave, event.tcs, event.count = enclave, call.tcs, call.exceptions
