@@ -64,3 +64,26 @@ def every(function: Callable[[], Any], *, step: int = 1, first: int = 0) -> Iter
             return
         yield breaking.where, outcome
         n += step
+
+
+def sweep(load: Callable[[], enclu.Enclave], call: Callable[[enclu.Enclave], Any], *, step: int) -> tuple[int, int]:
+    """Break into a call before each `step`-th bytecode; how often, and how many TCSes were lost.
+
+    After each time the enclave answers what it is asked, or has lost a TCS and is loaded anew; no memory is left.
+    """
+    loaded = [load()]
+    answer = call(loaded[-1])
+    held, times, lost = loaded[-1].process.arena.held, 0, 0
+    for where, outcome in every(lambda: call(loaded[-1]), step=step):
+        enclave = loaded[-1]
+        times += 1
+        assert isinstance(outcome, Broken), (where, outcome)
+        if enclave.lost:
+            assert any("is lost" in note for note in getattr(outcome, "__notes__", ())), where
+            lost += len(enclave.lost)
+            enclave.unload()
+            loaded.append(load())
+        assert call(loaded[-1]) == answer, where
+        assert enclave.process.arena.held == held, f"memory is left behind: {where}"
+    loaded[-1].unload()
+    return times, lost

@@ -8,9 +8,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from enclu.host.arena import Blocks
+from enclu.host.arena import Blocks, Given
 from enclu.host.errors import HostError
 from enclu.host.thread import executing
 
@@ -22,33 +22,47 @@ ABORT = 0xFF
 _IOVEC = struct.Struct("<QQ")
 
 
-class Temporary:
-    """Memory for the length of a `with`.
+class Lending:
+    """Memory for the length of a `with`, which gets this.
 
     What an exception that broke in has left of it goes back later (`tidy`) if it is the host's own, whose functions are
     no generators: their frames tell whether they are executed.
     """
 
-    def __init__(self, memory: Memory, content: bytes | int, align: int, *, own: bool = False) -> None:
-        self._memory, self._content, self._align, self._own = memory, content, align, own
+    def __init__(self, memory: Memory, *, own: bool) -> None:
+        self._memory, self._own = memory, own
         self._blocks = Blocks(memory.arena)
         self.frame: FrameType | None = None
 
-    def __enter__(self) -> int:
-        content = self._content
-        size = content if isinstance(content, int) else len(content)
-        if self._own:
-            self.frame = sys._getframe(1)
-            self._memory.lent.append(self)
-        address = self._memory.take(max(size, 1), self._align, self._blocks)
-        if not isinstance(content, int):
-            self._memory.write(address, content)
-        return address
+    def allocate(self, size: int, align: int = 16) -> int:
+        """As Memory.allocate, until the end of the `with`."""
+        return self._memory.take(size, align, self._blocks)
+
+    def give(self, to: Given) -> None:
+        """The last block goes to another holder."""
+        to.add(self._blocks)
+
+    def read(self, address: int, length: int) -> bytes:
+        """As Memory.read."""
+        return self._memory.read(address, length)
+
+    def write(self, address: int, data: bytes) -> None:
+        """As Memory.write."""
+        self._memory.write(address, data)
+
+    def __enter__(self) -> Self:
+        self._begin(sys._getframe(1))
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _begin(self, frame: FrameType) -> None:
+        if self._own:
+            self.frame = frame
+            self._memory.lent.append(self)
 
     def close(self) -> None:
         """Give it back, unless a system call that was broken into may still use it.  May be called again."""
@@ -57,6 +71,28 @@ class Temporary:
             self.frame = None
             with contextlib.suppress(ValueError):
                 self._memory.lent.remove(self)
+
+
+class Temporary:
+    """One block of memory for the length of a `with`, which gets its address."""
+
+    def __init__(self, memory: Memory, content: bytes | int, align: int, *, own: bool = False) -> None:
+        self._lending = Lending(memory, own=own)
+        self._content, self._align = content, align
+
+    def __enter__(self) -> int:
+        content = self._content
+        size = content if isinstance(content, int) else len(content)
+        self._lending._begin(sys._getframe(1))
+        address = self._lending.allocate(max(size, 1), self._align)
+        if not isinstance(content, int):
+            self._lending.write(address, content)
+        return address
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lending.close()
 
 
 class Memory:
@@ -89,19 +125,23 @@ class Memory:
         """As `temporary`, for functions of the host."""
         return Temporary(self, content, align, own=True)
 
+    def lending(self) -> Lending:
+        """Any number of blocks, for functions of the host."""
+        return Lending(self, own=True)
+
     @property
-    def lent(self) -> list[Temporary]:
+    def lent(self) -> list[Lending]:
         """What functions of the host have, of the calling Python thread."""
-        found: list[Temporary] | None = getattr(self._of_python_thread, "lent", None)
+        found: list[Lending] | None = getattr(self._of_python_thread, "lent", None)
         if found is None:
             found = self._of_python_thread.lent = []
         return found
 
     def tidy(self) -> None:
         """Give back what functions of the host have left that were broken into."""
-        for temporary in list(self.lent):
-            if not executing(temporary.frame):
-                temporary.close()
+        for lending in list(self.lent):
+            if not executing(lending.frame):
+                lending.close()
 
     def keep(self, blocks: Blocks) -> None:
         """Give blocks back, or have them kept as long as a system call that was broken into may use them."""

@@ -21,6 +21,7 @@ from enclu.host.conventions.edp import program as edp_program
 from enclu.host.conventions.edp.abi import Error
 from enclu.host.conventions.registers import RegistersConvention
 from host.conftest import WITH_REGISTERS
+from support.breaking import sweep
 from support.edp_image import PAGE, signed, stream, thread
 
 (
@@ -459,6 +460,12 @@ def test_a_library_is_called_with_numbers(load: Load, library: Path) -> None:
     enclave = load(library)
     assert enclave.ecall(1, 2, 3)[0] == 6
     assert enclave.ecall(40)[0] == 40
+
+
+def test_broken_into_anywhere_a_librarys_answers_are_right_or_a_tcs_is_lost(load: Load, library: Path) -> None:
+    times, lost = sweep(lambda: load(library), lambda enclave: enclave.ecall(1, 2, 3, 4, 5), step=7)
+    assert times > 100
+    assert 0 < lost < times
 
 
 def test_a_library_takes_five_numbers(load: Load, library: Path) -> None:

@@ -25,7 +25,6 @@ class Memory(Protocol):
     """Untrusted memory of the process that the enclave is in."""
 
     def allocate(self, size: int, align: int = 16) -> int: ...
-    def free(self, address: int) -> None: ...
     def read(self, address: int, length: int) -> bytes: ...
     def write(self, address: int, data: bytes) -> None: ...
 
@@ -57,8 +56,8 @@ class EcallMarshaller(Marshaller):
     def call(self, memory: Memory, arguments: Sequence[Any], enter: Callable[[int], bool]) -> Any:
         """Have `enter` make the ECALL with the address of the structure; what the function returns.
 
-        `enter` says whether the function has come to its end; otherwise the result is None.
-        Raises TypeError and ValueError for arguments that the function cannot be given.
+        `memory` is lent for the call.  `enter` says whether the function has come to its end; otherwise the result is
+        None.  Raises TypeError and ValueError for arguments that the function cannot be given.
         """
         parameters = self.function.parameters
         if len(arguments) != len(parameters):
@@ -70,24 +69,17 @@ class EcallMarshaller(Marshaller):
         values = {parameter.name: value for parameter, value in zip(parameters, arguments, strict=True)}
         structure = self.structure()
         copied: list[tuple[int, int, Any, bool]] = []
-        address = 0
-        try:
-            for parameter in parameters:
-                self._put(structure, parameter, values, memory, copied)
-            size = ctypes.sizeof(structure)
-            address = memory.allocate(size)
-            memory.write(address, bytes(structure))
-            if not enter(address):
-                return None
-            structure = self.structure.from_buffer_copy(memory.read(address, size))
-            for buffer, length, target, out in copied:
-                if out:
-                    _store(target, memory.read(buffer, length))
-        finally:
-            for buffer, *_ in copied:
-                memory.free(buffer)
-            if address:
-                memory.free(address)
+        for parameter in parameters:
+            self._put(structure, parameter, values, memory, copied)
+        size = ctypes.sizeof(structure)
+        address = memory.allocate(size)
+        memory.write(address, bytes(structure))
+        if not enter(address):
+            return None
+        structure = self.structure.from_buffer_copy(memory.read(address, size))
+        for buffer, length, target, out in copied:
+            if out:
+                _store(target, memory.read(buffer, length))
         return self._result(structure)
 
     def _put(

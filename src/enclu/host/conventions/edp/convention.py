@@ -64,7 +64,7 @@ class EdpCall(Call):
             return
         self.program.end(self.running)
         if self.alone:
-            if self.enclave.process.alive:
+            if self.debug_buffer and self.enclave.process.alive:
                 self.message = self.program.message(self.debug_buffer)
             self.program.release()
 

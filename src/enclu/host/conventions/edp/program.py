@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from enclu.host.arena import Blocks, Given
+from enclu.host.arena import Given
 from enclu.host.conventions.edp.abi import BYTE_BUFFER, DEBUG_BUFFER, WAIT_INDEFINITE, WAIT_NO, Error
 from enclu.host.conventions.edp.streams import Streams
 from enclu.host.errors import HostError
@@ -154,11 +154,10 @@ class Program:
 
     def allocate(self, size: int, align: int = 1) -> int:
         """Raises HostError."""
-        memory = self.enclave.process.memory
-        blocks = Blocks(memory.arena)
-        address = memory.take(size, max(align, 16), blocks)
-        self._sizes[address] = size
-        self._given.add(blocks)
+        with self.enclave.process.memory.lending() as memory:
+            address = memory.allocate(size, max(align, 16))
+            self._sizes[address] = size
+            memory.give(self._given)
         return address
 
     def free(self, address: int, size: int) -> None:

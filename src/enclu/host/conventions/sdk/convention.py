@@ -179,8 +179,8 @@ class SdkConvention(Convention):
         if name not in self._ecalls:
             ecall = self.interface.ecalls[number]
             self._ecalls[name] = EcallMarshaller(ecall, self._types, string_lengths=tables.string_lengths(self.release))
-        memory = self.enclave.process.memory
-        return self._ecalls[name].call(memory, args, lambda address: self._enter(number, address, timeout))
+        with self.enclave.process.memory.lending() as memory:
+            return self._ecalls[name].call(memory, args, lambda address: self._enter(number, address, timeout))
 
     def _enter(self, number: int, argument: int, timeout: float | None) -> bool:
         """EENTER with a number or command, on the calling thread's TCS, until it is over.
