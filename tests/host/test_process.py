@@ -154,6 +154,21 @@ def test_nothing_is_left_of_it(machine: enclu.Machine, image: Path) -> None:
     assert eventually(lambda: not processes_of(pid) and not Path(f"/proc/{supervisor}").exists())
 
 
+def test_the_supervisor_does_not_grow_with_the_number_of_enclaves(process: enclu.Process, image: Path) -> None:
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    supervisor = Path(f"/proc/{int(status.split('TracerPid:')[1].split()[0])}/status")
+
+    def load(times: int) -> int:
+        """Kilobytes of the supervisor's memory afterwards."""
+        for n in range(times):
+            with process.load(image) as enclave:
+                assert enclave.ecall(ADD, n) == n + 1
+        return int(supervisor.read_text().split("VmRSS:")[1].split()[0])
+
+    before = load(100)
+    assert load(400) - before < 500
+
+
 def test_a_machine_ends_its_processes(image: Path) -> None:
     with enclu.Machine() as machine:
         processes = [machine.process(design) for design in ("vdso", "signal")]

@@ -106,6 +106,7 @@ class Kernel:
             self._by_eid.pop(secs.eid, None)
             self.machine.enclaves.pop(secs.eid, None)
         encl.pages.clear()
+        encl.secs_page = None  # which refers to the enclave: no garbage in circles
         for va in encl.va_pages:
             encls.eremove(va.epc)
             self.free(va.epc)

@@ -36,6 +36,11 @@ SCRATCH_SIZE = 0x1_0000
 MAP_SHARED, MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS, MAP_FIXED_NOREPLACE = 1, 2, 0x10, 0x20, 0x100000
 
 
+def _address(buffer: bytearray | memoryview) -> int:
+    """Where the buffer is, while it is.  An array of ctypes would need a type for each size."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+
+
 class AddressSpace:
     """One mm.  `inject` is how to have a system call made in it by whichever of its threads is stopped."""
 
@@ -84,21 +89,19 @@ class AddressSpace:
 
     def read(self, address: int, size: int) -> bytes:
         """Bytes at `address` as the program itself may read them.  Raises OSError EFAULT."""
-        buffer = ctypes.create_string_buffer(size)
-        if ptrace.vm_read(self.pid, address, ctypes.addressof(buffer), size) != size:
-            raise OSError(errno.EFAULT, f"cannot read {size} bytes at {address:#x}")
-        return buffer.raw
+        buffer = bytearray(size)
+        self.read_into(address, memoryview(buffer))
+        return bytes(buffer)
 
     def read_into(self, address: int, view: memoryview) -> None:
-        """Fill `view` from `address`.  Raises OSError EFAULT."""
-        target = (ctypes.c_char * len(view)).from_buffer(view)
-        if ptrace.vm_read(self.pid, address, ctypes.addressof(target), len(view)) != len(view):
+        """Fill `view`, of bytes, from `address`.  Raises OSError EFAULT."""
+        if view and ptrace.vm_read(self.pid, address, _address(view), len(view)) != len(view):
             raise OSError(errno.EFAULT, f"cannot read {len(view)} bytes at {address:#x}")
 
     def write(self, address: int, data: bytes) -> None:
         """Store bytes where the program itself may write.  Raises OSError EFAULT."""
-        buffer = ctypes.create_string_buffer(bytes(data), len(data))
-        if ptrace.vm_write(self.pid, address, ctypes.addressof(buffer), len(data)) != len(data):
+        buffer = bytearray(data)
+        if buffer and ptrace.vm_write(self.pid, address, _address(buffer), len(data)) != len(data):
             raise OSError(errno.EFAULT, f"cannot write {len(data)} bytes at {address:#x}")
 
     def string(self, address: int, limit: int = 4096) -> bytes:
