@@ -113,10 +113,13 @@ def verify(
     """Verify a quote in full: certificates, signatures, debug, TCB, and what is expected of the enclave."""
     from enclu import attestation
     from enclu.host.attestation import collateral as files
+    from enclu.host.attestation.collateral import STATUSES
     from enclu.host.attestation.revocation import load_crl
 
     if root is not None and machine is not None:
         raise click.UsageError("--root and --machine both name a root; give one")
+    for status in set(accept_tcb) - STATUSES:
+        raise click.BadParameter(f"{status!r} is none of {', '.join(sorted(STATUSES))}", param_hint="--accept-tcb")
     try:
         if root is not None:
             wanted["root"] = attestation.load_certificates(files.read(root), str(root))[0]

@@ -199,13 +199,16 @@ def enclave(
 
 def _leaks(process: Process) -> Iterator[str]:
     """What the test has left in a process that it has not closed."""
+    from enclu.host.events import EnclaveException
+
     for enclave in process.enclaves:
         for entry in enclave.entries:
             thread, tcs = entry.thread.user, entry.tcs - enclave.base
             if entry.running:
                 yield f"thread {thread} is still in {_name(enclave)}, TCS {tcs:#x}"
             else:
-                event = type(getattr(entry, "event", None)).__name__
+                left = getattr(entry, "event", None)
+                event = str(left) if isinstance(left, EnclaveException) else type(left).__name__
                 yield f"thread {thread} has not closed its entry of {_name(enclave)}, TCS {tcs:#x}, left at {event}"
         if not enclave.entries:
             yield f"{_name(enclave)} was not unloaded"
