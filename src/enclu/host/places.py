@@ -10,7 +10,6 @@ from __future__ import annotations
 import bisect
 import functools
 import os
-import threading
 import weakref
 import zlib
 from dataclasses import dataclass
@@ -69,10 +68,8 @@ class Places:
     @classmethod
     def of(cls, image: Image) -> Places:
         """The same for the same image."""
-        with _LOCK:
-            if image not in _KNOWN:
-                _KNOWN[image] = cls(image)
-            return _KNOWN[image]
+        known = _KNOWN.get(image)
+        return known if known is not None else _KNOWN.setdefault(image, cls(image))
 
     def __init__(self, image: Image, symbols: str | os.PathLike[str] | None = None) -> None:
         """`symbols` is an ELF file that has what the image lacks: not stripped, or what was stripped from it.
@@ -113,7 +110,6 @@ class Places:
 
 
 _KNOWN: weakref.WeakKeyDictionary[Image, Places] = weakref.WeakKeyDictionary()
-_LOCK = threading.Lock()
 
 
 def _instead(image: Image, path: Path) -> Module:

@@ -118,6 +118,8 @@ class Process:
         self._end()
         with contextlib.suppress(ValueError):
             self.machine.processes.remove(self)
+        if hasattr(self, "_pool"):
+            self._pool.close()
         for thread in [*self.threads, *([self.control] if hasattr(self, "control") else [])]:
             thread.channel.close()
         self.arena.unmap()

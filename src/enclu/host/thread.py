@@ -84,6 +84,7 @@ class HostThread:
     @property
     def depth(self) -> int:
         """How many entries there are, as the agent says."""
+        self._await_leave()
         return int(self.channel.struct.depth)
 
     @property
@@ -152,6 +153,7 @@ class HostThread:
             if self._command is not None:
                 raise HostError("the thread is waiting for the agent: a signal's handler has broken into that")
         channel = self.channel
+        self._await_leave()
         self._command = sys._getframe()
         try:
             for i, value in enumerate(args):
@@ -198,11 +200,19 @@ class HostThread:
         with contextlib.suppress(ProcessDied):
             if self.process.alive:
                 self.settle()
-                while self.depth > depth:
+                while self.depth > depth + 1:
                     self.do(Command.LEAVE)
+                if self.depth > depth:
+                    self.channel.give(Command.LEAVE)  # nobody waits: who gives the next command does
         while len(self.entries) > count:
             self.entries[-1].open = False
             self.entries.pop()
+
+    def _await_leave(self) -> None:
+        """Without a command, all that the agent may be doing is to leave an entry."""
+        if self._command is None and self.channel.struct.turn == TURN_AGENT:
+            self.channel.wake()
+            self.channel.await_turn()
 
     def _settle(self) -> None:
         """Whatever the agent was doing, it waits for a command afterwards."""

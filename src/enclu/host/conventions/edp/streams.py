@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import itertools
 import select
 import socket
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
@@ -84,24 +84,21 @@ class Streams:
     """By file descriptor."""
 
     def __init__(self, stdin: BinaryIO | None, stdout: BinaryIO | None, stderr: BinaryIO | None) -> None:
-        self._lock = threading.Lock()
         self._open: dict[int, Stream | Listener] = {
             FD_STDIN: Stream(stdin or sys.stdin),
             FD_STDOUT: Stream(stdout or sys.stdout),
             FD_STDERR: Stream(stderr or sys.stderr),
         }
-        self._next = FD_STDERR + 1
+        self._next = itertools.count(FD_STDERR + 1)
 
     def add(self, stream: Stream | Listener) -> int:
         """Its descriptor.  Raises OSError if there are too many."""
-        with self._lock:
-            if len(self._open) >= MOST_STREAMS:
-                stream.close()
-                raise OSError(errno.EMFILE, "too many streams")
-            fd = self._next
-            self._next += 1
-            self._open[fd] = stream
-            return fd
+        if len(self._open) >= MOST_STREAMS:
+            stream.close()
+            raise OSError(errno.EMFILE, "too many streams")
+        fd = next(self._next)
+        self._open[fd] = stream
+        return fd
 
     def stream(self, fd: int) -> Stream:
         found = self._open.get(fd)
@@ -117,8 +114,7 @@ class Streams:
 
     def close(self, fd: int) -> None:
         """Nothing if there is none."""
-        with self._lock:
-            stream = self._open.pop(fd, None)
+        stream = self._open.pop(fd, None)
         if stream is not None:
             stream.close()
 
