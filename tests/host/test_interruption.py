@@ -119,7 +119,7 @@ def test_broken_into_while_a_thread_starts_it_starts_again(enclave: enclu.Enclav
         thread.start()
         thread.join()
     assert outcomes["Broken"] > 20 and set(outcomes) == {"Broken"}
-    assert len(enclave.process.threads) <= 2
+    assert len(enclave.process.threads) <= 5  # some for those who no longer waited
     enclave.unload()
 
 
@@ -273,6 +273,6 @@ def test_exceptions_at_random_in_many_threads_leave_every_result_right(enclave: 
     del threads, thread
     for n in range(10):
         works(enclave, n)
-    assert len(process.threads) <= 9 and not enclave.lost
+    assert len(process.threads) <= 9 + 8 and not enclave.lost  # some for those who no longer waited
     gc.collect()
     enclave.unload()

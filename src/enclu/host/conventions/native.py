@@ -20,6 +20,8 @@ FAILED = (1 << 64) - 1
 """What an enclave gets from an OCALL that raised something."""
 FRAMES = 3
 """SSA frames of every TCS."""
+RESET_LIMIT = 10.0
+"""Seconds that an enclave may take to forget what it was doing."""
 
 
 class Enter(enum.IntEnum):
@@ -126,7 +128,9 @@ class NativeConvention(Convention):
             for other in call.thread.calls[: call.thread.calls.index(call)]
         )
         for _ in range(FRAMES + 1):
-            with call.thread.enter(call.tcs, rdi=self._reset(call, depth << 32 | waiting), timeout=1.0) as entry:
+            with call.thread.enter(
+                call.tcs, rdi=self._reset(call, depth << 32 | waiting), timeout=RESET_LIMIT
+            ) as entry:
                 if not isinstance(entry.event, Exit):
                     break
             done = SGX_CALL.unpack(self.enclave.process.memory.read(call.memory, SGX_CALL.size))
