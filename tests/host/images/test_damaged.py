@@ -214,6 +214,13 @@ def test_an_entry_of_the_sdks_layout(tmp_path: Path, index: int, field: str, cod
     refused(path, "")
 
 
+def test_an_entry_of_the_sdks_layout_that_has_content_of_no_bytes(tmp_path: Path) -> None:
+    path, position = sdk(tmp_path)
+    put(path, position + 0x980 + 6 * 32 + LAYOUT_ENTRY.offset("content_offset"), struct.pack("<I", 0x100))
+    put(path, position + 0x980 + 6 * 32 + LAYOUT_ENTRY.offset("content_size"), struct.pack("<I", 0))
+    assert len(open_image(path).mrenclave()) == 32
+
+
 @pytest.mark.parametrize(
     ("field", "code", "value"),
     [

@@ -464,7 +464,8 @@ class IntelSdkImage(Image):
             return
         # As segments are, these are measured whatever the attributes say.
         held = _round(len(raw))
-        yield Region(entry.name, entry.offset, held, entry.flags, content=memoryview(raw.ljust(held, b"\0")))
+        if held:
+            yield Region(entry.name, entry.offset, held, entry.flags, content=memoryview(raw.ljust(held, b"\0")))
         if held < size:
             yield Region(entry.name, entry.offset + held, size - held, entry.flags)
 
