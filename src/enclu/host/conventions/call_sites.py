@@ -7,10 +7,10 @@ call of the runtime.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from enclu.host.images.elf_file import SYM
+from enclu.host.images.elf_file import PF_X, SYM
 
 if TYPE_CHECKING:
     from capstone import CsInsn
@@ -80,6 +80,26 @@ def calls(
     for target in targets:
         for place in at[reached == target]:
             yield int(place) + address, target
+
+
+def callers(
+    elf: ElfFile, symbols: Symbols, callees: Iterable[str], opcodes: tuple[int, ...] = (CALL,)
+) -> Iterator[tuple[str, str, dict[str, int]]]:
+    """(caller, callee, registers with a constant in them) of each call of one of these functions by another."""
+    targets = {address: name for name in callees if (address := symbols.value(name)) is not None}
+    if not targets:
+        return
+    for segment in elf.loads:
+        if not segment.flags & PF_X:
+            continue
+        code = elf.data[segment.offset : segment.offset + segment.filesz]
+        for place, target in calls(code, segment.vaddr, targets, opcodes):
+            function = symbols.around(place)
+            if function is None or function[0] in targets:
+                continue
+            start, name = function
+            before = bytes(code[start - segment.vaddr : place - segment.vaddr])
+            yield name, targets[target], constants(before, start)
 
 
 def constants(code: bytes, address: int) -> dict[str, int]:

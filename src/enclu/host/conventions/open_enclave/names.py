@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from enclu.host.conventions import call_sites
 from enclu.host.conventions.call_sites import Symbols
 from enclu.host.conventions.open_enclave.abi import DEFAULT_TABLE
-from enclu.host.images.elf_file import PF_X, RELA
+from enclu.host.images.elf_file import RELA
 
 if TYPE_CHECKING:
     from enclu.host.images.elf_file import ElfFile
@@ -79,21 +79,9 @@ def _ecalls(elf: ElfFile, symbols: Symbols) -> list[str]:
 
 def _ocalls(elf: ElfFile, symbols: Symbols) -> Iterator[tuple[str, int, int]]:
     """(name, table, number) of the functions that make one OCALL each."""
-    targets = {address: name for name in CALLS if (address := symbols.value(name)) is not None}
-    if not targets:
-        return
-    for segment in elf.loads:
-        if not segment.flags & PF_X:
-            continue
-        code = elf.data[segment.offset : segment.offset + segment.filesz]
-        for place, target in call_sites.calls(code, segment.vaddr, targets):
-            function = symbols.around(place)
-            if function is None or function[0] in targets:
-                continue
-            start, name = function
-            arguments = call_sites.constants(bytes(code[start - segment.vaddr : place - segment.vaddr]), start)
-            first, second = arguments.get("rdi"), arguments.get("rsi")
-            if targets[target] != BY_TABLE and first is not None:
-                yield name, DEFAULT_TABLE, first
-            elif first is not None and second is not None:
-                yield name, first, second
+    for name, callee, arguments in call_sites.callers(elf, symbols, CALLS):
+        first, second = arguments.get("rdi"), arguments.get("rsi")
+        if callee != BY_TABLE and first is not None:
+            yield name, DEFAULT_TABLE, first
+        elif first is not None and second is not None:
+            yield name, first, second

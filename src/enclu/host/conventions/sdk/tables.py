@@ -22,7 +22,7 @@ from elftools.elf.sections import SymbolTableSection
 from enclu.host.conventions import call_sites
 from enclu.host.edl.interface import Interface
 from enclu.host.errors import HostError
-from enclu.host.images.elf_file import PF_X, ElfFile
+from enclu.host.images.elf_file import ElfFile
 from enclu.host.images.image import ImageError, map_file
 
 ECALLS, OCALLS = "g_ecall_table", "g_dyn_entry_table"
@@ -94,18 +94,10 @@ def read(path: Path) -> Tables | None:
 def _ocalls(elf: ElfFile) -> Iterator[tuple[str, int]]:
     """Functions that call sgx_ocall(), and with which number."""
     symbols = call_sites.Symbols(elf)
-    targets = {address: name for name in _MAKES_OCALLS if (address := symbols.value(name)) is not None}
-    if not targets:
-        return
-    for segment in elf.loads:
-        if not segment.flags & PF_X:
-            continue
-        code = elf.data[segment.offset : segment.offset + segment.filesz]
-        for place, _ in call_sites.calls(code, segment.vaddr, targets, (call_sites.CALL, call_sites.JUMP)):
-            start, name = symbols.around(place) or (place, "")
-            number = call_sites.constants(bytes(code[start - segment.vaddr : place - segment.vaddr]), start).get("rdi")
-            if name and name not in _RUNTIME and start not in targets and number is not None:
-                yield name, number
+    for name, _, arguments in call_sites.callers(elf, symbols, _MAKES_OCALLS, (call_sites.CALL, call_sites.JUMP)):
+        number = arguments.get("rdi")
+        if name not in _RUNTIME and number is not None:
+            yield name, number
 
 
 def _read(elf: ELFFile, file: BinaryIO) -> Tables | None:
