@@ -56,6 +56,8 @@ class Call:
         """What other threads wait for."""
         self._until = None if timeout is None else time.monotonic() + timeout
         self._before = (0, 0)
+        self._told = False
+        """The enclave has heard that an OCALL failed."""
 
     def __enter__(self) -> Self:
         self.thread = self.enclave.process.thread()
@@ -115,12 +117,7 @@ class Call:
 
     def allocate(self, content: bytes | int, align: int = 64) -> int:
         """The address of untrusted memory with this content, or of this many zeros, until the call is over."""
-        memory = self.enclave.process.memory
-        size = content if isinstance(content, int) else len(content)
-        address = memory.take(max(size, 1), align, self.blocks)
-        if not isinstance(content, int):
-            memory.write(address, content)
-        return address
+        return self.enclave.process.memory.put(content, align, self.blocks)
 
     def lease(self, *, same: bool = True) -> int:
         """A TCS: with `same`, that of the call of this enclave in whose OCALL this one is made, if it is in one."""
@@ -165,8 +162,10 @@ class Call:
             raise EnclaveTimeout
         self.entry.enter(**registers, timeout=self.left())
 
-    _told = False
-    """The enclave has heard that an OCALL failed."""
+    def met(self, exception: EnclaveException) -> None:
+        """One exception more, of which nothing was known but what the processor tells."""
+        self.exceptions += 1
+        exception.enclave, exception.tcs, exception.count = self.enclave, self.tcs, self.exceptions
 
     def check(self) -> None:
         """Before an OCALL: raise what ends the call.  KeyboardInterrupt and its like are told to the enclave once."""

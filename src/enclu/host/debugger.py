@@ -91,14 +91,14 @@ class Debugger:
         """TCS.FLAGS.DBGOPTIN: INT3 and single-stepping in the enclave are #BP and #DB from the next entry on."""
         self.write(tcs + TCS.offset("FLAGS"), (TCS_DBGOPTIN if on else 0).to_bytes(8, "little"))
 
-    def ssa(self, tcs: int, index: int | None = None) -> SsaFrame:
-        """A frame of the TCS's SSA: the one that the last AEX filled, or the one with this index.
+    def ssa(self, tcs: int, index: int | None = None, *, above: int = 0) -> SsaFrame:
+        """A frame of the TCS's SSA: the one that the last AEX filled, so many below it, or the one with this index.
 
         Raises HostError if the enclave has not been interrupted there.
         """
         enclave, fields = self._enclave, self.tcs(tcs)
         if index is None:
-            index = fields["CSSA"] - 1
+            index = fields["CSSA"] - 1 - above
         if not 0 <= index < fields["NSSA"]:
             raise HostError(f"{enclave.image.path}: no AEX has left the TCS at {tcs:#x}, its CSSA is {fields['CSSA']}")
         size = enclave.image.ssa_frame_size * PAGE_SIZE

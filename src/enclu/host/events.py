@@ -95,8 +95,7 @@ class EnclaveException(HostError):
         """
         if self.enclave is None or self.leaf is not EncluLeaf.ERESUME:
             raise HostError(f"{self._what()}: no SSA frame tells of it")
-        debugger = self.enclave.debugger
-        frame: SsaFrame = debugger.ssa(self.tcs, debugger.tcs(self.tcs)["CSSA"] - 1 - self.above)
+        frame: SsaFrame = self.enclave.debugger.ssa(self.tcs, above=self.above)
         return frame
 
     @property

@@ -20,7 +20,7 @@ def close_in_children(owner: object, *fds: int) -> None:
     _inherited[owner] = fds
 
 
-def keep(owner: object) -> None:
+def forget(owner: object) -> None:
     """The descriptors are closed."""
     _inherited.pop(owner, None)
 

@@ -31,16 +31,16 @@ class Lending:
 
     def __init__(self, memory: Memory, *, own: bool) -> None:
         self._memory, self._own = memory, own
-        self._blocks = Blocks(memory.arena)
+        self.blocks = Blocks(memory.arena)
         self.frame: FrameType | None = None
 
     def allocate(self, size: int, align: int = 16) -> int:
         """As Memory.allocate, until the end of the `with`."""
-        return self._memory.take(size, align, self._blocks)
+        return self._memory.take(size, align, self.blocks)
 
     def give(self, to: Given) -> None:
         """The last block goes to another holder."""
-        to.add(self._blocks)
+        to.add(self.blocks)
 
     def read(self, address: int, length: int) -> bytes:
         """As Memory.read."""
@@ -66,7 +66,7 @@ class Lending:
 
     def close(self) -> None:
         """Give it back, unless a system call that was broken into may still use it.  May be called again."""
-        self._memory.keep(self._blocks)
+        self._memory.keep(self.blocks)
         if self._own:
             self.frame = None
             with contextlib.suppress(ValueError):
@@ -77,17 +77,12 @@ class Temporary:
     """One block of memory for the length of a `with`, which gets its address."""
 
     def __init__(self, memory: Memory, content: bytes | int, align: int, *, own: bool = False) -> None:
-        self._lending = Lending(memory, own=own)
+        self._memory, self._lending = memory, Lending(memory, own=own)
         self._content, self._align = content, align
 
     def __enter__(self) -> int:
-        content = self._content
-        size = content if isinstance(content, int) else len(content)
         self._lending._begin(sys._getframe(1))
-        address = self._lending.allocate(max(size, 1), self._align)
-        if not isinstance(content, int):
-            self._lending.write(address, content)
-        return address
+        return self._memory.put(self._content, self._align, self._lending.blocks)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -116,6 +111,14 @@ class Memory:
         """As `allocate`, for a holder that gives back what it has itself."""
         self._process.check()
         return self.arena.take(size, align, holder)
+
+    def put(self, content: bytes | int, align: int, holder: Blocks) -> int:
+        """As `take`, of memory with this content, or of this many zeros."""
+        if isinstance(content, int):
+            return self.take(max(content, 1), align, holder)
+        address = self.take(max(len(content), 1), align, holder)
+        self.write(address, content)
+        return address
 
     def temporary(self, content: bytes | int, align: int = 64) -> Temporary:
         """Memory with this content, or of this many bytes, for the length of a `with`, which gets the address."""

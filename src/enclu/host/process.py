@@ -58,6 +58,8 @@ class Process:
         self._of_python_thread = threading.local()
         self.threads: list[HostThread] = []
         """All of them, also those that nobody uses at the moment."""
+        self._channels: list[Channel] = []
+        self._end_pool: Callable[[], object] | None = None
         lifeline, self._lifeline = os.pipe()
         channel, stack = self._new_channel()
         numbers = (
@@ -89,7 +91,7 @@ class Process:
             designs.handle_signals(self)
             self.design.start_thread(self.control)
             self._pool = Pool(functools.partial(_new_thread, weakref.ref(self)))
-            weakref.finalize(self, self._pool.close)
+            self._end_pool = weakref.finalize(self, self._pool.close)
         except BaseException:
             self.close()
             raise
@@ -114,14 +116,14 @@ class Process:
     def close(self) -> None:
         """End the process and whatever its threads are doing.  Nothing if closed already."""
         self.closed = True
-        forks.keep(self)
+        forks.forget(self)
         self._end()
         with contextlib.suppress(ValueError):
             self.machine.processes.remove(self)
-        if hasattr(self, "_pool"):
-            self._pool.close()
-        for thread in [*self.threads, *([self.control] if hasattr(self, "control") else [])]:
-            thread.channel.close()
+        if self._end_pool is not None:
+            self._end_pool()
+        for channel in self._channels:
+            channel.close()
         self.arena.unmap()
         self.enclaves.clear()
 
@@ -174,7 +176,8 @@ class Process:
 
     def _new_channel(self) -> tuple[Channel, int]:
         address = self.arena.allocate(ctypes.sizeof(ChannelStruct), align=4096)
-        return Channel(self.arena, address, self._died), self.arena.allocate(STACK, align=4096) + STACK
+        self._channels.append(Channel(self.arena, address, self._died))
+        return self._channels[-1], self.arena.allocate(STACK, align=4096) + STACK
 
     # System calls.
 

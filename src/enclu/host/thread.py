@@ -250,10 +250,13 @@ class Entry:
         self.depth = thread.depth
         """How many entries the agent had before it."""
         self.open = True
-        self.known = False
-        """Whether the enclave was entered and left."""
         self.maker: FrameType | None = sys._getframe(1)
-        """What has it until it is known."""
+        """What has it until the enclave was entered and left."""
+
+    @property
+    def known(self) -> bool:
+        """Whether the enclave was entered and left."""
+        return self.maker is None
 
     @property
     def running(self) -> bool:
@@ -332,4 +335,4 @@ class Entry:
         else:
             event = EnclaveException(struct.vector, struct.error_code, struct.address, EncluLeaf(leaf), registers)
         self.event = event
-        self.known, self.maker = True, None
+        self.maker = None

@@ -108,8 +108,7 @@ class Convention(ABC):
     def _handled(self, call: Call, exception: EnclaveException) -> bool:
         """Do about the exception what was decided; False to give up the call."""
         enclave = self.enclave
-        call.exceptions += 1
-        exception.enclave, exception.tcs, exception.count = enclave, call.tcs, call.exceptions
+        call.met(exception)
         action = enclave.on_exception(exception) if enclave.on_exception else Action.HANDLE
         if action is Action.RESUME:
             call.entry.resume(call.left())
@@ -130,8 +129,7 @@ class Convention(ABC):
             if isinstance(event, Interrupted):
                 raise EnclaveTimeout
             if isinstance(event, EnclaveException) and event is not exception:
-                call.exceptions += 1
-                event.enclave, event.tcs, event.count = enclave, call.tcs, call.exceptions
+                call.met(event)
                 _handled_before(event, exception)
                 exception = event
         if exception.handled is None:
