@@ -20,15 +20,20 @@ WITH_REGISTERS = tuple(d for d in DESIGNS if delivery.design(d).entry.registers 
 """Those that enclaves of other runtimes can be entered by: two arguments or more."""
 
 
-@pytest.fixture(scope="session")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """tests/host/enclave.c, signed."""
-    path = tmp_path_factory.mktemp("host") / "enclave.elf"
-    build_enclave([Path(__file__).with_name("enclave.c")], path)
+def signed_enclave(source: Path, directory: Path, *flags: str) -> Path:
+    """An enclave of one C file, built with these flags of the compiler and signed."""
+    path = directory / f"{source.stem}.elf"
+    build_enclave([source], path, flags=flags)
     unsigned = signing.unsigned(enclu.open_image(path), ISVPRODID=1, ISVSVN=1)
     sigstruct = signing.sign(unsigned, signing.signing_key(path.with_name("key.pem")))
     path.with_name(path.name + ".sig").write_bytes(sigstruct)
     return path
+
+
+@pytest.fixture(scope="session")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """tests/host/enclave.c, signed."""
+    return signed_enclave(Path(__file__).with_name("enclave.c"), tmp_path_factory.mktemp("host"))
 
 
 @pytest.fixture

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
 import pytest
 
 import enclu
-from enclu.host import signing
-from enclu.host.build import build_enclave
+from host.conftest import signed_enclave
+from support.breaking import alarm
 
 SOURCE = Path(__file__).with_name("crashes.c")
 POINTER, ILLEGAL, DIVISION, ENDLESS, OCALLS = range(5)
@@ -24,12 +23,7 @@ def line_of(comment: str) -> str:
 
 @pytest.fixture(scope="module")
 def crashing(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("crashes") / "crashes.elf"
-    build_enclave([SOURCE], path, flags=["-g"])
-    unsigned = signing.unsigned(enclu.open_image(path), ISVPRODID=1, ISVSVN=1)
-    key = signing.signing_key(path.with_name("key.pem"))
-    path.with_name(path.name + ".sig").write_bytes(signing.sign(unsigned, key))
-    return path
+    return signed_enclave(SOURCE, tmp_path_factory.mktemp("crashes"), "-g")
 
 
 @pytest.fixture
@@ -70,13 +64,8 @@ def test_an_endless_loop_is_found_by_a_timeout(enclave: enclu.Enclave) -> None:
 
 
 def test_an_endless_loop_is_found_by_ctrl_c(enclave: enclu.Enclave) -> None:
-    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    signal.setitimer(signal.ITIMER_REAL, 1.0)
-    try:
-        with pytest.raises(KeyboardInterrupt) as raised:
-            enclave.ecall(ENDLESS)
-    finally:
-        signal.signal(signal.SIGALRM, before)
+    with pytest.raises(KeyboardInterrupt) as raised, alarm(1.0):
+        enclave.ecall(ENDLESS)
     (note,) = raised.value.__notes__
     assert "the ECALL is given up" in note and line_of("endless") in note and "lost" not in note
 

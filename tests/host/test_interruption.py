@@ -20,7 +20,7 @@ import pytest
 
 import enclu
 from host.test_ecalls import ADD, LOOP, OCALL, OCALLS, READ, SUM, UD
-from support.breaking import Broken, every
+from support.breaking import Broken, alarm, every
 
 NOWHERE = 0x10000
 READ_CALL, PIPE2 = 0, 293
@@ -35,22 +35,6 @@ def enclave(process: enclu.Process, image: Path) -> enclu.Enclave:
     enclave = process.load(image)
     enclave.ocalls[0] = lambda n: enclave.ecall(ADD, n) if n == NESTED else 2 * n
     return enclave
-
-
-@contextlib.contextmanager
-def alarm(seconds: float, kind: type[BaseException] = KeyboardInterrupt) -> Iterator[None]:
-    """The exception arrives after so many seconds, in whatever is being done."""
-
-    def break_in(_signo: int, _frame: object) -> None:
-        raise kind
-
-    before = signal.signal(signal.SIGALRM, break_in)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def works(enclave: enclu.Enclave, n: int) -> None:

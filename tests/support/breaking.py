@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -87,3 +89,19 @@ def sweep(load: Callable[[], enclu.Enclave], call: Callable[[enclu.Enclave], Any
         assert enclave.process.arena.held == held, f"memory is left behind: {where}"
     loaded[-1].unload()
     return times, lost
+
+
+@contextlib.contextmanager
+def alarm(seconds: float, kind: type[BaseException] = KeyboardInterrupt) -> Iterator[None]:
+    """The exception arrives after so many seconds, in whatever is being done."""
+
+    def break_in(_signo: int, _frame: object) -> None:
+        raise kind
+
+    before = signal.signal(signal.SIGALRM, break_in)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
