@@ -219,10 +219,10 @@ def bit_names(value: int, names: dict[int, str]) -> list[str]:
 
 
 def type_name(region: Region) -> str:
-    """TCS or REG; empty for guard pages."""
+    """TCS or REG; empty for guard pages.  An image may keep addresses free for what no page can be: then the number."""
     if not region.flags:
         return ""
-    return {PageType.TCS: "TCS", PageType.REG: "REG"}.get(PageType(region.page_type), str(region.page_type))
+    return {int(PageType.TCS): "TCS", int(PageType.REG): "REG"}.get(region.page_type, str(region.page_type))
 
 
 def _merged(regions: Iterator[Region]) -> list[Region]:

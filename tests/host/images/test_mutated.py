@@ -17,7 +17,8 @@ from enclu.host.conventions.open_enclave import OeError
 from enclu.host.conventions.sdk import SdkError
 from enclu.host.errors import HostError
 from enclu.host.images import open_image
-from enclu.host.inspection import Inspection
+from enclu.host.images.image import Region
+from enclu.host.inspection import Inspection, type_name
 from support.enclave_images import PAGE
 
 EXAMPLES = {"elf": 1250, "sgxs": 1250, "intel-sdk": 1500, "open-enclave": 1250}
@@ -151,3 +152,7 @@ def test_a_file_cut_at_any_page_or_near_its_start_is_refused_or_measured(
             Inspection(open_image(path)).as_dict()
         except HostError as error:
             assert str(path) in str(error)
+
+
+def test_addresses_kept_free_for_an_unknown_page_type_are_shown_by_its_number() -> None:
+    assert type_name(Region("dynamic", 0, PAGE, 127 << 8 | 3, added=False)) == "127"
