@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from enclu.native.native_fault import SI_KERNEL, raised_by_enclu
+from enclu.base.abi import SI_KERNEL
+from enclu.native.native_fault import raised_by_enclu
 from enclu.native.ptrace import SigInfo, UserRegs
 
 RIP, TCS = 0x40_1000, 0x7000_0000_2000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from enclu.native.syscalls import signed
+from enclu.base.abi import signed
 
 
 @pytest.mark.parametrize("register", [0xFFFF_FF9C, 0xFFFF_FFFF_FFFF_FF9C, 0x1234_5678_FFFF_FF9C])

@@ -11,7 +11,7 @@ import pytest
 from tests.support.runs import ENCLU, HANGS, enclu, environment
 
 from enclu import __version__
-from enclu.native import host_check
+from enclu.run import host_check
 
 DENIED = str(Path(__file__).parents[1] / "support" / "denied.py")
 PTRACE, SECCOMP, SETAFFINITY, EPERM = 101, 317, 203, 1

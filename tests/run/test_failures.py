@@ -65,12 +65,12 @@ SABOTAGE = {
         "KeyError: 'nothing here'",
     ),
     "the first moment": (
-        "import enclu.native.supervisor as m",
+        "import enclu.run.supervisor as m",
         "m.Supervisor._after_exec = lambda *a: 1 / 0",
         "ZeroDivisionError",
     ),
-    "the loop": ("import enclu.native.supervisor as m", "m.Supervisor._dispatch = lambda *a: None + 1", "TypeError"),
-    "a fork": ("import enclu.native.births as m", "m.Births.event = lambda *a: [].pop()", "IndexError"),
+    "the loop": ("import enclu.run.supervisor as m", "m.Supervisor._dispatch = lambda *a: None + 1", "TypeError"),
+    "a fork": ("import enclu.run.births as m", "m.Births.event = lambda *a: [].pop()", "IndexError"),
 }
 
 

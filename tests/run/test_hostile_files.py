@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from enclu.native.machine_state import SECRET_SIZE
+from enclu.run.machine_state import SECRET_SIZE
 from support import hostile
 from support.runs import environment, run
 

@@ -15,7 +15,7 @@ from tests.support.terminal import Terminal
 import enclu
 from enclu.host.trial_images import TrialImages
 
-IMPATIENT = "import enclu.native.console as c, enclu.native.loading as l; c.PATIENCE, l.LARGE = {patience}, 1\n"
+IMPATIENT = "import enclu.base.console as c, enclu.run.loading as l; c.PATIENCE, l.LARGE = {patience}, 1\n"
 """In a sitecustomize.py: every load is large."""
 LINE = r"enclu: loading an enclave: \d+ MiB added in \d+ s"
 Loads = Callable[..., subprocess.CompletedProcess[str]]

@@ -218,7 +218,7 @@ def test_while_the_program_is_stopped_its_other_sessions_go_on(shell: Terminal, 
 
 
 SLOW = (
-    "import time, enclu.native.text_scan as m, enclu.native.console as c; c.PATIENCE = {patience}; scan = m.scan; "
+    "import time, enclu.native.text_scan as m, enclu.base.console as c; c.PATIENCE = {patience}; scan = m.scan; "
     "m.scan = lambda *a: (time.sleep(0.3), scan(*a))[1]; from enclu.cli.main import main; main()"
 )
 """enclu with a search through the program's text that takes a while."""

@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from enclu.native import host_check
+from enclu.run import host_check
 
 MARKS = {True: "ok  ", False: "FAIL", None: "note"}
 

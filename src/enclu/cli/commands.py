@@ -8,6 +8,7 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from enclu import __version__
+from enclu.base import console
 from enclu.cli import report
 from enclu.cli.build import build
 from enclu.cli.check import check
@@ -19,7 +20,6 @@ from enclu.cli.measure import measure
 from enclu.cli.quote import quote
 from enclu.cli.run import run
 from enclu.cli.sign import sign
-from enclu.native import console
 
 
 class Commands(click.Group):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from enclu.base import console
 from enclu.cli.measure import FILE, JSON_OPTION, METADATA_OPTION, SIGSTRUCT_OPTION
-from enclu.native import console
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -14,7 +14,7 @@ import sys
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from enclu.native import console
+from enclu.base import console
 
 LEAST_MEMORY = 64 << 20
 """Bytes of address space.  With less, a library that enclu loads may abort without a word."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from enclu.native import console
+from enclu.base import console
 
 if TYPE_CHECKING:
     from enclu.host.images import Image

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from enclu import __version__
-from enclu.native import console
+from enclu.base import console
 from enclu.native.exec_image import NoVdso
 
 if TYPE_CHECKING:
     from enclu.linux.stats import Stats
-    from enclu.native.supervisor import Supervisor
+    from enclu.run.supervisor import Supervisor
 
 
 def supervise(supervisor: Supervisor, pid: int) -> None:

@@ -6,14 +6,16 @@ import os
 
 import click
 
+from enclu.base import console
 from enclu.cli import report
 from enclu.linux import delivery as designs
 from enclu.linux import intel_cpu
 from enclu.linux.stats import Stats
-from enclu.native import console, cpuid, extended_state, host_memory, launch
-from enclu.native.machine_state import SECRET_SIZE, MachineStateError, secret_of
-from enclu.native.program_file import LaunchError, find
-from enclu.native.supervisor import Supervisor
+from enclu.native import cpuid, extended_state
+from enclu.run import host_memory, launch
+from enclu.run.machine_state import SECRET_SIZE, MachineStateError, secret_of
+from enclu.run.program_file import LaunchError, find
+from enclu.run.supervisor import Supervisor
 from enclu.sgx.epc import size_of
 from enclu.sgx.machine import Machine
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from enclu.base import console
 from enclu.cli.measure import FILE, JSON_OPTION
-from enclu.native import console
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey

@@ -9,12 +9,12 @@ import os
 import time
 from collections.abc import Callable
 
+from enclu.base.abi import FUTEX_WAIT, FUTEX_WAKE
 from enclu.host.arena import Arena
 from enclu.host.errors import ProcessDied
 from enclu.linux.delivery.usage import REGISTERS
 
 SYS_FUTEX = 202
-FUTEX_WAIT, FUTEX_WAKE = 0, 1
 TURN_PYTHON, TURN_AGENT = 0, 1
 SPIN = 120e-6 if (os.cpu_count() or 1) > 1 else 0.0
 """Seconds to look for an answer before sleeping: waking up on another processor takes about as long as an ECALL."""

@@ -7,12 +7,22 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from enclu.base.abi import (
+    MAP_FIXED_NOREPLACE,
+    MAP_SHARED,
+    PROT_EXEC,
+    PROT_READ,
+    SA_NODEFER,
+    SA_RESTART,
+    SA_RESTORER,
+    SA_SIGINFO,
+)
 from enclu.host.errors import HostError
 from enclu.host.thread import BREAK, INTERRUPT
 from enclu.linux import delivery
 from enclu.linux.delivery.usage import ARGUMENTS, FIELDS, MAX_ARGUMENTS, REGISTERS, OwnEnclu, VdsoFunction
 from enclu.linux.vdso import image
-from enclu.native.address_space import MAP_FIXED_NOREPLACE, MAP_SHARED, VDSO_BASE
+from enclu.native.address_space import VDSO_BASE
 from enclu.sgx.layout import Structure
 
 if TYPE_CHECKING:
@@ -34,8 +44,6 @@ WAY = Structure(
 """struct way: a field of the function's structure is its offset and, 16 bits above, its size; 0 for none."""
 VALUES = ("", *REGISTERS, *ARGUMENTS)
 """enum value: what an argument is."""
-PROT_READ, PROT_EXEC = 1, 4
-SA_SIGINFO, SA_NODEFER, SA_RESTORER, SA_RESTART = 4, 0x40000000, 0x04000000, 0x10000000
 
 
 @dataclass(frozen=True)

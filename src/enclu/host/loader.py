@@ -7,11 +7,11 @@ import errno
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from enclu.base.abi import MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_NORESERVE, MAP_PRIVATE, MAP_SHARED
 from enclu.host.errors import HostError
 from enclu.host.measure import mrenclave
 from enclu.linux import uapi
 from enclu.native import extended_state
-from enclu.native.address_space import MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_PRIVATE, MAP_SHARED
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.structs import EXINFO, GPRSGX, SECINFO, SECS, SIGSTRUCT, Attribute
 from enclu.sgx.xsave import LEGACY
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from enclu.host.images import Image, Pages
     from enclu.host.process import Process
 
-MAP_NORESERVE = 0x4000
 CHUNK = 4 << 20
 """Bytes of pages that are added by one ioctl."""
 MEASURED = 0xFFFF

@@ -11,8 +11,8 @@ from enclu.host import forks
 from enclu.host.errors import HostError
 from enclu.host.process import Process
 from enclu.linux.intel_cpu import CPUS
-from enclu.native import host_memory
-from enclu.native.machine_state import SECRET_SIZE, MachineStateError, secret_of
+from enclu.run import host_memory
+from enclu.run.machine_state import SECRET_SIZE, MachineStateError, secret_of
 from enclu.sgx.epc import size_of
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from enclu.base.abi import NR
 from enclu.host import designs, forks, loader
 from enclu.host.arena import SIZE, Arena
 from enclu.host.channel import Channel, ChannelStruct, Command
@@ -26,7 +27,6 @@ from enclu.host.memory import Memory
 from enclu.host.pool import Lease, Pool
 from enclu.host.thread import INTERRUPT, STACK, HostThread
 from enclu.linux import delivery as deliveries
-from enclu.native.syscalls import NR
 
 if TYPE_CHECKING:
     from enclu.host.conventions.base import Convention

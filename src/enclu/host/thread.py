@@ -17,12 +17,12 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
+from enclu.base.abi import NR
 from enclu.host.arena import Blocks
 from enclu.host.channel import TURN_AGENT, Channel, Command
 from enclu.host.errors import HostError, ProcessDied
 from enclu.host.events import EnclaveException, Event, Exit, Interrupted, Registers
 from enclu.linux.delivery.usage import REGISTERS
-from enclu.native.syscalls import NR
 from enclu.sgx.structs import EncluLeaf
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class HostThread:
     def syscall(self, name: str | int, *args: int) -> int:
         """Make a system call in the process, by name or number.  Returns what it returns.
 
-        Raises OSError, ProcessDied; HostError for a name that is not in `native.syscalls.NR`.
+        Raises OSError, ProcessDied; HostError for a name that is not in `base.abi.NR`.
         """
         number = name if isinstance(name, int) else NR.get(name)
         if number is None:

@@ -6,8 +6,9 @@ import enum
 import errno
 from typing import TYPE_CHECKING
 
+from enclu.base.abi import PROT_EXEC, PROT_READ, PROT_WRITE
 from enclu.linux.encl import EnclPage
-from enclu.linux.mm import PROT_EXEC, PROT_READ, PROT_WRITE, TASK_SIZE
+from enclu.linux.mm import TASK_SIZE
 from enclu.sgx import encls
 from enclu.sgx.epc import PageType
 from enclu.sgx.exceptions import PFEC, Fault

@@ -9,10 +9,10 @@ import errno
 import hashlib
 from typing import TYPE_CHECKING
 
+from enclu.base.abi import PROT_READ, PROT_WRITE
 from enclu.linux import ioctl_sgx2, uapi
 from enclu.linux.encl import VA_SLOT_COUNT, EnclPage
 from enclu.linux.interfaces import WINDOW
-from enclu.linux.mm import PROT_READ, PROT_WRITE
 from enclu.sgx import encls
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.exceptions import Fault

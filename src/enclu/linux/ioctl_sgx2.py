@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+from enclu.base.abi import PROT_READ, PROT_WRITE
 from enclu.linux import uapi
-from enclu.linux.mm import PROT_READ, PROT_WRITE
 from enclu.sgx import encls
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.exceptions import Fault, Vector

@@ -11,6 +11,7 @@ import errno
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
+from enclu.base.abi import MAP_PRIVATE, MAP_TYPE, PROT_EXEC, PROT_READ, PROT_WRITE
 from enclu.sgx.epc import PAGE_SIZE, EPCPage, PageType
 from enclu.sgx.exceptions import PFEC, PageFault
 from enclu.sgx.processor import Access
@@ -22,12 +23,10 @@ if TYPE_CHECKING:
     from enclu.linux.interfaces import PageTables
     from enclu.linux.kernel import Kernel
 
-PROT_READ, PROT_WRITE, PROT_EXEC = 1, 2, 4
 NEEDS = [0] * (Access.FETCH + 1)
 """PROT_* by kind of access.  A list, not a dict: this is on the path of every EENTER, and hashing a member of an
 enumeration is a Python call."""
 NEEDS[Access.READ], NEEDS[Access.WRITE], NEEDS[Access.FETCH] = PROT_READ, PROT_WRITE, PROT_EXEC
-MAP_PRIVATE, MAP_TYPE = 2, 0xF
 FAULT_AROUND = 256
 """Pages on either side of a fault that are shown with it."""
 TASK_SIZE = (1 << 47) - PAGE_SIZE

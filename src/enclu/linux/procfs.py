@@ -6,12 +6,12 @@ import struct
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from enclu.base.abi import AT_SYSINFO_EHDR
 from enclu.linux import intel_cpu
 
 if TYPE_CHECKING:
     from enclu.linux.intel_cpu import Cpuid
 
-AT_SYSINFO_EHDR = 33
 LEVELS = 8
 """Subleaves of CPUID leaf 4, at most."""
 

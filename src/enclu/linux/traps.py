@@ -5,12 +5,20 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass
 
+from enclu.base.abi import (
+    BUS_ADRALN,
+    BUS_ADRERR,
+    FPE_FLTINV,
+    FPE_INTDIV,
+    ILL_ILLOPC,
+    ILL_ILLOPN,
+    SEGV_ACCERR,
+    SEGV_MAPERR,
+    SI_KERNEL,
+    TRAP_TRACE,
+)
 from enclu.linux.fault import Resolution
 from enclu.sgx.exceptions import Fault, Vector
-
-SI_KERNEL = 0x80
-ILL_ILLOPC, ILL_ILLOPN, FPE_INTDIV, FPE_FLTINV, BUS_ADRALN, BUS_ADRERR = 1, 2, 1, 7, 1, 2
-SEGV_MAPERR, SEGV_ACCERR, TRAP_TRACE = 1, 2, 2
 
 
 @dataclass(frozen=True)

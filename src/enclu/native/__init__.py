@@ -1,0 +1,1 @@
+"""The processor: Linux threads under ptrace."""

@@ -11,24 +11,23 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+from enclu.base.abi import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, NR, PROT_READ, PROT_WRITE
 from enclu.linux.mm import access_of
 from enclu.native import ptrace
-from enclu.native.address_space import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, SCRATCH, SCRATCH_SIZE
+from enclu.native.address_space import SCRATCH, SCRATCH_SIZE
 from enclu.native.inject import ALL_BUT_SYNCHRONOUS, inject, wait_for
 from enclu.native.native_fault import error_code, exception_of
-from enclu.native.syscalls import NR
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.exceptions import Fault, PageFault, Vector
 from enclu.sgx.processor import Access
 
 if TYPE_CHECKING:
-    from enclu.native.supervisor import Supervisor
     from enclu.native.thread import Thread
+    from enclu.run.supervisor import Supervisor
 
 PARKING = SCRATCH + SCRATCH_SIZE
 """Where the program's mappings wait meanwhile: addresses behind the scratch memory."""
 MREMAP_MAYMOVE_FIXED = 3
-PROT_READ_WRITE = 3
 
 
 def meets(thread: Thread, address: int, access: Access) -> bool:
@@ -82,7 +81,7 @@ def _move(thread: Thread, old: int, new: int) -> None:
 def _replace(thread: Thread, page: int, parking: int) -> None:
     _move(thread, page, parking)
     flags = MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS
-    result = inject(thread, NR["mmap"], page, PAGE_SIZE, PROT_READ_WRITE, flags, -1, 0)
+    result = inject(thread, NR["mmap"], page, PAGE_SIZE, PROT_READ | PROT_WRITE, flags, -1, 0)
     if result < 0:
         _move(thread, parking, page)
         raise OSError(-result, f"mmap({page:#x}): {os.strerror(-result)}")

@@ -12,9 +12,9 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+from enclu.base.abi import MAP_FIXED, MAP_SHARED, NR
 from enclu.linux.mm import MM
 from enclu.native import proc, ptrace
-from enclu.native.syscalls import NR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,6 @@ OWN_TEXT = (VDSO_BASE, VDSO_BASE + VDSO_AREA // 2)
 """Addresses from which no system call stops."""
 SCRATCH = VDSO_BASE + VDSO_AREA
 SCRATCH_SIZE = 0x1_0000
-MAP_SHARED, MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS, MAP_FIXED_NOREPLACE = 1, 2, 0x10, 0x20, 0x100000
 
 
 def _address(buffer: bytearray | memoryview) -> int:

@@ -16,8 +16,8 @@ from enclu.native import machine_code
 if TYPE_CHECKING:
     from enclu.linux.intel_cpu import Registers
     from enclu.native.address_space import AddressSpace
-    from enclu.native.supervisor import Supervisor
     from enclu.native.thread import Thread
+    from enclu.run.supervisor import Supervisor
 
 CPUID, UD2 = b"\x0f\xa2", b"\x0f\x0b"
 _CODE = bytes.fromhex("53 89f8 89f1 4989d0 0fa2 418900 41895804 41894808 4189500c 5b c3")

@@ -9,25 +9,23 @@ import stat
 import struct
 from typing import TYPE_CHECKING
 
+from enclu.base.abi import AT_FDCWD, MFD_ALLOW_SEALING, MFD_CLOEXEC, NR, signed
 from enclu.linux import procfs
 from enclu.native import cpuid, limits, proc, seccomp, signals
 from enclu.native.address_space import OWN_TEXT, SCRATCH, VDSO_BASE
 from enclu.native.enclave_memory import MemfdMemory
 from enclu.native.inject import finish, inject
-from enclu.native.syscalls import NR, signed
 
 if TYPE_CHECKING:
     from enclu.linux.encl import Encl
-    from enclu.native.supervisor import Supervisor
     from enclu.native.thread import Thread
+    from enclu.run.supervisor import Supervisor
 
 
 ENCLAVE = frozenset(("/dev/sgx_enclave", "/dev/sgx/enclave"))
 PROVISION = frozenset(("/dev/sgx_provision", "/dev/sgx/provision"))
 CPUINFO = "/proc/cpuinfo"
 AUXV = re.compile(r"/proc/(self|thread-self|\d+)(/task/\d+)?/auxv")
-AT_FDCWD = -100
-MFD_CLOEXEC, MFD_ALLOW_SEALING = 1, 2
 MISC_MAJOR = 10
 MINOR_ENCLAVE, MINOR_PROVISION = 125, 126
 File = tuple[int, int]

@@ -10,9 +10,10 @@ import os
 import signal
 from concurrent.futures import Future
 
+from enclu.base import console
+from enclu.base.workers import worker
 from enclu.linux.interfaces import WINDOW
-from enclu.native import console, limits
-from enclu.sgx.background import worker
+from enclu.native import limits
 
 _FALLOC_KEEP_SIZE, _FALLOC_PUNCH_HOLE = 1, 2
 _libc = ctypes.CDLL(None, use_errno=True)

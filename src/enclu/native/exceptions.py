@@ -6,22 +6,22 @@ import contextlib
 import signal
 from typing import TYPE_CHECKING
 
+from enclu.base.abi import NR, TRAP_TRACE
 from enclu.linux import fault as vm_fault
 from enclu.linux.fault import Resolution
 from enclu.linux.mm import access_of
-from enclu.linux.traps import TRAP_TRACE, signal_of
+from enclu.linux.traps import signal_of
 from enclu.native import abort_page, path_calls, ptrace, signals
 from enclu.native.inject import inject
 from enclu.native.native_fault import error_code, exception_of
-from enclu.native.syscalls import NR
 from enclu.sgx import inside
 from enclu.sgx.aex import aex
 from enclu.sgx.enclu.enter import RFLAGS_TF
 from enclu.sgx.exceptions import PFEC, Fault, Vector
 
 if TYPE_CHECKING:
-    from enclu.native.supervisor import Supervisor
     from enclu.native.thread import Thread
+    from enclu.run.supervisor import Supervisor
 
 NEVER_FIXED_UP = (Vector.DB, Vector.BP, Vector.NM)
 """#DB and #BP stay signals, for debuggers; the kernel's handler of #NM asks no design (handle_xfd_event())."""

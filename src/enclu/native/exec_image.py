@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
-from enclu.linux.procfs import AT_SYSINFO_EHDR
+from enclu.base.abi import AT_NULL, AT_SYSINFO_EHDR, NR
 from enclu.native.address_space import SCRATCH, SCRATCH_SIZE
 from enclu.native.inject import inject
-from enclu.native.syscalls import NR
 
 if TYPE_CHECKING:
     from enclu.linux.vdso.image import VdsoImage
     from enclu.native.thread import Thread
 
-AT_NULL = 0
 _FIXED_NOREPLACE_ANON_PRIVATE = 0x100000 | 0x20 | 0x02
 _SYSCALL_INT3 = b"\x0f\x05\xcc"
 

@@ -9,10 +9,10 @@ import ctypes
 import functools
 from typing import TYPE_CHECKING
 
+from enclu.base.abi import NR
 from enclu.native import cpuid, machine_code
 from enclu.native.address_space import SCRATCH
 from enclu.native.inject import inject
-from enclu.native.syscalls import NR
 from enclu.sgx.xsave import AMX, XsaveLayout
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 from typing import TYPE_CHECKING
 
+from enclu.base.abi import NR, signed
 from enclu.linux.debug import debug_access
 from enclu.linux.ioctl import sgx_ioctl
 from enclu.linux.uapi import ENCLU_SGX_IOC_DEBUG_ACCESS, ENCLU_SGX_IOC_DROP_EPC, SGX_MAGIC
@@ -14,11 +15,10 @@ from enclu.native.device_files import DeviceFiles
 from enclu.native.inject import finish
 from enclu.native.memory_calls import MemoryCalls
 from enclu.native.signal_calls import SignalCalls
-from enclu.native.syscalls import NR, signed
 
 if TYPE_CHECKING:
-    from enclu.native.supervisor import Supervisor
     from enclu.native.thread import Thread
+    from enclu.run.supervisor import Supervisor
 
 
 class Interceptor:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+from enclu.base.abi import NR, signed
 from enclu.native import text
 from enclu.native.inject import finish, inject
-from enclu.native.syscalls import NR, signed
 
 if TYPE_CHECKING:
     from enclu.linux.mm import MM
     from enclu.native.device_files import DeviceFiles
-    from enclu.native.supervisor import Supervisor
     from enclu.native.thread import Thread
+    from enclu.run.supervisor import Supervisor
 
 
 MAP_PRIVATE, MAP_TYPE, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_ANONYMOUS = 2, 0xF, 0x10, 0x100000, 0x20

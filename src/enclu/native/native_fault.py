@@ -10,20 +10,17 @@ import signal
 import struct
 from typing import TYPE_CHECKING
 
+from enclu.base.abi import BUS_ADRALN, FPE_INTDIV, NR, SA_NODEFER, SA_RESTORER, SA_SIGINFO, SI_KERNEL
 from enclu.native import ptrace
 from enclu.native.address_space import SCRATCH, SCRATCH_SIZE
 from enclu.native.inject import ALL_BUT_SYNCHRONOUS, inject, wait_for
-from enclu.native.syscalls import NR
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.exceptions import Fault, Vector
 
 if TYPE_CHECKING:
     from enclu.native.thread import Thread
 
-SI_KERNEL = 0x80
 ENCLU_SIZE = 3
-_FPE_INTDIV = 1
-_BUS_ADRALN = 1
 _X87 = bytes.fromhex("9b d8 d9 da db dc dd de df")
 """First opcode bytes of x87 instructions."""
 _PREFIXES = bytes([0x26, 0x2E, 0x36, 0x3E, *range(0x40, 0x50), 0x64, 0x65, 0x66, 0x67])
@@ -39,7 +36,6 @@ MC_ERR = _UC_MCONTEXT + 19 * 8
 MC_TRAPNO = MC_ERR + 8
 MC_CR2 = MC_ERR + 24
 UC_SIGMASK = _UC_MCONTEXT + 256
-SA_SIGINFO, SA_RESTORER, SA_NODEFER = 0x4, 0x0400_0000, 0x4000_0000
 
 
 def raised_by_enclu(regs: ptrace.UserRegs, info: ptrace.SigInfo) -> bool:
@@ -70,13 +66,13 @@ def exception_of(thread: Thread, signo: int, info: ptrace.SigInfo) -> Fault | No
     if signo == signal.SIGILL:
         return Fault(Vector.UD) if code != SI_KERNEL else None
     if signo == signal.SIGFPE:
-        if code == _FPE_INTDIV:
+        if code == FPE_INTDIV:
             return Fault(Vector.DE)
         return Fault(Vector.MF if _is_x87(thread) else Vector.XM)
     if signo == signal.SIGBUS:
         if code == SI_KERNEL:
             return Fault(Vector.SS)
-        return Fault(Vector.AC) if code == _BUS_ADRALN else Fault(Vector.PF, 0, info.address)
+        return Fault(Vector.AC) if code == BUS_ADRALN else Fault(Vector.PF, 0, info.address)
     if signo == signal.SIGTRAP:
         return Fault(Vector.BP) if code == SI_KERNEL else Fault(Vector.DB)
     return None

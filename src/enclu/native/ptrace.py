@@ -280,7 +280,7 @@ _resume_info = SigInfo()
 def resume(request: int, tid: int, signo: int = 0) -> None:
     """PTRACE_CONT or one of its like, from any stop but the exit event.  Raises OSError as `ptrace` does.
 
-    A thread that has been killed meanwhile may be there already.  It is not to leave it by mistake (see `native.ends`).
+    A thread that has been killed meanwhile may be there already.  It is not to leave it by mistake (see `run.ends`).
     """
     if _ptrace(GETSIGINFO, tid, 0, _resume_info.pointer) == 0 and _resume_info.code == EXIT_CODE:
         raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))

@@ -12,7 +12,7 @@ import os
 import struct
 from dataclasses import dataclass
 
-from enclu.native.syscalls import NR
+from enclu.base.abi import NR
 
 RET_TRACE = 0x7FF00000
 TRACE_DATA = 0x0567

@@ -6,10 +6,10 @@ import errno
 import signal
 from typing import TYPE_CHECKING
 
+from enclu.base.abi import NR
 from enclu.native import signals
 from enclu.native.address_space import SCRATCH, thread_scratch
 from enclu.native.inject import SYNCHRONOUS, finish, inject
-from enclu.native.syscalls import NR
 
 if TYPE_CHECKING:
     from enclu.native.thread import Thread

@@ -14,12 +14,12 @@ import struct
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from enclu.base.abi import NR
 from enclu.native import proc, ptrace
 from enclu.native.address_space import SCRATCH
 from enclu.native.inject import SYNCHRONOUS, inject
 from enclu.native.native_fault import FRAME_UC, MC_CR2, MC_ERR, UC_SIGMASK
 from enclu.native.process import SignalAction
-from enclu.native.syscalls import NR
 from enclu.native.thread import FramePatch
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enclu.base import directories, files
-from enclu.native import console, cpuid, path_calls, proc
+from enclu.base import console, directories, files
+from enclu.native import cpuid, path_calls, proc
 from enclu.native.seccomp import PATH_CALLS
 
 if TYPE_CHECKING:

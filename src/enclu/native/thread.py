@@ -71,7 +71,7 @@ class Thread:
         """Wait statuses that arrived while the supervisor was waiting for something else."""
         self.slot_index = -1
         self.halt_status: int | None = None
-        """Wait status with which the thread came to a halt (see `native.halt`), until it goes on."""
+        """Wait status with which the thread came to a halt (see `run.halt`), until it goes on."""
         self.kept_info: bytes | None = None
         """siginfo of the signal in a stop that is still to be looked at."""
         self.stop_count = 0

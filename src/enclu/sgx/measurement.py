@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from concurrent.futures import Future
 
-from enclu.sgx.background import worker
+from enclu.base.workers import worker
 
 PAGE, CHUNK, BLOCK = 4096, 256, 64
 PER_PAGE = BLOCK + PAGE // CHUNK * (BLOCK + CHUNK)

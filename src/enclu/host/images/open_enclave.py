@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from enclu.base.abi import MAP_NORESERVE
 from enclu.host.images.elf_file import DT_NEEDED, EHDR, ET_DYN, PT_TLS, RELA, ElfFile, Module, Section
 from enclu.host.images.image import (
     MAXIMUM_SIZE,
@@ -64,7 +65,6 @@ VARIABLES = (
 """What the loader sets in the enclave."""
 R_X86_64_TPOFF64 = 18
 MOST_TCS = 1024
-MAP_NORESERVE = 0x4000
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from enclu.base.workers import worker
 from enclu.host.images.image import ALL_MEASURED, ZEROS, Image, Region
-from enclu.sgx.background import worker
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.layout import Structure
 from enclu.sgx.measurement import BLOCK, CHUNK, HASHER, PER_PAGE, Measurement

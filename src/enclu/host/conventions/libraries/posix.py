@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from enclu.base.abi import AT_FDCWD
 from enclu.host.conventions.libraries import prototypes
 from enclu.host.conventions.libraries.prototypes import DESCRIPTOR, DIRECTORY, LENGTH, ROOM, Prototype
 from enclu.host.edl import layout
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from enclu.host.memory import Memory
 
 STDIN, STDOUT, STDERR = range(3)
-AT_FDCWD = -100
 F_DUPFD, F_DUPFD_CLOEXEC = 0, 1030
 MOST_ARGUMENTS = 7
 """recvfrom() would have six, and two of its are one in C."""

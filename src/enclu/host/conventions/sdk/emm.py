@@ -9,9 +9,9 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+from enclu.base.abi import MAP_FIXED, MAP_SHARED
 from enclu.host.conventions.sdk.abi import EmmAlloc, EmmModify
 from enclu.linux import uapi
-from enclu.native.address_space import MAP_FIXED, MAP_SHARED
 from enclu.sgx.epc import PAGE_SIZE, PageType
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from enclu.base.abi import NR
 from enclu.native import ptrace
 from enclu.native.seccomp import GET_ACTION_AVAIL, RET_TRACE
-from enclu.native.syscalls import NR
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _NO_DESCRIPTOR = -1

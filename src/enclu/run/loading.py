@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from enclu.native.console import Piecemeal
+from enclu.base.console import Piecemeal
 from enclu.sgx.epc import PAGE_SIZE
 
 if TYPE_CHECKING:

@@ -17,17 +17,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from enclu.native import console, limits, proc, ptrace, seccomp, surroundings
+from enclu.base import console
+from enclu.base.abi import PR_SET_PTRACER
+from enclu.native import limits, proc, ptrace, seccomp
 from enclu.native.address_space import OWN_TEXT
-from enclu.native.halt import STOP_SIGNALS
-from enclu.native.program_file import LaunchError, why_not_executed
+from enclu.run import surroundings
+from enclu.run.halt import STOP_SIGNALS
+from enclu.run.program_file import LaunchError, why_not_executed
 
 OPTIONS = (
     ptrace.Option.TRACESYSGOOD | ptrace.Option.TRACEFORK | ptrace.Option.TRACEVFORK | ptrace.Option.TRACECLONE
     | ptrace.Option.TRACEEXEC | ptrace.Option.TRACEVFORKDONE | ptrace.Option.TRACEEXIT | ptrace.Option.TRACESECCOMP
     | ptrace.Option.EXITKILL
 )  # fmt: skip
-PR_SET_PTRACER = 0x59616D61
 
 
 def start(path: str, arguments: Sequence[str], supervise: Callable[[int], None]) -> NoReturn:
@@ -124,7 +126,7 @@ def _let_go(keep: Sequence[int]) -> None:
     console.null(1)
     limits.let_go()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if ignored, the kernel would not tell how tracees end
-    signal.pthread_sigmask(signal.SIG_SETMASK, (signal.SIGCHLD,))  # see `native.departures`
+    signal.pthread_sigmask(signal.SIG_SETMASK, (signal.SIGCHLD,))  # see `run.departures`
 
 
 def _until_exec(program: int, path: str) -> bool:
@@ -141,7 +143,7 @@ def _until_exec(program: int, path: str) -> bool:
                 status = ptrace.event_message(program)
                 if os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGSEGV, signal.SIGBUS):
                     console.say(f"{path}: the kernel cannot load it; is the file damaged?")
-                ptrace.ptrace(ptrace.DETACH, program, 0, 0)  # see `native.ends`
+                ptrace.ptrace(ptrace.DETACH, program, 0, 0)  # see `run.ends`
             return False
         if event == ptrace.Event.STOP and signo in STOP_SIGNALS:
             ptrace.ptrace(ptrace.LISTEN, program, 0, 0)

@@ -10,18 +10,17 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+from enclu.base.abi import CLONE_SIGHAND, CLONE_THREAD, CLONE_VM, NR
 from enclu.native import proc, ptrace
 from enclu.native.inject import ThreadGone, inject, wait_for
 from enclu.native.process import Process
-from enclu.native.syscalls import NR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from enclu.native.supervisor import Supervisor
     from enclu.native.thread import Thread
+    from enclu.run.supervisor import Supervisor
 
-CLONE_VM, CLONE_SIGHAND, CLONE_THREAD = 0x100, 0x800, 0x10000
 EVENTS = (ptrace.Event.FORK, ptrace.Event.VFORK, ptrace.Event.CLONE)
 PRIVATE_FIXED_ANONYMOUS = 0x32
 

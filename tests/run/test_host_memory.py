@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from enclu.native import host_memory
+from enclu.run import host_memory
 
 
 @pytest.fixture

@@ -1,4 +1,8 @@
-"""System call numbers that the supervisor knows.  Kernel: arch/x86/entry/syscalls/syscall_64.tbl."""
+"""Numbers of the kernel's interface on x86-64, each once: system calls, and the flags of their arguments.
+
+Kernel: arch/x86/entry/syscalls/syscall_64.tbl, arch/x86/include/uapi/asm/signal.h, include/uapi/asm-generic/
+mman-common.h and siginfo.h, include/uapi/linux/auxvec.h, fcntl.h, futex.h, memfd.h, mman.h, prctl.h and sched.h.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,25 @@ NR = {
     "process_vm_writev": 311, "seccomp": 317, "memfd_create": 319, "execveat": 322, "pkey_mprotect": 329,
     "statx": 332, "clone3": 435, "openat2": 437, "faccessat2": 439,
 }  # fmt: skip
+"""System calls by name."""
 NAME = {number: name for name, number in NR.items()}
+
+
+PROT_NONE, PROT_READ, PROT_WRITE, PROT_EXEC = 0, 1, 2, 4
+MAP_SHARED, MAP_PRIVATE, MAP_TYPE = 1, 2, 0xF
+MAP_FIXED, MAP_ANONYMOUS, MAP_NORESERVE, MAP_FIXED_NOREPLACE = 0x10, 0x20, 0x4000, 0x10_0000
+MREMAP_MAYMOVE, MREMAP_FIXED, MREMAP_DONTUNMAP = 1, 2, 4
+MFD_CLOEXEC, MFD_ALLOW_SEALING = 1, 2
+CLONE_VM, CLONE_SIGHAND, CLONE_THREAD = 0x100, 0x800, 0x1_0000
+SA_SIGINFO, SA_RESTORER, SA_RESTART, SA_NODEFER, SA_RESETHAND = 4, 0x0400_0000, 0x1000_0000, 0x4000_0000, 0x8000_0000
+SI_KERNEL = 0x80
+ILL_ILLOPC, ILL_ILLOPN, FPE_INTDIV, FPE_FLTINV, BUS_ADRALN, BUS_ADRERR = 1, 2, 1, 7, 1, 2
+SEGV_MAPERR, SEGV_ACCERR, TRAP_TRACE = 1, 2, 2
+FUTEX_WAIT, FUTEX_WAKE = 0, 1
+PR_GET_DUMPABLE, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, PR_SET_PTRACER = 3, 4, 38, 0x5961_6D61
+AT_NULL, AT_HWCAP2, AT_SYSINFO_EHDR = 0, 26, 33
+"""Keys of the auxiliary vector."""
+AT_FDCWD = -100
 
 
 def signed(value: int) -> int:

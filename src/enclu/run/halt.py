@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from enclu.linux.encl import Encl
     from enclu.linux.mm import MM
     from enclu.native.address_space import AddressSpace
-    from enclu.native.supervisor import Supervisor
     from enclu.native.thread import Thread
+    from enclu.run.supervisor import Supervisor
 
 STOP_SIGNALS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 INTERRUPTED = ptrace.Event.STOP << 16 | signal.SIGTRAP << 8 | 0x7F

@@ -10,19 +10,21 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
+from enclu.base import console
 from enclu.linux.kernel import Kernel
 from enclu.linux.vdso import image as vdso_image
-from enclu.native import console, cpuid, exceptions, exec_image, halt, ptrace, signals, text
+from enclu.native import cpuid, exceptions, exec_image, ptrace, signals, text
 from enclu.native.address_space import VDSO_AREA, VDSO_BASE, AddressSpace
-from enclu.native.births import EVENTS, Births
-from enclu.native.ends import Ends
-from enclu.native.halt import STOP_SIGNALS, Halter
 from enclu.native.inject import ThreadGone, wait_for
 from enclu.native.intercept import Interceptor
-from enclu.native.loading import Loading
 from enclu.native.native_fault import raised_by_enclu
 from enclu.native.process import Process, SignalHandlers
 from enclu.native.thread import Thread
+from enclu.run import halt
+from enclu.run.births import EVENTS, Births
+from enclu.run.ends import Ends
+from enclu.run.halt import STOP_SIGNALS, Halter
+from enclu.run.loading import Loading
 from enclu.sgx import enclu
 from enclu.sgx.enclave_mode import SLOT_SIZE
 from enclu.sgx.enclu.enter import RFLAGS_TF

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from enclu.native import console, ptrace
-from enclu.native.departures import Departures
+from enclu.base import console
+from enclu.native import ptrace
+from enclu.run.departures import Departures
 from enclu.sgx.leave import shut_down
 
 if TYPE_CHECKING:
     from enclu.linux.mm import MM
     from enclu.native.address_space import AddressSpace
     from enclu.native.process import Process
-    from enclu.native.supervisor import Supervisor
     from enclu.native.thread import Thread
+    from enclu.run.supervisor import Supervisor
 
 
 class Ends:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from enclu.native import console, loading
-from enclu.native.loading import Loading
+from enclu.base import console
+from enclu.run import loading
+from enclu.run.loading import Loading
 from support.memory_processor import REG_RW, World
 
 LARGE = 4

@@ -14,11 +14,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from enclu.native import cpuid, host_memory, limits, machine_code, proc, surroundings
+from enclu.base.abi import AT_HWCAP2, AT_SYSINFO_EHDR
+from enclu.native import cpuid, limits, machine_code, proc
 from enclu.native.dumpable import CAP_SYS_PTRACE, capable
+from enclu.run import host_memory, surroundings
 
-AT_HWCAP2, HWCAP2_FSGSBASE = 26, 2
-AT_SYSINFO_EHDR = 33
+HWCAP2_FSGSBASE = 2
 ARCH_SET_CPUID = 0x1012
 SYS_ARCH_PRCTL = 158
 YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")

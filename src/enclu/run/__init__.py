@@ -1,0 +1,1 @@
+"""One run: its loop, births and ends of threads, starting the program, and who listens to what happens."""
