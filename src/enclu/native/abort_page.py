@@ -15,8 +15,10 @@ from enclu.base.abi import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, NR, PROT_READ,
 from enclu.linux.mm import access_of
 from enclu.native import ptrace
 from enclu.native.address_space import SCRATCH, SCRATCH_SIZE
-from enclu.native.inject import ALL_BUT_SYNCHRONOUS, inject, wait_for
+from enclu.native.inject import ALL_BUT_SYNCHRONOUS, inject
 from enclu.native.native_fault import error_code, exception_of
+from enclu.native.resume import SINGLESTEP, until
+from enclu.native.stop import Kind, Stop
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.exceptions import Fault, PageFault, Vector
 from enclu.sgx.processor import Access
@@ -90,18 +92,18 @@ def _replace(thread: Thread, page: int, parking: int) -> None:
 
 def _step(thread: Thread) -> ptrace.SigInfo | None:
     """Execute one instruction; its exception if it raises one.  Signals that come instead are put off."""
-    start = thread.regs.rip
+    start, info = thread.regs.rip, ptrace.SigInfo()
+
+    def raised(stop: Stop) -> bool:
+        if stop.kind is not Kind.SIGNAL:
+            return False
+        info.get(thread.tid)
+        return info.code > 0
+
     while True:
-        ptrace.resume(ptrace.SINGLESTEP, thread.tid)
-        status = wait_for(thread)
-        if status >> 16 == 0:
-            info = ptrace.SigInfo()
-            info.get(thread.tid)
-            if info.signo == signal.SIGTRAP and info.code > 0:
-                if thread.fetch().rip == start:
-                    continue  # a string instruction stops after each repetition
-                return None
-            if info.code > 0:
-                thread.fetch()
-                return info
-            thread.pending.append(status)
+        until(thread, SINGLESTEP, raised)
+        thread.fetch()
+        if info.signo != signal.SIGTRAP:
+            return info
+        if thread.regs.rip != start:  # a string instruction stops after each repetition
+            return None

@@ -6,6 +6,7 @@ gets the rest, the error code of a page fault, from a signal frame that the kern
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import struct
 from typing import TYPE_CHECKING
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING
 from enclu.base.abi import BUS_ADRALN, FPE_INTDIV, NR, SA_NODEFER, SA_RESTORER, SA_SIGINFO, SI_KERNEL
 from enclu.native import ptrace
 from enclu.native.address_space import SCRATCH, SCRATCH_SIZE
-from enclu.native.inject import ALL_BUT_SYNCHRONOUS, inject, wait_for
+from enclu.native.inject import ALL_BUT_SYNCHRONOUS, inject
+from enclu.native.resume import CONT, SINGLESTEP, SYSCALL, until
+from enclu.native.stop import Kind
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.exceptions import Fault, Vector
 
@@ -109,39 +112,20 @@ def error_code(thread: Thread) -> int:
     regs.rip, regs.rax, regs.orig_rax = handler, NR["rt_sigaction"], ptrace.NO_SYSCALL
     regs.rdi, regs.rsi, regs.rdx, regs.r10 = FRAME_SIGNAL, SCRATCH, SCRATCH + 64, 8
     thread.store()
-    _run_to(thread, ptrace.SYSCALL, signal.SIGTRAP | ptrace.SYSCALL_STOP)
-    _run_to(thread, ptrace.SYSCALL, signal.SIGTRAP | ptrace.SYSCALL_STOP)
+    for _ in ("entry", "exit"):
+        until(thread, SYSCALL, lambda stop: stop.kind is Kind.SYSCALL)
     thread.fetch()
     regs.rsp = SCRATCH + SCRATCH_SIZE // 2
     thread.store()
-    _run_to(thread, ptrace.CONT, FRAME_SIGNAL, FRAME_SIGNAL)
-    _run_to(thread, ptrace.SINGLESTEP, signal.SIGTRAP, FRAME_SIGNAL)
+    until(thread, CONT, lambda stop: stop.kind is Kind.SIGNAL and stop.signo == FRAME_SIGNAL, FRAME_SIGNAL)
+    until(thread, SINGLESTEP, lambda stop: stop.kind is Kind.SIGNAL and stop.signo == signal.SIGTRAP, FRAME_SIGNAL)
     thread.fetch()
     error, _trapno = struct.unpack("<QQ", space.peek(regs.rsp + FRAME_UC + MC_ERR, 16))
     old_action = space.peek(SCRATCH + 64, 32)
-    type(regs).from_buffer_copy(saved)  # size check
-    _restore(thread, saved)
+    ctypes.memmove(thread.regs_pointer, saved, len(saved))
+    thread.store()
     ptrace.set_signal_mask(tid, mask)
     thread.xrstor(xstate)
     space.poke(SCRATCH, old_action)
     inject(thread, NR["rt_sigaction"], FRAME_SIGNAL, SCRATCH, 0, 8)
     return int(error) & 0xFFFF
-
-
-def _restore(thread: Thread, saved: bytes) -> None:
-    import ctypes
-
-    ctypes.memmove(ctypes.addressof(thread.regs), saved, len(saved))
-    thread.store()
-
-
-def _run_to(thread: Thread, request: int, stop: int, signo: int = 0) -> None:
-    """Resume until the wanted stop; signals that come instead are put off."""
-    ptrace.resume(request, thread.tid, signo)
-    while True:
-        status = wait_for(thread)
-        if status >> 8 & 0xFF == stop and status >> 16 == 0:
-            return
-        if status >> 16 == 0:
-            thread.pending.append(status)
-        ptrace.resume(request, thread.tid)

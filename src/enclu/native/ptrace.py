@@ -9,7 +9,6 @@ import ctypes
 import enum
 import errno
 import os
-import signal
 import struct
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -270,21 +269,6 @@ class SigInfo:
     def set(self, tid: int) -> None:
         """PTRACE_SETSIGINFO."""
         ptrace(SETSIGINFO, tid, 0, self.pointer)
-
-
-EXIT_CODE = signal.SIGTRAP | Event.EXIT << 8
-"""si_code at a thread's exit event."""
-_resume_info = SigInfo()
-
-
-def resume(request: int, tid: int, signo: int = 0) -> None:
-    """PTRACE_CONT or one of its like, from any stop but the exit event.  Raises OSError as `ptrace` does.
-
-    A thread that has been killed meanwhile may be there already.  It is not to leave it by mistake (see `run.ends`).
-    """
-    if _ptrace(GETSIGINFO, tid, 0, _resume_info.pointer) == 0 and _resume_info.code == EXIT_CODE:
-        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
-    ptrace(request, tid, 0, signo)
 
 
 _peek_args = struct.Struct("<QIi")

@@ -20,6 +20,7 @@ from enclu.native.address_space import SCRATCH
 from enclu.native.inject import SYNCHRONOUS, inject
 from enclu.native.native_fault import FRAME_UC, MC_CR2, MC_ERR, UC_SIGMASK
 from enclu.native.process import SignalAction
+from enclu.native.stop import Kind, Stop
 from enclu.native.thread import FramePatch
 
 if TYPE_CHECKING:
@@ -139,10 +140,10 @@ SENT_TO_PROCESS = (0, -1, 0x80)
 """SI_USER, SI_QUEUE and SI_KERNEL, of the terminal; not SI_TKILL, which means one thread."""
 
 
-def note_sent(thread: Thread, status: int) -> None:
+def note_sent(thread: Thread, stop: Stop) -> None:
     """The thread stops for a signal.  Without a tracer it would handle one that was sent to its process at once."""
-    signo = status >> 8 & 0xFF
-    if status >> 16 or signo & ptrace.SYSCALL_STOP or signo in SYNCHRONOUS_SIGNALS or len(thread.process.threads) < 2:
+    signo = stop.signo
+    if stop.kind is not Kind.SIGNAL or signo in SYNCHRONOUS_SIGNALS or len(thread.process.threads) < 2:
         return
     info = ptrace.SigInfo()
     with contextlib.suppress(ProcessLookupError):  # killed since
@@ -165,6 +166,13 @@ def send(thread: Thread, signo: int) -> None:
 
     if ctypes.CDLL(None).syscall(234, thread.process.tgid, thread.tid, signo):
         raise ProcessLookupError
+
+
+def send_put_off(thread: Thread) -> None:
+    """What came while the thread ran for the supervisor's own purposes."""
+    while thread.put_off:
+        with contextlib.suppress(ProcessLookupError):
+            send(thread, thread.put_off.pop(0))
 
 
 def set_mask(thread: Thread, mask: int) -> None:

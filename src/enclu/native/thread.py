@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from enclu.native import extended_state, ptrace
-from enclu.native.inject import ThreadGone
+from enclu.native import extended_state, ptrace, resume
+from enclu.native.wait import ThreadGone
 from enclu.sgx.enclave_mode import EnclaveMode
 from enclu.sgx.exceptions import PFEC, PageFault
 from enclu.sgx.processor import Access
@@ -18,6 +18,8 @@ from enclu.sgx.xsave import HEADER, Aside
 if TYPE_CHECKING:
     from enclu.native.address_space import AddressSpace
     from enclu.native.process import Process
+    from enclu.native.stop import Stop
+    from enclu.native.wait import Waiter
     from enclu.sgx.epc import EPCPage
     from enclu.sgx.machine import Machine
 
@@ -35,15 +37,12 @@ class FramePatch:
 class Thread:
     """One thread, stopped or running.  `regs` is current only while it is stopped and fetched."""
 
-    def __init__(
-        self, tid: int, process: Process, machine: Machine, slot: memoryview, arrived: Callable[[int, int], None]
-    ) -> None:
+    def __init__(self, tid: int, process: Process, machine: Machine, slot: memoryview, waiter: Waiter) -> None:
         self.tid = tid
         self.process = process
         self.machine = machine
         self.slot = slot
-        self.arrived = arrived
-        """To be told the wait statuses, with their tids, that come while this thread is waited for."""
+        self.waiter = waiter
         self.mode = EnclaveMode(slot)
         self.regs = ptrace.UserRegs()
         self.regs_pointer = ctypes.addressof(self.regs)
@@ -67,11 +66,11 @@ class Thread:
         """Signals sent while the program had them blocked in `hidden_mask`."""
         self.undelivered = 0
         """A signal that its process was sent, and that it stopped for."""
-        self.pending: list[int] = []
-        """Wait statuses that arrived while the supervisor was waiting for something else."""
+        self.put_off: list[int] = []
+        """Signals that came while the thread ran for the supervisor's own purposes."""
         self.slot_index = -1
-        self.halt_status: int | None = None
-        """Wait status with which the thread came to a halt (see `run.halt`), until it goes on."""
+        self.halted_at: Stop | None = None
+        """The stop with which the thread came to a halt (see `run.halt`), until it goes on."""
         self.kept_info: bytes | None = None
         """siginfo of the signal in a stop that is still to be looked at."""
         self.stop_count = 0
@@ -106,25 +105,7 @@ class Thread:
         ptrace.ptrace(ptrace.SETREGS, self.tid, 0, self.regs_pointer)
 
     def resume(self, signo: int = 0) -> None:
-        """Let the thread run, delivering `signo`.  In enclave mode a SYSCALL instruction stops it."""
-        self._check()
-        if self.mode.enclave:
-            request = ptrace.SYSEMU
-        elif self.frame_patch is not None:
-            request = ptrace.SINGLESTEP
-        elif self.on_syscall_exit is not None:
-            request = ptrace.SYSCALL
-        else:
-            request = ptrace.CONT
-        self.stopped = False
-        ptrace.resume(request, self.tid, signo)
-        self.undelivered = 0
-
-    def listen(self) -> None:
-        """Stay stopped with the whole process, as SIGSTOP and its like want it, until SIGCONT or an interruption."""
-        self._check()
-        self.stopped, self.listening = False, True
-        ptrace.ptrace(ptrace.LISTEN, self.tid, 0, 0)
+        resume.resume(self, signo)
 
     # The processor interface.
 

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 from enclu.base.abi import CLONE_SIGHAND, CLONE_THREAD, CLONE_VM, NR
 from enclu.native import proc, ptrace
-from enclu.native.inject import ThreadGone, inject, wait_for
+from enclu.native.inject import inject
 from enclu.native.process import Process
+from enclu.native.stop import Kind, Stop
+from enclu.native.wait import ThreadGone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from enclu.native.thread import Thread
     from enclu.run.supervisor import Supervisor
 
-EVENTS = (ptrace.Event.FORK, ptrace.Event.VFORK, ptrace.Event.CLONE)
 PRIVATE_FIXED_ANONYMOUS = 0x32
 
 
@@ -30,14 +31,14 @@ class Births:
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._sup = supervisor
-        self.early: dict[int, int] = {}
+        self.early: dict[int, Stop] = {}
         """First stops of children whose parents' events have not come yet."""
         self.unsettled = False
         """A child may be among them that nobody will announce."""
 
-    def first_stop(self, tid: int, status: int) -> None:
+    def first_stop(self, tid: int, stop: Stop) -> None:
         """A thread has stopped that nobody has announced."""
-        self.early[tid] = status
+        self.early[tid] = stop
         self.unsettled = self.unsettled or not any(self._parents(tid))
 
     def event(self, parent: Thread, event: int) -> None:
@@ -77,12 +78,12 @@ class Births:
     def _begin(self, parent: Thread, thread: Thread) -> None:
         sup, space = self._sup, thread.space
         try:
-            status = self.early.pop(thread.tid, None)
-            if status is None:
+            stop = self.early.pop(thread.tid, None)
+            if stop is None:
                 if _is_dead(thread.tid):
                     sup.leave(thread, ended=True)
                     return
-                status = wait_for(thread)
+                stop = thread.waiter.of(thread)
             thread.stopped = True
             if space is not parent.space:
                 space.open_memory(thread.tid)
@@ -98,11 +99,11 @@ class Births:
             with contextlib.suppress(OSError):
                 os.sched_setaffinity(thread.tid, parent.free_affinity)
         thread.started = True
-        if status >> 16 == ptrace.Event.STOP and status >> 8 & 0xFF == signal.SIGTRAP:
+        if stop.kind is Kind.INTERRUPTION:
             with contextlib.suppress(ProcessLookupError):  # killed: its end will be reported
                 thread.resume()
         else:
-            sup.deferred[thread.tid] = status
+            sup.deferred[thread.tid] = stop
 
     def _hide_enclaves(self, thread: Thread) -> None:
         """A forked child keeps the addresses of its parent's enclaves, but no EPC page behind them."""

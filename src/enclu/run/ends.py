@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from enclu.base import console
-from enclu.native import ptrace
+from enclu.native.resume import let_go
+from enclu.native.stop import Kind
 from enclu.run.departures import Departures
 from enclu.sgx.leave import shut_down
 
@@ -34,7 +35,7 @@ class Ends:
         """Threads that have been let go, or whose ends were reported."""
         self.gone: list[MM] = []
         """Address spaces that nobody runs in any more."""
-        self.departures = Departures()
+        self.departures = Departures(supervisor.waiter, supervisor.release_unreferenced)
 
     # Stops.
 
@@ -59,7 +60,7 @@ class Ends:
 
     def wait4(self, thread: Thread) -> None:
         """It asks for ends without waiting for them: there may be one that only the supervisor has been told of."""
-        self._sup.collect()
+        self._sup.waiter.collect()
         thread.resume()
 
     waitid = wait4
@@ -78,11 +79,7 @@ class Ends:
             at_end, sup.at_end = sup.at_end, None
             at_end()
         kept = thread is None or self._may_be_another(thread)
-        try:
-            ptrace.ptrace(ptrace.CONT if kept else ptrace.DETACH, tid, 0, 0)
-        except ProcessLookupError:
-            return
-        if not kept:
+        if let_go(tid, kept=kept) and not kept:
             self.over.append((tid, thread))
 
     def _is_last(self) -> bool:
@@ -91,7 +88,7 @@ class Ends:
         if sup.births.early or not all(t.exiting for t in sup.threads.values()):
             return False
         # A thread at its exec event is given up under the name that it had before.
-        return not any(status >> 16 == ptrace.Event.EXEC for status in sup.deferred.values())
+        return not any(stop.kind is Kind.EXEC for stop in sup.deferred.values())
 
     @staticmethod
     def _may_be_another(thread: Thread) -> bool:

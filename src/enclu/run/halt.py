@@ -11,9 +11,12 @@ import contextlib
 import signal
 from typing import TYPE_CHECKING
 
-from enclu.native import exceptions, proc, ptrace
-from enclu.native.inject import ThreadGone, inject, wait_for
+from enclu.native import exceptions, proc, ptrace, signals
+from enclu.native.inject import inject
+from enclu.native.resume import CONT, interrupt, resume, until
 from enclu.native.signals import SYNCHRONOUS_SIGNALS
+from enclu.native.stop import INTERRUPTED, Kind, Stop
+from enclu.native.wait import ThreadGone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,9 +27,6 @@ if TYPE_CHECKING:
     from enclu.native.thread import Thread
     from enclu.run.supervisor import Supervisor
 
-STOP_SIGNALS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
-INTERRUPTED = ptrace.Event.STOP << 16 | signal.SIGTRAP << 8 | 0x7F
-"""Wait status of a thread that PTRACE_INTERRUPT stopped."""
 SYSCALL_SIZE = 2
 
 
@@ -119,17 +119,17 @@ class Halter:
     def _halt(self, thread: Thread) -> bool:
         """Bring it to a stop at which system calls can be injected; False if it is gone or cannot come to one."""
         while not thread.exiting:
-            status = self._sup.deferred.pop(thread.tid, None)
-            if status is None:
+            stop = self._sup.deferred.pop(thread.tid, None)
+            if stop is None:
                 if not self._runs(thread):
                     return False
-                status = self._interrupted(thread)
+                stop = self._interrupted(thread)
             thread.stopped = True
-            thread.halt_status = self._settled(thread, status)
-            if thread.halt_status is not None:
+            thread.halted_at = self._settled(thread, stop)
+            if thread.halted_at is not None:
                 thread.fetch()
                 return True
-            self._sup.serve(thread, status)  # and stop it anew
+            self._sup.serve(thread, stop)  # and stop it anew
             if thread.tid not in self._sup.threads:
                 return False
         return False
@@ -145,52 +145,47 @@ class Halter:
             return False
 
     @staticmethod
-    def _interrupted(thread: Thread) -> int:
-        """PTRACE_INTERRUPT; the wait status of the stop that the thread comes to, which may be another."""
-        ptrace.ptrace(ptrace.INTERRUPT, thread.tid, 0, 0)
-        status = wait_for(thread)
-        if status >> 16 == ptrace.Event.STOP:
-            thread.listening = status >> 8 & 0xFF in STOP_SIGNALS
+    def _interrupted(thread: Thread) -> Stop:
+        """PTRACE_INTERRUPT; the stop that the thread comes to, which may be another."""
+        interrupt(thread)
+        stop = thread.waiter.of(thread)
+        if stop.kind in (Kind.INTERRUPTION, Kind.GROUP):
+            thread.listening = stop.kind is Kind.GROUP
             if not SYNCHRONOUS_SIGNALS.isdisjoint(ptrace.queued_signals(thread.tid)):
                 # It has faulted, but the interruption came first.  Before anything else it stops for the fault.
-                ptrace.resume(ptrace.CONT, thread.tid)
-                status = wait_for(thread)
-        return status
+                return until(thread, CONT, lambda stop: True)
+        return stop
 
     @staticmethod
-    def _settled(thread: Thread, status: int) -> int | None:
-        """Give the stop a form in which it can wait; the wait status to go on with.
+    def _settled(thread: Thread, stop: Stop) -> Stop | None:
+        """Give the stop a form in which it can wait; the stop to go on with.
 
         None for a stop that cannot wait: between a clone, fork or exec and its result.
         """
-        event, signo = status >> 16, status >> 8 & 0xFF
-        if event == ptrace.Event.STOP:
-            return status
-        if event == ptrace.Event.SECCOMP or (
-            event == 0 and signo == signal.SIGTRAP | ptrace.SYSCALL_STOP and thread.mode.enclave
-        ):
+        if stop.kind.final:
+            return None
+        if stop.kind is Kind.CALL or (stop.kind is Kind.SYSCALL and thread.mode.enclave):
             thread.fetch()
             _call_again(thread)
             return INTERRUPTED
-        if event:
-            return None
-        if not signo & ptrace.SYSCALL_STOP and thread.kept_info is None:
+        if stop.kind is Kind.SIGNAL and thread.kept_info is None:
             info = ptrace.SigInfo()
             info.get(thread.tid)
-            if signo in SYNCHRONOUS_SIGNALS and signo != signal.SIGTRAP and info.code > 0:
+            if stop.signo in SYNCHRONOUS_SIGNALS and stop.signo != signal.SIGTRAP and info.code > 0:
                 return INTERRUPTED  # a fault: it will come again
             thread.kept_info = bytes(info)
-        return status
+        return stop
 
     def _let_go(self, thread: Thread) -> None:
         if thread.listening:
-            ptrace.ptrace(ptrace.INTERRUPT, thread.tid, 0, 0)  # back to the stop of its process, first of all
-        status, thread.halt_status = thread.halt_status, None
-        assert status is not None
-        if status >> 16 == ptrace.Event.STOP:
-            thread.resume()
+            interrupt(thread)  # back to the stop of its process, first of all
+        stop, thread.halted_at = thread.halted_at, None
+        assert stop is not None
+        signals.send_put_off(thread)
+        if stop.kind in (Kind.INTERRUPTION, Kind.GROUP):
+            resume(thread)
         else:
-            self._sup.deferred[thread.tid] = status
+            self._sup.deferred[thread.tid] = stop
 
     def kick(self, encl: Encl) -> None:
         """The inter-processor interrupt: every other processor in this enclave leaves it by an AEX."""
@@ -209,5 +204,5 @@ class Halter:
             info = ptrace.SigInfo.of(thread.kept_info)
             if info.signo == signal.SIGTRAP and info.code > 0:
                 exceptions.undo_trap(thread, info.code)
-                thread.kept_info, thread.halt_status = None, INTERRUPTED
+                thread.kept_info, thread.halted_at = None, INTERRUPTED
         exceptions.interrupt(self._sup, thread)

@@ -19,10 +19,10 @@ from typing import NoReturn
 
 from enclu.base import console
 from enclu.base.abi import PR_SET_PTRACER
-from enclu.native import limits, proc, ptrace, seccomp
+from enclu.native import limits, proc, ptrace, resume, seccomp, wait
 from enclu.native.address_space import OWN_TEXT
+from enclu.native.stop import Kind
 from enclu.run import surroundings
-from enclu.run.halt import STOP_SIGNALS
 from enclu.run.program_file import LaunchError, why_not_executed
 
 OPTIONS = (
@@ -132,23 +132,19 @@ def _let_go(keep: Sequence[int]) -> None:
 def _until_exec(program: int, path: str) -> bool:
     """Let the program run until it is what it shall be; False if it never becomes that."""
     while True:
-        _, status = os.waitpid(program, ptrace.WALL)
-        if not os.WIFSTOPPED(status):
+        _, stop = wait.blocking()
+        if stop.kind is Kind.ENDED:
             return False
-        event, signo = status >> 16, status >> 8 & 0xFF
-        if event == ptrace.Event.EXEC:
+        if stop.kind is Kind.EXEC:
             return True
-        if event == ptrace.Event.EXIT:
+        if stop.kind is Kind.EXIT:
             with contextlib.suppress(ProcessLookupError):  # killed here
                 status = ptrace.event_message(program)
                 if os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGSEGV, signal.SIGBUS):
                     console.say(f"{path}: the kernel cannot load it; is the file damaged?")
-                ptrace.ptrace(ptrace.DETACH, program, 0, 0)  # see `run.ends`
+                resume.let_go(program, kept=False)  # see `run.ends`
             return False
-        if event == ptrace.Event.STOP and signo in STOP_SIGNALS:
-            ptrace.ptrace(ptrace.LISTEN, program, 0, 0)
-        else:
-            ptrace.ptrace(ptrace.CONT, program, 0, signo if event == 0 else 0)
+        resume.before_exec(program, stop)
 
 
 def _become_traced(requests: int, answers: int) -> None:

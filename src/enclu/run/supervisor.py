@@ -15,15 +15,17 @@ from enclu.linux.kernel import Kernel
 from enclu.linux.vdso import image as vdso_image
 from enclu.native import cpuid, exceptions, exec_image, ptrace, signals, text
 from enclu.native.address_space import VDSO_AREA, VDSO_BASE, AddressSpace
-from enclu.native.inject import ThreadGone, wait_for
 from enclu.native.intercept import Interceptor
 from enclu.native.native_fault import raised_by_enclu
 from enclu.native.process import Process, SignalHandlers
+from enclu.native.resume import NOTHING, SYSCALL, at_last_stop, listen, resume, until
+from enclu.native.stop import AT_EXEC, Kind, Stop
 from enclu.native.thread import Thread
+from enclu.native.wait import ThreadGone, Waiter
 from enclu.run import halt
-from enclu.run.births import EVENTS, Births
+from enclu.run.births import Births
 from enclu.run.ends import Ends
-from enclu.run.halt import STOP_SIGNALS, Halter
+from enclu.run.halt import Halter
 from enclu.run.loading import Loading
 from enclu.sgx import enclu
 from enclu.sgx.enclave_mode import SLOT_SIZE
@@ -43,12 +45,8 @@ if TYPE_CHECKING:
 MAX_THREADS = 1 << 15
 ENCLU_SIGNALS = (signal.SIGILL, signal.SIGSEGV)
 """What a host processor makes of ENCLU: see `native_fault.raised_by_enclu`."""
-ENCLU_STOPS = tuple(signo << 8 | 0x7F for signo in ENCLU_SIGNALS)
 ENCLU = b"\x0f\x01\xd7"
-NOTHING = ptrace.Word(0)
-GETREGS, SETREGS, GETSIGINFO, SYSEMU, CONT = map(
-    ptrace.Word, (ptrace.GETREGS, ptrace.SETREGS, ptrace.GETSIGINFO, ptrace.SYSEMU, ptrace.CONT)
-)
+GETREGS, SETREGS, GETSIGINFO = map(ptrace.Word, (ptrace.GETREGS, ptrace.SETREGS, ptrace.GETSIGINFO))
 PIN_AFTER, PIN_WINDOW_NS = 32, 32_000_000
 """A thread that stops this often within this time shares the supervisor's processor from then on."""
 
@@ -73,11 +71,12 @@ class Supervisor:
         self.main_pid = 0
         self.at_end: Callable[[], None] | None = None
         """To be called when all that is left of the run is about to exit."""
+        self.waiter = Waiter(self.arrived)
         self.ends = Ends(self)
         self.interceptor = Interceptor(self)
         self.births = Births(self)
-        self.deferred: dict[int, int] = {}
-        """Stops that are still to be looked at, in the order in which they came: wait statuses by tid."""
+        self.deferred: dict[int, Stop] = {}
+        """Stops that are still to be looked at, by tid, in the order in which they came."""
         self._unreferenced = False
         """There may be enclaves that nobody has a reference to, which is looked at when nobody is at work."""
         self._power_event = False
@@ -86,7 +85,6 @@ class Supervisor:
         self._free_slots = list(range(MAX_THREADS - 1, -1, -1))
         self._cpu = self._choose_cpu() if pin else -1
         self._info = ptrace.SigInfo()
-        self._spare_info = ptrace.SigInfo()
         self._warned_ptrace = False
 
     def _choose_cpu(self) -> int:
@@ -100,7 +98,7 @@ class Supervisor:
     def new_thread(self, tid: int, process: Process) -> Thread:
         index = self._free_slots.pop()
         slot = self._slots[index * SLOT_SIZE : (index + 1) * SLOT_SIZE]
-        thread = Thread(tid, process, self.machine, slot, self.arrived)
+        thread = Thread(tid, process, self.machine, slot, self.waiter)
         thread.slot_index = index
         self.threads[tid] = thread
         process.threads[tid] = thread
@@ -119,14 +117,13 @@ class Supervisor:
         process = Process(pid, self.new_space(pid))
         thread = self.new_thread(pid, process)
         thread.started = True
-        self.deferred[pid] = ptrace.Event.EXEC << 16 | signal.SIGTRAP << 8 | 0x7F
+        self.deferred[pid] = AT_EXEC
 
     # The loop.
 
     def run(self) -> None:
         """Supervise until the last process is gone."""
-        ends = self.ends
-        departures = ends.departures
+        ends, waiter = self.ends, self.waiter
         while self.threads or self.births.early:
             if self._power_event:
                 self._power_event = False
@@ -136,24 +133,24 @@ class Supervisor:
                 continue
             if self.deferred:
                 tid = next(iter(self.deferred))
-                status = self.deferred.pop(tid)
+                stop = self.deferred.pop(tid)
                 if tid in self.threads:
                     halt.restore_info(self.threads[tid])
             else:
                 try:
-                    tid, status = departures.wait() if departures.pidfds else os.waitpid(-1, ptrace.WALL)
+                    came = waiter.next()
                 except ChildProcessError:
                     break
-                if not tid:
-                    self.release_unreferenced()
+                if came is None:
                     continue
+                tid, stop = came
             if len(self.threads) > 1:
-                self.collect()
-                if self._is_stale(tid, status):
+                waiter.collect()
+                if self._is_stale(tid, stop):
                     continue
-            if status in ENCLU_STOPS and self._transition(tid):
+            if stop.kind is Kind.SIGNAL and stop.signo in ENCLU_SIGNALS and self._transition(tid):
                 continue
-            self._dispatch(tid, status)
+            self._dispatch(tid, stop)
         if self.at_end is not None:
             self.at_end()
 
@@ -180,44 +177,33 @@ class Supervisor:
                 os.kill(pid, signo)
 
     def power_event(self) -> None:
-        """From a signal handler: drop the EPC as soon as nobody is at work.  A child that ends wakes up the loop."""
+        """From a signal handler: drop the EPC as soon as nobody is at work."""
         self._power_event = True
-        with contextlib.suppress(OSError):  # without one, the next stop does
-            if os.fork() == 0:
-                os._exit(0)
+        self.waiter.wake()
 
-    def collect(self) -> None:
-        """Queue every stop that there is: waitpid favours the oldest threads, and would starve others of their turn."""
-        with contextlib.suppress(ChildProcessError):
-            while True:
-                tid, status = os.waitpid(-1, ptrace.WALL | os.WNOHANG)
-                if tid == 0:
-                    return
-                self.arrived(tid, status)
-
-    def _is_stale(self, tid: int, status: int) -> bool:
+    def _is_stale(self, tid: int, stop: Stop) -> bool:
         """A stop of a thread that has been killed since, whose name may even be another's."""
         thread = self.threads.get(tid)
-        if thread is None or not os.WIFSTOPPED(status) or status >> 16 in (ptrace.Event.EXIT, ptrace.Event.EXEC):
+        if thread is None or stop.kind in (Kind.ENDED, Kind.EXIT, Kind.EXEC):
             return False
         return thread.exiting or tid in self.deferred
 
-    def arrived(self, tid: int, status: int) -> None:
+    def arrived(self, tid: int, stop: Stop) -> None:
         """Note what has come to a thread while others are at work.  It is looked at when its turn comes."""
         thread = self.threads.get(tid)
-        if not os.WIFSTOPPED(status):
+        if stop.kind is Kind.ENDED:
             self.ends.reported(tid, thread)
             if thread is not None:
                 self.leave(thread)
-        elif status >> 16 == ptrace.Event.EXIT:
+        elif stop.kind is Kind.EXIT:
             self.ends.last_stop(tid, thread)
-        elif status >> 16 == ptrace.Event.EXEC:
-            self.deferred[tid] = status
+        elif stop.kind is Kind.EXEC:
+            self.deferred[tid] = stop
         elif thread is None:
-            self.births.first_stop(tid, status)
+            self.births.first_stop(tid, stop)
         else:
-            self.deferred[tid] = status
-            signals.note_sent(thread, status)
+            self.deferred[tid] = stop
+            signals.note_sent(thread, stop)
 
     def _transition(self, tid: int) -> bool:
         """The hot path: EENTER, ERESUME or EEXIT at a known ENCLU.  False, with nothing changed, for all else.
@@ -249,35 +235,31 @@ class Supervisor:
         thread.stop_count += 1
         if thread.stop_count >= PIN_AFTER and self._cpu >= 0:
             self._place(thread)
-        thread.stopped = False
-        if raw(GETSIGINFO, who, NOTHING, self._info.word) or self._info.code == ptrace.EXIT_CODE:
-            self.leave(thread)  # killed meanwhile: see `ptrace.resume`
-            return True
         raw(SETREGS, who, NOTHING, where)
-        raw(SYSEMU if leaf != 4 else CONT, who, NOTHING, NOTHING)
+        try:
+            resume(thread)
+        except ProcessLookupError:
+            self.leave(thread)
         return True
 
-    def _dispatch(self, tid: int, status: int) -> None:
-        exec_event = status >> 16 == ptrace.Event.EXEC
+    def _dispatch(self, tid: int, stop: Stop) -> None:
+        exec_event = stop.kind is Kind.EXEC
         thread = self._at_exec(tid) if exec_event else self.threads.get(tid)
         if exec_event and thread is None:
             return  # killed: its end will be reported
-        if thread is None or not os.WIFSTOPPED(status):
-            self.arrived(tid, status)
+        if thread is None or stop.kind is Kind.ENDED:
+            self.arrived(tid, stop)
             return
         thread.stopped = True
-        self.serve(thread, status)
-        while thread.pending and thread.tid in self.threads:
-            # Signals that came during injected calls: queue them again for the thread.
-            put_off = thread.pending.pop(0) >> 8 & 0xFF
-            with contextlib.suppress(ProcessLookupError):
-                signals.send(thread, put_off)
+        self.serve(thread, stop)
+        if thread.put_off and thread.tid in self.threads:
+            signals.send_put_off(thread)
 
-    def serve(self, thread: Thread, status: int) -> None:
+    def serve(self, thread: Thread, stop: Stop) -> None:
         """Do what the stop of a thread asks for; it has been resumed afterwards, or it is gone."""
         before, self.current = self.current, thread
         try:
-            self._stopped(thread, status)
+            self._stopped(thread, stop)
         except ThreadGone:
             self.leave(thread)
         except Exception:
@@ -292,11 +274,7 @@ class Supervisor:
         """Whether the thread is in the stop that it was in, rather than killed and, perhaps, at its exit event."""
         if thread.exiting:
             return False
-        try:
-            self._spare_info.get(thread.tid)
-        except ProcessLookupError:
-            return False
-        return self._spare_info.code != ptrace.EXIT_CODE
+        return not at_last_stop(thread)
 
     def leave(self, thread: Thread, *, ended: bool = False) -> None:
         """The thread will execute no more instructions, for it is exiting or killed.
@@ -311,34 +289,32 @@ class Supervisor:
         if ended:
             self.ends.reported(thread.tid, thread)
 
-    def _stopped(self, thread: Thread, status: int) -> None:
-        event = status >> 16
-        signo = status >> 8 & 0xFF
+    def _stopped(self, thread: Thread, stop: Stop) -> None:
         thread.stop_count += 1
         # Only what uses SGX: others stop often for a moment, when they start, and would be in each other's way later.
         if thread.stop_count >= PIN_AFTER and self._cpu >= 0 and thread.process.watches_maps:
             self._place(thread)
-        if event == 0:
-            if signo == signal.SIGTRAP | ptrace.SYSCALL_STOP:
+        match stop.kind:
+            case Kind.SIGNAL:
+                signals.note_sent(thread, stop)
+                self._signal_stop(thread, stop.signo)
+            case Kind.CALL:
+                thread.fetch()
+                self.interceptor.handle(thread)
+            case Kind.SYSCALL:
                 self._syscall_stop(thread)
-            else:
-                signals.note_sent(thread, status)
-                self._signal_stop(thread, signo)
-        elif event == ptrace.Event.SECCOMP:
-            thread.fetch()
-            self.interceptor.handle(thread)
-        elif event == ptrace.Event.STOP:
-            self._event_stop(thread, signo)
-        elif event == ptrace.Event.EXEC:
-            self._exec(thread)
-        elif event == ptrace.Event.VFORK_DONE:
-            thread.in_vfork = False
-            signals.inherit_mask(thread)  # `signals.watch` could not stop it
-            thread.resume()
-        elif event == ptrace.Event.EXIT:
-            self.ends.last_stop(thread.tid, thread)
-        elif event in EVENTS:
-            self.births.event(thread, event)
+            case Kind.INTERRUPTION | Kind.GROUP:
+                self._interruption(thread, stop)
+            case Kind.EXEC:
+                self._exec(thread)
+            case Kind.VFORK_DONE:
+                thread.in_vfork = False
+                signals.inherit_mask(thread)  # `signals.watch` could not stop it
+                thread.resume()
+            case Kind.EXIT:
+                self.ends.last_stop(thread.tid, thread)
+            case Kind.BIRTH:
+                self.births.event(thread, stop.event)
 
     def _place(self, thread: Thread) -> None:
         """Bring threads that stop often onto one processor with the supervisor, send others back."""
@@ -406,13 +382,13 @@ class Supervisor:
             on_exit(thread)
         thread.resume()
 
-    def _event_stop(self, thread: Thread, signo: int) -> None:
+    def _interruption(self, thread: Thread, stop: Stop) -> None:
         if not thread.started:
             thread.started = True
             signals.inherit_mask(thread)
             thread.resume()
-        elif signo in STOP_SIGNALS:
-            thread.listen()
+        elif stop.kind is Kind.GROUP:
+            listen(thread)
         else:
             thread.listening = False
             thread.resume()
@@ -451,9 +427,7 @@ class Supervisor:
 
     def _after_exec(self, thread: Thread) -> None:
         """Give the new image our vDSO; the thread is at its exec event."""
-        ptrace.resume(ptrace.SYSCALL, thread.tid)
-        while wait_for(thread) >> 8 & 0xFF != signal.SIGTRAP | ptrace.SYSCALL_STOP:
-            ptrace.resume(ptrace.SYSCALL, thread.tid)
+        until(thread, SYSCALL, lambda stop: stop.kind is Kind.SYSCALL)
         thread.fetch()
         thread.space.open_memory(thread.tid)
         if thread.space.visible:

@@ -1,0 +1,110 @@
+"""Making a stopped thread run: the one place that does.
+
+`resume` is the way back to the program: it asks whoever wants a say in how the thread goes on.  `until` lets it run for
+the supervisor's own purposes, to a stop that is wanted; what comes in between is put off, and lost for nobody.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from enclu.native import ptrace
+from enclu.native.stop import Kind, Stop
+from enclu.native.wait import ThreadGone
+
+if TYPE_CHECKING:
+    from enclu.native.thread import Thread
+
+NOTHING = ptrace.Word(0)
+CONT, SYSCALL, SINGLESTEP, SYSEMU = map(ptrace.Word, (ptrace.CONT, ptrace.SYSCALL, ptrace.SINGLESTEP, ptrace.SYSEMU))
+_GETSIGINFO = ptrace.Word(ptrace.GETSIGINFO)
+_info = ptrace.SigInfo()
+EXIT_CODE = signal.SIGTRAP | ptrace.Event.EXIT << 8
+"""si_code at a thread's exit event."""
+
+
+def at_last_stop(thread: Thread) -> bool:
+    """It has been killed since it stopped, and is gone or at its exit event, which it is not to leave by mistake."""
+    return bool(ptrace.raw(_GETSIGINFO, thread.word, NOTHING, _info.word)) or _info.code == EXIT_CODE
+
+
+def _go(thread: Thread, how: ptrace.Word, signo: int) -> None:
+    """Raises ProcessLookupError if the thread has been killed."""
+    thread.stopped = False
+    if at_last_stop(thread) or ptrace.raw(how, thread.word, NOTHING, ptrace.Word(signo) if signo else NOTHING):
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+
+
+def resume(thread: Thread, signo: int = 0) -> None:
+    """Back to the program, with the signal delivered.  In enclave mode a SYSCALL instruction stops the thread.
+
+    Raises ThreadGone for a thread that has been given up, ProcessLookupError for one that has been killed.
+    """
+    if thread.exiting:
+        raise ThreadGone
+    if thread.mode.enclave:
+        how = SYSEMU
+    elif thread.frame_patch is not None:
+        how = SINGLESTEP
+    elif thread.on_syscall_exit is not None:
+        how = SYSCALL
+    else:
+        how = CONT
+    _go(thread, how, signo)
+    thread.undelivered = 0
+
+
+def until(thread: Thread, how: ptrace.Word, wanted: Callable[[Stop], bool], signo: int = 0) -> Stop:
+    """Run to the first stop that is wanted.  Raises ThreadGone.
+
+    Signals that come instead are put off (`Thread.put_off`); a stop of the process is told once more afterwards.
+    """
+    group_stop = False
+    _go(thread, how, signo)
+    while True:
+        stop = thread.waiter.of(thread)
+        if wanted(stop):
+            break
+        if stop.kind is Kind.SIGNAL:
+            thread.put_off.append(stop.signo)
+        elif stop.kind is Kind.GROUP:
+            group_stop = True
+        _go(thread, how, 0)
+    thread.stopped = True
+    if group_stop:
+        interrupt(thread)
+    return stop
+
+
+def interrupt(thread: Thread) -> None:
+    """PTRACE_INTERRUPT: a running thread stops soon, one that is stopped will stop again when it is resumed."""
+    ptrace.ptrace(ptrace.INTERRUPT, thread.tid, 0, 0)
+
+
+def listen(thread: Thread) -> None:
+    """Stay stopped with the whole process, as SIGSTOP and its like want it, until SIGCONT or an interruption."""
+    if thread.exiting:
+        raise ThreadGone
+    thread.stopped, thread.listening = False, True
+    ptrace.ptrace(ptrace.LISTEN, thread.tid, 0, 0)
+
+
+def before_exec(tid: int, stop: Stop) -> None:
+    """On with a tracee that is to become the program: it is no `Thread` yet, and nobody wants a say."""
+    if stop.kind is Kind.GROUP:
+        ptrace.ptrace(ptrace.LISTEN, tid, 0, 0)
+    else:
+        ptrace.ptrace(ptrace.CONT, tid, 0, stop.signo if stop.kind is Kind.SIGNAL else 0)
+
+
+def let_go(tid: int, *, kept: bool) -> bool:
+    """Let a thread end, traced to the last (`kept`) or not; False if it has been killed here."""
+    try:
+        ptrace.ptrace(ptrace.CONT if kept else ptrace.DETACH, tid, 0, 0)
+    except ProcessLookupError:
+        return False
+    return True
