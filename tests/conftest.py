@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import signal
 
+from hypothesis import settings
+
 # A shell's background job ignores these, nohup(1) the last one; programs inherit that.
 for signo in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
     if signal.getsignal(signo) is signal.SIG_IGN:
         signal.signal(signo, signal.default_int_handler if signo == signal.SIGINT else signal.SIG_DFL)
+
+# How long an example takes is no property of what is tested, and a busy machine takes its time.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")

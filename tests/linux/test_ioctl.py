@@ -205,7 +205,7 @@ def test_trim_accept_remove() -> None:
     assert world.machine.epc.used == used - 1 and (BASE + 0x6000) >> 12 not in world.encl.pages
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     cmd=st.sampled_from([U.SGX_IOC_ENCLAVE_CREATE, U.SGX_IOC_ENCLAVE_ADD_PAGES, U.SGX_IOC_ENCLAVE_INIT, RESTRICT,
                          MODIFY, REMOVE, U.SGX_IOC_ENCLAVE_PROVISION]),

@@ -43,7 +43,7 @@ def test_calls_of_other_numbers_are_left_alone() -> None:
     assert text_scan.scan(LIBC, ()) == (text_scan.scan(LIBC, PATH_CALLS)[0], [])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 0x3FF), st.integers(0, 255)), max_size=20), st.integers(0, len(LIBC)))
 def test_a_damaged_file_is_no_error(changes: list[tuple[int, int]], end: int) -> None:
     image = bytearray(LIBC[:end])

@@ -28,7 +28,7 @@ def test_ten_thousand_calls_get_zero_or_an_errno(choice: str, passes: Callable) 
 
     @given(st.integers(0, 2**32 - 1), st.integers(1, 6))
     @settings(
-        max_examples=RUNS, deadline=None, suppress_health_check=list(HealthCheck),
+        max_examples=RUNS, suppress_health_check=list(HealthCheck),
         phases=[Phase.explicit, Phase.reuse, Phase.generate],
     )  # fmt: skip
     def fuzz(seed: int, threads: int) -> None:

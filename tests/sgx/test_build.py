@@ -98,7 +98,7 @@ def test_no_page_joins_while_the_secs_is_evicted() -> None:
         assert vector_of(caught) is Vector.PF
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(1, 20), st.sampled_from([RW, RX]), st.booleans(), st.binary(min_size=1, max_size=300))
 def test_a_run_measures_as_its_pages_one_by_one(count: int, secinfo: bytes, measure: bool, seed: bytes) -> None:
     content = (seed * (count * 4096 // len(seed) + 1))[: count * 4096]

@@ -204,5 +204,5 @@ class Epcm(RuleBasedStateMachine):
             assert used == set(self.evicted)
 
 
-Epcm.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Epcm.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestEpcmStates = Epcm.TestCase

@@ -28,7 +28,7 @@ def entry(page: EPCPage) -> tuple[object, ...]:
     return page.valid, page.pt, page.rwx, page.pending, page.modified, page.pr, page.blocked, page.enclaveaddress
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.binary(min_size=1, max_size=64), st.integers(0, 511), st.sampled_from([0x201, 0x203, 0x205, 0x207]))
 def test_a_page_comes_back_as_it_was(seed: bytes, slot: int, flags: int) -> None:
     machine, secs = created()
@@ -62,7 +62,7 @@ def test_the_states_of_edmm_survive_eviction(state: str) -> None:
     assert entry(back) == before
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.data())
 def test_one_changed_bit_is_refused(data: st.DataObject) -> None:
     machine, secs = created()

@@ -180,7 +180,7 @@ def egetkey(enclave: Any, sealed: dict[str, Any], keyid: bytes) -> bytes:
 # What else there is for enclaves in C.
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(min_size=16, max_size=16), st.binary(max_size=600))
 def test_sgx_cmac_is_cmac(loaded: Any, key: bytes, message: bytes) -> None:
     request = bytearray((len(message).to_bytes(8, "little") + key + message).ljust(BUFFER, b"\0"))

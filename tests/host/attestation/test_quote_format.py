@@ -79,20 +79,20 @@ def test_the_quote_that_is_mutated_below_is_believed() -> None:
     assert _believed(GOOD)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=2000))
 def test_garbage_is_not_believed(data: bytes) -> None:
     assert not _believed(data)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(0, len(GOOD) - 1), st.integers(1, 255))
 def test_a_quote_with_a_byte_changed_is_not_believed_unless_it_was_white_space(at: int, change: int) -> None:
     changed = GOOD[:at] + bytes([GOOD[at] ^ change]) + GOOD[at + 1 :]
     assert not _believed(changed) or _same_certificates(changed)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_a_quote_with_a_piece_moved_or_lost_is_not_believed(data: st.DataObject) -> None:
     start, end, to = sorted(data.draw(st.lists(st.integers(0, len(GOOD)), min_size=3, max_size=3)))
@@ -106,7 +106,7 @@ def _same_certificates(changed: bytes) -> bool:
     return quote.signed == good.signed and quote.qe_report_raw == good.qe_report_raw
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(0, 1), st.integers(0, 600), st.binary(min_size=1, max_size=3))
 def test_a_certificate_with_bytes_changed_is_not_believed(which: int, at: int, change: bytes) -> None:
     """Inside its DER, that is; PEM around it is right."""

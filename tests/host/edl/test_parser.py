@@ -157,7 +157,7 @@ enum from import "x.edl" "sgx_tstdc.edl" allow include unsigned long /* */ // f 
 WORDS = st.sampled_from([*_WORDS.split(), "\n"])
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.one_of(st.text(), st.lists(WORDS).map(" ".join)))
 def test_garbage_gives_nothing_but_edl_errors(text: str) -> None:
     try:
@@ -166,7 +166,7 @@ def test_garbage_gives_nothing_but_edl_errors(text: str) -> None:
         assert str(error)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_damaged_files_give_nothing_but_edl_errors(data: st.DataObject) -> None:
     text = str(parse(trusted("public int f([in, count=n] int* p, size_t n, [in, string] const char* s);")))

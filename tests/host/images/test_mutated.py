@@ -28,6 +28,7 @@ LOADS = {"elf": 1500, "sgxs": 1500, "intel-sdk": 500, "open-enclave": 1500}
 SLOW = 256 << 20
 """Bytes: the pages of an image that declares more are not measured here; that it opens is enough."""
 SECONDS, MEMORY = 20, 1 << 30
+"""Of the processors' time, which does not depend on who else uses them; bytes."""
 LIMITS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 1 << 31, (1 << 32) - 1, 1 << 40, (1 << 63) - 1, (1 << 64) - 1)
 
 changes = st.lists(
@@ -74,14 +75,14 @@ def test_any_change_gives_an_answer_or_an_error_that_names_the_file(
     path = tmp_path / "mutated"
     outcomes = {"refused": 0, "measured": 0}
 
-    @settings(max_examples=EXAMPLES[name], deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=EXAMPLES[name], database=None, suppress_health_check=list(HealthCheck))
     @given(changes, st.integers(0, 20))
     def mutate(found: list[tuple[int, str, int]], cut: int) -> None:
         data = mutated(original, spots, found)
         if cut == 0:
             del data[random.Random(found[0][0]).randrange(len(data)) :]
         path.write_bytes(data)
-        begun = time.monotonic()
+        begun = time.process_time()
         try:
             image = open_image(path)
             if sum(r.size for r in image.regions() if r.added) <= SLOW:
@@ -90,7 +91,7 @@ def test_any_change_gives_an_answer_or_an_error_that_names_the_file(
         except HostError as error:
             assert str(path) in str(error)
             outcomes["refused"] += 1
-        assert time.monotonic() - begun < SECONDS
+        assert time.process_time() - begun < SECONDS
 
     mutate()
     assert min(outcomes.values()) > 20, outcomes
@@ -112,14 +113,14 @@ def test_any_change_is_loaded_and_started_or_refused(
     with enclu.Machine() as machine:
         process = machine.process()
 
-        @settings(max_examples=LOADS[name], deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=LOADS[name], database=None, suppress_health_check=list(HealthCheck))
         @given(changes)
         def mutate(found: list[tuple[int, str, int]]) -> None:
             nonlocal process
             path.write_bytes(mutated(original, spots, found))
             if not process.alive:
                 process = machine.process()  # the enclave has broken it: RBP, say, is its host's only by agreement
-            begun = time.monotonic()
+            begun = time.process_time()
             try:
                 image = open_image(path)
                 if sum(r.size for r in image.regions() if r.added) > SLOW:
@@ -132,7 +133,7 @@ def test_any_change_is_loaded_and_started_or_refused(
                 outcomes["entered"] += 1
             except HostError:
                 outcomes["refused"] += 1
-            assert time.monotonic() - begun < SECONDS
+            assert time.process_time() - begun < SECONDS
 
         mutate()
     assert outcomes["refused"] > 20, outcomes
