@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from enclu.host.errors import ProcessDied as ProcessDied
     from enclu.host.events import Action as Action
     from enclu.host.events import EnclaveException as EnclaveException
-    from enclu.host.events import Registers as Registers
+    from enclu.host.frames import Registers as Registers
     from enclu.host.images import open_image as open_image
     from enclu.host.machine import Machine as Machine
     from enclu.host.process import Process as Process
@@ -38,7 +38,7 @@ _EXPORTS = {
     "Machine": "machine", "Process": "process", "Enclave": "enclave", "open_image": "images",
     "HostError": "errors", "ProcessDied": "errors", "EnclaveTimeout": "errors",
     "SdkError": "conventions.sdk", "SgxStatus": "conventions.sdk",
-    "Action": "events", "EnclaveException": "events", "Registers": "events",
+    "Action": "events", "EnclaveException": "events", "Registers": "frames",
 }  # fmt: skip
 """Names of the Python API and the modules of `enclu.host` that have them."""
 

@@ -18,7 +18,7 @@ from enclu.host.build import build_enclave
 from enclu.host.errors import HostError
 from enclu.host.images import Image, open_image
 from enclu.host.images.elf_file import SHDR, ElfFile
-from enclu.host.images.image import map_file
+from enclu.host.images.regions import map_file
 from enclu.host.places import Place, Places
 from support import enclave_images as made
 

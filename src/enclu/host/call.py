@@ -130,7 +130,7 @@ class Call:
         calls = self.thread.calls
         for call in reversed(calls[: calls.index(self)]):
             if call.enclave is self.enclave:
-                return call if call.outside else None
+                return call if isinstance(call, Call) and call.outside else None
         return None
 
     @property

@@ -4,71 +4,34 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from enclu.host.errors import HostError
-from enclu.host.events import Registers
+from enclu.host.frames import Gprsgx, SsaFrame
 from enclu.linux.uapi import DEBUG_ACCESS, ENCLU_SGX_DEBUG_WRITE, ENCLU_SGX_IOC_DEBUG_ACCESS
 from enclu.native import extended_state
 from enclu.sgx.encls.debug import TCS_LIMIT
 from enclu.sgx.epc import PAGE_SIZE
-from enclu.sgx.structs import EXINFO, EXITINFO_VALID, GPRSGX, MISC_EXINFO, TCS, TCS_DBGOPTIN
+from enclu.sgx.structs import EXINFO, GPRSGX, MISC_EXINFO, TCS, TCS_DBGOPTIN
 
 if TYPE_CHECKING:
-    from enclu.host.enclave import Enclave
+    from enclu.host.agent_process import AgentProcess
+    from enclu.host.images import Image
+    from enclu.host.loader import Loaded
 
 CHUNK = 1 << 20
 """Bytes moved by one ioctl."""
 
 
-@dataclass(frozen=True)
-class Gprsgx(Registers):
-    """GPRSGX: the registers of the enclave as an AEX saved them (SDM 3D table 35-7)."""
-
-    rflags: int
-    rip: int
-    ursp: int
-    urbp: int
-    exitinfo: int
-    aexnotify: int
-    fsbase: int
-    gsbase: int
-
-    def __str__(self) -> str:
-        return " ".join(f"{name}={value:#x}" for name, value in vars(self).items())
-
-
-@dataclass(frozen=True)
-class SsaFrame:
-    """One frame of a TCS's SSA, filled by an AEX."""
-
-    address: int
-    gprsgx: Gprsgx
-    maddr: int
-    """EXINFO.MADDR: the address of the last #PF; 0 if MISCSELECT does not have EXINFO."""
-    errcd: int
-    """EXINFO.ERRCD: the error code of the last #PF or #GP."""
-    xsave: bytes
-    """The frame's beginning: the legacy region and header of XSAVE, and what XFRM has besides."""
-    index: int
-    """CSSA when it was filled."""
-
-    @property
-    def vector(self) -> int | None:
-        """EXITINFO's vector; None after an interrupt, or an exception of which an enclave learns nothing."""
-        return self.gprsgx.exitinfo & 0xFF if self.gprsgx.exitinfo & EXITINFO_VALID else None
-
-
 class Debugger:
     """Of one debug enclave: `Enclave.debugger`.  Addresses are those of the process."""
 
-    def __init__(self, enclave: Enclave) -> None:
-        self._enclave = enclave
+    def __init__(self, process: AgentProcess, image: Image, loaded: Loaded) -> None:
+        self._process, self._image, self._loaded = process, image, loaded
 
     def read(self, address: int, length: int) -> bytes:
         """The enclave's memory, whatever it permits itself.  Raises HostError where there is none to be read."""
-        memory = self._enclave.process.memory
+        memory = self._process.memory
         out = bytearray()
         for start, size in _chunks(address, length):
             with memory.own(size) as buffer:
@@ -79,7 +42,7 @@ class Debugger:
     def write(self, address: int, data: bytes | bytearray) -> None:
         """Change the enclave's memory, code, too.  Of a TCS only FLAGS.  Raises HostError."""
         for start, size in _chunks(address, len(data)):
-            with self._enclave.process.memory.own(bytes(data[start - address :][:size])) as buffer:
+            with self._process.memory.own(bytes(data[start - address :][:size])) as buffer:
                 self._access(start, buffer, size, ENCLU_SGX_DEBUG_WRITE)
 
     def tcs(self, tcs: int) -> dict[str, int]:
@@ -96,17 +59,17 @@ class Debugger:
 
         Raises HostError if the enclave has not been interrupted there.
         """
-        enclave, fields = self._enclave, self.tcs(tcs)
+        image, loaded, fields = self._image, self._loaded, self.tcs(tcs)
         if index is None:
             index = fields["CSSA"] - 1 - above
         if not 0 <= index < fields["NSSA"]:
-            raise HostError(f"{enclave.image.path}: no AEX has left the TCS at {tcs:#x}, its CSSA is {fields['CSSA']}")
-        size = enclave.image.ssa_frame_size * PAGE_SIZE
-        address = enclave.base + fields["OSSA"] + index * size
-        image = self.read(address, size)
-        gprsgx = GPRSGX.unpack(image[-GPRSGX.size :])
-        exinfo = EXINFO.unpack(image[-GPRSGX.size - EXINFO.size : -GPRSGX.size])
-        if not enclave.image.misc_select & MISC_EXINFO:
+            raise HostError(f"{image.path}: no AEX has left the TCS at {tcs:#x}, its CSSA is {fields['CSSA']}")
+        size = image.ssa_frame_size * PAGE_SIZE
+        address = loaded.base + fields["OSSA"] + index * size
+        frame = self.read(address, size)
+        gprsgx = GPRSGX.unpack(frame[-GPRSGX.size :])
+        exinfo = EXINFO.unpack(frame[-GPRSGX.size - EXINFO.size : -GPRSGX.size])
+        if not image.misc_select & MISC_EXINFO:
             exinfo = dict.fromkeys(exinfo, 0)
         registers = Gprsgx(**{name.lower(): value for name, value in gprsgx.items()})
         return SsaFrame(
@@ -114,7 +77,7 @@ class Debugger:
             registers,
             exinfo["MADDR"],
             exinfo["ERRCD"],
-            image[: extended_state.layout().size_of(enclave.xfrm)],
+            frame[: extended_state.layout().size_of(loaded.xfrm)],
             index,
         )
 
@@ -123,18 +86,16 @@ class Debugger:
         return [self.ssa(tcs, index) for index in reversed(range(self.tcs(tcs)["CSSA"]))]
 
     def _access(self, address: int, buffer: int, length: int, flags: int) -> None:
-        enclave = self._enclave
-        if not enclave.debug:
-            raise HostError(
-                f"{enclave.image.path}: a production enclave, which nobody can debug; load it with debug=True"
-            )
+        image = self._image
+        if not self._loaded.debug:
+            raise HostError(f"{image.path}: a production enclave, which nobody can debug; load it with debug=True")
         request = DEBUG_ACCESS.pack(address=address, buffer=buffer, length=length, flags=flags)
         try:
-            enclave.process.ioctl(enclave.fd, ENCLU_SGX_IOC_DEBUG_ACCESS, request)
+            self._process.ioctl(self._loaded.fd, ENCLU_SGX_IOC_DEBUG_ACCESS, request)
         except OSError as error:
             what = "EDBGWR" if flags else "EDBGRD"
             raise HostError(
-                f"{enclave.image.path}: {what} of {length} bytes at {address:#x}: {os.strerror(error.errno or 0)}"
+                f"{image.path}: {what} of {length} bytes at {address:#x}: {os.strerror(error.errno or 0)}"
             ) from None
 
 

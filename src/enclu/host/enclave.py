@@ -6,39 +6,64 @@ import asyncio
 import contextlib
 import functools
 import queue
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from enclu.host.agent_process import AgentProcess
+from enclu.host.debugger import Debugger
 from enclu.host.errors import HostError, ProcessDied
 from enclu.host.events import Action, EnclaveException
 from enclu.host.thread import executing
-from enclu.sgx.structs import Attribute
 
 if TYPE_CHECKING:
-    from enclu.host.call import Call
-    from enclu.host.conventions.base import Convention
-    from enclu.host.debugger import Debugger
     from enclu.host.images import Image
+    from enclu.host.keys import MachineKeys
     from enclu.host.loader import Loaded
     from enclu.host.places import Place
-    from enclu.host.process import Process
-    from enclu.host.thread import Entry
+    from enclu.host.thread import CallUnderWay, Entry
+
+
+class EnclaveProcess(AgentProcess, ABC):
+    """The process as its enclaves know it: one that has enclaves, and loads more."""
+
+    machine: MachineKeys
+    enclaves: list[Enclave]
+
+    @abstractmethod
+    def load(self, *args: Any, **named: Any) -> Enclave:
+        """As Process.load."""
+
+
+class Calling(Protocol):
+    """What an enclave asks of its convention (`convention.Convention`)."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def ecall(self, *args: Any, **named: Any) -> Any: ...
+
+    def program(self, *args: Any, **named: Any) -> int: ...
+
+    def give_up(self, call: Any) -> None: ...
 
 
 class Enclave:
     """Made by `Process.load`.  A context manager, which unloads it."""
 
-    convention: Convention
+    convention: Calling
     """How ECALLs and OCALLs go; chosen by the image's format unless given."""
 
     def __init__(
-        self, process: Process, image: Image, loaded: Loaded,
+        self, process: EnclaveProcess, image: Image, loaded: Loaded,
         ocalls: Mapping[Any, Callable[..., Any]] | Sequence[Callable[..., Any]],
         on_exception: Callable[[EnclaveException], Action] | None,
     ) -> None:  # fmt: skip
         self.process = process
         self.image = image
+        self._loaded_as = loaded
         self.base = loaded.base
         """ELRANGE's address."""
         self.size = loaded.size
@@ -65,14 +90,12 @@ class Enclave:
     @property
     def debug(self) -> bool:
         """Whether ATTRIBUTES.DEBUG is set."""
-        return bool(self.attributes & Attribute.DEBUG)
+        return self._loaded_as.debug
 
     @functools.cached_property
     def debugger(self) -> Debugger:
         """Its memory and the frames of its SSA, if it is a debug enclave."""
-        from enclu.host.debugger import Debugger
-
-        return Debugger(self)
+        return Debugger(self.process, self.image, self._loaded_as)
 
     def place(self, address: int) -> Place:
         """What is at an address of the process, in the words of its programmer, as far as the image tells."""
@@ -101,7 +124,7 @@ class Enclave:
         """`ecall`, on a thread of its own."""
         return await asyncio.to_thread(self.ecall, function, *args, timeout=timeout, **named)
 
-    def lease(self, call: Call) -> int:
+    def lease(self, call: CallUnderWay) -> int:
         """A free TCS, which goes to `call.leased`.
 
         Waits for one that other threads use.  Raises HostError if there is none to wait for.
@@ -145,7 +168,7 @@ class Enclave:
         with contextlib.suppress(ValueError):
             self.tcs.remove(tcs)
 
-    def _others(self, call: Call) -> bool:
+    def _others(self, call: CallUnderWay) -> bool:
         """Whether there are TCSes that calls of other threads have, or have just had."""
         calls = [user for thread in list(self.process.threads) for user in list(thread.calls)]
         kept = {
@@ -156,7 +179,7 @@ class Enclave:
         }
         return not kept.issuperset(self.tcs)
 
-    def _why_no_tcs(self, call: Call) -> str:
+    def _why_no_tcs(self, call: CallUnderWay) -> str:
         if any(user.enclave is self and user.leased for user in call.thread.calls):
             return "every TCS is in use by calls of this thread"
         return "every TCS was left interrupted by an exception or a timeout; load the enclave again"

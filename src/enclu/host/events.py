@@ -8,41 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from enclu.host.errors import HostError
+from enclu.host.frames import Registers, SsaFrame
 from enclu.sgx.exceptions import Vector
-from enclu.sgx.structs import GPR_NAMES, EncluLeaf
+from enclu.sgx.structs import EncluLeaf
 
 if TYPE_CHECKING:
-    from enclu.host.debugger import SsaFrame
     from enclu.host.places import Place
-
-
-@dataclass(frozen=True)
-class Registers:
-    """General registers outside the enclave, after it was left.
-
-    After an exception they are what the AEX loaded, with what the design's register ABI puts into them.  Under `vdso`
-    and `vdso-2018` they have passed through the vDSO's function: RAX, RBX, RCX, RSP and RBP are its own there.
-    """
-
-    rax: int
-    rcx: int
-    rdx: int
-    rbx: int
-    rsp: int
-    rbp: int
-    rsi: int
-    rdi: int
-    r8: int
-    r9: int
-    r10: int
-    r11: int
-    r12: int
-    r13: int
-    r14: int
-    r15: int
-
-    def __str__(self) -> str:
-        return " ".join(f"{name}={getattr(self, name):#x}" for name in GPR_NAMES)
 
 
 @dataclass(frozen=True)

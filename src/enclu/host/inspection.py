@@ -10,8 +10,8 @@ from typing import Any
 from enclu.host import signing
 from enclu.host.conventions.sdk import tables
 from enclu.host.images import ElfImage, Image, IntelSdkImage, OpenEnclaveImage, Region, SgxsImage
-from enclu.host.images.image import ALL_MEASURED, NOT_MEASURED
 from enclu.host.images.intel_sdk import REBUILD
+from enclu.host.images.regions import ALL_MEASURED, NOT_MEASURED
 from enclu.sgx import xsave
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.structs import MISC_EXINFO, SIGSTRUCT, TCS, TCS_AEXNOTIFY, TCS_DBGOPTIN, Attribute

@@ -19,8 +19,8 @@ from enclu.sgx.xsave import LEGACY
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from enclu.host.agent_process import AgentProcess
     from enclu.host.images import Image, Pages
-    from enclu.host.process import Process
 
 CHUNK = 4 << 20
 """Bytes of pages that are added by one ioctl."""
@@ -38,8 +38,13 @@ class Loaded:
     attributes: int
     xfrm: int
 
+    @property
+    def debug(self) -> bool:
+        """Whether ATTRIBUTES.DEBUG is set."""
+        return bool(self.attributes & Attribute.DEBUG)
 
-def load(process: Process, image: Image, debug: bool | None) -> Loaded:
+
+def load(process: AgentProcess, image: Image, debug: bool | None) -> Loaded:
     """ECREATE, EADD, EEXTEND, EINIT.  Raises HostError."""
     if image.sigstruct is None:
         raise HostError(f"{image.path}: it has no SIGSTRUCT: {image.how_to_sign()}")
@@ -115,7 +120,7 @@ def _why_not_initialized(image: Image, loaded: Loaded) -> str:
     return "its SIGSTRUCT's signature is not valid"
 
 
-def _reserve(process: Process, image: Image) -> int:
+def _reserve(process: AgentProcess, image: Image) -> int:
     """Addresses for ELRANGE, aligned to its size: the image's own, if it has any.  Raises HostError."""
     size, flags = image.size, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
     try:
@@ -132,7 +137,7 @@ def _reserve(process: Process, image: Image) -> int:
     return base
 
 
-def _add(process: Process, image: Image, loaded: Loaded, pages: Pages, staging: int) -> None:
+def _add(process: AgentProcess, image: Image, loaded: Loaded, pages: Pages, staging: int) -> None:
     if pages.measured not in (0, MEASURED):
         raise HostError(
             f"{image.path}: the page at {pages.offset:#x} is measured in part; Linux's driver measures whole pages only"
@@ -154,14 +159,14 @@ def _protection(flags: int) -> int:
     return READ | WRITE if flags >> 8 & 0xFF == PageType.TCS else flags & 7
 
 
-def _map(process: Process, loaded: Loaded, offset: int, size: int, prot: int) -> None:
+def _map(process: AgentProcess, loaded: Loaded, offset: int, size: int, prot: int) -> None:
     process.syscall("mmap", loaded.base + offset, size, prot, MAP_SHARED | MAP_FIXED, loaded.fd, 0)
 
 
 class _Mapping:
     """Maps runs of pages, neighbours with the same protection at once."""
 
-    def __init__(self, process: Process, loaded: Loaded) -> None:
+    def __init__(self, process: AgentProcess, loaded: Loaded) -> None:
         self._process, self._loaded = process, loaded
         self._offset, self._size, self._prot = 0, 0, 0
 

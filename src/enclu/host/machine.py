@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import secrets
 from types import TracebackType
 from typing import Self
 
 from enclu.host import forks
 from enclu.host.errors import HostError
+from enclu.host.keys import MachineKeys
 from enclu.host.process import Process
 from enclu.linux.intel_cpu import CPUS
 from enclu.run import host_memory
-from enclu.run.machine_state import SECRET_SIZE, MachineStateError, secret_of
 from enclu.sgx.epc import size_of
 
 
-class Machine:
+class Machine(MachineKeys):
     """A machine and its keys; its processes share them, so that their enclaves attest to and unseal for each other.
 
     `epc` is the size of the EPC, in bytes or as `enclu run --epc` has it; every process has one of its own.  The
@@ -30,14 +29,14 @@ class Machine:
             host_memory.check_epc(self.epc)
         except ValueError as error:
             raise HostError(str(error)) from None
-        try:
-            self.secret = secrets.token_bytes(SECRET_SIZE) if name is None else secret_of(name)
-        except MachineStateError as error:
-            raise HostError(str(error)) from None
-        self.name = name
-        self.processes: list[Process] = []
-        """Those that are not closed."""
+        super().__init__(name)
+        self._started: list[Process] = []
         self._owner = forks.generation()
+
+    @property
+    def processes(self) -> list[Process]:
+        """Those that are not closed."""
+        return [process for process in self._started if not process.closed]
 
     def process(self, delivery: str = "vdso", cpu: str = "host") -> Process:
         """Start a process under a delivery design, on a processor as `enclu run --cpu` has it.  Raises HostError."""
@@ -53,13 +52,13 @@ class Machine:
             process = Process(self, delivery, options, pass_fds=(reading,))
         finally:
             os.close(reading)
-        self.processes.append(process)
+        self._started = [*self.processes, process]
         return process
 
     def close(self) -> None:
         """End all processes."""
-        while self.processes:
-            self.processes[-1].close()
+        for process in reversed(self.processes):
+            process.close()
 
     def __enter__(self) -> Self:
         return self

@@ -6,20 +6,43 @@ import contextlib
 import struct
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Protocol, Self
 
-from enclu.host.arena import Blocks, Given
+from enclu.host.arena import Arena, Blocks, Given
 from enclu.host.errors import HostError
-from enclu.host.thread import executing
-
-if TYPE_CHECKING:
-    from enclu.host.process import Process
+from enclu.host.thread import HostThread, executing
 
 ABORT = 0xFF
 """What code outside an enclave reads from it (SDM 3D, abort page semantics)."""
 _IOVEC = struct.Struct("<QQ")
+
+
+class Elrange(Protocol):
+    """Where an enclave is."""
+
+    base: int
+    size: int
+
+
+class Owner(Protocol):
+    """The process, as its memory knows it."""
+
+    arena: Arena
+    pid: int
+
+    @property
+    def enclaves(self) -> Sequence[Elrange]: ...
+
+    def check(self) -> None:
+        """Raises HostError, ProcessDied where there is no memory to reach."""
+
+    def thread(self) -> HostThread:
+        """The calling Python thread's own."""
+
+    def broken(self) -> HostThread | None:
+        """A thread of the calling one's that still does what nobody waits for any more."""
 
 
 class Lending:
@@ -93,7 +116,7 @@ class Temporary:
 class Memory:
     """Addresses of the process.  What `allocate` gives is shared with this process and quick to reach."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Owner) -> None:
         self._process = process
         self.arena = process.arena
         self._of_python_thread = threading.local()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from enclu.host.errors import HostError
 from enclu.host.images import Image, ImageError, SgxsImage
 from enclu.host.images.elf_file import PF_X, SHN_UNDEF, SHT_NOBITS, SYM, ElfFile, Module
-from enclu.host.images.image import map_file
+from enclu.host.images.regions import map_file
 from enclu.host.lines import Line, LinesError, LineTable
 from enclu.sgx.layout import Structure
 

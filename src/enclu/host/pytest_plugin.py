@@ -220,7 +220,7 @@ def _name(enclave: Enclave) -> str:
 
 def _agents() -> Iterator[int]:
     """Processes with enclaves that this process has started and that run."""
-    from enclu.host.process import AGENT
+    from enclu.host.agent_process import AGENT
 
     for entry in filter(str.isdigit, os.listdir("/proc")):
         try:

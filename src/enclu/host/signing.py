@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from enclu.base import directories, files
 from enclu.host.errors import HostError
 from enclu.host.images import ElfImage, Image, IntelSdkImage, OpenEnclaveImage, SgxsImage
-from enclu.host.images.image import map_file
+from enclu.host.images.regions import map_file
 from enclu.sgx.encls.init import signature_valid
 from enclu.sgx.structs import SIGSTRUCT, SIGSTRUCT_HEADER, SIGSTRUCT_HEADER2, SIGSTRUCT_SIGNED, Attribute
 

@@ -15,19 +15,20 @@ import sys
 import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from enclu.base.abi import NR
-from enclu.host.arena import Blocks
+from enclu.host.arena import Arena, Blocks
 from enclu.host.channel import TURN_AGENT, Channel, Command
 from enclu.host.errors import HostError, ProcessDied
-from enclu.host.events import EnclaveException, Event, Exit, Interrupted, Registers
+from enclu.host.events import EnclaveException, Event, Exit, Interrupted
+from enclu.host.frames import Registers
 from enclu.linux.delivery.usage import REGISTERS
 from enclu.sgx.structs import EncluLeaf
 
 if TYPE_CHECKING:
-    from enclu.host.call import Call
-    from enclu.host.process import Process
+    from enclu.host.designs import Design
+    from enclu.host.guard import Guard
 
 STACK = 8 << 20
 """Bytes of stack of each thread: enclaves put data there, too."""
@@ -58,17 +59,57 @@ def executing(frame: FrameType | None) -> bool:
     return False
 
 
+class Owner(Protocol):
+    """The process, as its threads know it."""
+
+    arena: Arena
+    delivery: str
+    design: Design
+
+    @property
+    def alive(self) -> bool: ...
+
+    def check(self) -> None:
+        """Raises HostError, ProcessDied where there is none to give commands to."""
+
+    def interrupt(self, thread: HostThread, signo: int = INTERRUPT) -> None:
+        """Send the thread a signal."""
+
+
+class CallUnderWay(Protocol):
+    """An ECALL, as the thread knows it that it is made on, and other calls of the same enclave."""
+
+    thread: HostThread
+    tcs: int
+    depth: int
+    frame: FrameType | None
+    leased: list[int]
+    tokens: list[Guard]
+    blocks: Blocks
+    entry: Entry
+    """Once the enclave has been entered."""
+
+    @property
+    def enclave(self) -> object: ...
+
+    def left(self) -> float | None:
+        """Seconds until it shall be over; None for any time."""
+
+    def close(self) -> None:
+        """Give back what it holds."""
+
+
 class HostThread:
     """One thread of the agent.  Not to be used by two Python threads at once."""
 
-    def __init__(self, process: Process, channel: Channel, stack: int) -> None:
+    def __init__(self, process: Owner, channel: Channel, stack: int) -> None:
         self.process = process
         self.channel = channel
         self.stack = stack
         """Where its stack ends."""
         self.entries: list[Entry] = []
         """Under way, the outermost first."""
-        self.calls: list[Call] = []
+        self.calls: list[CallUnderWay] = []
         """ECALLs under way, the outermost first; the last ones perhaps no longer executed: `tidy`."""
         self.user = ""
         """Name of the Python thread that uses it, or used it last."""

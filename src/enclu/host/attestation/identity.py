@@ -15,7 +15,7 @@ from enclu.sgx.structs import REPORT, SIGSTRUCT, TARGETINFO, Attribute
 
 if TYPE_CHECKING:
     from enclu.host.enclave import Enclave
-    from enclu.host.machine import Machine
+    from enclu.host.keys import MachineKeys
 
 MODULUS = 384
 
@@ -33,7 +33,7 @@ def mrsigner(sigstruct: bytes) -> bytes:
     return hashlib.sha256(SIGSTRUCT.get(sigstruct, "MODULUS")).digest()
 
 
-def report_is_genuine(machine: Machine, report: bytes, target: bytes) -> bool:
+def report_is_genuine(machine: MachineKeys, report: bytes, target: bytes) -> bool:
     """The REPORT was made on this machine for this target (TARGETINFO): its MAC is by the target's report key."""
     if len(report) != REPORT.size or len(target) != TARGETINFO.size:
         raise HostError(

@@ -24,10 +24,9 @@ from enclu.sgx.structs import REPORT, SIGSTRUCT, Attribute
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from enclu.host.enclave import Enclave
+    from enclu.host.enclave import Enclave, EnclaveProcess
     from enclu.host.events import Action, EnclaveException
     from enclu.host.images import Image
-    from enclu.host.process import Process
 
 QE_CERTIFICATION = Structure(
     "qe_certification", 1072,
@@ -77,7 +76,7 @@ class Platform:
     """
 
     def __init__(
-        self, process: Process, *, qe: Image | None = None, pce: Image | None = None,
+        self, process: EnclaveProcess, *, qe: Image | None = None, pce: Image | None = None,
         on_exception: Callable[[EnclaveException], Action] | None = None,
     ) -> None:  # fmt: skip
         self.process = process
@@ -90,7 +89,7 @@ class Platform:
         self._key = b""
 
     @staticmethod
-    def of(process: Process) -> Platform:
+    def of(process: EnclaveProcess) -> Platform:
         """The process's own; made when it is first asked for."""
         with _LOCK:
             platform = _PLATFORMS.get(process)
@@ -229,5 +228,5 @@ def collateral_files(manufacturer: Manufacturer, at: datetime.datetime) -> dict[
     }
 
 
-_PLATFORMS: weakref.WeakKeyDictionary[Process, Platform] = weakref.WeakKeyDictionary()
+_PLATFORMS: weakref.WeakKeyDictionary[EnclaveProcess, Platform] = weakref.WeakKeyDictionary()
 _LOCK = threading.Lock()

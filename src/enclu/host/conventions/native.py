@@ -6,9 +6,10 @@ import enum
 from typing import Any
 
 from enclu.host.call import Call
-from enclu.host.conventions.base import Convention, Done
+from enclu.host.convention import Convention, Done
 from enclu.host.errors import HostError
-from enclu.host.events import EnclaveException, Exit, Interrupted, Registers
+from enclu.host.events import EnclaveException, Exit, Interrupted
+from enclu.host.frames import Registers
 from enclu.sgx.layout import Structure
 
 SGX_CALL = Structure(

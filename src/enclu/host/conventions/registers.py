@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from enclu.host.call import Call
-from enclu.host.conventions.base import Convention, Done
-from enclu.host.events import Registers
+from enclu.host.convention import Convention, Done
+from enclu.host.frames import Registers
 
 
 class RegistersConvention(Convention):

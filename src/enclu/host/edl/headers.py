@@ -15,7 +15,7 @@ from pathlib import Path
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
-from enclu.host.edl.interface import Interface
+from enclu.host.edl.declarations import Declarations
 from enclu.host.edl.syntax import CType
 
 GCC_TIME = 20.0
@@ -49,7 +49,7 @@ class Answer:
     complaints: list[str] = field(default_factory=list)
 
 
-def ask(interface: Interface, types: Sequence[CType]) -> Answer:
+def ask(interface: Declarations, types: Sequence[CType]) -> Answer:
     """Ask for these types.  Headers that are not here, such as the SDK's, are left out."""
     gcc = shutil.which("gcc") or shutil.which("cc")
     if gcc is None:
@@ -77,7 +77,7 @@ def ask(interface: Interface, types: Sequence[CType]) -> Answer:
 class _Compiler:
     """gcc, with the interface's directories."""
 
-    def __init__(self, gcc: str, interface: Interface) -> None:
+    def __init__(self, gcc: str, interface: Declarations) -> None:
         self._command = [gcc, "-m64", "-w", "-fdiagnostics-color=never", "-x", "c"]
         for directory in interface.directories:
             self._command += ["-I", str(directory)]

@@ -4,56 +4,36 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from enclu.host.edl import sdk_files
+from enclu.host.edl import methods, sdk_files
+from enclu.host.edl.declarations import Declarations
+from enclu.host.edl.methods import DynamicCalls
 from enclu.host.edl.parser import parse_file, parse_text
 from enclu.host.edl.sdk_files import Release
-from enclu.host.edl.syntax import Composite, Ecall, EdlError, EdlFile, Enumeration, Function, Import, Ocall
+from enclu.host.edl.syntax import Composite, EdlError, EdlFile, Enumeration, Function, Import
 
 if TYPE_CHECKING:
-    from enclu.host.conventions.sdk import SdkConvention
-    from enclu.host.edl.calls import DynamicCalls
+    from enclu.host.convention import Convention
     from enclu.host.events import Action, EnclaveException
     from enclu.host.images import Image
     from enclu.host.process import Process
 
 
-@dataclass(frozen=True)
-class Interface:
-    """ECALLs and OCALLs, in the order of their numbers, and the types that the EDL files define."""
-
-    name: str
-    path: str
-    includes: tuple[str, ...]
-    composites: tuple[Composite | Enumeration, ...]
-    ecalls: tuple[Ecall, ...]
-    ocalls: tuple[Ocall, ...]
-    directories: tuple[Path, ...] = ()
-    """Where files that were imported, and headers, may be."""
-
-    @cached_property
-    def ecall_numbers(self) -> dict[str, int]:
-        return {ecall.name: number for number, ecall in enumerate(self.ecalls)}
-
-    @cached_property
-    def ocall_numbers(self) -> dict[str, int]:
-        return {ocall.name: number for number, ocall in enumerate(self.ocalls)}
+class Interface(Declarations):
+    """What an enclave's EDL files declare, and how its enclaves are loaded."""
 
     def convention(
         self, types: Mapping[str, type[Any] | int] | None = None, serve: str | Sequence[str] = ()
-    ) -> type[SdkConvention]:
+    ) -> type[Convention]:
         """For `Process.load(convention=...)`: functions by name, with arguments.
 
         `types` says what types of C headers are that no EDL file tells: classes of ctypes, or sizes.  `serve` names
         libraries of OCALLs that Python is to serve: "posix", "sgxssl".
         """
-        from enclu.host.conventions.sdk import SdkConvention
-
-        return type("SdkConvention", (SdkConvention,), {"interface": self, "types": types or {}, "serve": serve})
+        return methods.convention(self, types or {}, serve)
 
     def load(
         self, process: Process, image: str | os.PathLike[str] | Image, ocalls: object = None, *,
@@ -66,19 +46,8 @@ class Interface:
         `ocalls` is an object with a method for each OCALL, or a mapping from their names to callables; `types` and
         `serve` are as for `convention`.
         """
-        from enclu.host.edl.calls import DynamicCalls
-
         calls: type[DynamicCalls] = type(self.name, (DynamicCalls,), {"interface": self, "types": types or {}})
         return calls.load(process, image, ocalls, serve=serve, debug=debug, on_exception=on_exception)
-
-    def __str__(self) -> str:
-        """The interface as one EDL file that imports nothing."""
-        lines = ["enclave {"]
-        lines += [f'    include "{header}"' for header in self.includes]
-        lines += [f"    {composite};" for composite in self.composites]
-        for kind, functions in (("trusted", self.ecalls), ("untrusted", self.ocalls)):
-            lines += [f"    {kind} {{", *(f"        {function};" for function in functions), "    };"]
-        return "\n".join([*lines, "};", ""])
 
 
 def load(

@@ -148,6 +148,18 @@ _FILES: dict[str, tuple[tuple[Release, str], ...]] = {
 
 NAMES = tuple(_FILES)
 
+SERVED = {
+    "sgx_oc_cpuidex": "cpuid",
+    "sgx_thread_wait_untrusted_event_ocall": "wait",
+    "sgx_thread_set_untrusted_event_ocall": "set",
+    "sgx_thread_setwait_untrusted_events_ocall": "set_and_wait",
+    "sgx_thread_set_multiple_untrusted_events_ocall": "set_multiple",
+    "pthread_create_ocall": "create_thread",
+    "pthread_wait_timeout_ocall": "wait_for",
+    "pthread_wakeup_ocall": "wake",
+}
+"""OCALLs of theirs that are always served, and by which method (`conventions/sdk/ocalls.py`)."""
+
 
 def text(name: str, release: Release | None = None) -> str | None:
     """The declarations of the SDK's file of that name, as a release has them, the newest if None."""

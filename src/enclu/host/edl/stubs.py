@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import keyword
 from collections.abc import Iterable
 
-from enclu.host.edl.interface import Interface
+from enclu.host.edl.declarations import Declarations
+from enclu.host.edl.methods import identifier, method_name
+from enclu.host.edl.sdk_files import SERVED
 from enclu.host.edl.syntax import CType, Ecall, Enumeration, Kind, Ocall, Variable
 
 _FLOATS = ("float", "double", "long double")
-_RESERVED = frozenset(keyword.kwlist) | {"self", "timeout"}
-_OWN = frozenset({"load", "enclave", "interface", "types"})
-"""What every class of calls has."""
 
 
-def module(interface: Interface) -> str:
+def module(interface: Declarations) -> str:
     """The text of the module.  It needs nothing but enclu: the interface is in it."""
     name = "".join(part.capitalize() for part in interface.name.replace("-", "_").split("_")) or "Enclave"
     calls = name if name.isidentifier() else f"Enclave{name}"
@@ -39,7 +37,7 @@ def module(interface: Interface) -> str:
         "",
         f"class {calls}Ocalls(Protocol):",
         '    """What the enclave calls: `load` takes an object with these methods."""',
-        *_methods(_ocall(ocall) for ocall in interface.ocalls if not _of_sdk(ocall)),
+        *_methods(_ocall(ocall) for ocall in interface.ocalls if ocall.name not in SERVED),
         "",
         "",
         f"class {calls}(Calls):",
@@ -52,12 +50,6 @@ def module(interface: Interface) -> str:
     return "\n".join(lines)
 
 
-def _of_sdk(ocall: Ocall) -> bool:
-    from enclu.host.conventions.sdk.ocalls import NAMES
-
-    return ocall.name in NAMES
-
-
 def _methods(methods: Iterable[list[str]]) -> list[str]:
     lines: list[str] = []
     for method in methods:
@@ -65,7 +57,7 @@ def _methods(methods: Iterable[list[str]]) -> list[str]:
     return lines
 
 
-def _enumerations(interface: Interface) -> list[str]:
+def _enumerations(interface: Declarations) -> list[str]:
     """Constants of the enumerations, where their values are numbers."""
     lines: list[str] = []
     for composite in interface.composites:
@@ -76,23 +68,14 @@ def _enumerations(interface: Interface) -> list[str]:
             following = value if isinstance(value, int) else following if value is None else None
             if following is None:
                 break
-            lines.append(f"{_identifier(name)} = {following}")
+            lines.append(f"{identifier(name)} = {following}")
             following += 1
     return ["", *lines] if lines else []
 
 
-def _identifier(name: str) -> str:
-    return f"{name}_" if name in _RESERVED else name
-
-
-def method_name(name: str) -> str:
-    """How a function is called as a method."""
-    return f"{name}_" if name in _RESERVED | _OWN or name.startswith("_") else name
-
-
 def _ecall(ecall: Ecall) -> list[str]:
-    parameters = ["self", *(f"{_identifier(p.name)}: {_into(p)}" for p in ecall.parameters)]
-    names = "".join(f", {_identifier(parameter.name)}" for parameter in ecall.parameters)
+    parameters = ["self", *(f"{identifier(p.name)}: {_into(p)}" for p in ecall.parameters)]
+    names = "".join(f", {identifier(parameter.name)}" for parameter in ecall.parameters)
     result = _value(ecall.returns)
     call = f"self._call({ecall.name!r}{names}, timeout=timeout)"
     private = "" if ecall.public else "  Only during OCALLs that allow it."
@@ -106,7 +89,7 @@ def _ecall(ecall: Ecall) -> list[str]:
 
 
 def _ocall(ocall: Ocall) -> list[str]:
-    parameters = ["self", *(f"{_identifier(p.name)}: {_out_of(p)}" for p in ocall.parameters)]
+    parameters = ["self", *(f"{identifier(p.name)}: {_out_of(p)}" for p in ocall.parameters)]
     allow = f"  May call {', '.join(ocall.allow)}." if ocall.allow else ""
     return [
         f"    def {method_name(ocall.name)}({', '.join(parameters)}) -> {_value(ocall.returns)}:",

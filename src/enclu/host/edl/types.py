@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from enclu.host.edl import headers
-from enclu.host.edl.interface import Interface
+from enclu.host.edl.declarations import Declarations
 from enclu.host.edl.syntax import Composite, CType, EdlError, Enumeration, Kind, Position, Variable
 
 Type = type[Any]
@@ -119,7 +119,7 @@ def opaque(name: str, size: int, align: int) -> Type:
 class Types:
     """The types of one interface.  `foreign` says what typedefs of C headers are: classes of ctypes, or sizes."""
 
-    def __init__(self, interface: Interface, foreign: Mapping[str, Type | int] | None = None) -> None:
+    def __init__(self, interface: Declarations, foreign: Mapping[str, Type | int] | None = None) -> None:
         self.interface = interface
         self._composites = {composite.name: composite for composite in interface.composites}
         self._made: dict[str, Type] = {}

@@ -9,11 +9,12 @@ from enclu.base import files
 from enclu.host.images.elf import ElfImage
 from enclu.host.images.elf_file import MAGIC as ELF_MAGIC
 from enclu.host.images.elf_file import ElfFile
-from enclu.host.images.image import Image, ImageError, Pages, Region, map_file
+from enclu.host.images.image import Image
 from enclu.host.images.intel_sdk import SECTION as SDK_SECTION
 from enclu.host.images.intel_sdk import IntelSdkImage
 from enclu.host.images.open_enclave import SECTION as OE_SECTION
 from enclu.host.images.open_enclave import OpenEnclaveImage, candidates
+from enclu.host.images.regions import ImageError, Pages, Region, map_file
 from enclu.host.images.sgxs import ECREATE, UNSIZED, SgxsImage
 from enclu.sgx.structs import SIGSTRUCT
 

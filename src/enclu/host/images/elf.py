@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from enclu.host.images.elf_file import PF_R, PF_W, ElfFile, Module, Segment
-from enclu.host.images.image import NOT_MEASURED, REG_RW, TCS_FLAGS, Image, Region, size_for
+from enclu.host.images.image import Image, size_for
+from enclu.host.images.regions import NOT_MEASURED, REG_RW, TCS_FLAGS, Region
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.layout import Structure
 from enclu.sgx.structs import SIGSTRUCT, TCS, Attribute
@@ -103,6 +104,10 @@ class ElfImage(Image):
                 self._elf, tuple((self._start(s) + s.offset % PAGE_SIZE * (not self.own), s) for s in self._elf.loads)
             ),
         )
+
+    @property
+    def convention(self) -> str:
+        return "native" if self.own else super().convention
 
     def regions(self) -> Iterator[Region]:
         for position, segment in enumerate(self._elf.loads):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from enclu.host.images.image import ZEROS, ImageError, Region
+from enclu.host.images.regions import ZEROS, ImageError, Region
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.layout import Structure
 

@@ -2,91 +2,22 @@
 
 from __future__ import annotations
 
-import mmap
-import os
 import shlex
-import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from enclu.host.errors import HostError
+from enclu.host.images.elf_file import Module
+from enclu.host.images.regions import ALL_MEASURED, NOT_MEASURED, ImageError, Pages, Region
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.measurement import CHUNK, Measurement, eadd, ecreate, eextend
 from enclu.sgx.structs import SECINFO, Attribute
 
-if TYPE_CHECKING:
-    from enclu.host.images.elf_file import Module
-
-ALL_MEASURED, NOT_MEASURED = 0xFFFF, 0
-"""Pages.measured: every 256-byte chunk is, or none."""
 MAXIMUM_SIZE = 1 << 47
 """Bytes of ELRANGE: all addresses that user mode has."""
 ADDED_LIMIT, MEASURED_LIMIT = 1 << 39, 1 << 34
 """Bytes of pages that images may declare to be added, and of those to be measured, without having them in the file;
 what measuring takes is bounded.  There are enclaves with heaps of 100 GiB, and with 10 GiB of measured stacks."""
-RUN = 1 << 20
-"""Bytes of pages that are made at a time where a region repeats its content."""
-TCS_FLAGS = PageType.TCS << 8
-REG_R, REG_RW = PageType.REG << 8 | 1, PageType.REG << 8 | 3
-ZEROS = memoryview(bytes(RUN))
-"""Shared by everything that is zero."""
-
-
-class ImageError(HostError):
-    """An image that is damaged, or of a kind that is not known: the file, the field, its value, and what is wrong."""
-
-    def __init__(self, path: Path, field: str, value: object, wrong: str) -> None:
-        shown = hex(value) if isinstance(value, int) else str(value)
-        super().__init__(f"{path}: {field} is {shown}: {wrong}")
-        self.path, self.field, self.value = path, field, value
-
-
-@dataclass(frozen=True)
-class Pages:
-    """A run of pages of one kind, in the order of EADD."""
-
-    offset: int
-    """Bytes from the start of ELRANGE."""
-    data: memoryview
-    """Whole pages; those that are zero may share one buffer."""
-    flags: int
-    """SECINFO.FLAGS, with the page type."""
-    measured: int
-    """A bit for each 256-byte chunk of every page that EEXTEND measures."""
-
-
-@dataclass(frozen=True)
-class Region:
-    """A part of ELRANGE as the image describes it."""
-
-    name: str
-    offset: int
-    size: int
-    flags: int
-    """SECINFO.FLAGS."""
-    measured: int = ALL_MEASURED
-    content: memoryview = ZEROS
-    """Whole pages, repeated until `size` is full."""
-    added: bool = True
-    """The pages are in the image.  Otherwise there are addresses only: for EAUG if `flags` is not zero."""
-
-    @property
-    def page_type(self) -> int:
-        return self.flags >> 8 & 0xFF
-
-    @property
-    def rights(self) -> str:
-        """As `ls -l` has them."""
-        return "".join(letter if self.flags >> bit & 1 else "-" for bit, letter in enumerate("rwx"))
-
-    def pages(self) -> Iterator[Pages]:
-        step = len(self.content)
-        for start in range(0, self.size, step):
-            data = self.content[: min(step, self.size - start)]
-            yield Pages(self.offset + start, data, self.flags, self.measured)
 
 
 class Image(ABC):
@@ -109,6 +40,11 @@ class Image(ABC):
         self.path = path
         self.sigstruct = sigstruct
         self._mrenclave: bytes | None = None
+
+    @property
+    def convention(self) -> str:
+        """How its enclaves are called unless somebody says otherwise: a name of `convention.NAMES`."""
+        return "registers"
 
     @abstractmethod
     def regions(self) -> Iterator[Region]:
@@ -210,23 +146,3 @@ def size_for(end: int) -> int:
     while size < end:
         size *= 2
     return size
-
-
-def filled(pattern: bytes) -> memoryview:
-    """A page's content, often enough to be a region's."""
-    return memoryview(pattern * (RUN // len(pattern)))
-
-
-def map_file(path: Path) -> memoryview:
-    """The file, mapped: writes to it stay in memory."""
-    try:
-        # Without waiting for writers of a FIFO, which is none of ours anyway.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise ImageError(path, "kind of file", oct(stat.S_IFMT(status.st_mode)), "not a regular file")
-            if not status.st_size:
-                raise ImageError(path, "size of the file", 0, "the file is empty")
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
-    except OSError as error:
-        raise ImageError(path, "file", "unreadable", error.strerror or str(error)) from None

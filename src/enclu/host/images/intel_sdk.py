@@ -24,7 +24,8 @@ from enclu.host.images.elf_file import (
     Module,
     Segment,
 )
-from enclu.host.images.image import ALL_MEASURED, NOT_MEASURED, TCS_FLAGS, ZEROS, Image, Region, filled, map_file
+from enclu.host.images.image import Image
+from enclu.host.images.regions import ALL_MEASURED, NOT_MEASURED, TCS_FLAGS, ZEROS, Region, filled, map_file
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.layout import Structure
 from enclu.sgx.structs import SIGSTRUCT, TCS, Attribute
@@ -393,6 +394,10 @@ class IntelSdkImage(Image):
     def modules(self) -> tuple[Module, ...]:
         first = self._elf.module(self._shift)
         return (first,) if self._second is None else (first, self._second[0].module(self._second[1] + self._shift))
+
+    @property
+    def convention(self) -> str:
+        return "sdk"
 
     def regions(self) -> Iterator[Region]:
         for region in self._image_regions():

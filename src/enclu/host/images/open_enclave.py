@@ -14,18 +14,8 @@ from pathlib import Path
 
 from enclu.base.abi import MAP_NORESERVE
 from enclu.host.images.elf_file import DT_NEEDED, EHDR, ET_DYN, PT_TLS, RELA, ElfFile, Module, Section
-from enclu.host.images.image import (
-    MAXIMUM_SIZE,
-    NOT_MEASURED,
-    REG_R,
-    REG_RW,
-    TCS_FLAGS,
-    ZEROS,
-    Image,
-    Region,
-    filled,
-    size_for,
-)
+from enclu.host.images.image import MAXIMUM_SIZE, Image, size_for
+from enclu.host.images.regions import NOT_MEASURED, REG_R, REG_RW, TCS_FLAGS, ZEROS, Region, filled
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.layout import Structure
 from enclu.sgx.structs import MISC_EXINFO, SIGSTRUCT, TCS, Attribute
@@ -278,6 +268,10 @@ class OpenEnclaveImage(Image):
     @property
     def modules(self) -> tuple[Module, ...]:
         return (self.elf.module(self._shift),)
+
+    @property
+    def convention(self) -> str:
+        return "open-enclave"
 
     def regions(self) -> Iterator[Region]:
         for region in self._image_regions():

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enclu.base.workers import worker
-from enclu.host.images.image import ALL_MEASURED, ZEROS, Image, Region
+from enclu.host.images.edp import is_edp
+from enclu.host.images.image import Image
+from enclu.host.images.regions import ALL_MEASURED, ZEROS, Region
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.layout import Structure
 from enclu.sgx.measurement import BLOCK, CHUNK, HASHER, PER_PAGE, Measurement
@@ -233,6 +235,10 @@ class SgxsImage(Image):
                 pages = part.pages if isinstance(part, _Full) else 1
                 found += range(part.offset, part.offset + pages * PAGE_SIZE, PAGE_SIZE)
         return found
+
+    @property
+    def convention(self) -> str:
+        return "edp" if is_edp(self) else super().convention
 
     def regions(self) -> Iterator[Region]:
         """Neighbours of one kind together."""

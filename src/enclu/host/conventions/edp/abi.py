@@ -87,10 +87,3 @@ DEBUG_BUFFER = 1024
 """Bytes of the buffer that R10 points to, for what a debug build says when it panics."""
 
 # What ftxsgx-elf2sgxs lays before every TCS: its thread-local section (rust: library/std/src/sys/sgx/abi/entry.S).
-TCS_LOCAL = Structure(
-    "tcsls", 32, (0, "tos", "Q"), (8, "flags", "H"), (16, "last_rsp", "Q"), (24, "panic_last_rsp", "Q")
-)
-SECONDARY = 1
-"""tcsls.flags of TCSes that are for further threads."""
-LIMIT = 0xFFF
-"""FSLIMIT and GSLIMIT of every TCS."""

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 from enclu.host.call import Call
-from enclu.host.conventions.base import Convention, Done
+from enclu.host.convention import Convention, Done
 from enclu.host.conventions.edp.abi import NORMAL_EXIT, Error
 from enclu.host.conventions.edp.program import Program, Running, Stopped
 from enclu.host.conventions.edp.streams import Streams
@@ -24,7 +24,7 @@ from enclu.host.errors import EnclaveTimeout, HostError
 
 if TYPE_CHECKING:
     from enclu.host.enclave import Enclave
-    from enclu.host.events import Registers
+    from enclu.host.frames import Registers
 
 Argument = str | bytes
 
@@ -56,7 +56,7 @@ class EdpCall(Call):
         self.running.thread = self.thread
         convention = self.enclave.convention
         assert isinstance(convention, EdpConvention)
-        self.usercalls = Usercalls(convention, program, self.running, self.left)
+        self.usercalls = Usercalls(program, self.running, self.left, convention.launch)
         self.debug_buffer = program.debug_buffers[tcs] = program.debug_buffer()
 
     def finish(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from enclu.host.conventions.edp import streams
 from enclu.host.conventions.edp.abi import BYTE_BUFFER, EVENTS, WAIT_INDEFINITE, Error, Usercall
@@ -13,21 +13,18 @@ from enclu.host.conventions.edp.program import LOGGER, Program, Running, Stopped
 from enclu.host.conventions.edp.streams import MOST_DATA, Listener, Stream
 from enclu.host.errors import EnclaveTimeout, HostError
 
-if TYPE_CHECKING:
-    from enclu.host.conventions.edp.convention import EdpConvention
-
 MOST_ADDRESS = 4096
 """Bytes of a network address."""
 Results = tuple[int, int]
 
 
 class Usercalls:
-    """Those of one thread.  `left` tells the seconds that the call still has."""
+    """Those of one thread.  `left` tells the seconds that the call still has; `launch` enters one more thread."""
 
     def __init__(
-        self, convention: EdpConvention, program: Program, running: Running, left: Callable[[], float | None]
+        self, program: Program, running: Running, left: Callable[[], float | None], launch: Callable[[Program], int]
     ) -> None:
-        self._convention, self._program, self._running, self._left = convention, program, running, left
+        self._program, self._running, self._left, self._launch = program, running, left, launch
         self._memory = program.enclave.process.memory
         self._table: dict[int, Callable[[int, int, int, int], Results]] = {
             Usercall.READ: self.read,
@@ -51,7 +48,7 @@ class Usercalls:
     def serve(self, number: int, arguments: tuple[int, int, int, int]) -> Results:
         """RSI and RDX for the enclave.  Raises Stopped; EnclaveTimeout; HostError for what there is not."""
         self.check()
-        own = self._convention.enclave.ocalls.get(number)
+        own = self._program.enclave.ocalls.get(number)
         if own is not None:
             return _results(own(*arguments))
         call = self._table.get(number)
@@ -115,7 +112,7 @@ class Usercalls:
 
     def _hook(self, usercall: Usercall, address: str) -> Any:
         """What a callable of the user's gives for an address; None to go to the network."""
-        hook = self._convention.enclave.ocalls.get(usercall.name.lower())
+        hook = self._program.enclave.ocalls.get(usercall.name.lower())
         return None if hook is None else hook(address)
 
     def _tell(self, buffer: int, address: Callable[[], Any]) -> None:
@@ -153,7 +150,7 @@ class Usercalls:
     # Threads and their events.
 
     def launch_thread(self, _: int, __: int, ___: int, ____: int) -> Results:
-        return self._convention.launch(self._program), 0
+        return self._launch(self._program), 0
 
     def exit(self, panic: int, _: int, __: int, ___: int) -> Results:
         self._program.finish(panicked=bool(panic))

@@ -18,7 +18,7 @@ from enclu.sgx.structs import REPORT, TARGETINFO
 
 if TYPE_CHECKING:
     from enclu.host.attestation.platform import Platform
-    from enclu.host.conventions.open_enclave.convention import OpenEnclaveConvention
+    from enclu.host.conventions.open_enclave.runtime import Runtime
 
 ECDSA = bytes.fromhex("a3a21e871b4d4014b70aa125d2fbcd8c")
 """OE_FORMAT_UUID_SGX_ECDSA: what our quoting enclave makes."""
@@ -30,7 +30,7 @@ FORMATS = struct.Struct("<I4xQQI4xQ")
 class AttestationOcalls:
     """Callables by name."""
 
-    def __init__(self, convention: OpenEnclaveConvention) -> None:
+    def __init__(self, convention: Runtime) -> None:
         self._convention = convention
         self.table: dict[str, Callable[..., Any]] = {
             "oe_get_qetarget_info_ocall": self.target_info,

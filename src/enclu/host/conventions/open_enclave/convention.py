@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from enclu.host.arena import Given
 from enclu.host.call import Call
-from enclu.host.conventions.base import Convention, Done
+from enclu.host.convention import Convention, Done
 from enclu.host.conventions.libraries import Libraries
 from enclu.host.conventions.open_enclave import abi, names, releases
 from enclu.host.conventions.open_enclave.abi import Code, EcallFunction, OcallFunction, OeError, OeResult
 from enclu.host.conventions.open_enclave.attestation import FORMAT_IDS, AttestationOcalls
 from enclu.host.conventions.open_enclave.marshal import EcallMarshaller, OcallMarshaller, aligned
-from enclu.host.conventions.open_enclave.system import LOGGER, SystemOcalls, foreign
+from enclu.host.conventions.open_enclave.system import LOGGER, SystemOcalls, foreign, log_interface
 from enclu.host.conventions.open_enclave.system import interface as system_interface
 from enclu.host.edl.types import Type, Types
 from enclu.host.errors import EnclaveTimeout, HostError
@@ -28,7 +28,8 @@ from enclu.host.images import OpenEnclaveImage
 if TYPE_CHECKING:
     from enclu.host.edl.interface import Interface
     from enclu.host.enclave import Enclave
-    from enclu.host.events import Registers
+    from enclu.host.frames import Registers
+    from enclu.host.thread import CallUnderWay
 
 ENCLAVE_HANDLE = 4096
 """Bytes of what enclaves take for their oe_enclave_t: an address that they hand back."""
@@ -134,8 +135,6 @@ class OpenEnclaveConvention(Convention):
         self.command(EcallFunction.INIT_ENCLAVE, self._handle)
         self._starting = False
         if LOG_INIT in self.names.ecalls:
-            from enclu.host.conventions.open_enclave.system import log_interface
-
             level = 3  # OE_LOG_LEVEL_WARNING
             types = Types(log_interface(), foreign(None))
             marshaller = EcallMarshaller(log_interface().ecalls[0], types, self.deep_copy is not False)
@@ -227,7 +226,7 @@ class OpenEnclaveConvention(Convention):
             return result
 
     @property
-    def current(self) -> Call:
+    def current(self) -> CallUnderWay:
         """The ECALL that the calling thread is in."""
         return self.enclave.process.thread().calls[-1]
 

@@ -24,7 +24,7 @@ from enclu.host.errors import EnclaveTimeout
 from enclu.host.guard import Event
 
 if TYPE_CHECKING:
-    from enclu.host.conventions.open_enclave.convention import OpenEnclaveConvention
+    from enclu.host.conventions.open_enclave.runtime import Runtime
     from enclu.host.edl.interface import Interface
 
 LOGGER = logging.getLogger("enclu.open_enclave")
@@ -122,7 +122,7 @@ def log_interface() -> Interface:
 class SystemOcalls:
     """Callables by name; a user's of the same name go first."""
 
-    def __init__(self, convention: OpenEnclaveConvention) -> None:
+    def __init__(self, convention: Runtime) -> None:
         self._convention = convention
         self._enclave = convention.enclave
         self._events = {tcs: Event() for tcs in self._enclave.tcs}

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from enclu.host.call import Call
-from enclu.host.conventions.base import Convention, Done
+from enclu.host.convention import Convention, Done
 from enclu.host.conventions.libraries import Libraries
 from enclu.host.conventions.sdk import abi, cpu, emm, tables
 from enclu.host.conventions.sdk.abi import BuiltinOcall, EnterCommand, SystemFeatures
@@ -30,10 +30,10 @@ from enclu.host.events import EnclaveException, Exit
 from enclu.host.images.intel_sdk import REBUILD
 
 if TYPE_CHECKING:
+    from enclu.host.agent_process import AgentProcess
     from enclu.host.enclave import Enclave
-    from enclu.host.events import Registers
+    from enclu.host.frames import Registers
     from enclu.host.images import Image
-    from enclu.host.process import Process
 
 MASK_64 = (1 << 64) - 1
 TCS_POLICY_BIND = 0
@@ -76,7 +76,7 @@ class SdkConvention(Convention):
     """Libraries of OCALLs that are served without a function of the user's."""
 
     @classmethod
-    def check(cls, image: Image, process: Process) -> None:
+    def check(cls, image: Image, process: AgentProcess) -> None:
         super().check(image, process)
         if getattr(image, "simulation", False):
             raise HostError(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from enclu.linux import intel_cpu
 
 if TYPE_CHECKING:
-    from enclu.host.process import Process
+    from enclu.host.agent_process import AgentProcess
     from enclu.linux.intel_cpu import Cpuid, Registers
 
 
@@ -107,7 +107,7 @@ REMEMBERED = 64
 """Answers that need not be asked for again."""
 
 
-def of_process(process: Process) -> Cpuid:
+def of_process(process: AgentProcess) -> Cpuid:
     """CPUID as the process's programs see it, and called Intel's.
 
     Enclaves count on that: Intel's port of OpenSSL aborts on others.

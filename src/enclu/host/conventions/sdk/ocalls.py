@@ -8,37 +8,41 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from enclu.host.conventions.sdk.abi import EnterCommand
 from enclu.host.conventions.sdk.status import SdkError, SgxStatus
+from enclu.host.edl.sdk_files import SERVED
 from enclu.host.guard import Event
 
 if TYPE_CHECKING:
-    from enclu.host.conventions.sdk.convention import SdkConvention
+    from enclu.host.conventions.sdk.pool import TcsPool
+    from enclu.host.enclave import Enclave
+    from enclu.linux.intel_cpu import Cpuid
 
 MUTEX_GET_EVENT = 0xF000_3001
 """SE_ERROR_MUTEX_GET_EVENT: no such TCS."""
 
-NAMES = {
-    "sgx_oc_cpuidex": "cpuid",
-    "sgx_thread_wait_untrusted_event_ocall": "wait",
-    "sgx_thread_set_untrusted_event_ocall": "set",
-    "sgx_thread_setwait_untrusted_events_ocall": "set_and_wait",
-    "sgx_thread_set_multiple_untrusted_events_ocall": "set_multiple",
-    "pthread_create_ocall": "create_thread",
-    "pthread_wait_timeout_ocall": "wait_for",
-    "pthread_wakeup_ocall": "wake",
-}
-"""Which are served here, and by which method."""
+
+class Runtime(Protocol):
+    """The convention, as these OCALLs know it."""
+
+    enclave: Enclave
+    pool: TcsPool
+
+    @property
+    def cpuid(self) -> Cpuid: ...
+
+    def command(self, command: EnterCommand, argument: int) -> None:
+        """Enter the enclave for its runtime's sake."""
 
 
 class SdkOcalls:
     """Callables by the names that the SDK's EDL files give them; a user's of the same name go first."""
 
-    def __init__(self, convention: SdkConvention) -> None:
+    def __init__(self, convention: Runtime) -> None:
         self._convention = convention
-        self.table: dict[str, Callable[..., Any]] = {name: getattr(self, method) for name, method in NAMES.items()}
+        self.table: dict[str, Callable[..., Any]] = {name: getattr(self, method) for name, method in SERVED.items()}
 
     def cpuid(self, registers: ctypes.Array[ctypes.c_int], leaf: int, subleaf: int) -> None:
         for i, value in enumerate(self._convention.cpuid(leaf & 0xFFFF_FFFF, subleaf & 0xFFFF_FFFF)):

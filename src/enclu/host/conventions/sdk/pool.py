@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from enclu.host.call import Call
 from enclu.host.guard import Event, Guard
+from enclu.host.thread import CallUnderWay
 
 
 class TrustedThread:
@@ -64,7 +65,7 @@ class TcsPool:
         with contextlib.suppress(ValueError):
             thread.calls.remove(call)
 
-    def start(self, user: threading.Thread, call: Call) -> bool:
+    def start(self, user: threading.Thread, call: CallUnderWay) -> bool:
         """Start a thread that is bound to a TCS from its beginning; False if there is none.  `call` has it started."""
         while True:
             with self._binding.hold(call.tokens):
@@ -109,7 +110,7 @@ class TcsPool:
             return None
         return self._bound[user]
 
-    def _make_one(self, call: Call | None) -> bool:
+    def _make_one(self, call: CallUnderWay | None) -> bool:
         """Have the enclave make one more TCS; False if there is no page for it."""
         tokens = call.tokens if call is not None else []
         if self.make is None or self._making in tokens:

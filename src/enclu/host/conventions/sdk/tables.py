@@ -23,7 +23,7 @@ from enclu.host.conventions import call_sites
 from enclu.host.edl.interface import Interface
 from enclu.host.errors import HostError
 from enclu.host.images.elf_file import ElfFile
-from enclu.host.images.image import ImageError, map_file
+from enclu.host.images.regions import ImageError, map_file
 
 ECALLS, OCALLS = "g_ecall_table", "g_dyn_entry_table"
 _COUNT = struct.Struct("<Q")

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from enclu.host.errors import EnclaveTimeout, HostError
-from enclu.host.events import Action, EnclaveException, Exit, Interrupted, Registers
+from enclu.host.events import Action, EnclaveException, Exit, Interrupted
+from enclu.host.frames import Registers
 from enclu.sgx.structs import EncluLeaf
 
 if TYPE_CHECKING:
+    from enclu.host.agent_process import AgentProcess
     from enclu.host.call import Call
     from enclu.host.enclave import Enclave
     from enclu.host.images import Image
-    from enclu.host.process import Process
 
-
+NAMES = {
+    "edp": ("edp", "EdpConvention"),
+    "native": ("native", "NativeConvention"),
+    "open-enclave": ("open_enclave", "OpenEnclaveConvention"),
+    "registers": ("registers", "RegistersConvention"),
+    "sdk": ("sdk", "SdkConvention"),
+}
+"""Conventions: modules and classes of `enclu.host.conventions`, imported when they are used."""
 TOLD = 16
 """Of so many exceptions of a call that its handler is resumed for, the places are kept for what may follow."""
 
@@ -33,7 +42,7 @@ class Convention(ABC):
     """Registers that it enters enclaves with."""
 
     @classmethod
-    def check(cls, image: Image, process: Process) -> None:
+    def check(cls, image: Image, process: AgentProcess) -> None:
         """Before it is loaded: raise HostError if an enclave of this image cannot be entered in this way."""
         passed = process.design.registers
         missing = [name for name in cls.needs if name not in passed]
@@ -157,3 +166,12 @@ def _handled_before(exception: EnclaveException, handled: EnclaveException) -> N
     last.handled, handled.above = handled, depth
     if exception.leaf is EncluLeaf.ERESUME and exception.enclave is not None and exception.enclave.debug:
         exception.ssa, handled.ssa  # noqa: B018 - as long as they are there
+
+
+def named(name: str) -> type[Convention]:
+    """Raises HostError for a name that is none."""
+    if name not in NAMES:
+        raise HostError(f"no convention is called {name!r}: {', '.join(NAMES)}")
+    module, convention = NAMES[name]
+    found: type[Convention] = getattr(importlib.import_module(f"enclu.host.conventions.{module}"), convention)
+    return found

@@ -8,14 +8,18 @@ fortanix/rust-sgx: intel-sgx/fortanix-sgx-tools, ftxsgx-elf2sgxs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from enclu.host.conventions.edp.abi import LIMIT, SECONDARY, TCS_LOCAL
+from enclu.host.images.image import Image
 from enclu.sgx.epc import PAGE_SIZE, PageType
+from enclu.sgx.layout import Structure
 from enclu.sgx.structs import TCS
 
-if TYPE_CHECKING:
-    from enclu.host.images import Image
+TCS_LOCAL = Structure(
+    "tcsls", 32, (0, "tos", "Q"), (8, "flags", "H"), (16, "last_rsp", "Q"), (24, "panic_last_rsp", "Q")
+)
+SECONDARY = 1
+"""tcsls.flags of TCSes that are for further threads."""
+LIMIT = 0xFFF
+"""FSLIMIT and GSLIMIT of every TCS."""
 
 
 def is_edp(image: Image) -> bool:
