@@ -115,6 +115,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "vfork_spawn_exec": ANY,
     "wild_aep": ANY,
     "xcr0_not_narrowed": ANY,
+    "xsave_by_xfrm": ANY,
 }
 CHILDREN = [
     "that exits",

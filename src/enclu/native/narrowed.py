@@ -65,6 +65,7 @@ class NarrowedEnclave:
         """Pages to be shown again."""
         self._alone: tuple[MM, range] | None = None
         """Pages of which one instruction is executed by itself, and where."""
+        self._race = (0, 0, 0)
         self._capacity = debug_registers.COUNT
         sup.narrowed[self._eid] = self
 
@@ -239,6 +240,11 @@ class NarrowedEnclave:
         within = {at for start, size in instructions.items() for at in range(start + 1, start + size)}
         self._inside = (self._inside | places & within) - instructions.keys()
         self._decoded.add(rip)
+
+    def raced(self, tid: int, rip: int, address: int) -> bool:
+        """A fault looks as if the page had been made executable since: true once, as a second one is none of that."""
+        before, self._race = self._race, (tid, rip, address)
+        return before != self._race
 
     # Writing and executing in turn.
 

@@ -36,15 +36,21 @@ _LOW = (1 << 32) - 1
 def handle(sup: Supervisor, narrowed: NarrowedEnclave, thread: Thread, fault: Fault, info: ptrace.SigInfo) -> Outcome:
     """Make of a stop what there is to make of it, and resume the thread; else what is left for others to handle."""
     if fault.vector == Vector.DB and info.code == TRAP_HWBKPT:
-        return _at_breakpoint(narrowed, thread)
+        outcome = _at_breakpoint(narrowed, thread)
+        if outcome is None or outcome[1] is None or outcome[0].vector != Vector.PF:
+            return outcome
+        fault, info = outcome[0], outcome[1]  # the page may have been taken away since the thread stopped
     if fault.vector != Vector.PF:
         return fault, info
     mm, rip, address = thread.space.mm, thread.regs.rip, fault.address
     index = address >> 12
     allowed, shown = mm.allowed(address), mm.shown(address)
+    fetched = address == rip or (0 < address - rip < xcr0.LONGEST and not address & 0xFFF)
+    if fetched and shown & PROT_EXEC and narrowed.raced(thread.tid, rip, address):
+        thread.resume()
+        return None
     if not allowed & ~shown or (not shown and mm.wanted(address)):
         return fault, info  # not allowed, or not there yet
-    fetched = address == rip or (0 < address - rip < xcr0.LONGEST and not address & 0xFFF)
     if allowed & ~shown & PROT_EXEC and fetched:
         if allowed & PROT_WRITE and not narrowed.executed(index):
             narrowed.execute(index)
