@@ -175,6 +175,10 @@ def test_what_a_pidfd_tells_of_can_be_waited_for(child: str, passes: Callable) -
     passes("pidfd_wait", str(rounds), child)
 
 
+def test_xsave_goes_by_xfrm_on_pages_that_are_evicted_in_between(passes: Callable) -> None:
+    passes("xsave_by_xfrm", options=("--epc", "1M"))
+
+
 @pytest.mark.parametrize("policy", ["overwrite", "write-once", "unregister-first"])
 def test_mm_handler_policies(policy: str, passes: Callable) -> None:
     passes("mm_handler_policies", policy, options=("--delivery", f"mm-handler:{policy}"))

@@ -119,6 +119,10 @@ def signal_stop(sup: Supervisor, thread: Thread, signo: int) -> None:
                 take(sup, thread, fault, None)
                 return
             info = native
+        elif fault.vector == Vector.DB and info.code == TRAP_HWBKPT and thread.regs.rip in thread.breakpoints:
+            debug_registers.load(thread, ())  # where a narrowed enclave has been, there is other code now
+            thread.resume()
+            return
         if thread.mode.enclave:
             raised = _in_enclave(thread, fault, info.code)
             if raised is None:
@@ -126,10 +130,6 @@ def signal_stop(sup: Supervisor, thread: Thread, signo: int) -> None:
                 thread.resume()
             else:
                 take(sup, thread, raised, info)
-            return
-        if fault.vector == Vector.DB and info.code == TRAP_HWBKPT and thread.regs.rip in thread.breakpoints:
-            debug_registers.load(thread, ())  # where an enclave has been, there is other code now
-            thread.resume()
             return
         if fault.vector == Vector.PF and vm_fault.handle_address(thread.space.mm, fault.address):
             thread.resume()
