@@ -115,6 +115,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "vfork_spawn_exec": ANY,
     "wild_aep": ANY,
     "xcr0_not_narrowed": ANY,
+    "xsave_by_xfrm": ANY,
 }
 CHILDREN = [
     "that exits",
@@ -172,6 +173,10 @@ def test_random_calls_harm_nobody_else(seed: str, design: str, passes: Callable)
 def test_what_a_pidfd_tells_of_can_be_waited_for(child: str, passes: Callable) -> None:
     rounds = 20 if "enclave" in child else 200
     passes("pidfd_wait", str(rounds), child)
+
+
+def test_xsave_goes_by_xfrm_on_pages_that_are_evicted_in_between(passes: Callable) -> None:
+    passes("xsave_by_xfrm", options=("--epc", "1M"))
 
 
 @pytest.mark.parametrize("policy", ["overwrite", "write-once", "unregister-first"])

@@ -201,6 +201,9 @@ class Kicker:
             if cpu.mode.enclave:
                 aex(cpu, None)
 
+    def execution(self, encl: Encl) -> None:
+        """Of a processor whose XCR0 is XFRM in an enclave, everything may be executed."""
+
 
 @functools.lru_cache(maxsize=64)
 def sign(mrenclave: bytes, attributes: int = 4, xfrm: int = 3, **fields: object) -> bytes:

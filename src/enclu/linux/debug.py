@@ -30,6 +30,7 @@ def debug_access(mm: MM, user: UserMemory, arg: int) -> None:
             size = _at_once(page, address, f["length"] - done)
             if f["flags"] & uapi.ENCLU_SGX_DEBUG_WRITE:
                 _write(page, address, user.read(buffer, size))
+                _written(mm, address)
             else:
                 user.write(buffer, _words(page, address, size))
             done += size
@@ -52,6 +53,12 @@ def _page(mm: MM, address: int) -> EPCPage:
     encl.load(address)
     assert page.epc is not None
     return page.epc
+
+
+def _written(mm: MM, address: int) -> None:
+    vma = mm.find_vma(address)
+    if vma is not None and vma.encl is not None and vma.encl.execution is not None:
+        vma.encl.execution.changed(address >> 12)
 
 
 def _at_once(page: EPCPage, address: int, left: int) -> int:

@@ -10,7 +10,7 @@ from enclu.sgx.epc import PAGE_SIZE, EPCPage, PageType
 from enclu.sgx.structs import Attribute, ErrorCode
 
 if TYPE_CHECKING:
-    from enclu.linux.interfaces import EnclaveMemory
+    from enclu.linux.interfaces import EnclaveMemory, Execution
     from enclu.linux.kernel import Kernel
     from enclu.linux.mm import MM
     from enclu.sgx.secs import Secs
@@ -66,6 +66,7 @@ class Encl:
         self.page_count = 0
         self.va_pages: list[VAPage] = []
         self.mms: set[MM] = set()
+        self.execution: Execution | None = None
 
     def grow(self, count: int = 1) -> None:
         """sgx_encl_grow(): account for `count` more pages, each with a version slot.  Raises OSError ENOMEM."""

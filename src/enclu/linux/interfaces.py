@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from enclu.linux.encl import Encl
     from enclu.linux.mm import MM
+    from enclu.sgx.epc import EPCPage
 
 
 class UserMemory(Protocol):
@@ -36,6 +37,22 @@ WINDOW = 1 << 36
 """Bytes of an enclave's memory that can be seen at once: an ELRANGE may be larger than what is left of addresses."""
 
 
+class Execution(Protocol):
+    """Who says, of an enclave, which pages its processors may execute at the moment."""
+
+    def granted(self, mm: MM, index: int, page: EPCPage, prot: int) -> int:
+        """What the page tables may show of PROT_* `prot`, which VMA and EPCM allow.  The rest comes on a fault."""
+
+    def settle(self) -> None:
+        """The page tables have what was `granted`."""
+
+    def changed(self, index: int) -> None:
+        """The page's bytes have been changed by none of its processors."""
+
+    def gone(self) -> None:
+        """The enclave is no more."""
+
+
 class EnclaveMemory(Protocol):
     """The bytes behind an enclave's pages, which processors map."""
 
@@ -60,6 +77,9 @@ class Processors(Protocol):
 
     def kick(self, encl: Encl) -> None:
         """Inter-processor interrupt: every processor in this enclave leaves it by an AEX before this returns."""
+
+    def execution(self, encl: Encl) -> Execution | None:
+        """Who has a say in what is executed of an enclave that has just been created; None: nobody need have."""
 
     def patch_text(self, mm: MM, address: int, code: bytes) -> None:
         """Replace instructions in this memory map, protected or not; no processor executes a mixture of old and new."""

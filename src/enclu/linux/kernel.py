@@ -50,6 +50,7 @@ class Kernel:
         assert encl.secs is not None
         self._by_eid[encl.secs.eid] = encl
         self.stats.enclaves += 1
+        encl.execution = self.processors.execution(encl)
         self.loading(encl)
 
     def allocate(self) -> EPCPage:
@@ -96,6 +97,8 @@ class Kernel:
         if encl not in self._enclaves:
             return
         del self._enclaves[encl]
+        if encl.execution is not None:
+            encl.execution.gone()
         secs = encl.secs
         if secs is not None:
             secs.inside.clear()

@@ -232,8 +232,8 @@ class MM:
         return int(PFEC.P | PFEC.U | PFEC.SGX) | access
 
     @staticmethod
-    def _wanted(vma: VMA, index: int) -> int:
-        """The invariant."""
+    def _allowed(vma: VMA, index: int) -> int:
+        """The invariant, were every page to be executed in any way."""
         if vma.encl is None:
             return 0
         page = vma.encl.pages.get(index)
@@ -243,6 +243,31 @@ class MM:
         if not epc.valid or epc.pt is not PageType.REG or epc.blocked or epc.pending or epc.modified:
             return 0
         return vma.prot & epc.rwx
+
+    def _wanted(self, vma: VMA, index: int) -> int:
+        """The invariant."""
+        allowed = self._allowed(vma, index)
+        encl = vma.encl
+        if allowed and encl is not None and encl.execution is not None:
+            page = encl.pages[index].epc
+            assert page is not None
+            return encl.execution.granted(self, index, page, allowed)
+        return allowed
+
+    def allowed(self, address: int) -> int:
+        """PROT_* that VMA and EPCM allow the page at an address."""
+        vma = self.find_vma(address)
+        return 0 if vma is None else self._allowed(vma, address >> 12)
+
+    def wanted(self, address: int) -> int:
+        """PROT_* that the page tables grant there once they agree with the invariant."""
+        vma = self.find_vma(address)
+        return 0 if vma is None else self._wanted(vma, address >> 12)
+
+    def shown(self, address: int) -> int:
+        """PROT_* that they grant there at present."""
+        vma = self.find_vma(address)
+        return 0 if vma is None else vma.shown.get(address >> 12, 0)
 
     def _apply(self, vma: VMA, indexes: list[int]) -> None:
         """Make the page tables agree with the invariant for these pages, in as few runs as possible."""
@@ -265,6 +290,8 @@ class MM:
             run_start, run_end, run_prot = index, index + 1, wanted
         if run_start >= 0:
             self.page_tables.protect(run_start << 12, run_end << 12, run_prot)
+        if vma.encl is not None and vma.encl.execution is not None:
+            vma.encl.execution.settle()
 
     def show(self, start: int, end: int) -> None:
         """Establish the invariant for every page of [start, end)."""

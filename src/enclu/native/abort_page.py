@@ -8,7 +8,6 @@ is plain memory.  The one instruction is stepped over with a page of ones in pla
 from __future__ import annotations
 
 import os
-import signal
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, NR, PROT_READ, PROT_WRITE
@@ -17,8 +16,7 @@ from enclu.native import ptrace
 from enclu.native.address_space import SCRATCH, SCRATCH_SIZE
 from enclu.native.inject import ALL_BUT_SYNCHRONOUS, inject
 from enclu.native.native_fault import error_code, exception_of
-from enclu.native.resume import SINGLESTEP, until
-from enclu.native.stop import Kind, Stop
+from enclu.native.single_step import single_step
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.exceptions import Fault, PageFault, Vector
 from enclu.sgx.processor import Access
@@ -58,7 +56,10 @@ def step(sup: Supervisor, thread: Thread, address: int) -> tuple[ptrace.SigInfo,
             _replace(thread, address & -PAGE_SIZE, PARKING + len(pages) * PAGE_SIZE)
             pages.append(address & -PAGE_SIZE)
             ptrace.set_signal_mask(thread.tid, ALL_BUT_SYNCHRONOUS)
-            info = _step(thread)
+            start = thread.regs.rip
+            info = single_step(thread)
+            while info is None and thread.regs.rip == start:  # a string instruction, repetition by repetition
+                info = single_step(thread)
             if info is None:
                 return None
             address = info.address
@@ -88,22 +89,3 @@ def _replace(thread: Thread, page: int, parking: int) -> None:
         _move(thread, parking, page)
         raise OSError(-result, f"mmap({page:#x}): {os.strerror(-result)}")
     thread.space.poke(page, b"\xff" * PAGE_SIZE)
-
-
-def _step(thread: Thread) -> ptrace.SigInfo | None:
-    """Execute one instruction; its exception if it raises one.  Signals that come instead are put off."""
-    start, info = thread.regs.rip, ptrace.SigInfo()
-
-    def raised(stop: Stop) -> bool:
-        if stop.kind is not Kind.SIGNAL:
-            return False
-        info.get(thread.tid)
-        return info.code > 0
-
-    while True:
-        until(thread, SINGLESTEP, raised)
-        thread.fetch()
-        if info.signo != signal.SIGTRAP:
-            return info
-        if thread.regs.rip != start:  # a string instruction stops after each repetition
-            return None

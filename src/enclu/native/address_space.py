@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from enclu.base.abi import MAP_FIXED, MAP_SHARED, NR
 from enclu.linux.mm import MM
 from enclu.native import proc, ptrace
+from enclu.native.sites import Sites
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,8 +53,7 @@ class AddressSpace:
         self._inject = inject
         self.mm = MM(kernel, self)
         self.memory = -1
-        self.cpuid_sites: set[int] = set()
-        """Addresses at which UD2 stands for CPUID."""
+        self.sites = Sites()
         self.path_slots = 0
         """Slots in use, of `native.path_calls`."""
         self.enclu_sites: set[int] = set()
@@ -96,6 +96,7 @@ class AddressSpace:
         """Fill `view`, of bytes, from `address`.  Raises OSError EFAULT."""
         if view and ptrace.vm_read(self.pid, address, _address(view), len(view)) != len(view):
             raise OSError(errno.EFAULT, f"cannot read {len(view)} bytes at {address:#x}")
+        self.sites.give_originals(address, view)
 
     def write(self, address: int, data: bytes) -> None:
         """Store bytes where the program itself may write.  Raises OSError EFAULT."""
@@ -115,7 +116,7 @@ class AddressSpace:
             out += chunk
         raise OSError(errno.ENAMETOOLONG, "string too long")
 
-    # Supervisor's own access: any page, whatever its protection.
+    # Supervisor's own access: any page, whatever its protection, and as it is.
 
     def peek(self, address: int, size: int) -> bytes:
         """Bytes at `address`, fewer or none where nothing is mapped."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from enclu.linux import cpuid as machine_cpuid
 from enclu.native import machine_code
+from enclu.native.sites import Kind
 
 if TYPE_CHECKING:
     from enclu.linux.intel_cpu import Registers
@@ -44,14 +45,13 @@ def shown(sup: Supervisor, leaf: int, subleaf: int) -> Registers:
 def patch(space: AddressSpace, address: int) -> None:
     """Put UD2 where CPUID stands."""
     if space.peek(address, 2) == CPUID:
-        space.poke(address, UD2)
-        space.cpuid_sites.add(address)
+        space.sites.put(space, address, Kind.CPUID, CPUID, UD2)
 
 
 def emulate(sup: Supervisor, thread: Thread) -> bool:
     """If the thread stands at a patched CPUID, answer it and resume."""
     regs = thread.regs
-    if regs.rip not in thread.space.cpuid_sites or thread.space.peek(regs.rip, 2) != UD2:
+    if not thread.space.sites.stands(thread.space, regs.rip, Kind.CPUID):
         return False
     leaf, subleaf = regs.rax & 0xFFFF_FFFF, regs.rcx & 0xFFFF_FFFF
     regs.rax, regs.rbx, regs.rcx, regs.rdx = shown(sup, leaf, subleaf)

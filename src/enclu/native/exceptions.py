@@ -11,7 +11,8 @@ from enclu.linux import fault as vm_fault
 from enclu.linux.fault import Resolution
 from enclu.linux.mm import access_of
 from enclu.linux.traps import signal_of
-from enclu.native import abort_page, path_calls, ptrace, signals
+from enclu.native import abort_page, debug_registers, path_calls, ptrace, signals, xcr0_stops
+from enclu.native.debug_registers import RFLAGS_RF, TRAP_HWBKPT
 from enclu.native.inject import inject
 from enclu.native.native_fault import error_code, exception_of
 from enclu.sgx import inside
@@ -108,6 +109,20 @@ def signal_stop(sup: Supervisor, thread: Thread, signo: int) -> None:
     if signo in signals.SYNCHRONOUS_SIGNALS:
         fault = exception_of(thread, signo, info)
     if fault is not None:
+        narrowed = sup.narrowed.get(thread.mode.eid) if thread.mode.enclave else None
+        if narrowed is not None:
+            outcome = xcr0_stops.handle(sup, narrowed, thread, fault, info)
+            if outcome is None:
+                return
+            fault, native = outcome
+            if native is None:
+                take(sup, thread, fault, None)
+                return
+            info = native
+        elif fault.vector == Vector.DB and info.code == TRAP_HWBKPT and thread.regs.rip in thread.breakpoints:
+            debug_registers.load(thread, ())  # where a narrowed enclave has been, there is other code now
+            thread.resume()
+            return
         if thread.mode.enclave:
             raised = _in_enclave(thread, fault, info.code)
             if raised is None:
@@ -178,9 +193,14 @@ def _in_enclave(thread: Thread, fault: Fault, code: int) -> Fault | None:
 
 
 def undo_trap(thread: Thread, code: int) -> None:
-    """Go back before INT3 or INT1, which trapped, or undo a POPF that set TF where it has no effect."""
+    """Go back before INT3 or INT1, which trapped, or undo a POPF that set TF where it has no effect.
+
+    At a breakpoint of ours nothing has been executed yet.
+    """
     regs = thread.regs
-    if code == TRAP_TRACE:
+    if code == TRAP_HWBKPT:
+        regs.rflags &= ~RFLAGS_RF
+    elif code == TRAP_TRACE:
         if not thread.mode.dbgoptin:
             regs.rflags &= ~RFLAGS_TF
     elif thread.space.peek(regs.rip - 2, 2) == INT_3:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from enclu.native.address_space import OWN_TEXT, VDSO_BASE
 from enclu.native.seccomp import PATH_CALLS
+from enclu.native.sites import Kind
 
 if TYPE_CHECKING:
     from enclu.native.address_space import AddressSpace
@@ -52,7 +53,7 @@ def patch(space: AddressSpace, address: int, size: int) -> None:
     space.poke(slot + CALL, call)
     space.poke(slot + TWIN + CALL, call)
     to_slot = b"\x48\xb9" + struct.pack("<Q", slot) + b"\xff\xe1"  # mov rcx, slot; jmp rcx
-    space.poke(address, to_slot.ljust(size, b"\x90"))
+    space.sites.put(space, address, Kind.PATH_CALL, code, to_slot.ljust(size, b"\x90"))
 
 
 def recover(thread: Thread) -> bool:

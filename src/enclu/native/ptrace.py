@@ -23,6 +23,7 @@ four arguments are `Word`s made beforehand.
 """
 Word = ctypes.c_long
 
+POKEUSER = 6
 CONT = 7
 SINGLESTEP = 9
 GETREGS = 12
@@ -30,6 +31,7 @@ SETREGS = 13
 DETACH = 17
 SYSCALL = 24
 SYSEMU = 31
+SYSEMU_SINGLESTEP = 32
 GETEVENTMSG = 0x4201
 GETSIGINFO = 0x4202
 SETSIGINFO = 0x4203

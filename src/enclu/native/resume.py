@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from enclu.native import ptrace
+from enclu.native.debug_registers import RFLAGS_RF
 from enclu.native.stop import Kind, Stop
 from enclu.native.wait import ThreadGone
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from enclu.native.thread import Thread
 
 NOTHING = ptrace.Word(0)
-CONT, SYSCALL, SINGLESTEP, SYSEMU = map(ptrace.Word, (ptrace.CONT, ptrace.SYSCALL, ptrace.SINGLESTEP, ptrace.SYSEMU))
+CONT, SYSCALL, SINGLESTEP, SYSEMU, SYSEMU_SINGLESTEP = map(
+    ptrace.Word, (ptrace.CONT, ptrace.SYSCALL, ptrace.SINGLESTEP, ptrace.SYSEMU, ptrace.SYSEMU_SINGLESTEP)
+)
 _GETSIGINFO = ptrace.Word(ptrace.GETSIGINFO)
 _info = ptrace.SigInfo()
 EXIT_CODE = signal.SIGTRAP | ptrace.Event.EXIT << 8
@@ -39,15 +42,19 @@ def _go(thread: Thread, how: ptrace.Word, signo: int) -> None:
         raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
 
 
-def resume(thread: Thread, signo: int = 0) -> None:
+def resume(thread: Thread, signo: int = 0, *, past_breakpoint: bool = False) -> None:
     """Back to the program, with the signal delivered.  In enclave mode a SYSCALL instruction stops the thread.
 
+    Execution goes on at a breakpoint of ours, not behind it, unless the caller wants it `past_breakpoint`.
     Raises ThreadGone for a thread that has been given up, ProcessLookupError for one that has been killed.
     """
     if thread.exiting:
         raise ThreadGone
     if thread.mode.enclave:
         how = SYSEMU
+        if thread.regs.rip in thread.breakpoints and thread.regs.rflags & RFLAGS_RF and not past_breakpoint:
+            thread.regs.rflags &= ~RFLAGS_RF  # a fault there has set it
+            thread.store()
     elif thread.frame_patch is not None:
         how = SINGLESTEP
     elif thread.on_syscall_exit is not None:

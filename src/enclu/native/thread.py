@@ -78,6 +78,8 @@ class Thread:
         self.pinned = False
         self.free_affinity: set[int] | None = None
         self.aside: Aside | None = None
+        self.breakpoints: tuple[int, ...] = ()
+        """What `native.debug_registers` has loaded."""
 
     def rename(self, tid: int) -> None:
         """It is known to the host kernel by another number since its exec."""
@@ -104,8 +106,8 @@ class Thread:
         self._check()
         ptrace.ptrace(ptrace.SETREGS, self.tid, 0, self.regs_pointer)
 
-    def resume(self, signo: int = 0) -> None:
-        resume.resume(self, signo)
+    def resume(self, signo: int = 0, *, past_breakpoint: bool = False) -> None:
+        resume.resume(self, signo, past_breakpoint=past_breakpoint)
 
     # The processor interface.
 

@@ -64,7 +64,7 @@ class Births:
         thread.hidden_mask = parent.hidden_mask
         if process.space is not parent.space:
             process.space.mm = parent.space.mm.fork(process.space)
-            process.space.cpuid_sites = set(parent.space.cpuid_sites)
+            process.space.sites = parent.space.sites.copy()
             process.space.path_slots = parent.space.path_slots
             process.space.undumpable = parent.space.undumpable
         if process is not parent.process:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from enclu.native import exceptions, proc, ptrace, signals
 from enclu.native.inject import inject
+from enclu.native.narrowed import NarrowedEnclave
 from enclu.native.resume import CONT, interrupt, resume, until
 from enclu.native.signals import SYNCHRONOUS_SIGNALS
 from enclu.native.stop import INTERRUPTED, Kind, Stop
@@ -77,7 +78,7 @@ class Halter:
                 self.with_halted(other, call)
         return results[0] if results else 0
 
-    def with_halted(self, thread: Thread, action: Callable[[Thread], None]) -> None:
+    def with_halted(self, thread: Thread, action: Callable[[Thread], object]) -> None:
         """Do something to a thread that may be running.  Nothing is done to one that has ended."""
         with self._surviving(thread):
             if self._at_work(thread):
@@ -88,17 +89,32 @@ class Halter:
 
     def patch_text(self, mm: MM, address: int, code: bytes) -> None:
         """Poke while no other thread of the address space runs (stop_machine())."""
-        sup, halted = self._sup, []
+        sup = self._sup
         assert sup.current is not None
-        for other in list(sup.threads.values()):
-            if other.space.mm is mm and not self._at_work(other):
-                with self._surviving(other):
-                    if self._halt(other):
-                        halted.append(other)
-        sup.current.space.poke(address, code)
-        for other in halted:
-            with self._surviving(other):
-                self._let_go(other)
+        with self.halted([thread for thread in sup.threads.values() if thread.space.mm is mm]):
+            sup.current.space.poke(address, code)
+
+    @contextlib.contextmanager
+    def halted(self, threads: list[Thread]) -> Iterator[None]:
+        """None of these threads runs meanwhile."""
+        halted = []
+        for thread in threads:
+            if not self._at_work(thread):
+                with self._surviving(thread):
+                    if self._halt(thread):
+                        halted.append(thread)
+        try:
+            yield
+        finally:
+            for thread in halted:
+                with self._surviving(thread):
+                    self._let_go(thread)
+
+    def execution(self, encl: Encl) -> NarrowedEnclave | None:
+        """An enclave whose XFRM is less than XCR0 is watched."""
+        secs = encl.secs
+        assert secs is not None
+        return NarrowedEnclave(self._sup, encl) if self._sup.machine.layout.xcr0 & ~secs.xfrm else None
 
     def _at_work(self, thread: Thread) -> bool:
         """It is stopped, and somebody will see to it that it goes on."""

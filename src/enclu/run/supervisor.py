@@ -22,6 +22,7 @@ from enclu.native.resume import NOTHING, SYSCALL, at_last_stop, listen, resume, 
 from enclu.native.stop import AT_EXEC, Kind, Stop
 from enclu.native.thread import Thread
 from enclu.native.wait import ThreadGone, Waiter
+from enclu.native.xcr0_stops import undo_syscall
 from enclu.run import halt
 from enclu.run.births import Births
 from enclu.run.ends import Ends
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from enclu.linux.delivery.base import Delivery
     from enclu.linux.intel_cpu import Cpuid
     from enclu.linux.stats import Stats
+    from enclu.native.narrowed import NarrowedEnclave
     from enclu.sgx.machine import Machine
 
 MAX_THREADS = 1 << 15
@@ -75,6 +77,8 @@ class Supervisor:
         self.ends = Ends(self)
         self.interceptor = Interceptor(self)
         self.births = Births(self)
+        self.narrowed: dict[int, NarrowedEnclave] = {}
+        """Enclaves whose XFRM is less than XCR0, by EID."""
         self.deferred: dict[int, Stop] = {}
         """Stops that are still to be looked at, by tid, in the order in which they came."""
         self._unreferenced = False
@@ -226,6 +230,8 @@ class Supervisor:
         thread.stopped = True
         try:
             enclu.execute(thread)
+            if leaf != 4:
+                self.enter_narrowed(thread)
         except Fault:
             return False
         except (ThreadGone, ProcessLookupError):
@@ -341,41 +347,49 @@ class Supervisor:
                 thread.resume()
                 return
             thread.frame_patch = None  # there was no room for the frame: this is the SIGSEGV that tells
-        if signo in ENCLU_SIGNALS and self._at_enclu(thread, regs.rip):
+        if signo in ENCLU_SIGNALS:
             self._info.get(thread.tid)
-            if raised_by_enclu(regs, self._info):
-                leaf = regs.rax & 0xF
-                try:
-                    enclu.execute(thread)
-                except Fault as fault:
-                    exceptions.take(self, thread, fault, None)
-                    return
-                self.stats.leaves[leaf] += 1
-                stepping = thread.mode.dbgoptin or not thread.mode.enclave
-                if stepping and regs.rflags & RFLAGS_TF and leaf != EncluLeaf.ERESUME:
-                    # A single-step trap is pending behind ENCLU; ERESUME clears it (SDM 3D section 40.2).
-                    exceptions.take(self, thread, Fault(Vector.DB), None)
-                    return
-                thread.store()
-                thread.resume()
+            if raised_by_enclu(regs, self._info) and self.execute_enclu(thread):
                 return
         exceptions.signal_stop(self, thread, signo)
 
-    def _at_enclu(self, thread: Thread, rip: int) -> bool:
-        space = thread.process.space
-        if space.peek(rip, 3) != ENCLU:
+    def execute_enclu(self, thread: Thread) -> bool:
+        """Execute the ENCLU at RIP, and resume; False if there is none."""
+        regs, space = thread.regs, thread.process.space
+        if space.peek(regs.rip, 3) != ENCLU:
             return False
-        space.enclu_sites.add(rip)
+        space.enclu_sites.add(regs.rip)
+        leaf = regs.rax & 0xF
+        try:
+            enclu.execute(thread)
+        except Fault as fault:
+            exceptions.take(self, thread, fault, None)
+            return True
+        self.stats.leaves[leaf] += 1
+        self.enter_narrowed(thread)
+        stepping = thread.mode.dbgoptin or not thread.mode.enclave
+        if stepping and regs.rflags & RFLAGS_TF and leaf != EncluLeaf.ERESUME:
+            # A single-step trap is pending behind ENCLU; ERESUME clears it (SDM 3D section 40.2).
+            exceptions.take(self, thread, Fault(Vector.DB), None)
+            return True
+        thread.store()
+        thread.resume()
         return True
 
+    def enter_narrowed(self, thread: Thread) -> None:
+        """A leaf has been executed, after which the thread may be in a narrowed enclave."""
+        narrowed = self.narrowed.get(thread.mode.eid) if thread.mode.enclave else None
+        if narrowed is not None:
+            narrowed.entered(thread)
+
+    def threads_in(self, eid: int) -> list[Thread]:
+        """Those that execute in the enclave."""
+        return [thread for thread in self.threads.values() if thread.mode.enclave and thread.mode.eid == eid]
+
     def _syscall_stop(self, thread: Thread) -> None:
-        regs = thread.fetch()
+        thread.fetch()
         if thread.mode.enclave:
-            # SYSCALL in an enclave is #UD.  The instruction itself has overwritten RCX and R11.
-            regs.rip -= 2
-            regs.rax = regs.orig_rax
-            regs.orig_rax = ptrace.NO_SYSCALL
-            exceptions.take(self, thread, Fault(6, why="SYSCALL in an enclave"), None, at_syscall=True)
+            exceptions.take(self, thread, undo_syscall(thread), None, at_syscall=True)
             return
         on_exit, thread.on_syscall_exit = thread.on_syscall_exit, None
         if on_exit is not None:
@@ -415,6 +429,7 @@ class Supervisor:
         old = process.space
         process.handlers = SignalHandlers()
         process.may_use_amx = False
+        thread.breakpoints = ()
         process.space = self.new_space(thread.tid)
         self.delivery.on_exec(thread)
         if not any(t.space is old for t in self.threads.values()):

@@ -169,6 +169,9 @@ void encl_body(struct request *request, uint64_t cssa, uint8_t *tcs)
 	case OP_XSAVEC:
 		encl_xsavec((void *)request->a, request->b);
 		break;
+	case OP_CALL:
+		request->result = encl_call(request->a, request->b, request->c, request->d);
+		break;
 	case OP_INSTRUCTION:
 		request->rip = (uint64_t)encl_instructions + 32 * request->a;
 		request->result = encl_call(request->rip, request->b, request->c, request->d);

@@ -34,6 +34,7 @@ enum request_op {
 	OP_INSTRUCTION, /* a: enum instruction, with RAX b, RCX c, RDX d; result = RAX; rip = its address */
 	OP_XSTATE,      /* XRSTOR from a, spin until *(u32 *)b != 0, XSAVE to c; mask d */
 	OP_XSAVEC,      /* XSAVEC to a; mask b */
+	OP_CALL,        /* the code at a, with RAX b, RCX c, RDX d; result = RAX */
 };
 
 /* Instructions that behave differently, or not at all, in an enclave: encl_instructions in entry.S, in this order. */

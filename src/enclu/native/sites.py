@@ -1,0 +1,76 @@
+"""Instructions of a program that were changed: each with what stood there before.
+
+The driver and the designs read what stood there: the pages of an enclave may come from a file that is mapped to be
+executed.  The program itself sees the change, and so does who writes its text to a file.  A site is one only while its
+replacement stands there: unmapping, remapping and writing over it end it, with nobody having to tell.  Enclaves have
+none: see `narrowed`.
+"""
+
+from __future__ import annotations
+
+import enum
+from bisect import bisect_left
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from enclu.native.address_space import AddressSpace
+
+
+class Kind(enum.Enum):
+    """What was replaced."""
+
+    CPUID = enum.auto()
+    PATH_CALL = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One of them."""
+
+    kind: Kind
+    original: bytes
+    replacement: bytes
+
+
+class Sites:
+    """Those of an address space, by address."""
+
+    def __init__(self) -> None:
+        self._sites: dict[int, Site] = {}
+        self._addresses: list[int] | None = []
+        """In order; None where that is still to be found out."""
+        self._longest = 0
+
+    def put(self, space: AddressSpace, address: int, kind: Kind, original: bytes, replacement: bytes) -> None:
+        """Replace what stands at the address, as many bytes."""
+        assert len(original) == len(replacement)
+        space.poke(address, replacement)
+        self._sites[address] = Site(kind, original, replacement)
+        self._addresses = None
+        self._longest = max(self._longest, len(original))
+
+    def stands(self, space: AddressSpace, address: int, kind: Kind) -> bool:
+        """A replacement of this kind is at the address."""
+        site = self._sites.get(address)
+        return site is not None and site.kind is kind and space.peek(address, len(site.replacement)) == site.replacement
+
+    def give_originals(self, address: int, view: memoryview) -> None:
+        """Correct what was read from the address on."""
+        if not self._sites:
+            return
+        if self._addresses is None:
+            self._addresses = sorted(self._sites)
+        end = address + len(view)
+        first = bisect_left(self._addresses, address - self._longest + 1)
+        for at in self._addresses[first : bisect_left(self._addresses, end)]:
+            site = self._sites[at]
+            low, high = max(at, address), min(at + len(site.original), end)
+            if low < high and view[low - address : high - address] == site.replacement[low - at : high - at]:
+                view[low - address : high - address] = site.original[low - at : high - at]
+
+    def copy(self) -> Sites:
+        """Those of a forked child."""
+        child = Sites()
+        child._sites, child._addresses, child._longest = dict(self._sites), None, self._longest
+        return child

@@ -1,0 +1,204 @@
+"""What threads in a narrowed enclave (`narrowed`) stop for: instructions that depend on XCR0, and pages held back.
+
+Nothing of it is seen in the enclave: hardware would have gone on, so there is no AEX.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from enclu.base.abi import PROT_EXEC, PROT_WRITE
+from enclu.native import ptrace
+from enclu.native.address_space import VDSO_BASE
+from enclu.native.debug_registers import RFLAGS_RF, TRAP_HWBKPT
+from enclu.native.inject import ALL_BUT_SYNCHRONOUS
+from enclu.native.native_fault import error_code, exception_of
+from enclu.native.path_calls import SLOTS
+from enclu.native.single_step import AT_SYSCALL, single_step
+from enclu.sgx import xcr0
+from enclu.sgx.enclu.enter import RFLAGS_TF
+from enclu.sgx.exceptions import Fault, Vector
+from enclu.sgx.xcr0 import Instruction, Kind
+from enclu.sgx.xsave import HEADER, HEADER_SIZE
+
+if TYPE_CHECKING:
+    from enclu.native.narrowed import NarrowedEnclave
+    from enclu.native.thread import Thread
+    from enclu.run.supervisor import Supervisor
+
+Outcome = tuple[Fault, ptrace.SigInfo | None] | None
+"""The exception that is left to be handled, with its siginfo if the host processor raised it; None: it goes on."""
+COPY = VDSO_BASE + SLOTS - 64
+"""Where an XSAVE is executed with RCX for its operand's address: in the vDSO's area, behind the image."""
+_LOW = (1 << 32) - 1
+
+
+def handle(sup: Supervisor, narrowed: NarrowedEnclave, thread: Thread, fault: Fault, info: ptrace.SigInfo) -> Outcome:
+    """Make of a stop what there is to make of it, and resume the thread; else what is left for others to handle."""
+    if fault.vector == Vector.DB and info.code == TRAP_HWBKPT:
+        outcome = _at_breakpoint(narrowed, thread)
+        if outcome is None or outcome[1] is None or outcome[0].vector != Vector.PF:
+            return outcome
+        fault, info = outcome[0], outcome[1]  # the page may have been taken away since the thread stopped
+    if fault.vector != Vector.PF:
+        return fault, info
+    mm, rip, address = thread.space.mm, thread.regs.rip, fault.address
+    index = address >> 12
+    allowed, shown = mm.allowed(address), mm.shown(address)
+    fetched = address == rip or (0 < address - rip < xcr0.LONGEST and not address & 0xFFF)
+    if fetched and shown & PROT_EXEC and narrowed.raced(thread.tid, rip, address):
+        thread.resume()
+        return None
+    if not allowed & ~shown or (not shown and mm.wanted(address)):
+        return fault, info  # not allowed, or not there yet
+    if allowed & ~shown & PROT_EXEC and fetched:
+        if allowed & PROT_WRITE and not narrowed.executed(index):
+            narrowed.execute(index)
+        if not narrowed.watch(thread, index, rip):
+            return _alone(sup, narrowed, thread)
+    elif allowed & ~shown & PROT_WRITE and narrowed.executed(index):
+        if rip >> 12 <= index <= rip + xcr0.LONGEST - 1 >> 12:
+            return _alone(sup, narrowed, thread)  # it writes to where it is
+        narrowed.write(index)
+    else:
+        return fault, info
+    thread.resume()
+    return None
+
+
+def _at_breakpoint(narrowed: NarrowedEnclave, thread: Thread) -> Outcome:
+    """The processor is about to execute an instruction that is watched, or that had to be taken for one."""
+    instruction = xcr0.decode(thread.space.peek(thread.regs.rip, xcr0.LONGEST))
+    if instruction is None:
+        narrowed.look_again(thread.regs.rip >> 12)
+    if instruction is None or (not thread.regs.rflags & RFLAGS_TF and _same(thread, narrowed.xfrm, instruction)):
+        thread.resume(past_breakpoint=True)
+        return None
+    outcome = _execute(thread, narrowed.xfrm, instruction)
+    if outcome is None:
+        thread.store()
+        thread.resume()
+    return outcome
+
+
+def _same(thread: Thread, xfrm: int, instruction: Instruction) -> bool:
+    """The instruction does with the host's XCR0 what it does with XFRM."""
+    regs = thread.regs
+    if instruction.kind is Kind.SAVES:
+        return not _mask(thread) & thread.xcr0 & ~xfrm
+    if instruction.kind is Kind.RESTORES:
+        return xcr0.restorable(thread.space.peek(instruction.address(regs), HEADER + HEADER_SIZE), xfrm)
+    return regs.rcx & _LOW > 1
+
+
+def _mask(thread: Thread) -> int:
+    """EDX:EAX."""
+    return (thread.regs.rdx & _LOW) << 32 | thread.regs.rax & _LOW
+
+
+def _set_mask(thread: Thread, mask: int) -> None:
+    thread.regs.rax = thread.regs.rax & ~_LOW | mask & _LOW
+    thread.regs.rdx = thread.regs.rdx & ~_LOW | mask >> 32
+
+
+def _execute(thread: Thread, xfrm: int, instruction: Instruction) -> Outcome:
+    """Execute the instruction at RIP with XCR0 = XFRM; its exception, if it raises one."""
+    regs = thread.regs
+    if not _same(thread, xfrm, instruction):
+        if instruction.kind is Kind.RESTORES:
+            return Fault(Vector.GP, why="XRSTOR of components that XFRM does not have"), None
+        if instruction.kind is Kind.SAVES:
+            info = _save(thread, xfrm, instruction)
+        elif regs.rcx & _LOW:
+            info = _step(thread)
+            if info is None:  # XINUSE
+                _set_mask(thread, _mask(thread) & xfrm)
+        else:
+            info = None
+            regs.rax, regs.rdx = xfrm & _LOW, xfrm >> 32
+            regs.rip += instruction.size
+            regs.rflags &= ~RFLAGS_RF
+    else:
+        info = _step(thread)
+    return _left(thread, info)
+
+
+def _left(thread: Thread, info: ptrace.SigInfo | None) -> Outcome:
+    """What is to be handled after one instruction with this outcome."""
+    if info is not None:
+        fault = exception_of(thread, info.signo, info)
+        assert fault is not None
+        return fault, info
+    return (Fault(Vector.DB), None) if thread.regs.rflags & RFLAGS_TF else None
+
+
+def _save(thread: Thread, xfrm: int, instruction: Instruction) -> ptrace.SigInfo | None:
+    """XSAVE or a relative of it, with EDX:EAX & XFRM."""
+    regs = thread.regs
+    rax, rcx, rdx, rip = regs.rax, regs.rcx, regs.rdx, regs.rip
+    copied = any(name in ("rax", "rdx") for name, _ in instruction.registers)
+    if copied:
+        regs.rcx = instruction.address(regs)
+        regs.rip = _copy(thread, instruction)
+    _set_mask(thread, _mask(thread) & xfrm)
+    thread.store()
+    info = _step(thread)
+    regs.rax, regs.rcx, regs.rdx = rax, rcx, rdx
+    if copied:
+        regs.rip = rip if info else rip + instruction.size
+    thread.store()
+    return info
+
+
+def _copy(thread: Thread, instruction: Instruction) -> int:
+    """Address of the same instruction with RCX for its operand's address: EAX and EDX are to have a mask.
+
+    No other thread executes it: one steps at a time.
+    """
+    thread.space.poke(COPY, instruction.at_rcx)
+    return COPY
+
+
+def _step(thread: Thread) -> ptrace.SigInfo | None:
+    mask = ptrace.signal_mask(thread.tid)
+    ptrace.set_signal_mask(thread.tid, ALL_BUT_SYNCHRONOUS)
+    try:
+        return single_step(thread)
+    finally:
+        ptrace.set_signal_mask(thread.tid, mask)
+
+
+def _alone(sup: Supervisor, narrowed: NarrowedEnclave, thread: Thread) -> Outcome:
+    """Execute one instruction of a page that cannot be watched as a whole, while nobody else is in the enclave."""
+    rip = thread.regs.rip
+    if sup.execute_enclu(thread):
+        return None
+    instruction = xcr0.decode(thread.space.peek(rip, xcr0.LONGEST))
+    outcome: Outcome
+    with narrowed.alone(thread, range(rip >> 12, (rip + xcr0.LONGEST - 1 >> 12) + 1)):
+        if instruction is not None:
+            outcome = _execute(thread, narrowed.xfrm, instruction)
+        else:
+            info = _step(thread)
+            if info is not None and info.code == AT_SYSCALL:
+                outcome = undo_syscall(thread), None
+            else:
+                outcome = _left(thread, info)
+        if outcome is not None and outcome[1] is not None and outcome[0].vector == Vector.PF:
+            # Now, for showing pages destroys what the kernel remembers of the fault.
+            fault = outcome[0]
+            fault.error_code = thread.space.mm.hardware_code(fault.address, error_code(thread))
+            outcome = fault, None
+        thread.store()
+    if outcome is None:
+        thread.resume()
+    return outcome
+
+
+def undo_syscall(thread: Thread) -> Fault:
+    """SYSCALL in an enclave is #UD.  The instruction itself has overwritten RCX and R11."""
+    regs = thread.regs
+    regs.rip -= 2
+    regs.rax = regs.orig_rax
+    regs.orig_rax = ptrace.NO_SYSCALL
+    return Fault(Vector.UD, why="SYSCALL in an enclave")
