@@ -153,6 +153,8 @@ encl_state:
 	pop %rbx
 	ret
 
+/* A page of its own: while it has been executed, debug registers watch it. */
+	.section .xcr0, "ax", @progbits
 /* void encl_xstate(const void *in RDI, u32 *flag RSI, void *out RDX, u64 mask RCX) */
 	.globl encl_xstate
 encl_xstate:
@@ -175,6 +177,7 @@ encl_xsavec:
 	xsavec64 (%rdi)
 	ret
 
+	.text
 /* uint64_t encl_call(address RDI, rax RSI, rcx RDX, rdx RCX) */
 	.globl encl_call
 encl_call:
