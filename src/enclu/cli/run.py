@@ -7,6 +7,7 @@ import os
 import click
 
 from enclu.base import console
+from enclu.base.listeners import Events
 from enclu.cli import report
 from enclu.linux import delivery as designs
 from enclu.linux import intel_cpu
@@ -109,9 +110,11 @@ def run(
             secret = _read_secret(secret_fd)
         processor = intel_cpu.of(cpuid.host) if cpu == "intel" else cpuid.host
         machine = Machine(epc, secret, extended_state.layout())
-        supervisor = Supervisor(machine, designs.create(design), Stats(), pin=not no_pin, processor=processor)
+        events = Events()
+        supervisor = Supervisor(machine, designs.create(design), events, pin=not no_pin, processor=processor)
         if stats:
-            supervisor.at_end = lambda: report.stats(supervisor.stats, stats)
+            counters = Stats(events, machine.epc)
+            supervisor.at_end = lambda: report.stats(counters, stats)
         launch.start(path, [program, *arguments], lambda pid: report.supervise(supervisor, pid))
     except LaunchError as error:
         console.say(str(error))

@@ -10,13 +10,14 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import PROT_READ, PROT_WRITE
+from enclu.base.events import EnclaveInitialised
 from enclu.linux import ioctl_sgx2, uapi
 from enclu.linux.encl import VA_SLOT_COUNT, EnclPage
 from enclu.linux.interfaces import WINDOW
 from enclu.sgx import encls
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.exceptions import Fault
-from enclu.sgx.structs import SECINFO, SECS, SIGSTRUCT, Attribute
+from enclu.sgx.structs import SECINFO, SECS, SIGSTRUCT, Attribute, ErrorCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -263,5 +264,7 @@ def _init(encl: Encl, user: UserMemory, arg: int) -> None:
     except Fault as fault:
         raise OSError(errno.EIO, f"EINIT: {fault}") from None
     if code:
-        raise OSError(errno.EPERM, f"EINIT: error {code}")
+        _, why = encls.einit_refusal(machine, secs, sigstruct)
+        raise OSError(errno.EPERM, f"EINIT: {ErrorCode(code).name}: {why}")
     encl.initialized = True
+    encl.kernel.events.emit(EnclaveInitialised, secs.eid, secs.mrenclave.hex(), secs.mrsigner.hex(), len(encl.pages))
