@@ -16,6 +16,7 @@ from enclu.native import cpuid, extended_state
 from enclu.run import host_memory, launch
 from enclu.run.machine_state import SECRET_SIZE, MachineStateError, secret_of
 from enclu.run.program_file import LaunchError, find
+from enclu.run.refusals import Refusals
 from enclu.run.supervisor import Supervisor
 from enclu.sgx.epc import size_of
 from enclu.sgx.machine import Machine
@@ -86,6 +87,8 @@ Exit status: the program's own, and the signals it dies by are its own.
 )
 @click.option("--stats", type=click.Choice(["human", "json"]), metavar="[human|json]",
               help="Print counters on stderr at the end (--stats or --stats=json).")  # fmt: skip
+@click.option("--quiet", is_flag=True,
+              help="No line on stderr when a process fails right after a refused ioctl or faulting leaf.")  # fmt: skip
 @click.option("--cpu", type=click.Choice(intel_cpu.CPUS), default="host", show_default=True,
               help="Whose processor CPUID and /proc/cpuinfo show: the host's with SGX, or one of Intel's with the "
               "host's features, for programs that look for SGX nowhere else.")  # fmt: skip
@@ -95,7 +98,7 @@ Exit status: the program's own, and the signals it dies by are its own.
 @click.pass_context
 def run(
     ctx: click.Context, design: str, epc: int | None, machine_name: str | None, secret_fd: int | None,
-    stats: str | None, cpu: str, no_pin: bool, program: str, arguments: tuple[str, ...],
+    stats: str | None, quiet: bool, cpu: str, no_pin: bool, program: str, arguments: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Run PROGRAM, an unmodified SGX program or any other.
 
@@ -111,6 +114,8 @@ def run(
         processor = intel_cpu.of(cpuid.host) if cpu == "intel" else cpuid.host
         machine = Machine(epc, secret, extended_state.layout())
         events = Events()
+        if not quiet:
+            Refusals(events, console.offer)
         supervisor = Supervisor(machine, designs.create(design), events, pin=not no_pin, processor=processor)
         if stats:
             counters = Stats(events, machine.epc)
