@@ -85,7 +85,16 @@ class Leaf(Event):
     leaf: LeafName
     tcs: Tcs
     rax: Annotated[int, "what the leaf returns in RAX: EENTER CSSA, EACCEPT, EACCEPTCOPY and EGETKEY an error code"]
-    reason: Annotated[str, "name of that error code; empty: none"]
+
+
+@_event
+class LeafRefused(Event):
+    """An ENCLU leaf returned an error code in RAX.  Told after Leaf.  SDM 3D table 38-4."""
+
+    eid: Eid
+    leaf: LeafName
+    tcs: Tcs
+    reason: Annotated[str, "the error code, for example SGX_PAGE_ATTRIBUTES_MISMATCH"]
 
 
 @_event

@@ -44,8 +44,6 @@ class Process:
     threads: dict[int, Thread] = field(default_factory=dict)
     watches_maps: bool = False
     """The second seccomp filter is on: the process has opened an SGX device, or descends from one that has."""
-    exit_status: int = 0
-    """What its first thread called exit(2) with: the process's, unless somebody calls exit_group(2)."""
     ending: bool = False
     """It is known how it will end, and has been told."""
     may_use_amx: bool = False

@@ -26,6 +26,7 @@ from enclu.base.events import (
     IoctlRefused,
     Leaf,
     LeafFaulted,
+    LeafRefused,
     MappingRefused,
     ProcessExec,
     ProcessExit,
@@ -88,7 +89,7 @@ class Refusals:
         self._tell = tell
         self._processes: dict[int, _Process] = {}
         self._count = 0
-        events.listen(self._refused, IoctlRefused, MappingRefused, LeafFaulted, EnclaveException)
+        events.listen(self._refused, IoctlRefused, MappingRefused, LeafFaulted, LeafRefused, EnclaveException)
         events.listen(self._became_signal, ExceptionSignal)
         events.listen(self._ioctl, Ioctl)
         events.listen_to_expected(self._leaf)
@@ -104,15 +105,17 @@ class Refusals:
 
     # What happens.
 
-    def _refused(self, event: IoctlRefused | MappingRefused | LeafFaulted | EnclaveException | Leaf) -> None:
+    def _refused(self, event: IoctlRefused | MappingRefused | LeafFaulted | EnclaveException | LeafRefused) -> None:
         kept = self._processes.setdefault(event.pid, _Process()).threads.setdefault(event.tid, _Kept())
         self._count += 1
         text = _printable(_text(event))[:MAX_TEXT]
+        if event.tid != event.pid:
+            text += f" (thread {event.tid})"
         if kept.refusals and kept.refusals[-1].text == text:
             kept.refusals[-1].times += 1
             kept.refusals[-1].order = self._count
         else:
-            kept.refusals.append(_Refusal(text, event.leaf if isinstance(event, Leaf) else "", self._count))
+            kept.refusals.append(_Refusal(text, event.leaf if isinstance(event, LeafRefused) else "", self._count))
         kept.outrun, kept.signo = False, 0
         self._expect()
 
@@ -126,11 +129,9 @@ class Refusals:
         self._got_further(event)
 
     def _leaf(self, event: Leaf) -> None:
-        if event.reason:
-            self._refused(event)
-        elif event.leaf == "ERESUME" or (event.leaf == "EENTER" and event.rax == 0):
+        if event.leaf == "ERESUME" or (event.leaf == "EENTER" and event.rax == 0):
             self._got_further(event)
-        else:
+        elif event.rax == 0:
             self._succeeded(event)
 
     def _got_further(self, event: Event) -> None:
@@ -199,13 +200,13 @@ class Refusals:
             self._tell(f"process {event.pid} ({name}) {how}; last {noun}: {'; '.join(map(str, last))}")
 
 
-def _text(event: IoctlRefused | MappingRefused | LeafFaulted | EnclaveException | Leaf) -> str:
+def _text(event: IoctlRefused | MappingRefused | LeafFaulted | EnclaveException | LeafRefused) -> str:
     match event:
         case IoctlRefused():
             return f"{event.ioctl}: {event.errno}, {event.reason}"
         case MappingRefused():
             return f"{event.call} of an enclave: {event.errno}, {event.reason}"
-        case Leaf():
+        case LeafRefused():
             return f"{event.leaf} in enclave {event.eid}: {event.reason}"
         case LeafFaulted():
             where = f" in enclave {event.eid}" if event.eid else ""

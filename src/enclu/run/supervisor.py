@@ -369,6 +369,7 @@ class Supervisor:
                     return
                 self._leaves.counts[leaf] += 1
                 self._executed(thread, leaf, tcs)
+                telling.refused(self.events, thread, leaf)
                 stepping = thread.mode.dbgoptin or not thread.mode.enclave
                 if stepping and regs.rflags & RFLAGS_TF and leaf != EncluLeaf.ERESUME:
                     # A single-step trap is pending behind ENCLU; ERESUME clears it (SDM 3D section 40.2).

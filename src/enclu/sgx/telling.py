@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from enclu.base.events import Aex, EnclaveException, Leaf, LeafFaulted
+from enclu.base.events import Aex, EnclaveException, Leaf, LeafFaulted, LeafRefused
 from enclu.sgx.structs import EncluLeaf, ErrorCode
 
 if TYPE_CHECKING:
@@ -35,9 +35,14 @@ def origin(cpu: Processor) -> Origin:
 
 def executed(events: Events, cpu: Processor, leaf: int, tcs: int) -> None:
     """An ENCLU leaf was executed, in the TCS that was in use before, or is now."""
-    code = cpu.regs.rax if leaf in _RETURN_A_CODE else 0
-    rax = cpu.regs.rax if leaf == EncluLeaf.EENTER else code
-    events.emit(Leaf, cpu.mode.eid, _NAMES[leaf], tcs or cpu.mode.tcs_la, rax, ErrorCode(code).name if code else "")
+    rax = cpu.regs.rax if leaf == EncluLeaf.EENTER or leaf in _RETURN_A_CODE else 0
+    events.emit(Leaf, cpu.mode.eid, _NAMES[leaf], tcs or cpu.mode.tcs_la, rax)
+
+
+def refused(events: Events, cpu: Processor, leaf: int) -> None:
+    """If the leaf that was executed in an enclave returned an error code."""
+    if leaf in _RETURN_A_CODE and cpu.regs.rax:
+        events.emit(LeafRefused, cpu.mode.eid, _NAMES[leaf], cpu.mode.tcs_la, ErrorCode(cpu.regs.rax).name)
 
 
 def left(events: Events, where: Origin, fault: Fault | None) -> None:
