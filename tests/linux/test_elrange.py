@@ -6,6 +6,7 @@ import tracemalloc
 
 import pytest
 
+from enclu.base.events import PageEvicted
 from enclu.linux import fault
 from enclu.sgx.exceptions import PFEC, Fault, Vector
 from support.memory_processor import REG_RW, TCS_PAGE, World, tcs_image
@@ -77,4 +78,4 @@ def test_evicted_pages_come_back_to_their_places() -> None:
     for i, place in enumerate(places):
         world.encl.load(place)
         assert content(world, place) == bytes([i]) * 4096
-    assert world.stats.evictions
+    assert world.stats.count(PageEvicted)

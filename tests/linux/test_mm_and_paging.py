@@ -4,6 +4,7 @@ import errno
 
 import pytest
 
+from enclu.base.events import PageEvicted, PageRefused, PageReloaded
 from enclu.linux import cpuid, fault, procfs
 from enclu.linux.fault import Resolution
 from enclu.sgx.enclu import execute
@@ -126,12 +127,12 @@ def crowded(attributes: int = 4) -> World:
 
 def test_more_pages_than_the_epc_survive_eviction() -> None:
     world = crowded()
-    assert world.stats.evictions > 16
+    assert world.stats.count(PageEvicted) > 16
     assert world.machine.epc.peak <= 24
     for i in range(40):
         assert fault.handle_address(world.mm, BASE + 0x10000 + i * 4096) or world.mm.resident(BASE + 0x10000 + i * 4096)
         assert bytes(world.page(0x10000 + i * 4096).data) == bytes([i + 1]) * 4096
-    assert world.stats.reloads > 0
+    assert world.stats.count(PageReloaded) > 0
 
 
 def evicted(world: World) -> int:
@@ -152,7 +153,7 @@ def test_a_tampered_page_is_refused() -> None:
     va, slot, ciphertext, pcmd = page.backing
     page.backing = (va, slot, bytes([ciphertext[0] ^ 1]) + ciphertext[1:], pcmd)
     assert fault.handle(world.mm, Fault(Vector.PF, 4, index << 12)) is Resolution.SIGBUS
-    assert world.stats.refused_pages == 1
+    assert world.stats.count(PageRefused) == 1
 
 
 def test_an_old_version_of_a_page_is_refused() -> None:

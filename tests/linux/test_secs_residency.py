@@ -4,6 +4,7 @@ import errno
 
 import pytest
 
+from enclu.base.events import PageRefused, PageReloaded
 from enclu.linux import fault
 from enclu.linux.fault import Resolution
 from enclu.sgx.exceptions import Fault, Vector
@@ -41,7 +42,7 @@ def test_reloading_keeps_the_secs(epc_pages: int) -> None:
             assert fault.handle(world.mm, Fault(Vector.PF, 4, address)) is Resolution.RESOLVED
         assert bytes(world.page(address - BASE).data[:1]) == bytes([(address - BASE) >> 12])
         assert_secs_is_with_its_children(world)
-    assert world.stats.reloads > PAGES and world.machine.epc.peak <= epc_pages
+    assert world.stats.count(PageReloaded) > PAGES and world.machine.epc.peak <= epc_pages
 
 
 @pytest.mark.parametrize("epc_pages", [8, 12, 19])
@@ -63,7 +64,7 @@ def test_a_tampered_secs_is_sigbus_and_leaks_no_page() -> None:
     used = world.machine.epc.used
     for address, code in ((BASE + 0x1000, 4), (BASE + 0x40000, 6)):
         assert fault.handle(world.mm, Fault(Vector.PF, code, address)) is Resolution.SIGBUS
-    assert world.machine.epc.used == used and world.stats.refused_pages == 2
+    assert world.machine.epc.used == used and world.stats.count(PageRefused) == 2
     with pytest.raises(OSError) as caught:
         world.encl.load(BASE + 0x1000)
     assert caught.value.errno == errno.EFAULT

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from tests.support.runs import HANGS, RUN, Marked, environment, marked, run, sh, supervisor_of, wait_until
 
+from enclu.base.listeners import Events
 from enclu.cli.report import ROWS
 from enclu.linux.stats import Stats
+from enclu.sgx.epc import EPC
 
 Counted = Callable[..., dict[str, Any]]
 IMAGE_PAGES = 32
@@ -104,7 +106,7 @@ def test_a_program_without_enclaves_counts_nothing() -> None:
 
 
 def test_the_table_has_every_counter(counted: Counted) -> None:
-    assert set(ROWS) == set(Stats().as_dict())
+    assert set(ROWS) == set(Stats(Events(), EPC(4096)).as_dict())
     done = sh("echo err >&2", options=("--stats",))
     first, head, *rows = done.stderr.splitlines()
     assert (first, head) == ("err", "enclu:")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from enclu.base.listeners import Events
 from enclu.linux.delivery.signal import SignalDelivery
 from enclu.linux.encl import Encl
 from enclu.linux.interfaces import WINDOW
@@ -244,8 +245,9 @@ class World:
     ) -> None:  # fmt: skip
         self.machine = Machine(epc_pages * 4096, b"s" * 32, layout)
         self.kicker = Kicker()
-        self.stats = Stats()
-        self.kernel = Kernel(self.machine, SignalDelivery(), self.stats, self.kicker)
+        self.events = Events()
+        self.stats = Stats(self.events, self.machine.epc)
+        self.kernel = Kernel(self.machine, SignalDelivery(), self.events, self.kicker)
         self.page_tables = MemoryPageTables()
         self.mm = MM(self.kernel, self.page_tables)
         self.user = UserBytes()

@@ -82,6 +82,8 @@ ROWS = {
     "signals": "exceptions that became signals",
     "async_signals": "other signals",
     "faults_resolved": "page faults resolved",
+    "faulting_leaves": "ENCLU leaves that faulted",
+    "refused_ioctls": "ioctls refused",
     "enclaves": "enclaves",
     "epc_peak": "EPC pages at most",
     "epc_peak_mib": "EPC MiB at most",

@@ -7,6 +7,7 @@ import os
 import click
 
 from enclu.base import console
+from enclu.base.listeners import Events
 from enclu.cli import report
 from enclu.linux import delivery as designs
 from enclu.linux import intel_cpu
@@ -15,6 +16,7 @@ from enclu.native import cpuid, extended_state
 from enclu.run import host_memory, launch
 from enclu.run.machine_state import SECRET_SIZE, MachineStateError, secret_of
 from enclu.run.program_file import LaunchError, find
+from enclu.run.refusals import Refusals
 from enclu.run.supervisor import Supervisor
 from enclu.sgx.epc import size_of
 from enclu.sgx.machine import Machine
@@ -85,6 +87,8 @@ Exit status: the program's own, and the signals it dies by are its own.
 )
 @click.option("--stats", type=click.Choice(["human", "json"]), metavar="[human|json]",
               help="Print counters on stderr at the end (--stats or --stats=json).")  # fmt: skip
+@click.option("--quiet", is_flag=True,
+              help="No line on stderr when a process fails right after a refused ioctl or faulting leaf.")  # fmt: skip
 @click.option("--cpu", type=click.Choice(intel_cpu.CPUS), default="host", show_default=True,
               help="Whose processor CPUID and /proc/cpuinfo show: the host's with SGX, or one of Intel's with the "
               "host's features, for programs that look for SGX nowhere else.")  # fmt: skip
@@ -94,7 +98,7 @@ Exit status: the program's own, and the signals it dies by are its own.
 @click.pass_context
 def run(
     ctx: click.Context, design: str, epc: int | None, machine_name: str | None, secret_fd: int | None,
-    stats: str | None, cpu: str, no_pin: bool, program: str, arguments: tuple[str, ...],
+    stats: str | None, quiet: bool, cpu: str, no_pin: bool, program: str, arguments: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Run PROGRAM, an unmodified SGX program or any other.
 
@@ -109,9 +113,13 @@ def run(
             secret = _read_secret(secret_fd)
         processor = intel_cpu.of(cpuid.host) if cpu == "intel" else cpuid.host
         machine = Machine(epc, secret, extended_state.layout())
-        supervisor = Supervisor(machine, designs.create(design), Stats(), pin=not no_pin, processor=processor)
+        events = Events()
+        if not quiet:
+            Refusals(events, console.offer)
+        supervisor = Supervisor(machine, designs.create(design), events, pin=not no_pin, processor=processor)
         if stats:
-            supervisor.at_end = lambda: report.stats(supervisor.stats, stats)
+            counters = Stats(events, machine.epc)
+            supervisor.at_end = lambda: report.stats(counters, stats)
         launch.start(path, [program, *arguments], lambda pid: report.supervise(supervisor, pid))
     except LaunchError as error:
         console.say(str(error))

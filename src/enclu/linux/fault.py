@@ -7,6 +7,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import PROT_EXEC, PROT_READ, PROT_WRITE
+from enclu.base.events import FaultResolved
 from enclu.linux.encl import EnclPage
 from enclu.linux.mm import TASK_SIZE
 from enclu.sgx import encls
@@ -52,7 +53,7 @@ def handle_address(mm: MM, address: int) -> bool:
         return False
     if mm.resident(address) is not None:
         if mm.show_around(address):
-            mm.kernel.stats.faults_resolved += 1
+            _resolved(mm, vma, address, "shown")
             return True
         return False
     return make_present(mm, vma, address)
@@ -69,15 +70,22 @@ def make_present(mm: MM, vma: VMA, address: int) -> bool:
             if not encl.initialized or not encl.base <= address < encl.base + encl.size:
                 return False
             _augment(mm, vma, address & ~0xFFF)
+            how = "augmented"
         else:
             if vma.prot & ~page.max_prot:
                 return False
+            how = "shown" if page.epc is not None else "loaded"
             encl.load(address)
     except OSError:
         return False
     mm.show_around(address)
-    mm.kernel.stats.faults_resolved += 1
+    _resolved(mm, vma, address, how)
     return True
+
+
+def _resolved(mm: MM, vma: VMA, address: int, how: str) -> None:
+    secs = vma.encl.secs if vma.encl is not None else None
+    mm.kernel.events.emit(FaultResolved, secs.eid if secs is not None else 0, address & ~0xFFF, how)
 
 
 def _augment(mm: MM, vma: VMA, address: int) -> None:

@@ -10,13 +10,14 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import PROT_READ, PROT_WRITE
+from enclu.base.events import EnclaveInitialised
 from enclu.linux import ioctl_sgx2, uapi
 from enclu.linux.encl import VA_SLOT_COUNT, EnclPage
 from enclu.linux.interfaces import WINDOW
 from enclu.sgx import encls
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.exceptions import Fault
-from enclu.sgx.structs import SECINFO, SECS, SIGSTRUCT, Attribute
+from enclu.sgx.structs import SECINFO, SECS, SIGSTRUCT, Attribute, ErrorCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +52,7 @@ def sgx_ioctl(
         elif cmd == uapi.SGX_IOC_ENCLAVE_PROVISION:
             fd = uapi.ENCLAVE_PROVISION.unpack(user.read(arg, 8))["fd"]
             if not provision(fd & 0xFFFF_FFFF):  # sgx_set_attribute() takes an unsigned int
-                raise OSError(errno.EINVAL, "not a descriptor of /dev/sgx_provision")
+                raise OSError(errno.EINVAL, f"descriptor {fd & 0xFFFF_FFFF} is not of /dev/sgx_provision")
             encl.attributes_mask |= Attribute.PROVISIONKEY
         elif cmd == uapi.SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS:
             ioctl_sgx2.restrict_permissions(encl, user, arg)
@@ -68,7 +69,7 @@ def sgx_ioctl(
 
 def _create(encl: Encl, mm: MM, user: UserMemory, arg: int) -> None:
     if encl.created:
-        raise OSError(errno.EINVAL, "already created")
+        raise OSError(errno.EINVAL, "the enclave of this descriptor has been created already")
     src = uapi.ENCLAVE_CREATE.unpack(user.read(arg, 8))["src"]
     image = user.read(src, PAGE_SIZE)
     size = SECS.get(image, "SIZE")
@@ -107,32 +108,42 @@ def _create(encl: Encl, mm: MM, user: UserMemory, arg: int) -> None:
 def validate_range(encl: Encl, offset: int, length: int) -> None:
     """sgx_validate_offset_length().  Raises OSError EINVAL."""
     if offset & 0xFFF or not length or length & 0xFFF:
-        raise OSError(errno.EINVAL, "offset and length are multiples of the page size, length not 0")
+        raise OSError(
+            errno.EINVAL, f"offset {offset:#x} and length {length:#x} must be multiples of the page size, length not 0"
+        )
     if offset + length > 1 << 64 or offset + length > encl.size:
-        raise OSError(errno.EINVAL, "beyond the end of the enclave")
+        raise OSError(
+            errno.EINVAL, f"offset {offset:#x} and length {length:#x} are beyond the end of the enclave, {encl.size:#x}"
+        )
 
 
 def _validate_secinfo(secinfo: bytes) -> tuple[int, int]:
     flags = SECINFO.get(secinfo, "FLAGS")
     perm, pt = flags & 7, flags >> 8 & 0xFF
     if pt not in (PageType.REG, PageType.TCS):
-        raise OSError(errno.EINVAL, "page type")
+        raise OSError(errno.EINVAL, f"SECINFO: page type {pt} is neither PT_REG nor PT_TCS")
     if perm & PROT_WRITE and not perm & PROT_READ:
-        raise OSError(errno.EINVAL, "writable but not readable")
+        raise OSError(errno.EINVAL, f"SECINFO: R|W|X {perm:#x} is writable but not readable")
     if flags & ~0xFFFF or flags & 0xF8 or not SECINFO.reserved_ok(secinfo):
-        raise OSError(errno.EINVAL, "reserved bits in SECINFO")
+        raise OSError(errno.EINVAL, f"SECINFO: reserved bits, FLAGS {flags:#x}")
     if pt == PageType.TCS and perm:
-        raise OSError(errno.EINVAL, "a TCS has no permissions")
+        raise OSError(errno.EINVAL, f"SECINFO: a TCS has no permissions, R|W|X must be 0, not {perm:#x}")
     return perm, pt
 
 
+def _check_under_construction(encl: Encl) -> None:
+    if not encl.created:
+        raise OSError(errno.EINVAL, "the enclave has not been created (SGX_IOC_ENCLAVE_CREATE)")
+    if encl.initialized:
+        raise OSError(errno.EINVAL, "the enclave is initialised already")
+
+
 def _add_pages(encl: Encl, user: UserMemory, arg: int, interrupted: Callable[[], bool]) -> None:
-    if not encl.created or encl.initialized:
-        raise OSError(errno.EINVAL, "not created yet, or initialised already")
+    _check_under_construction(encl)
     f = uapi.ENCLAVE_ADD_PAGES.unpack(user.read(arg, uapi.ENCLAVE_ADD_PAGES.size))
     validate_range(encl, f["offset"], f["length"])
     if f["src"] & 0xFFF:
-        raise OSError(errno.EINVAL, "src not page aligned")
+        raise OSError(errno.EINVAL, f"src {f['src']:#x} is not page aligned")
     secinfo = user.read(f["secinfo"], SECINFO.size)
     perm, pt = _validate_secinfo(secinfo)
     max_prot = PROT_READ | PROT_WRITE if pt == PageType.TCS else perm
@@ -238,23 +249,34 @@ def _readable(user: UserMemory, address: int, view: memoryview) -> int:
 
 
 def _init(encl: Encl, user: UserMemory, arg: int) -> None:
-    if not encl.created or encl.initialized:
-        raise OSError(errno.EINVAL, "not created yet, or initialised already")
+    _check_under_construction(encl)
     pointer = uapi.ENCLAVE_INIT.unpack(user.read(arg, 8))["sigstruct"]
     sigstruct = user.read(pointer, SIGSTRUCT.size)
     f = SIGSTRUCT.unpack(sigstruct)
     machine, secs = encl.kernel.machine, encl.secs
     assert secs is not None
     if f["VENDOR"] not in (0, 0x8086):
-        raise OSError(errno.EINVAL, "SIGSTRUCT.VENDOR")
+        raise OSError(errno.EINVAL, f"SIGSTRUCT.VENDOR is {f['VENDOR']:#x}, neither 0 nor 0x8086")
     if secs.attributes & ~encl.attributes_mask:
-        raise OSError(errno.EACCES, "an attribute (PROVISIONKEY?) that was not allowed")
+        raise OSError(
+            errno.EACCES,
+            f"SECS.ATTRIBUTES has {secs.attributes & ~encl.attributes_mask:#x}, which is not allowed; "
+            "PROVISIONKEY needs SGX_IOC_ENCLAVE_PROVISION",
+        )
     if f["ATTRIBUTES"] & f["ATTRIBUTEMASK"] & ~machine.attributes:
-        raise OSError(errno.EINVAL, "SIGSTRUCT.ATTRIBUTES not supported")
+        raise OSError(
+            errno.EINVAL,
+            f"SIGSTRUCT.ATTRIBUTES {f['ATTRIBUTES']:#x} not supported: the machine offers {int(machine.attributes):#x}",
+        )
     if f["MISCSELECT"] & f["MISCMASK"] & ~machine.miscselect:
-        raise OSError(errno.EINVAL, "SIGSTRUCT.MISCSELECT not supported")
+        raise OSError(
+            errno.EINVAL,
+            f"SIGSTRUCT.MISCSELECT {f['MISCSELECT']:#x} not supported: the machine offers {machine.miscselect:#x}",
+        )
     if f["XFRM"] & f["XFRMMASK"] & ~machine.xfrm:
-        raise OSError(errno.EINVAL, "SIGSTRUCT.XFRM not supported")
+        raise OSError(
+            errno.EINVAL, f"SIGSTRUCT.XFRM {f['XFRM']:#x} not supported: the machine offers {machine.xfrm:#x}"
+        )
     if encl.secs_page is not None and encl.secs_page.epc is None:
         encl.kernel.reclaimer.reload(encl.secs_page)
     machine.lepubkeyhash = hashlib.sha256(f["MODULUS"]).digest()
@@ -263,5 +285,7 @@ def _init(encl: Encl, user: UserMemory, arg: int) -> None:
     except Fault as fault:
         raise OSError(errno.EIO, f"EINIT: {fault}") from None
     if code:
-        raise OSError(errno.EPERM, f"EINIT: error {code}")
+        _, why = encls.einit_refusal(machine, secs, sigstruct)
+        raise OSError(errno.EPERM, f"EINIT: {ErrorCode(code).name}: {why}")
     encl.initialized = True
+    encl.kernel.events.emit(EnclaveInitialised, secs.eid, secs.mrenclave.hex(), secs.mrsigner.hex(), len(encl.pages))

@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 
 def _range(encl: Encl, f: dict[str, int]) -> None:
     if f["offset"] & 0xFFF or not f["length"] or f["length"] & 0xFFF or f["offset"] + f["length"] > encl.size:
-        raise OSError(errno.EINVAL, "offset and length must name pages of the enclave")
+        raise OSError(
+            errno.EINVAL, f"offset {f['offset']:#x} and length {f['length']:#x} must name pages of the enclave"
+        )
 
 
 def _arguments(encl: Encl, user: UserMemory, layout: Structure, arg: int) -> dict[str, int]:
     if not encl.initialized:
-        raise OSError(errno.EINVAL, "enclave not initialised")
+        raise OSError(errno.EINVAL, "the enclave is not initialised (SGX_IOC_ENCLAVE_INIT)")
     f: dict[str, int] = layout.unpack(user.read(arg, layout.size))
     _range(encl, f)
     return f
@@ -60,7 +62,7 @@ def _leaf(f: dict[str, int], call: Callable[[], int]) -> None:
         raise OSError(errno.EFAULT, str(fault)) from None
     if code:
         f["result"] = code
-        raise OSError(errno.EFAULT, ErrorCode(code).name)
+        raise OSError(errno.EFAULT, f"EMODPR or EMODT: {ErrorCode(code).name}")
 
 
 def restrict_permissions(encl: Encl, user: UserMemory, arg: int) -> None:
@@ -69,15 +71,15 @@ def restrict_permissions(encl: Encl, user: UserMemory, arg: int) -> None:
     f = _arguments(encl, user, layout, arg)
     permissions = f["permissions"]
     if permissions & ~7 or (permissions & PROT_WRITE and not permissions & PROT_READ):
-        raise OSError(errno.EINVAL, "permissions")
+        raise OSError(errno.EINVAL, f"permissions {permissions:#x}: neither R, W and X nor writable but not readable")
     if f["result"] or f["count"]:
-        raise OSError(errno.EINVAL, "result and count must be zero")
+        raise OSError(errno.EINVAL, f"result {f['result']:#x} and count {f['count']:#x} must be 0")
 
     def change(page: EnclPage, f: dict[str, int]) -> None:
         epc = page.epc
         assert epc is not None
         if page.type != PageType.REG:
-            raise OSError(errno.EINVAL, "not a regular page")
+            raise OSError(errno.EINVAL, f"the page at {page.address:#x} is not a regular one, but PT_{page.type.name}")
         _leaf(f, lambda: encls.emodpr(epc, permissions))
         encl.track()
         for mm in encl.mms:
@@ -92,17 +94,22 @@ def modify_types(encl: Encl, user: UserMemory, arg: int) -> None:
     f = _arguments(encl, user, layout, arg)
     wanted = f["page_type"]
     if wanted & ~0xFF or f["result"] or f["count"]:
-        raise OSError(errno.EINVAL, "page_type; result and count must be zero")
+        raise OSError(
+            errno.EINVAL,
+            f"page_type {wanted:#x}, result {f['result']:#x} or count {f['count']:#x}: the latter must be 0",
+        )
     if wanted not in (PageType.TCS, PageType.TRIM):
-        raise OSError(errno.EINVAL, "pages change to PT_TCS or PT_TRIM only")
+        raise OSError(errno.EINVAL, f"page_type {wanted}: pages change to PT_TCS or PT_TRIM only")
 
     def change(page: EnclPage, f: dict[str, int]) -> None:
         epc = page.epc
         assert epc is not None
         if not (page.type == PageType.REG or (page.type == PageType.TCS and wanted == PageType.TRIM)):
-            raise OSError(errno.EINVAL, "a page of this type cannot change to that")
+            raise OSError(
+                errno.EINVAL, f"the page at {page.address:#x}, PT_{page.type.name}, cannot change to type {wanted}"
+            )
         if page.type == PageType.REG and wanted == PageType.TCS and page.max_prot & 3 != 3:
-            raise OSError(errno.EPERM, "a TCS needs a page that may be read and written")
+            raise OSError(errno.EPERM, f"a TCS needs a page that may be read and written, not {page.address:#x}")
         encl.zap(page.address, page.address + PAGE_SIZE)
         _leaf(f, lambda: encls.emodt(epc, wanted))
         encl.track()
@@ -118,13 +125,15 @@ def remove_pages(encl: Encl, user: UserMemory, arg: int) -> None:
     layout = uapi.ENCLAVE_REMOVE_PAGES
     f = _arguments(encl, user, layout, arg)
     if f["count"]:
-        raise OSError(errno.EINVAL, "count must be zero")
+        raise OSError(errno.EINVAL, f"count {f['count']:#x} must be 0")
 
     def change(page: EnclPage, f: dict[str, int]) -> None:
         epc = page.epc
         assert epc is not None
         if page.type != PageType.TRIM or not _accepted(page):
-            raise OSError(errno.EPERM, "not trimmed, or not accepted by the enclave")
+            raise OSError(
+                errno.EPERM, f"the page at {page.address:#x} is not trimmed, or not accepted by the enclave (EACCEPT)"
+            )
         encl.zap(page.address, page.address + PAGE_SIZE)
         encl.kernel.remove(page)
         del encl.pages[page.index]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+from enclu.base.events import EnclaveCreated, EnclaveRemoved, EpcLost
 from enclu.linux.encl import Encl, EnclPage
 from enclu.linux.reclaim import Reclaimer
 from enclu.sgx import encls, measurement
@@ -13,10 +14,10 @@ from enclu.sgx.structs import ErrorCode
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from enclu.base.listeners import Events
     from enclu.linux.delivery.base import Delivery
     from enclu.linux.interfaces import EnclaveMemory, Processors
     from enclu.linux.mm import MM
-    from enclu.linux.stats import Stats
     from enclu.sgx.epc import EPCPage
     from enclu.sgx.machine import Machine
 
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 class Kernel:
     """Holds what is global to the kernel side."""
 
-    def __init__(self, machine: Machine, delivery: Delivery, stats: Stats, processors: Processors) -> None:
+    def __init__(self, machine: Machine, delivery: Delivery, events: Events, processors: Processors) -> None:
         self.machine = machine
         self.delivery = delivery
-        self.stats = stats
+        self.events = events
         self.processors = processors
         self.reclaimer = Reclaimer(self)
         self.loading: Callable[[Encl], None] = lambda encl: None
@@ -49,7 +50,7 @@ class Kernel:
         """ECREATE has succeeded."""
         assert encl.secs is not None
         self._by_eid[encl.secs.eid] = encl
-        self.stats.enclaves += 1
+        self.events.emit(EnclaveCreated, encl.secs.eid, encl.base, encl.size, encl.secs.attributes, encl.secs.xfrm)
         encl.execution = self.processors.execution(encl)
         self.loading(encl)
 
@@ -61,14 +62,11 @@ class Kernel:
             page = self.machine.epc.allocate()
             if page is None:
                 raise OSError(errno.ENOMEM, "the EPC is full and nothing in it can be evicted")
-        self.stats.epc_peak = self.machine.epc.peak
         return page
 
     def allocate_run(self, count: int) -> list[EPCPage]:
         """`count` pages, or as many as are free; never reclaims."""
-        pages = self.machine.epc.allocate_run(count)
-        self.stats.epc_peak = self.machine.epc.peak
-        return pages
+        return self.machine.epc.allocate_run(count)
 
     def free(self, page: EPCPage) -> None:
         self.machine.epc.release(page)
@@ -108,6 +106,7 @@ class Kernel:
                 self.remove(encl.secs_page)
             self._by_eid.pop(secs.eid, None)
             self.machine.enclaves.pop(secs.eid, None)
+            self.events.emit(EnclaveRemoved, secs.eid)
         encl.pages.clear()
         encl.secs_page = None  # which refers to the enclave: no garbage in circles
         for va in encl.va_pages:
@@ -128,6 +127,7 @@ class Kernel:
             pages = [page for page in (encl.secs_page, *encl.pages.values()) if page is not None]
             lost += [page.epc for page in pages if page.epc is not None]
         self.machine.lose_power(lost)
+        self.events.emit(EpcLost, sum(encl.created for encl in self._enclaves))
         for encl in self._enclaves:
             if encl.created:
                 encl.zap(encl.base, encl.base + encl.size)

@@ -6,6 +6,7 @@ import errno
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from enclu.base.events import PageEvicted, PageRefused, PageReloaded
 from enclu.linux.encl import Encl, EnclPage, VAPage
 from enclu.sgx import encls
 from enclu.sgx.epc import PAGE_SIZE
@@ -79,7 +80,7 @@ class Reclaimer:
         page.epc = None
         kernel.free(epc)
         if page is not encl.secs_page:
-            kernel.stats.evictions += 1
+            kernel.events.emit(PageEvicted, _eid(encl), page.address)
 
     def load_secs(self, encl: Encl) -> None:
         """sgx_encl_load_secs().  Whatever else is to be allocated comes before.  Raises OSError as `reload`."""
@@ -114,7 +115,7 @@ class Reclaimer:
             code, why = ErrorCode.SGX_PG_INVLD, str(fault)
         if code:
             kernel.free(epc)
-            kernel.stats.refused_pages += 1
+            kernel.events.emit(PageRefused, encl.secs.eid, address, why)
             raise OSError(errno.EFAULT, f"ELDU of {page.address:#x}: {why}")
         va.free.append(slot)
         page.backing = None
@@ -123,7 +124,11 @@ class Reclaimer:
             encl.secs.page = epc
             return
         self.add(page)
-        kernel.stats.reloads += 1
+        kernel.events.emit(PageReloaded, encl.secs.eid, page.address)
+
+
+def _eid(encl: Encl) -> int:
+    return encl.secs.eid if encl.secs is not None else 0
 
 
 def _runs(pages: list[EnclPage]) -> Iterator[tuple[EnclPage, int]]:

@@ -1,47 +1,65 @@
-"""Counters of one run."""
+"""Counters of one run: how often each kind of event happened."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
+from enclu.base import events as kinds
+from enclu.base.events import Aex, Event
 from enclu.sgx.exceptions import Vector
 from enclu.sgx.structs import EncluLeaf
 
+if TYPE_CHECKING:
+    from enclu.base.listeners import Events
+    from enclu.sgx.epc import EPC
+
 PAGES_IN_A_MIB = 256
+COUNTERS: dict[str, type[Event]] = {
+    "fixups": kinds.Fixup,
+    "signals": kinds.ExceptionSignal,
+    "async_signals": kinds.SignalSent,
+    "faults_resolved": kinds.FaultResolved,
+    "faulting_leaves": kinds.LeafFaulted,
+    "refused_ioctls": kinds.IoctlRefused,
+    "evictions": kinds.PageEvicted,
+    "reloads": kinds.PageReloaded,
+    "refused_pages": kinds.PageRefused,
+    "enclaves": kinds.EnclaveCreated,
+}
+"""What `--stats` calls the number of events of a kind."""
 
 
-@dataclass
 class Stats:
-    """What happened, in events; `epc_peak` is in pages."""
+    """Listens to the events that are counted; leaves are counted already, and the EPC knows its peak."""
 
-    leaves: list[int] = field(default_factory=lambda: [0] * 16)
-    """ENCLU leaves that succeeded, by leaf number."""
-    aex: dict[str, int] = field(default_factory=dict)
-    fixups: int = 0
-    """Exceptions that the chosen design handled."""
-    signals: int = 0
-    """Exceptions of enclaves and of ENCLU that became signals."""
-    async_signals: int = 0
-    """Other signals, of all programs of the run."""
-    faults_resolved: int = 0
-    """Page faults that the kernel resolved: pages shown, reloaded or added."""
-    epc_peak: int = 0
-    evictions: int = 0
-    reloads: int = 0
-    refused_pages: int = 0
-    """Evicted pages that were not what was evicted when they came back."""
-    enclaves: int = 0
+    def __init__(self, events: Events, epc: EPC) -> None:
+        self._epc = epc
+        self._leaves = events.leaves.counts
+        self._counts: Counter[type[Event]] = Counter()
+        self._aex: Counter[int] = Counter()
+        events.listen(self._happened, *COUNTERS.values())
+        events.listen(self._left, Aex)
 
-    def count_aex(self, vector: int | None) -> None:
-        """One AEX, by exception vector; None for an interrupt."""
-        name = "interrupt" if vector is None else f"#{Vector(vector).name}"
-        self.aex[name] = self.aex.get(name, 0) + 1
+    def _happened(self, event: Event) -> None:
+        self._counts[type(event)] += 1
+
+    def _left(self, event: Aex) -> None:
+        self._aex[event.vector] += 1
+
+    def count(self, kind: type[Event]) -> int:
+        """How often it happened."""
+        return self._counts[kind]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers, for JSON and tables."""
-        leaves = {leaf.name: self.leaves[leaf] for leaf in EncluLeaf if self.leaves[leaf]}
-        rest = {k: dict(v) if isinstance(v, dict) else v for k, v in vars(self).items() if k != "leaves"}
-        entries = self.leaves[EncluLeaf.EENTER] + self.leaves[EncluLeaf.ERESUME]
-        rest["epc_peak_mib"] = self.epc_peak / PAGES_IN_A_MIB
-        return {"entries": entries, "exits": self.leaves[EncluLeaf.EEXIT], "leaves": leaves, **rest}
+        leaves = {leaf.name: self._leaves[leaf] for leaf in EncluLeaf if self._leaves[leaf]}
+        return {
+            "entries": self._leaves[EncluLeaf.EENTER] + self._leaves[EncluLeaf.ERESUME],
+            "exits": self._leaves[EncluLeaf.EEXIT],
+            "leaves": leaves,
+            "aex": {"interrupt" if v < 0 else f"#{Vector(v).name}": n for v, n in self._aex.items()},
+            **{name: self._counts[kind] for name, kind in COUNTERS.items()},
+            "epc_peak": self._epc.peak,
+            "epc_peak_mib": self._epc.peak / PAGES_IN_A_MIB,
+        }

@@ -8,9 +8,20 @@ SGX_MAGIC = 0xA4
 IOC_NONE, IOC_WRITE, IOC_READ = 0, 1, 2
 
 
-def ioc(direction: int, number: int, size: int) -> int:
-    """_IOC(direction, SGX_MAGIC, number, size)."""
-    return direction << 30 | size << 16 | SGX_MAGIC << 8 | number
+_names: dict[int, str] = {}
+
+
+def ioc(direction: int, number: int, size: int, name: str = "") -> int:
+    """_IOC(direction, SGX_MAGIC, number, size); `name` is what the header calls it."""
+    cmd = direction << 30 | size << 16 | SGX_MAGIC << 8 | number
+    if name:
+        _names[cmd] = name
+    return cmd
+
+
+def ioctl_name(cmd: int) -> str:
+    """What the header calls an ioctl, or its number."""
+    return _names.get(cmd, f"ioctl {cmd:#x}")
 
 
 def _numbers(name: str, *fields: str) -> Structure:
@@ -27,13 +38,19 @@ ENCLAVE_RESTRICT_PERMISSIONS = _numbers(
 ENCLAVE_MODIFY_TYPES = _numbers("sgx_enclave_modify_types", "offset", "length", "page_type", "result", "count")
 ENCLAVE_REMOVE_PAGES = _numbers("sgx_enclave_remove_pages", "offset", "length", "count")
 
-SGX_IOC_ENCLAVE_CREATE = ioc(IOC_WRITE, 0x00, ENCLAVE_CREATE.size)
-SGX_IOC_ENCLAVE_ADD_PAGES = ioc(IOC_WRITE | IOC_READ, 0x01, ENCLAVE_ADD_PAGES.size)
-SGX_IOC_ENCLAVE_INIT = ioc(IOC_WRITE, 0x02, ENCLAVE_INIT.size)
-SGX_IOC_ENCLAVE_PROVISION = ioc(IOC_WRITE, 0x03, ENCLAVE_PROVISION.size)
-SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS = ioc(IOC_WRITE | IOC_READ, 0x05, ENCLAVE_RESTRICT_PERMISSIONS.size)
-SGX_IOC_ENCLAVE_MODIFY_TYPES = ioc(IOC_WRITE | IOC_READ, 0x06, ENCLAVE_MODIFY_TYPES.size)
-SGX_IOC_ENCLAVE_REMOVE_PAGES = ioc(IOC_WRITE | IOC_READ, 0x07, ENCLAVE_REMOVE_PAGES.size)
+SGX_IOC_ENCLAVE_CREATE = ioc(IOC_WRITE, 0x00, ENCLAVE_CREATE.size, "SGX_IOC_ENCLAVE_CREATE")
+SGX_IOC_ENCLAVE_ADD_PAGES = ioc(IOC_WRITE | IOC_READ, 0x01, ENCLAVE_ADD_PAGES.size, "SGX_IOC_ENCLAVE_ADD_PAGES")
+SGX_IOC_ENCLAVE_INIT = ioc(IOC_WRITE, 0x02, ENCLAVE_INIT.size, "SGX_IOC_ENCLAVE_INIT")
+SGX_IOC_ENCLAVE_PROVISION = ioc(IOC_WRITE, 0x03, ENCLAVE_PROVISION.size, "SGX_IOC_ENCLAVE_PROVISION")
+SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS = ioc(
+    IOC_WRITE | IOC_READ, 0x05, ENCLAVE_RESTRICT_PERMISSIONS.size, "SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS"
+)
+SGX_IOC_ENCLAVE_MODIFY_TYPES = ioc(
+    IOC_WRITE | IOC_READ, 0x06, ENCLAVE_MODIFY_TYPES.size, "SGX_IOC_ENCLAVE_MODIFY_TYPES"
+)
+SGX_IOC_ENCLAVE_REMOVE_PAGES = ioc(
+    IOC_WRITE | IOC_READ, 0x07, ENCLAVE_REMOVE_PAGES.size, "SGX_IOC_ENCLAVE_REMOVE_PAGES"
+)
 
 SGX_PAGE_MEASURE = 0x01
 
@@ -44,6 +61,6 @@ ENCLAVE_RUN = Structure(
 
 # Not the kernel's: include/enclu_sgx.h.
 DEBUG_ACCESS = _numbers("enclu_sgx_debug_access", "address", "buffer", "length", "flags", "count")
-ENCLU_SGX_IOC_DEBUG_ACCESS = ioc(IOC_WRITE | IOC_READ, 0x2E, DEBUG_ACCESS.size)
+ENCLU_SGX_IOC_DEBUG_ACCESS = ioc(IOC_WRITE | IOC_READ, 0x2E, DEBUG_ACCESS.size, "ENCLU_SGX_IOC_DEBUG_ACCESS")
 ENCLU_SGX_DEBUG_WRITE = 1 << 0
-ENCLU_SGX_IOC_DROP_EPC = ioc(IOC_NONE, 0x2F, 0)
+ENCLU_SGX_IOC_DROP_EPC = ioc(IOC_NONE, 0x2F, 0, "ENCLU_SGX_IOC_DROP_EPC")

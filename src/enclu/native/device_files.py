@@ -10,6 +10,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import AT_FDCWD, MFD_ALLOW_SEALING, MFD_CLOEXEC, NR, signed
+from enclu.base.events import DeviceOpened
 from enclu.linux import procfs
 from enclu.native import cpuid, limits, proc, seccomp, signals
 from enclu.native.address_space import OWN_TEXT, SCRATCH, VDSO_BASE
@@ -194,6 +195,8 @@ class DeviceFiles:
             return
         status = os.fstat(ours)
         file = (status.st_dev, status.st_ino)
+        if content is None:
+            self._sup.events.emit(DeviceOpened, path)
         if content is not None:
             os.pwrite(ours, content, 0)
             os.close(ours)

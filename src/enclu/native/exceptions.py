@@ -7,6 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import NR, TRAP_TRACE
+from enclu.base.events import ExceptionSignal, Fixup, SignalSent
 from enclu.linux import fault as vm_fault
 from enclu.linux.fault import Resolution
 from enclu.linux.mm import access_of
@@ -15,7 +16,7 @@ from enclu.native import abort_page, debug_registers, path_calls, ptrace, signal
 from enclu.native.debug_registers import RFLAGS_RF, TRAP_HWBKPT
 from enclu.native.inject import inject
 from enclu.native.native_fault import error_code, exception_of
-from enclu.sgx import inside
+from enclu.sgx import inside, telling
 from enclu.sgx.aex import aex
 from enclu.sgx.enclu.enter import RFLAGS_TF
 from enclu.sgx.exceptions import PFEC, Fault, Vector
@@ -40,11 +41,12 @@ def take(
     `native` is the siginfo if the host processor itself raised the exception; `at_syscall` says that the thread is
     at a system call stop.
     """
+    events, where = sup.events, telling.origin(thread)
     in_enclave = thread.mode.enclave
     if in_enclave:
         if native is not None and fault.vector == Vector.PF:
             fault.error_code = _presumed_code(thread, fault.address)
-        sup.stats.count_aex(fault.vector)
+        telling.left(events, where, fault)
         aex(thread, fault)
         thread.store()  # injected calls must find the outside's registers, never the enclave's
     resolution = None
@@ -64,17 +66,18 @@ def take(
             thread.store()
             thread.resume()
             return
+    telling.raised(events, where, fault)
     regs = thread.regs
     if fault.vector not in NEVER_FIXED_UP and sup.delivery.fixup(
         thread.space.mm, thread, thread, regs, fault.vector, fault.error_code, fault.address
     ):
-        sup.stats.fixups += 1
+        events.emit(Fixup, sup.delivery.name, fault.vector, fault.error_code, fault.address, regs.rip)
         regs.orig_rax = ptrace.NO_SYSCALL
         thread.store()
         thread.resume()
         return
-    sup.stats.signals += 1
     what = signal_of(fault, resolution, regs.rip)
+    events.emit(ExceptionSignal, what.signo, fault.vector, fault.error_code, fault.address)
     info = ptrace.SigInfo.fault(what.signo, what.code, what.address)
     regs.orig_rax = ptrace.NO_SYSCALL
     thread.store()
@@ -148,7 +151,7 @@ def signal_stop(sup: Supervisor, thread: Thread, signo: int) -> None:
         interrupt(sup, thread)
         thread.store()
     if signo != signal.SIGSTOP:
-        sup.stats.async_signals += 1
+        sup.events.emit(SignalSent, signo)
     signals.deliver_sent(thread, signo)
 
 
@@ -224,6 +227,7 @@ def to_64_bit_mode(regs: ptrace.UserRegs) -> bool:
 def interrupt(sup: Supervisor, thread: Thread) -> None:
     """AEX for an interrupt: nothing that the enclave did."""
     to_64_bit_mode(thread.regs)
-    sup.stats.count_aex(None)
+    with sup.events.acting(thread.process.tgid, thread.tid):
+        telling.left(sup.events, telling.origin(thread), None)
     aex(thread, None)
     thread.store()

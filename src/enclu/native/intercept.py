@@ -7,9 +7,10 @@ import errno
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import NR, signed
+from enclu.base.events import Ioctl, IoctlRefused
 from enclu.linux.debug import debug_access
 from enclu.linux.ioctl import sgx_ioctl
-from enclu.linux.uapi import ENCLU_SGX_IOC_DEBUG_ACCESS, ENCLU_SGX_IOC_DROP_EPC, SGX_MAGIC
+from enclu.linux.uapi import ENCLU_SGX_IOC_DEBUG_ACCESS, ENCLU_SGX_IOC_DROP_EPC, SGX_MAGIC, ioctl_name
 from enclu.native import dumpable, ptrace, seccomp, signals
 from enclu.native.device_files import DeviceFiles
 from enclu.native.inject import finish
@@ -17,6 +18,7 @@ from enclu.native.memory_calls import MemoryCalls
 from enclu.native.signal_calls import SignalCalls
 
 if TYPE_CHECKING:
+    from enclu.linux.encl import Encl
     from enclu.native.thread import Thread
     from enclu.run.supervisor import Supervisor
 
@@ -57,6 +59,7 @@ class Interceptor:
         cmd, argument = regs.rsi & 0xFFFF_FFFF, regs.rdx
         space = thread.space
         space.device_fd = fd
+        events, name = self._sup.events, ioctl_name(cmd)
         try:
             result = 0
             self.files.watch(thread)
@@ -71,7 +74,11 @@ class Interceptor:
                                    provision=lambda n: self.files.of(thread, signed(n)) in self.files.provisions,
                                    interrupted=lambda: signals.pending(thread))  # fmt: skip
         except OSError as error:
-            result = -(error.errno or errno.EINVAL)
+            number = error.errno or errno.EINVAL
+            result = -number
+            events.emit(IoctlRefused, _eid(encl), name, errno.errorcode[number], error.strerror or str(error))
+        else:
+            events.emit(Ioctl, _eid(encl), name, result)
         finish(thread, result)
 
     def ptrace(self, thread: Thread) -> None:
@@ -90,3 +97,7 @@ class Interceptor:
     sched_setaffinity = sched_getaffinity
 
     prctl = staticmethod(dumpable.prctl)
+
+
+def _eid(encl: Encl) -> int:
+    return encl.secs.eid if encl.secs is not None else 0

@@ -6,6 +6,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import NR, signed
+from enclu.base.events import MappingRefused
 from enclu.native import text
 from enclu.native.inject import finish, inject
 
@@ -83,7 +84,7 @@ class MemoryCalls:
                 mm.place(encl, result, result + length)
             self._sup.delivery.on_unmap(mm, result, result + length)
         except OSError as error:
-            result = -(error.errno or errno.EINVAL)
+            result = self._refused("mmap", error)
         finish(thread, result)
 
     def mprotect(self, thread: Thread) -> None:
@@ -100,7 +101,7 @@ class MemoryCalls:
             for low, high in outside:
                 result = result or inject(thread, NR["mprotect"], low, high - low, prot)
         except OSError as error:
-            result = -(error.errno or errno.EINVAL)
+            result = self._refused("mprotect", error)
         finish(thread, result)
 
     pkey_mprotect = mprotect
@@ -117,6 +118,12 @@ class MemoryCalls:
         if result == 0:
             self._unmapped(mm, start, length)
         finish(thread, result)
+
+    def _refused(self, call: str, error: OSError) -> int:
+        """The result of a call that the driver refused."""
+        number = error.errno or errno.EINVAL
+        self._sup.events.emit(MappingRefused, call, errno.errorcode[number], error.strerror or str(error))
+        return -number
 
     def _shoot_down(self, thread: Thread, start: int, length: int) -> None:
         """The TLB shootdown of a changed mapping interrupts processors: threads in its enclaves leave by an AEX."""

@@ -94,6 +94,15 @@ def status(tid: int) -> dict[str, str]:
     return _status(_handle(), str(tid))
 
 
+def comm(tid: int) -> str:
+    """What the thread is called; empty for one that is gone.  prctl(PR_SET_NAME): any bytes."""
+    try:
+        with text(tid, "comm") as file:
+            return file.read().removesuffix("\n")
+    except OSError:
+        return ""
+
+
 def stat(tid: int) -> list[str]:
     """Fields of /proc/TID/stat, from the state on."""
     with text(tid, "stat") as file:

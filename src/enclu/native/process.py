@@ -44,5 +44,7 @@ class Process:
     threads: dict[int, Thread] = field(default_factory=dict)
     watches_maps: bool = False
     """The second seccomp filter is on: the process has opened an SGX device, or descends from one that has."""
+    ending: bool = False
+    """It is known how it will end, and has been told."""
     may_use_amx: bool = False
     """It has asked for AMX, as far as is known; nobody can give it back."""

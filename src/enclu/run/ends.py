@@ -8,9 +8,13 @@ The host kernel deals with its parent from then on, and tells the supervisor not
 
 from __future__ import annotations
 
+import contextlib
+import os
 from typing import TYPE_CHECKING
 
 from enclu.base import console
+from enclu.base.events import ProcessExit, ProcessGone, ThreadGone
+from enclu.native import proc, ptrace
 from enclu.native.resume import let_go
 from enclu.native.stop import Kind
 from enclu.run.departures import Departures
@@ -45,9 +49,41 @@ class Ends:
         At its exit event it may be too late: a thread that another one's exit_group has killed meanwhile does not stop
         there (ptrace_stop() in kernel/signal.c).
         """
+        if self._alone(
+            thread
+        ):  # synchronize_group_exit(): the process's status is the last thread's (since Linux 5.18)
+            self._process_exit(thread, thread.regs.rdi & 0xFF, 0)
         self.last_stop(thread.tid, thread)
 
-    exit_group = exit
+    def exit_group(self, thread: Thread) -> None:
+        """It ends its process."""
+        self._process_exit(thread, thread.regs.rdi & 0xFF, 0)
+        self.last_stop(thread.tid, thread)
+
+    def at_exit(self, tid: int, thread: Thread | None) -> None:
+        """The exit event, of one that has not been let go before."""
+        if thread is not None:
+            with contextlib.suppress(ProcessLookupError):  # killed here: its end will be reported
+                status = ptrace.event_message(tid)
+                if os.WIFSIGNALED(status):
+                    self._process_exit(thread, 0, os.WTERMSIG(status))
+                elif self._alone(thread):
+                    self._process_exit(thread, os.WEXITSTATUS(status), 0)
+        self.last_stop(tid, thread)
+
+    @staticmethod
+    def _alone(thread: Thread) -> bool:
+        """No other thread of its process goes on."""
+        return all(other.exiting for other in thread.process.threads.values() if other is not thread)
+
+    def _process_exit(self, thread: Thread, status: int, signo: int) -> None:
+        """Its process is about to end like this.  Of several threads that say so the first is right."""
+        process, events = thread.process, self._sup.events
+        if process.ending or not events.heard(ProcessExit):
+            return
+        process.ending = True
+        with events.acting(process.tgid, thread.tid):
+            events.emit(ProcessExit, proc.comm(process.tgid), status, signo)
 
     def execve(self, thread: Thread) -> None:
         """It may take over the name of the first thread of its process (see `_may_be_another`)."""
@@ -132,6 +168,10 @@ class Ends:
         process = thread.process
         process.threads.pop(tid, None)
         sup.free_slot(thread)
+        with sup.events.acting(process.tgid, tid):
+            sup.events.emit(ThreadGone)
+            if not process.threads:
+                sup.events.emit(ProcessGone)
         if not process.threads:
             self._process_gone(process)
 

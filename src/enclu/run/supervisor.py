@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from enclu.base import console
+from enclu.base.events import ProcessExec
 from enclu.linux.kernel import Kernel
 from enclu.linux.vdso import image as vdso_image
 from enclu.native import cpuid, exceptions, exec_image, ptrace, signals, text
@@ -28,7 +29,7 @@ from enclu.run.births import Births
 from enclu.run.ends import Ends
 from enclu.run.halt import Halter
 from enclu.run.loading import Loading
-from enclu.sgx import enclu
+from enclu.sgx import enclu, telling
 from enclu.sgx.enclave_mode import SLOT_SIZE
 from enclu.sgx.enclu.enter import RFLAGS_TF
 from enclu.sgx.exceptions import Fault, Vector
@@ -38,9 +39,9 @@ from enclu.sgx.structs import EncluLeaf
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from enclu.base.listeners import Events
     from enclu.linux.delivery.base import Delivery
     from enclu.linux.intel_cpu import Cpuid
-    from enclu.linux.stats import Stats
     from enclu.native.narrowed import NarrowedEnclave
     from enclu.sgx.machine import Machine
 
@@ -57,14 +58,15 @@ class Supervisor:
     """Owns every traced process of one run."""
 
     def __init__(
-        self, machine: Machine, delivery: Delivery, stats: Stats, *, pin: bool = True, processor: Cpuid | None = None
+        self, machine: Machine, delivery: Delivery, events: Events, *, pin: bool = True, processor: Cpuid | None = None
     ) -> None:  # fmt: skip
         self.halter = Halter(self)
-        self.kernel = Kernel(machine, delivery, stats, self.halter)
+        self.kernel = Kernel(machine, delivery, events, self.halter)
         self.kernel.loading = Loading()
         self.machine = machine
         self.delivery = delivery
-        self.stats = stats
+        self.events = events
+        self._leaves = events.leaves
         self.processor = processor or cpuid.host
         """What CPUID answers, SGX aside."""
         self.image = vdso_image.load(delivery.vdso)
@@ -200,7 +202,7 @@ class Supervisor:
             if thread is not None:
                 self.leave(thread)
         elif stop.kind is Kind.EXIT:
-            self.ends.last_stop(tid, thread)
+            self.ends.at_exit(tid, thread)
         elif stop.kind is Kind.EXEC:
             self.deferred[tid] = stop
         elif thread is None:
@@ -228,6 +230,8 @@ class Supervisor:
         if leaf == 4 and thread.mode.save_tf:
             return False
         thread.stopped = True
+        leaves = self._leaves
+        tcs = thread.mode.tcs_la if leaves.wanted else 0
         try:
             enclu.execute(thread)
             if leaf != 4:
@@ -237,7 +241,9 @@ class Supervisor:
         except (ThreadGone, ProcessLookupError):
             self.leave(thread)
             return True
-        self.stats.leaves[leaf] += 1
+        leaves.counts[leaf] += 1
+        if leaves.wanted:
+            self._executed(thread, leaf, tcs)
         thread.stop_count += 1
         if thread.stop_count >= PIN_AFTER and self._cpu >= 0:
             self._place(thread)
@@ -247,6 +253,13 @@ class Supervisor:
         except ProcessLookupError:
             self.leave(thread)
         return True
+
+    def _executed(self, thread: Thread, leaf: int, tcs: int) -> None:
+        """Tell of a leaf, in the TCS that was in use before, if somebody wants to hear it."""
+        pid, tid = thread.process.tgid, thread.tid
+        if self._leaves.expects(pid, tid):
+            with self.events.acting(pid, tid):
+                telling.executed(self.events, thread, leaf, tcs)
 
     def _dispatch(self, tid: int, stop: Stop) -> None:
         exec_event = stop.kind is Kind.EXEC
@@ -264,6 +277,9 @@ class Supervisor:
     def serve(self, thread: Thread, stop: Stop) -> None:
         """Do what the stop of a thread asks for; it has been resumed afterwards, or it is gone."""
         before, self.current = self.current, thread
+        events = self.events
+        who = events.pid, events.tid
+        events.pid, events.tid = thread.process.tgid, thread.tid
         try:
             self._stopped(thread, stop)
         except ThreadGone:
@@ -275,6 +291,7 @@ class Supervisor:
             self.leave(thread)
         finally:
             self.current = before
+            events.pid, events.tid = who
 
     def is_stopped(self, thread: Thread) -> bool:
         """Whether the thread is in the stop that it was in, rather than killed and, perhaps, at its exit event."""
@@ -318,7 +335,7 @@ class Supervisor:
                 signals.inherit_mask(thread)  # `signals.watch` could not stop it
                 thread.resume()
             case Kind.EXIT:
-                self.ends.last_stop(thread.tid, thread)
+                self.ends.at_exit(thread.tid, thread)
             case Kind.BIRTH:
                 self.births.event(thread, stop.event)
 
@@ -359,13 +376,15 @@ class Supervisor:
         if space.peek(regs.rip, 3) != ENCLU:
             return False
         space.enclu_sites.add(regs.rip)
-        leaf = regs.rax & 0xF
+        leaf, tcs = regs.rax & 0xF, thread.mode.tcs_la
         try:
             enclu.execute(thread)
         except Fault as fault:
             exceptions.take(self, thread, fault, None)
             return True
-        self.stats.leaves[leaf] += 1
+        self._leaves.counts[leaf] += 1
+        self._executed(thread, leaf, tcs)
+        telling.refused(self.events, thread, leaf)
         self.enter_narrowed(thread)
         stepping = thread.mode.dbgoptin or not thread.mode.enclave
         if stepping and regs.rflags & RFLAGS_TF and leaf != EncluLeaf.ERESUME:
@@ -426,6 +445,9 @@ class Supervisor:
             thread.rename(process.tgid)
             self.threads[thread.tid] = process.threads[thread.tid] = thread
         thread.exiting = thread.in_exec = thread.in_vfork = False  # it may have been given up under its former name
+        process.ending = False
+        with self.events.acting(process.tgid, thread.tid):
+            self.events.emit(ProcessExec)
         old = process.space
         process.handlers = SignalHandlers()
         process.may_use_amx = False

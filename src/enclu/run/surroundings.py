@@ -53,7 +53,9 @@ class Denial:
 
 
 def _errno_of(call: str, *arguments: object) -> int:
-    return ctypes.get_errno() if _libc.syscall(NR[call], *arguments) == -1 else 0
+    # The seventh argument of syscall(3) is on the stack, where the upper half of an int is whatever was there.
+    words = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
+    return ctypes.get_errno() if _libc.syscall(NR[call], *words) == -1 else 0
 
 
 def _memfd_create() -> int:

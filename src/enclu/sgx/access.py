@@ -35,14 +35,16 @@ def operand(cpu: Processor, address: int, size: int, align: int, access: Access)
     """
     base, length = cpu.mode.elrange
     if address & (align - 1):
-        raise GeneralProtection(f"operand {address:#x} not aligned to {align}")
+        raise GeneralProtection(f"operand {address:#x} is not aligned to {align} bytes")
     if not base <= address <= base + length - size:
-        raise GeneralProtection(f"operand {address:#x} not in ELRANGE")
+        raise GeneralProtection(f"operand {address:#x} is not in ELRANGE")
     page = cpu.translate(address, access)
     if page is None:
-        raise epcm_fault(address, access, "not an EPC page")
+        raise epcm_fault(address, access, f"operand {address:#x} is not in an EPC page")
     if not epcm_allows(page, address, cpu.mode.eid, access):
-        raise epcm_fault(address, access, "EPCM forbids the access")
+        raise epcm_fault(
+            address, access, f"the EPCM does not allow the access to operand {address:#x}: {page.described}"
+        )
     return page, address & 0xFFF
 
 
@@ -59,10 +61,12 @@ def target_page(cpu: Processor, address: int) -> EPCPage:
         raise GeneralProtection(f"{address:#x} is not a page of ELRANGE")
     page = cpu.translate(address, Access.READ)
     if page is None or not page.valid or page.blocked:
-        raise epcm_fault(address, Access.READ, "no EPC page there")
+        raise epcm_fault(address, Access.READ, f"no valid EPC page at {address:#x}")
     secs = page.secs
     if secs is None or secs.eid != cpu.mode.eid or page.enclaveaddress != address:
-        raise epcm_fault(address, Access.READ, "EPC page of another enclave or address")
+        raise epcm_fault(address, Access.READ, f"the EPC page at {address:#x} is of another enclave or address")
     if page.pt not in (PageType.REG, PageType.TCS, PageType.TRIM):
-        raise epcm_fault(address, Access.READ, "not a page of a type that can be accepted")
+        raise epcm_fault(
+            address, Access.READ, f"the page at {address:#x} is of no type that can be accepted: {page.described}"
+        )
     return page

@@ -84,6 +84,15 @@ class EPCPage:
         self.blocked = self.pending = self.modified = self.pr = False
 
     @property
+    def described(self) -> str:
+        """The EPCM entry, for people."""
+        if not self.valid:
+            return "not valid"
+        states = [name for name in ("blocked", "pending", "modified") if getattr(self, name)]
+        rwx = "".join(letter if self.rwx >> bit & 1 else "-" for bit, letter in enumerate("RWX"))
+        return " ".join([f"PT_{self.pt.name}", rwx, *states, f"at {self.enclaveaddress:#x}"])
+
+    @property
     def accessible(self) -> bool:
         """An enclave may touch it as its R, W, X allow: PT_REG, valid, neither blocked, pending nor modified."""
         return self.valid and self.pt == PageType.REG and not (self.blocked or self.pending or self.modified)

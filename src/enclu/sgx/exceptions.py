@@ -31,6 +31,17 @@ class Vector(enum.IntEnum):
     CP = 21
 
 
+MEANINGS = {
+    Vector.DE: "divide error", Vector.DB: "debug exception", Vector.BP: "breakpoint", Vector.OF: "overflow",
+    Vector.BR: "BOUND range exceeded", Vector.UD: "invalid opcode", Vector.NM: "device not available",
+    Vector.DF: "double fault", Vector.TS: "invalid TSS", Vector.NP: "segment not present",
+    Vector.SS: "stack-segment fault", Vector.GP: "general protection", Vector.PF: "page fault",
+    Vector.MF: "x87 FPU floating-point error", Vector.AC: "alignment check", Vector.MC: "machine check",
+    Vector.XM: "SIMD floating-point exception", Vector.CP: "control protection exception",
+}  # fmt: skip
+"""Descriptions of SDM 3A table 6-1."""
+
+
 class PFEC(enum.IntFlag):
     """Page-fault error code bits (SDM 3A figure 4-12, kernel X86_PF_*)."""
 
@@ -56,6 +67,23 @@ class Fault(Exception):
         self.error_code = error_code
         self.address = address
         self.why = why
+        self.leaf: int | None = None
+        """The ENCLU leaf that raised it; None for every other instruction."""
+
+    @property
+    def reason(self) -> str:
+        """Why, for people: what is known of the rule that was broken, else what such an exception means."""
+        if self.why:
+            return self.why
+        if self.vector != Vector.PF:
+            return MEANINGS[Vector(self.vector)]
+        code = self.error_code
+        what = "write" if code & PFEC.W else "fetch of an instruction" if code & PFEC.I else "read"
+        if code & PFEC.SGX:
+            return f"the EPCM does not allow this {what}"
+        if code & PFEC.P:
+            return f"the protection of the mapping does not allow this {what}"
+        return f"{what} where nothing is mapped, or no page is that could be loaded"
 
     def __str__(self) -> str:
         text = f"#{Vector(self.vector).name}({self.error_code:#x})"

@@ -20,7 +20,7 @@ NEVER_FIXED_UP = (Vector.DB, Vector.BP)
 """Debug exceptions stay signals, for debuggers.  Kernel: fixup_vdso_exception()."""
 
 DELIVERY = Structure("enclu_sgx_delivery", 32, (0, "name", "32s"))
-GET_DELIVERY = ioc(IOC_READ, 0x28, DELIVERY.size)
+GET_DELIVERY = ioc(IOC_READ, 0x28, DELIVERY.size, "ENCLU_SGX_IOC_GET_DELIVERY")
 
 ENCLU = b"\x0f\x01\xd7"
 EENTER, ERESUME = 2, 3

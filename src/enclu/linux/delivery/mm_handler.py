@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from enclu.sgx.processor import Registers
 
 MM_HANDLER = Structure("enclu_sgx_mm_handler", 16, (0, "handler", "Q"), (8, "flags", "Q"))
-REGISTER = ioc(IOC_WRITE, 0x20, MM_HANDLER.size)
-UNREGISTER = ioc(IOC_NONE, 0x21, 0)
+REGISTER = ioc(IOC_WRITE, 0x20, MM_HANDLER.size, "ENCLU_SGX_IOC_REGISTER_MM_HANDLER")
+UNREGISTER = ioc(IOC_NONE, 0x21, 0, "ENCLU_SGX_IOC_UNREGISTER_MM_HANDLER")
 
 OVERWRITE, WRITE_ONCE, UNREGISTER_FIRST = "overwrite", "write-once", "unregister-first"
 

@@ -24,8 +24,8 @@ RANGE_HANDLER = Structure(
     "enclu_sgx_range_handler", 32, (0, "start", "Q"), (8, "length", "Q"), (16, "handler", "Q"), (24, "flags", "Q")
 )
 RANGE = Structure("enclu_sgx_range", 16, (0, "start", "Q"), (8, "length", "Q"))
-REGISTER = ioc(IOC_WRITE, 0x26, RANGE_HANDLER.size)
-UNREGISTER = ioc(IOC_WRITE, 0x27, RANGE.size)
+REGISTER = ioc(IOC_WRITE, 0x26, RANGE_HANDLER.size, "ENCLU_SGX_IOC_REGISTER_RANGE_HANDLER")
+UNREGISTER = ioc(IOC_WRITE, 0x27, RANGE.size, "ENCLU_SGX_IOC_UNREGISTER_RANGE_HANDLER")
 MAX_RANGES = 256
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from enclu.sgx.processor import Registers
 
 THREAD_HANDLER = Structure("enclu_sgx_thread_handler", 16, (0, "handler", "Q"), (8, "flags", "Q"))
-REGISTER = ioc(IOC_WRITE, 0x24, THREAD_HANDLER.size)
-UNREGISTER = ioc(IOC_WRITE, 0x25, THREAD_HANDLER.size)
+REGISTER = ioc(IOC_WRITE, 0x24, THREAD_HANDLER.size, "ENCLU_SGX_IOC_REGISTER_THREAD_HANDLER")
+UNREGISTER = ioc(IOC_WRITE, 0x25, THREAD_HANDLER.size, "ENCLU_SGX_IOC_UNREGISTER_THREAD_HANDLER")
 MAX_DEPTH = 64
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from enclu.linux.mm import MM
 
 VDSO_TARGET = Structure("enclu_sgx_vdso_target", 16, (0, "target", "Q"), (8, "flags", "Q"))
-SET_TARGET = ioc(IOC_WRITE, 0x22, VDSO_TARGET.size)
-CLEAR_TARGET = ioc(IOC_NONE, 0x23, 0)
+SET_TARGET = ioc(IOC_WRITE, 0x22, VDSO_TARGET.size, "ENCLU_SGX_IOC_SET_VDSO_TARGET")
+CLEAR_TARGET = ioc(IOC_NONE, 0x23, 0, "ENCLU_SGX_IOC_CLEAR_VDSO_TARGET")
 
 UNPATCHED = b"\x0f\x0b\xcc\xcc\xcc"
 """UD2, and room for the rest of a jump."""

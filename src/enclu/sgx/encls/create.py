@@ -22,7 +22,7 @@ def secinfo_flags(secinfo: bytes) -> tuple[int, int]:
     """R|W|X and page type of a SECINFO.  Raises #GP for reserved bits."""
     flags = SECINFO.get(secinfo, "FLAGS")
     if flags & ~SECINFO_KNOWN or not SECINFO.reserved_ok(secinfo):
-        raise GeneralProtection("reserved bits in SECINFO")
+        raise GeneralProtection(f"reserved bits in SECINFO, FLAGS {flags:#x}")
     return flags & 7, flags >> SECINFO_PT_SHIFT & 0xFF
 
 
@@ -30,33 +30,39 @@ def ecreate(machine: Machine, page: EPCPage, secs_image: bytes, secinfo: bytes) 
     """Make `page` the SECS of a new enclave.  Raises #GP or #PF as the SDM's pseudo-code does."""
     rwx, pt = secinfo_flags(secinfo)
     if pt != PageType.SECS or rwx:
-        raise GeneralProtection("SECINFO is not of a SECS")
+        raise GeneralProtection(f"SECINFO is not of a SECS: page type {pt}, R|W|X {rwx:#x}")
     if page.valid:
-        raise PageFault(0, 0, "EPC page in use")
+        raise PageFault(0, 0, "the EPC page is in use")
     f = SECS.unpack(secs_image)
     size, base, attributes, xfrm = f["SIZE"], f["BASEADDR"], f["ATTRIBUTES"], f["XFRM"]
     if not SECS.reserved_ok(secs_image):
-        raise GeneralProtection("reserved bytes in SECS")
+        raise GeneralProtection("reserved bytes in SECS are not 0")
     if f["CET_LEG_BITMAP_OFFSET"] or f["CET_ATTRIBUTES"]:
         raise GeneralProtection("SECS has CET fields, which are reserved on a machine without CET")
     if attributes & Attribute.INIT or attributes & ~machine.attributes:
-        raise GeneralProtection(f"SECS.ATTRIBUTES {attributes:#x} not supported")
+        raise GeneralProtection(
+            f"SECS.ATTRIBUTES {attributes:#x} not supported: the machine offers {int(machine.attributes):#x}"
+        )
     if not attributes & Attribute.MODE64BIT:
-        raise GeneralProtection("32-bit enclaves are not supported")
+        raise GeneralProtection(f"SECS.ATTRIBUTES {attributes:#x} without MODE64BIT: 32-bit enclaves are not supported")
     if xfrm & 3 != 3 or xfrm & ~machine.xfrm or not xsave.xsetbv_takes(xfrm):
         raise GeneralProtection(f"SECS.ATTRIBUTES.XFRM {xfrm:#x} not supported: the machine offers {machine.xfrm:#x}")
     if f["MISCSELECT"] & ~machine.miscselect:
-        raise GeneralProtection("SECS.MISCSELECT not supported")
+        raise GeneralProtection(
+            f"SECS.MISCSELECT {f['MISCSELECT']:#x} not supported: the machine offers {machine.miscselect:#x}"
+        )
     if not attributes & Attribute.KSS and (any(f["CONFIGID"]) or f["CONFIGSVN"]):
-        raise GeneralProtection("CONFIGID without KSS")
+        raise GeneralProtection("SECS.CONFIGID and CONFIGSVN need ATTRIBUTES.KSS")
     misc_size = 16 if f["MISCSELECT"] else 0
     needed = machine.layout.size_of(xfrm) + misc_size + GPRSGX.size
     if f["SSAFRAMESIZE"] * PAGE_SIZE < needed:
-        raise GeneralProtection(f"SECS.SSAFRAMESIZE too small: XFRM {xfrm:#x} and MISCSELECT need {needed} bytes")
+        raise GeneralProtection(
+            f"SECS.SSAFRAMESIZE {f['SSAFRAMESIZE']} too small: XFRM {xfrm:#x} and MISCSELECT need {needed} bytes"
+        )
     if size < 2 * PAGE_SIZE or size & (size - 1) or size > 1 << MAX_ENCLAVE_SIZE_64:
         raise GeneralProtection(f"SECS.SIZE {size:#x} is not a power of two from 2^13 to 2^{MAX_ENCLAVE_SIZE_64}")
     if base & (size - 1) or base >> 47:
-        raise GeneralProtection("SECS.BASEADDR not aligned to SECS.SIZE, or not canonical")
+        raise GeneralProtection(f"SECS.BASEADDR {base:#x} is not aligned to SECS.SIZE {size:#x}, or not canonical")
     secs = Secs(page, secs_image, next(machine.eids), machine.layout.pages_of(xfrm))
     secs.measurement.update(measurement.ecreate(secs.ssaframesize, size))
     page.valid, page.pt, page.rwx, page.secs, page.enclaveaddress = True, PageType.SECS, 0, secs, 0
@@ -69,9 +75,11 @@ def _check_tcs(contents: bytes | memoryview) -> None:
     """What EADD refuses in a TCS.  FSLIMIT and GSLIMIT matter to 32-bit enclaves only, CSSA and NSSA to EENTER."""
     f = TCS.unpack(contents)
     if not TCS.reserved_ok(contents) or f["FLAGS"] & ~TCS_DBGOPTIN:
-        raise GeneralProtection("reserved bits in TCS")
+        raise GeneralProtection(f"reserved bits in TCS, FLAGS {f['FLAGS']:#x}")
     if f["OSSA"] & 0xFFF or f["OFSBASE"] & 0xFFF or f["OGSBASE"] & 0xFFF:
-        raise GeneralProtection("TCS.OSSA, OFSBASE or OGSBASE not page aligned")
+        raise GeneralProtection(
+            f"TCS.OSSA {f['OSSA']:#x}, OFSBASE {f['OFSBASE']:#x} or OGSBASE {f['OGSBASE']:#x} is not page aligned"
+        )
 
 
 def check_secs(secs: Secs) -> None:
@@ -90,17 +98,17 @@ def eadd(secs: Secs, page: EPCPage, linaddr: int, secinfo: bytes, contents: byte
     """Add a page; its contents go to `page.data`."""
     rwx, pt = secinfo_flags(secinfo)
     if page.valid:
-        raise PageFault(linaddr, 0, "EPC page in use")
+        raise PageFault(linaddr, 0, "the EPC page is in use")
     check_secs(secs)
     if pt not in (PageType.REG, PageType.TCS):
-        raise GeneralProtection("EADD of a page that is neither PT_REG nor PT_TCS")
+        raise GeneralProtection(f"page type {pt} is neither PT_REG nor PT_TCS")
     if SECINFO.get(secinfo, "FLAGS") & (SecinfoFlag.PENDING | SecinfoFlag.MODIFIED | SecinfoFlag.PR):
-        raise GeneralProtection("EADD of a pending or modified page")
+        raise GeneralProtection(f"SECINFO.FLAGS {SECINFO.get(secinfo, 'FLAGS'):#x} of a pending or modified page")
     if pt == PageType.REG and rwx & 3 == SecinfoFlag.W:
-        raise GeneralProtection("writable but not readable")
+        raise GeneralProtection(f"R|W|X {rwx:#x}: writable but not readable")
     check_place(secs, linaddr)
     if secs.initialised:
-        raise GeneralProtection("EADD after EINIT")
+        raise GeneralProtection("the enclave is initialised already (EINIT)")
     page.data[:] = contents
     if pt == PageType.TCS:
         _check_tcs(page.data)
@@ -121,11 +129,11 @@ def _measured_secinfo(secinfo: bytes, pt: int) -> bytes:
 def eextend(secs: Secs, page: EPCPage, offset: int) -> None:
     """Measure 256 bytes at `offset` of a page."""
     if offset & 0xFF or not 0 <= offset < PAGE_SIZE:
-        raise GeneralProtection("EEXTEND operand not 256-byte aligned")
+        raise GeneralProtection(f"offset {offset:#x} is not aligned to 256 bytes")
     if not page.valid or page.pt not in (PageType.REG, PageType.TCS):
-        raise PageFault(page.enclaveaddress, 0, "EEXTEND of a page that is not in an enclave")
+        raise PageFault(page.enclaveaddress, 0, f"not a PT_REG or PT_TCS page: {page.described}")
     if page.secs is not secs or secs.initialised:
-        raise GeneralProtection("EEXTEND after EINIT or of another enclave")
+        raise GeneralProtection("a page of another enclave, or of one that is initialised already (EINIT)")
     at = page.enclaveaddress - secs.baseaddr + offset
     secs.measurement.update(measurement.eextend(at, page.data[offset : offset + 256]))
 

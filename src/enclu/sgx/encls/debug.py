@@ -16,9 +16,9 @@ _FLAGS = TCS.offset("FLAGS")
 def _check(page: EPCPage, offset: int, types: tuple[PageType, ...]) -> int:
     """What both leaves ask of a word's place; an error code."""
     if offset & (WORD - 1):
-        raise GeneralProtection("operand not aligned to 8 bytes")
+        raise GeneralProtection(f"offset {offset:#x} is not aligned to 8 bytes")
     if not page.valid or page.pt not in types:
-        raise PageFault(page.enclaveaddress + offset, 0, "not a valid EPC page of a type that can be debugged")
+        raise PageFault(page.enclaveaddress + offset, 0, f"no page of a type that can be debugged: {page.described}")
     if page.pending or page.modified:
         return ErrorCode.SGX_PAGE_NOT_DEBUGGABLE
     return ErrorCode.SUCCESS
@@ -26,7 +26,7 @@ def _check(page: EPCPage, offset: int, types: tuple[PageType, ...]) -> int:
 
 def _check_enclave(page: EPCPage) -> None:
     if page.secs is None or not page.secs.attributes & Attribute.DEBUG:
-        raise GeneralProtection("page of a production enclave")
+        raise GeneralProtection("a page of a production enclave (ATTRIBUTES.DEBUG is 0)")
 
 
 def edbgrd(page: EPCPage, offset: int, size: int = WORD) -> tuple[int, bytes]:
@@ -39,7 +39,7 @@ def edbgrd(page: EPCPage, offset: int, size: int = WORD) -> tuple[int, bytes]:
     if code:
         return code, b""
     if page.pt == PageType.TCS and offset + size > TCS_LIMIT:
-        raise GeneralProtection("beyond the end of a TCS")
+        raise GeneralProtection(f"offset {offset:#x} and {size} bytes are beyond the end of a TCS")
     data = bytes(page.data[offset : offset + size])
     if page.pt == PageType.VA:
         return code, b"".join(_slot(data[i : i + WORD]) for i in range(0, size, WORD))
@@ -57,7 +57,7 @@ def edbgwr(page: EPCPage, offset: int, data: bytes) -> int:
     if code:
         return code
     if page.pt == PageType.TCS and (offset, len(data)) != (_FLAGS, WORD):
-        raise GeneralProtection("a place in a TCS that is not FLAGS")
+        raise GeneralProtection(f"offset {offset:#x} of a TCS is not FLAGS")
     _check_enclave(page)
     page.data[offset : offset + len(data)] = data
     return code

@@ -37,39 +37,62 @@ def signature_valid(sigstruct: bytes) -> bool:
     return pow(s, 3, n) == int.from_bytes(message, "big")
 
 
+def einit_refusal(machine: Machine, secs: Secs, sigstruct: bytes) -> tuple[ErrorCode, str]:
+    """What EINIT would answer, and why; SUCCESS if nothing is wrong.  Raises #GP or #PF as EINIT does."""
+    f = SIGSTRUCT.unpack(sigstruct)
+    for name, wanted in (("HEADER", SIGSTRUCT_HEADER), ("HEADER2", SIGSTRUCT_HEADER2)):
+        if f[name] != wanted:
+            return ErrorCode.SGX_INVALID_SIG_STRUCT, f"SIGSTRUCT.{name} is {f[name].hex()}, not {wanted.hex()}"
+    if f["VENDOR"] not in (0, 0x8086):
+        return ErrorCode.SGX_INVALID_SIG_STRUCT, f"SIGSTRUCT.VENDOR is {f['VENDOR']:#x}, neither 0 nor 0x8086"
+    if f["EXPONENT"] != 3:
+        return ErrorCode.SGX_INVALID_SIG_STRUCT, f"SIGSTRUCT.EXPONENT is {f['EXPONENT']}, not 3"
+    if f["CET_ATTRIBUTES"] or f["CET_ATTRIBUTES_MASK"]:
+        return ErrorCode.SGX_INVALID_SIG_STRUCT, "SIGSTRUCT has CET attributes, reserved on a machine without CET"
+    if not SIGSTRUCT.reserved_ok(sigstruct):
+        return ErrorCode.SGX_INVALID_SIG_STRUCT, "reserved bytes in SIGSTRUCT are not 0"
+    if not signature_valid(sigstruct):
+        return ErrorCode.SGX_INVALID_SIGNATURE, "SIGSTRUCT.SIGNATURE, Q1 and Q2 do not fit what is signed and MODULUS"
+    check_secs(secs)
+    if not secs.attributes & Attribute.KSS and (any(f["ISVFAMILYID"]) or any(f["ISVEXTPRODID"])):
+        return ErrorCode.SGX_INVALID_SIG_STRUCT, "SIGSTRUCT.ISVFAMILYID and ISVEXTPRODID need ATTRIBUTES.KSS"
+    if secs.initialised:
+        raise GeneralProtection("EINIT of an initialised enclave")
+    have = secs.measurement.digest()
+    if f["ENCLAVEHASH"] != have:
+        return ErrorCode.SGX_INVALID_MEASUREMENT, (
+            f"SIGSTRUCT.ENCLAVEHASH is {f['ENCLAVEHASH'].hex()}, but what was loaded measures {have.hex()}"
+        )
+    mrsigner = hashlib.sha256(f["MODULUS"]).digest()
+    if secs.attributes & INTEL_ONLY and mrsigner != machine.lepubkeyhash:
+        return ErrorCode.SGX_INVALID_ATTRIBUTE, "ATTRIBUTES.EINITTOKEN_KEY is for the signer in IA32_SGXLEPUBKEYHASH"
+    for name, mask, value in (
+        ("ATTRIBUTES", "ATTRIBUTEMASK", secs.attributes), ("XFRM", "XFRMMASK", secs.xfrm),
+        ("MISCSELECT", "MISCMASK", secs.miscselect),
+    ):  # fmt: skip
+        if f[name] & f[mask] != value & f[mask]:
+            return ErrorCode.SGX_INVALID_ATTRIBUTE, (
+                f"SIGSTRUCT.{name} is {f[name]:#x} under {mask} {f[mask]:#x}, but the SECS has {value:#x}"
+            )
+    if mrsigner != machine.lepubkeyhash:
+        return (
+            ErrorCode.SGX_INVALID_EINITTOKEN,
+            "the signer is not the one in IA32_SGXLEPUBKEYHASH",
+        )
+    return ErrorCode.SUCCESS, ""
+
+
 def einit(machine: Machine, secs: Secs, sigstruct: bytes) -> int:
     """Finish the enclave; an `ErrorCode`.  The token is all zero, as the kernel passes it.
 
     Launch control is flexible: the signer must be the one in IA32_SGXLEPUBKEYHASH.
     """
+    code, _ = einit_refusal(machine, secs, sigstruct)
+    if code:
+        return code
     f = SIGSTRUCT.unpack(sigstruct)
-    if f["HEADER"] != SIGSTRUCT_HEADER or f["HEADER2"] != SIGSTRUCT_HEADER2 or f["VENDOR"] not in (0, 0x8086):
-        return ErrorCode.SGX_INVALID_SIG_STRUCT
-    cet = f["CET_ATTRIBUTES"] or f["CET_ATTRIBUTES_MASK"]  # reserved on a machine without CET
-    if f["EXPONENT"] != 3 or cet or not SIGSTRUCT.reserved_ok(sigstruct):
-        return ErrorCode.SGX_INVALID_SIG_STRUCT
-    if not signature_valid(sigstruct):
-        return ErrorCode.SGX_INVALID_SIGNATURE
-    check_secs(secs)
-    if not secs.attributes & Attribute.KSS and (any(f["ISVFAMILYID"]) or any(f["ISVEXTPRODID"])):
-        return ErrorCode.SGX_INVALID_SIG_STRUCT
-    if secs.initialised:
-        raise GeneralProtection("EINIT of an initialised enclave")
-    if f["ENCLAVEHASH"] != secs.measurement.digest():
-        return ErrorCode.SGX_INVALID_MEASUREMENT
-    mrsigner = hashlib.sha256(f["MODULUS"]).digest()
-    if secs.attributes & INTEL_ONLY and mrsigner != machine.lepubkeyhash:
-        return ErrorCode.SGX_INVALID_ATTRIBUTE
-    if f["ATTRIBUTES"] & f["ATTRIBUTEMASK"] != secs.attributes & f["ATTRIBUTEMASK"]:
-        return ErrorCode.SGX_INVALID_ATTRIBUTE
-    if f["XFRM"] & f["XFRMMASK"] != secs.xfrm & f["XFRMMASK"]:
-        return ErrorCode.SGX_INVALID_ATTRIBUTE
-    if f["MISCSELECT"] & f["MISCMASK"] != secs.miscselect & f["MISCMASK"]:
-        return ErrorCode.SGX_INVALID_ATTRIBUTE
-    if mrsigner != machine.lepubkeyhash:
-        return ErrorCode.SGX_INVALID_EINITTOKEN
     secs.mrenclave = f["ENCLAVEHASH"]
-    secs.mrsigner = mrsigner
+    secs.mrsigner = hashlib.sha256(f["MODULUS"]).digest()
     secs.isvprodid, secs.isvsvn = f["ISVPRODID"], f["ISVSVN"]
     secs.isvfamilyid, secs.isvextprodid = f["ISVFAMILYID"], f["ISVEXTPRODID"]
     secs.attributes |= Attribute.INIT

@@ -41,11 +41,11 @@ def eremove(page: EPCPage) -> int:
 def eaug(secs: Secs, page: EPCPage, linaddr: int) -> None:
     """Add a zeroed, pending, readable and writable page to an initialised enclave."""
     if page.valid:
-        raise PageFault(linaddr, 0, "EPC page in use")
+        raise PageFault(linaddr, 0, "the EPC page is in use")
     check_secs(secs)
     check_place(secs, linaddr)
     if not secs.initialised:
-        raise GeneralProtection("EAUG before EINIT")
+        raise GeneralProtection("the enclave is not initialised (EINIT)")
     page.data[:] = bytes(len(page.data))
     page.valid, page.pt, page.secs, page.enclaveaddress = True, PageType.REG, secs, linaddr
     page.rwx = SecinfoFlag.R | SecinfoFlag.W
@@ -55,9 +55,9 @@ def eaug(secs: Secs, page: EPCPage, linaddr: int) -> None:
 
 def _check_regular(page: EPCPage) -> Secs:
     if not page.valid or page.secs is None or page.pt not in (PageType.REG, PageType.TCS, PageType.TRIM):
-        raise PageFault(page.enclaveaddress, 0, "not a page of an enclave")
+        raise PageFault(page.enclaveaddress, 0, f"not a page of an enclave: {page.described}")
     if not page.secs.initialised:
-        raise GeneralProtection("enclave not initialised")
+        raise GeneralProtection("the enclave is not initialised (EINIT)")
     return page.secs
 
 
@@ -65,11 +65,11 @@ def emodpr(page: EPCPage, rwx: int) -> int:
     """Restrict a PT_REG page to the permissions in `rwx`; the enclave must EACCEPT."""
     secs = _check_regular(page)
     if rwx & 3 == SecinfoFlag.W:
-        raise GeneralProtection("writable but not readable")
+        raise GeneralProtection(f"R|W|X {rwx:#x}: writable but not readable")
     if page.pending or page.modified:
         return ErrorCode.SGX_PAGE_NOT_MODIFIABLE
     if page.pt != PageType.REG:
-        raise PageFault(page.enclaveaddress, 0, "EMODPR of a page that is not PT_REG")
+        raise PageFault(page.enclaveaddress, 0, f"not a PT_REG page: {page.described}")
     page.pr = True
     page.rwx &= rwx
     page.epoch = secs.epoch
@@ -80,11 +80,11 @@ def emodt(page: EPCPage, pt: int) -> int:
     """Change a page to PT_TCS or PT_TRIM; the enclave must EACCEPT."""
     secs = _check_regular(page)
     if pt not in (PageType.TCS, PageType.TRIM):
-        raise GeneralProtection("EMODT to neither PT_TCS nor PT_TRIM")
+        raise GeneralProtection(f"page type {pt} is neither PT_TCS nor PT_TRIM")
     if page.pending or page.modified:
         return ErrorCode.SGX_PAGE_NOT_MODIFIABLE
     if page.pt not in ((PageType.REG,) if pt == PageType.TCS else (PageType.REG, PageType.TCS)):
-        raise PageFault(page.enclaveaddress, 0, "EMODT of a page whose type cannot become that")
+        raise PageFault(page.enclaveaddress, 0, f"the page cannot become one of type {pt}: {page.described}")
     page.modified = True
     page.pr = False
     page.pt = PageType(pt)

@@ -26,7 +26,7 @@ BLOCKABLE = (PageType.REG, PageType.TCS, PageType.TRIM)
 def epa(page: EPCPage) -> None:
     """Make an EPC page a version array of 512 empty slots.  `page.data` holds the versions.  Raises #PF."""
     if page.valid:
-        raise PageFault(0, 0, "EPC page in use")
+        raise PageFault(0, 0, "the EPC page is in use")
     page.data = memoryview(bytearray(4096))
     page.valid, page.pt, page.secs, page.rwx, page.enclaveaddress = True, PageType.VA, None, 0, 0
     page.blocked = page.pending = page.modified = page.pr = False
@@ -65,16 +65,16 @@ def _header(pcmd_secinfo: bytes, eid: int, linaddr: int) -> bytes:
 
 def _check_slot(page: EPCPage, va: EPCPage, slot: int) -> None:
     if not 0 <= slot < VA_SLOTS or va is page:
-        raise GeneralProtection("no slot of a version array, or the page itself")
+        raise GeneralProtection(f"slot {slot} of a version array does not exist, or lies in the page itself")
     if not va.valid or va.pt != PageType.VA:
-        raise PageFault(0, 0, "not a version array")
+        raise PageFault(0, 0, f"not a version array: {va.described}")
 
 
 def ewb(machine: Machine, page: EPCPage, va: EPCPage, slot: int) -> tuple[int, bytes, bytes]:
     """Encrypt a blocked, tracked page and free its EPC page: error code, ciphertext and PCMD."""
     _check_slot(page, va, slot)
     if not page.valid:
-        raise PageFault(page.enclaveaddress, 0, "EWB of an invalid page")
+        raise PageFault(page.enclaveaddress, 0, "the EPC page is not valid")
     secs = page.secs
     eid = 0 if secs is None else secs.eid  # 0 for a version array: it belongs to no enclave
     if page.pt == PageType.SECS:
@@ -111,7 +111,7 @@ def eldu(
     """
     _check_slot(page, va, slot)
     if page.valid:
-        raise PageFault(linaddr, 0, "EPC page in use")
+        raise PageFault(linaddr, 0, "the EPC page is in use")
     f = PCMD.unpack(pcmd)
     flags = SECINFO.get(f["SECINFO"], "FLAGS")
     pt = flags >> 8 & 0xFF

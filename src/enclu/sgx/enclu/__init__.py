@@ -10,7 +10,7 @@ from enclu.sgx.enclu.egetkey import egetkey
 from enclu.sgx.enclu.enter import eenter, eresume
 from enclu.sgx.enclu.ereport import ereport
 from enclu.sgx.enclu.exit import eexit
-from enclu.sgx.exceptions import GeneralProtection
+from enclu.sgx.exceptions import Fault, GeneralProtection
 from enclu.sgx.structs import EncluLeaf
 
 if TYPE_CHECKING:
@@ -31,7 +31,18 @@ def execute(cpu: Processor) -> None:
     Raises Fault, with the registers untouched; else RIP is where the processor goes on.
     """
     mode = cpu.mode
-    leaf = (_INSIDE if mode.enclave else _OUTSIDE).get(cpu.regs.rax & 0xFFFF_FFFF)
-    if leaf is None:
-        raise GeneralProtection(f"ENCLU leaf {cpu.regs.rax & 0xFFFFFFFF} undefined or not allowed here")
-    leaf(cpu)
+    number = cpu.regs.rax & 0xFFFF_FFFF
+    leaf = (_INSIDE if mode.enclave else _OUTSIDE).get(number)
+    try:
+        if leaf is None:
+            raise GeneralProtection(_why_not(number, in_enclave=mode.enclave))
+        leaf(cpu)
+    except Fault as fault:
+        fault.leaf = number
+        raise
+
+
+def _why_not(number: int, *, in_enclave: bool) -> str:
+    if number in _INSIDE or number in _OUTSIDE:
+        return f"{EncluLeaf(number).name} is for code {'outside enclaves' if in_enclave else 'in enclaves'}"
+    return f"ENCLU has no leaf {number:#x}"

@@ -40,7 +40,7 @@ def eaccept(cpu: Processor) -> None:
     else:
         legal = pt in (PageType.TCS, PageType.TRIM) and state == SecinfoFlag.MODIFIED
     if not legal:
-        raise GeneralProtection("SECINFO of EACCEPT describes no acceptable change")
+        raise GeneralProtection(f"SECINFO describes no change to accept: page type {pt}, state {int(state):#x}")
     page = target_page(cpu, cpu.regs.rcx)
     secs = page.secs
     assert secs is not None
@@ -54,7 +54,9 @@ def eaccept(cpu: Processor) -> None:
     if pt == PageType.TCS:
         f = TCS.unpack(page.data)
         if not TCS.reserved_ok(page.data) or f["FLAGS"] or f["CSSA"] >= f["NSSA"] or f["AEP"] or f["STATE"]:
-            raise GeneralProtection("page accepted as TCS does not hold one")
+            raise GeneralProtection(
+                "the page accepted as a TCS does not hold one: FLAGS, AEP and STATE are 0, CSSA is below NSSA"
+            )
     page.pending = page.modified = page.pr = False
     cpu.invalidate(page)
     _finish(cpu, ErrorCode.SUCCESS)
@@ -64,7 +66,9 @@ def eacceptcopy(cpu: Processor) -> None:
     """Fill the pending page at RCX with a copy of the page at RDX and accept it with SECINFO's permissions."""
     rwx, pt, _ = _secinfo(cpu)
     if pt != PageType.REG or rwx & 3 == SecinfoFlag.W:
-        raise GeneralProtection("SECINFO of EACCEPTCOPY is not of a plain PT_REG page")
+        raise GeneralProtection(
+            f"SECINFO is not of a PT_REG page that can be read if written: page type {pt}, R|W|X {rwx:#x}"
+        )
     source, _ = operand(cpu, cpu.regs.rdx, 4096, 4096, Access.READ)
     page = target_page(cpu, cpu.regs.rcx)
     if page.pt != PageType.REG or not page.pending or page.modified or page.rwx != 3:
@@ -82,11 +86,11 @@ def emodpe(cpu: Processor) -> None:
     rwx, _pt, _state = _secinfo(cpu)
     page = target_page(cpu, cpu.regs.rcx)
     if page.pt != PageType.REG:
-        raise epcm_fault(cpu.regs.rcx, Access.READ, "EMODPE of a page that is not PT_REG")
+        raise epcm_fault(cpu.regs.rcx, Access.READ, f"not a PT_REG page: {page.described}")
     if page.pending or page.modified:
-        raise epcm_fault(cpu.regs.rcx, Access.READ, "EMODPE of a pending or modified page")
+        raise epcm_fault(cpu.regs.rcx, Access.READ, f"a pending or modified page: {page.described}")
     if (page.rwx | rwx) & 3 == SecinfoFlag.W:
-        raise GeneralProtection("writable but not readable")
+        raise GeneralProtection(f"R|W|X would be {page.rwx | rwx:#x}: writable but not readable")
     page.rwx |= rwx
     cpu.invalidate(page)
     cpu.regs.rip += 3

@@ -24,7 +24,7 @@ def edeccssa(cpu: Processor) -> None:
     tcs, _, _, epoch = secs.contexts[mode.tcs_la]
     (cssa,) = struct.unpack_from("<I", tcs.data, CSSA)
     if cssa == 0:
-        raise GeneralProtection("EDECCSSA with CSSA = 0")
+        raise GeneralProtection("no SSA frame to give up: TCS.CSSA = 0")
     frame_size = secs.ssaframesize * 4096
     frame = secs.baseaddr + TCS.get(tcs.data, "OSSA") + (cssa - 1) * frame_size
     region, last = ssa_pages(cpu, secs, frame)

@@ -50,9 +50,9 @@ def egetkey(cpu: Processor) -> None:
     secs = active_secs(cpu)
     policy = KEYREQUEST.get(request, "KEYPOLICY")
     if not KEYREQUEST.reserved_ok(request) or policy & ~0x3F:
-        raise GeneralProtection("reserved bits in KEYREQUEST")
+        raise GeneralProtection(f"reserved bits in KEYREQUEST, KEYPOLICY {policy:#x}")
     if not secs.attributes & Attribute.KSS and (policy & _KSS_POLICIES or KEYREQUEST.get(request, "CONFIGSVN")):
-        raise GeneralProtection("KEYPOLICY or CONFIGSVN needs ATTRIBUTES.KSS")
+        raise GeneralProtection(f"KEYPOLICY {policy:#x} or CONFIGSVN needs ATTRIBUTES.KSS")
     code = _refusal(secs, request, cpu.machine.cpusvn)
     if not code:
         page.data[offset : offset + 16] = keys.derive(cpu.machine, secs, request)

@@ -37,30 +37,34 @@ _WRAP = (1 << 64) - 1
 def tcs_page(cpu: Processor, address: int) -> EPCPage:
     """The TCS that RBX names; also checks the AEP, in the SDM's order.  Raises #GP or #PF."""
     if address & 0xFFF or _LOW_END <= address < _HIGH_START:
-        raise GeneralProtection("RBX is not page aligned, or not canonical")
+        raise GeneralProtection(f"RBX {address:#x} is not page aligned, or not canonical")
     page = cpu.translate(address, Access.READ)
     if page is None:
         raise epcm_fault(address, Access.READ, "RBX is not the address of an EPC page")
     aep = cpu.regs.rcx
     if _LOW_END <= aep < _HIGH_START:
-        raise GeneralProtection("AEP not canonical")
+        raise GeneralProtection(f"AEP {aep:#x} is not canonical")
     if (
         not page.valid or page.pt != PageType.TCS or page.blocked or page.pending or page.modified
         or page.enclaveaddress != address
     ):  # fmt: skip
-        raise epcm_fault(address, Access.READ, "RBX is not the address of a TCS")
+        raise epcm_fault(address, Access.READ, f"RBX {address:#x} is not the address of a TCS: {page.described}")
     return page
 
 
 def _ssa_page(cpu: Processor, secs: Secs, address: int) -> EPCPage:
     page = cpu.translate(address, Access.WRITE)
     if page is None:
-        raise epcm_fault(address, Access.WRITE, "SSA page is not in the EPC")
+        raise epcm_fault(address, Access.WRITE, f"SSA page {address & ~0xFFF:#x} is not in the EPC")
     if (
         page.pt != PageType.REG or page.rwx & 3 != 3 or not page.valid or page.blocked or page.pending
         or page.modified or page.enclaveaddress != address & ~0xFFF or page.secs is None or page.secs.eid != secs.eid
     ):  # fmt: skip
-        raise epcm_fault(address, Access.WRITE, "SSA page is not a readable and writable PT_REG page")
+        raise epcm_fault(
+            address,
+            Access.WRITE,
+            f"SSA page {address & ~0xFFF:#x} is not a readable and writable PT_REG page: {page.described}",
+        )
     return page
 
 
@@ -83,13 +87,13 @@ def check_tcs(cpu: Processor, secs: Secs, flags: int, bases: int) -> None:
     Raises #GP, or #NM where the operating system has yet to enable a component of XFRM.
     """
     if bases & 0xFFF:
-        raise GeneralProtection("TCS.OSSA, OFSBASE or OGSBASE not page aligned")
+        raise GeneralProtection("TCS.OSSA, OFSBASE or OGSBASE is not page aligned")
     if flags & ~TCS_DBGOPTIN:
-        raise GeneralProtection("reserved bits in TCS.FLAGS")
+        raise GeneralProtection(f"reserved bits in TCS.FLAGS {flags:#x}")
     if not secs.initialised:
-        raise GeneralProtection("enclave not initialised")
+        raise GeneralProtection("the enclave is not initialised (EINIT)")
     if secs.xfrm & ~cpu.xcr0:
-        raise GeneralProtection("SECS.ATTRIBUTES.XFRM is not a subset of XCR0")
+        raise GeneralProtection(f"SECS.ATTRIBUTES.XFRM {secs.xfrm:#x} is not a subset of XCR0 {cpu.xcr0:#x}")
     if secs.xfrm & AMX and secs.xfrm & cpu.xfd:
         raise Fault(Vector.NM, why="the process may not use AMX, which is in SECS.ATTRIBUTES.XFRM")
 
@@ -105,20 +109,22 @@ def eenter(cpu: Processor) -> None:
     assert secs is not None
     check_tcs(cpu, secs, flags, ossa | ofsbase | ogsbase)
     if cssa >= nssa:
-        raise GeneralProtection("no SSA frame left: CSSA >= NSSA")
+        raise GeneralProtection(f"no SSA frame left: TCS.CSSA is {cssa}, NSSA {nssa}")
     base = secs.baseaddr
     fs_base, gs_base = (base + ofsbase) & _WRAP, (base + ogsbase) & _WRAP
     if _LOW_END <= fs_base < _HIGH_START or _LOW_END <= gs_base < _HIGH_START:
-        raise GeneralProtection("TCS.OFSBASE or OGSBASE leads to a base that is not canonical")
+        raise GeneralProtection(
+            f"TCS.OFSBASE or OGSBASE leads to a base that is not canonical: {fs_base:#x}, {gs_base:#x}"
+        )
     frame_size = secs.ssaframesize * 4096
     frame = (base + ossa + cssa * frame_size) & _WRAP
     region, last = ssa_pages(cpu, secs, frame)
     gprsgx = frame + frame_size - 184
     target = (base + oentry) & _WRAP
     if _LOW_END <= target < _HIGH_START:
-        raise GeneralProtection("entry point not canonical")
+        raise GeneralProtection(f"the entry point {target:#x} is not canonical")
     if state:
-        raise GeneralProtection("TCS is busy")
+        raise GeneralProtection("the TCS is busy: another logical processor is in it")
     # No fault from here on.
     if cpu.xcr0 & ~secs.xfrm:
         cpu.narrow(secs.xfrm)
@@ -149,7 +155,7 @@ def eresume(cpu: Processor) -> None:
     assert secs is not None
     check_tcs(cpu, secs, flags, ossa | ofsbase | ogsbase)
     if cssa == 0:
-        raise GeneralProtection("no SSA frame in use: CSSA = 0")
+        raise GeneralProtection("no SSA frame to resume from: TCS.CSSA = 0")
     base = secs.baseaddr
     frame_size = secs.ssaframesize * 4096
     frame = (base + ossa + (cssa - 1) * frame_size) & _WRAP
@@ -160,14 +166,14 @@ def eresume(cpu: Processor) -> None:
     fs_base, gs_base = GPRSGX.get(saved, "FSBASE", at), GPRSGX.get(saved, "GSBASE", at)
     for where in (rip, fs_base, gs_base):
         if _LOW_END <= where < _HIGH_START:
-            raise GeneralProtection("saved RIP, FSBASE or GSBASE not canonical")
+            raise GeneralProtection(f"RIP, FSBASE or GSBASE saved in the SSA is not canonical: {where:#x}")
     if state:
-        raise GeneralProtection("TCS is busy")
+        raise GeneralProtection("the TCS is busy: another logical processor is in it")
     area = region[0].data  # where the legacy region and the header are
     if in_use(area) & ~secs.xfrm or any(area[520:536]):
-        raise GeneralProtection("XSAVE header in the SSA is not a subset of XFRM")
+        raise GeneralProtection(f"the XSAVE header in the SSA is not within XFRM {secs.xfrm:#x}")
     if int.from_bytes(area[24:28], "little") & ~0xFFFF:
-        raise GeneralProtection("reserved MXCSR bits in the SSA")
+        raise GeneralProtection("reserved bits in MXCSR saved in the SSA")
     # No fault from here on.
     image, layout = cpu.xsave(), cpu.machine.layout
     if cpu.xcr0 & ~secs.xfrm:

@@ -22,7 +22,7 @@ def ereport(cpu: Processor) -> None:
     data = read_operand(cpu, regs.rcx, 64, 128)
     page, offset = operand(cpu, regs.rdx, REPORT.size, 512, Access.WRITE)
     if not TARGETINFO.reserved_ok(target_image):
-        raise GeneralProtection("reserved bytes in TARGETINFO")
+        raise GeneralProtection("reserved bytes in TARGETINFO are not 0")
     target = TARGETINFO.unpack(target_image)
     secs = active_secs(cpu)
     report = bytearray(REPORT.pack(

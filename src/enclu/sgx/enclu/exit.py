@@ -19,7 +19,7 @@ def eexit(cpu: Processor) -> None:
     regs = cpu.regs
     target = regs.rbx
     if (1 << 47) <= target < (1 << 64) - (1 << 47):
-        raise GeneralProtection("EEXIT target not canonical")
+        raise GeneralProtection(f"the target {target:#x} is not canonical")
     mode = cpu.mode
     if cpu.aside is not None:
         cpu.widen(active_secs(cpu).xfrm)

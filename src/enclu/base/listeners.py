@@ -1,0 +1,83 @@
+"""How events reach whoever listens: counters, messages, traces."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Concatenate, ParamSpec
+
+from enclu.base.events import Event, Leaf
+
+P = ParamSpec("P")
+Listener = Callable[[Any], None]
+
+
+class Leaves:
+    """ENCLU leaves: counted always, in bulk, and told only if somebody listens or expects a certain thread's.
+
+    They are executed too often for an event each.
+    """
+
+    __slots__ = ("_expected", "_heard", "counts", "wanted")
+
+    def __init__(self) -> None:
+        self.counts = [0] * 16
+        """How many were executed, by leaf number."""
+        self.wanted = False
+        """One should be told, if `expects` says so of its thread; else nothing is to be done."""
+        self._heard = False
+        self._expected: set[int] = set()
+
+    def hear(self) -> None:
+        """Somebody listens to all."""
+        self._heard = self.wanted = True
+
+    def expect(self, ids: Iterable[int]) -> None:
+        """Somebody listens to those of these threads, and of all threads of these processes; to no others any more."""
+        self._expected = set(ids)
+        self.wanted = self._heard or bool(self._expected)
+
+    def expects(self, pid: int, tid: int) -> bool:
+        return self._heard or tid in self._expected or -pid in self._expected
+
+
+class Events:
+    """Of one run.  Whoever emits says what happened; for whom, `acting` has said before."""
+
+    def __init__(self) -> None:
+        self.pid = self.tid = 0
+        self.leaves = Leaves()
+        self._listeners: dict[object, tuple[Listener, ...]] = {}
+
+    def listen(self, listener: Listener, *kinds: type[Event]) -> None:
+        """Call `listener` with every event of these kinds, in the thread of the supervisor, as it happens."""
+        for kind in kinds:
+            self._listeners[kind] = (*self._listeners.get(kind, ()), listener)
+            if kind is Leaf:
+                self.leaves.hear()
+
+    def listen_to_expected(self, listener: Listener) -> None:
+        """Call `listener` with leaves, at least with those that `leaves.expect` names."""
+        self._listeners[Leaf] = (*self._listeners.get(Leaf, ()), listener)
+
+    def heard(self, kind: type[Event]) -> bool:
+        """Somebody listens: for where it takes work to find out what to emit."""
+        return kind in self._listeners
+
+    def emit(self, kind: Callable[Concatenate[int, int, P], Event], *args: P.args, **named: P.kwargs) -> None:
+        """Tell those who listen to this kind."""
+        listeners = self._listeners.get(kind)
+        if listeners:
+            event = kind(self.pid, self.tid, *args, **named)
+            for listener in listeners:
+                listener(event)
+
+    @contextlib.contextmanager
+    def acting(self, pid: int, tid: int) -> Iterator[None]:
+        """What happens meanwhile, happens to this thread."""
+        before = self.pid, self.tid
+        self.pid, self.tid = pid, tid
+        try:
+            yield
+        finally:
+            self.pid, self.tid = before

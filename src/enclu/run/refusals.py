@@ -1,0 +1,227 @@
+"""Why a program that uses SGX fails: the last refusals of each thread, told in one line when its process ends.
+
+A refusal is an ioctl or mapping that the driver refused, a leaf that faulted or returned an error code, or an
+exception of an enclave.  It is over when its thread gets further: by an ioctl that succeeds, by entering an enclave
+anew (ERESUME, or EENTER with CSSA 0: the handler of an exception is entered with another), or by the same leaf.  What
+other threads have done since does not end it, but then it is not what the process as a whole fails by.
+
+The line comes when the process ends by a failing exit status or by a signal that programs get by failing, if then
+
+- no thread of the process has got further since a refusal, or
+- the signal is what became of the exception.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from enclu.base.events import (
+    EnclaveException,
+    Event,
+    ExceptionSignal,
+    Ioctl,
+    IoctlRefused,
+    Leaf,
+    LeafFaulted,
+    LeafRefused,
+    MappingRefused,
+    ProcessExec,
+    ProcessExit,
+    ProcessGone,
+    ThreadGone,
+)
+from enclu.base.listeners import Events
+from enclu.sgx.exceptions import Vector
+
+KEPT = 3
+"""Refusals that are kept of a thread, and told of a process."""
+MAX_TEXT = 300
+"""Characters of one refusal: the line is written at once, or not at all."""
+FAILURES = frozenset((
+    signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV, signal.SIGSYS,
+))  # fmt: skip
+"""Signals that a program gets by failing; others are somebody's wish."""
+
+
+@dataclass
+class _Refusal:
+    text: str
+    leaf: str
+    """The leaf that returned an error code; else empty."""
+    order: int
+    times: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.text} ({self.times:,} times)" if self.times > 1 else self.text
+
+
+@dataclass
+class _Kept:
+    """Of one thread."""
+
+    refusals: deque[_Refusal] = field(default_factory=lambda: deque(maxlen=KEPT))
+    outrun: bool = False
+    """Another thread of the process has got further since."""
+    signo: int = 0
+    """What the last of them became."""
+
+
+@dataclass
+class _Process:
+    threads: dict[int, _Kept] = field(default_factory=dict)
+    """By tid, of those that have not got further."""
+    ended: deque[_Refusal] = field(default_factory=lambda: deque(maxlen=KEPT))
+    """Of threads that have ended, since which no other has got further."""
+
+    @property
+    def outrun(self) -> bool:
+        return not self.ended and all(kept.outrun for kept in self.threads.values())
+
+
+class Refusals:
+    """Listens to the events of a run."""
+
+    def __init__(self, events: Events, tell: Callable[[str], None]) -> None:
+        self._leaves = events.leaves
+        self._tell = tell
+        self._processes: dict[int, _Process] = {}
+        self._count = 0
+        events.listen(self._refused, IoctlRefused, MappingRefused, LeafFaulted, LeafRefused, EnclaveException)
+        events.listen(self._became_signal, ExceptionSignal)
+        events.listen(self._ioctl, Ioctl)
+        events.listen_to_expected(self._leaf)
+        events.listen(self._thread_gone, ThreadGone)
+        events.listen(self._forget, ProcessExec, ProcessGone)
+        events.listen(self._exit, ProcessExit)
+
+    def of(self, pid: int, tid: int) -> list[str]:
+        """The last refusals of a thread that has not got further since, the oldest first."""
+        process = self._processes.get(pid)
+        kept = process.threads.get(tid) if process is not None else None
+        return [str(refusal) for refusal in kept.refusals] if kept is not None else []
+
+    # What happens.
+
+    def _refused(self, event: IoctlRefused | MappingRefused | LeafFaulted | EnclaveException | LeafRefused) -> None:
+        kept = self._processes.setdefault(event.pid, _Process()).threads.setdefault(event.tid, _Kept())
+        self._count += 1
+        text = _printable(_text(event))[:MAX_TEXT]
+        if event.tid != event.pid:
+            text += f" (thread {event.tid})"
+        if kept.refusals and kept.refusals[-1].text == text:
+            kept.refusals[-1].times += 1
+            kept.refusals[-1].order = self._count
+        else:
+            kept.refusals.append(_Refusal(text, event.leaf if isinstance(event, LeafRefused) else "", self._count))
+        kept.outrun, kept.signo = False, 0
+        self._expect()
+
+    def _became_signal(self, event: ExceptionSignal) -> None:
+        process = self._processes.get(event.pid)
+        kept = process.threads.get(event.tid) if process is not None else None
+        if kept is not None:
+            kept.signo = event.signo
+
+    def _ioctl(self, event: Ioctl) -> None:
+        self._got_further(event)
+
+    def _leaf(self, event: Leaf) -> None:
+        if event.leaf == "ERESUME" or (event.leaf == "EENTER" and event.rax == 0):
+            self._got_further(event)
+        elif event.rax == 0:
+            self._succeeded(event)
+
+    def _got_further(self, event: Event) -> None:
+        process = self._processes.get(event.pid)
+        if process is None:
+            return
+        process.threads.pop(event.tid, None)
+        process.ended.clear()
+        for kept in process.threads.values():
+            kept.outrun = True
+        self._settle(event.pid, process)
+
+    def _succeeded(self, event: Leaf) -> None:
+        """A leaf in an enclave; what it returned before is over."""
+        process = self._processes.get(event.pid)
+        kept = process.threads.get(event.tid) if process is not None else None
+        if process is None or kept is None or not any(r.leaf == event.leaf for r in kept.refusals):
+            return
+        kept.refusals = deque((r for r in kept.refusals if r.leaf != event.leaf), maxlen=KEPT)
+        if not kept.refusals:
+            del process.threads[event.tid]
+        self._settle(event.pid, process)
+
+    def _thread_gone(self, event: ThreadGone) -> None:
+        process = self._processes.get(event.pid)
+        kept = process.threads.pop(event.tid, None) if process is not None else None
+        if process is not None and kept is not None:
+            if not kept.outrun:
+                process.ended.extend(kept.refusals)
+            self._settle(event.pid, process)
+
+    def _forget(self, event: Event) -> None:
+        if self._processes.pop(event.pid, None) is not None:
+            self._expect()
+
+    def _settle(self, pid: int, process: _Process) -> None:
+        if not process.threads and not process.ended:
+            del self._processes[pid]
+        self._expect()
+
+    def _expect(self) -> None:
+        """Leaves that would change anything: of the threads with refusals, and of others if they would outrun one."""
+        ids = {tid for process in self._processes.values() for tid in process.threads}
+        ids |= {-pid for pid, process in self._processes.items() if not process.outrun}
+        self._leaves.expect(ids)
+
+    # The end.
+
+    def _exit(self, event: ProcessExit) -> None:
+        process = self._processes.pop(event.pid, None)
+        if process is None:
+            return
+        self._expect()
+        if event.signo in FAILURES:
+            how = f"was ended by {signal.Signals(event.signo).name}"
+        elif event.status and not event.signo:
+            how = f"ended with status {event.status}"
+        else:
+            return
+        guilty = [kept for kept in process.threads.values()
+                  if not kept.outrun or (kept.signo and kept.signo == event.signo)]  # fmt: skip
+        last = sorted([*process.ended, *(r for kept in guilty for r in kept.refusals)], key=lambda r: r.order)[-KEPT:]
+        if last:
+            name = _printable(event.program)
+            noun = "refusals" if len(last) > 1 else "refusal"
+            self._tell(f"process {event.pid} ({name}) {how}; last {noun}: {'; '.join(map(str, last))}")
+
+
+def _text(event: IoctlRefused | MappingRefused | LeafFaulted | EnclaveException | LeafRefused) -> str:
+    match event:
+        case IoctlRefused():
+            return f"{event.ioctl}: {event.errno}, {event.reason}"
+        case MappingRefused():
+            return f"{event.call} of an enclave: {event.errno}, {event.reason}"
+        case LeafRefused():
+            return f"{event.leaf} in enclave {event.eid}: {event.reason}"
+        case LeafFaulted():
+            where = f" in enclave {event.eid}" if event.eid else ""
+            return f"{event.leaf}{where}, TCS {event.tcs:#x}: {_exception(event)}"
+        case EnclaveException():
+            return f"enclave {event.eid} at offset {event.offset:#x}: {_exception(event)}"
+
+
+def _exception(event: LeafFaulted | EnclaveException) -> str:
+    name = f"#{Vector(event.vector).name}"
+    if event.vector == Vector.PF:
+        name += f"({event.error_code:#x}) at {event.address:#x}"
+    return f"{name}, {event.reason}"
+
+
+def _printable(text: str) -> str:
+    """On one line: a process can call itself anything."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

@@ -1,0 +1,65 @@
+"""What the processor did, as events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from enclu.base.events import Aex, EnclaveException, Leaf, LeafFaulted, LeafRefused
+from enclu.sgx.structs import EncluLeaf, ErrorCode
+
+if TYPE_CHECKING:
+    from enclu.base.listeners import Events
+    from enclu.sgx.exceptions import Fault
+    from enclu.sgx.processor import Processor
+
+_RETURN_A_CODE = (EncluLeaf.EACCEPT, EncluLeaf.EACCEPTCOPY, EncluLeaf.EGETKEY)
+_NAMES = {int(leaf): leaf.name for leaf in EncluLeaf}
+
+
+class Origin(NamedTuple):
+    """Where a processor is before an AEX changes its registers."""
+
+    eid: int
+    """0: in no enclave."""
+    tcs: int
+    base: int
+    rip: int
+    rbx: int
+
+
+def origin(cpu: Processor) -> Origin:
+    mode, regs = cpu.mode, cpu.regs
+    eid, base = (mode.eid, mode.elrange[0]) if mode.enclave else (0, 0)
+    return Origin(eid, mode.tcs_la, base, regs.rip, regs.rbx)
+
+
+def executed(events: Events, cpu: Processor, leaf: int, tcs: int) -> None:
+    """An ENCLU leaf was executed, in the TCS that was in use before, or is now."""
+    rax = cpu.regs.rax if leaf == EncluLeaf.EENTER or leaf in _RETURN_A_CODE else 0
+    events.emit(Leaf, cpu.mode.eid, _NAMES[leaf], tcs or cpu.mode.tcs_la, rax)
+
+
+def refused(events: Events, cpu: Processor, leaf: int) -> None:
+    """If the leaf that was executed in an enclave returned an error code."""
+    if leaf in _RETURN_A_CODE and cpu.regs.rax:
+        events.emit(LeafRefused, cpu.mode.eid, _NAMES[leaf], cpu.mode.tcs_la, ErrorCode(cpu.regs.rax).name)
+
+
+def left(events: Events, where: Origin, fault: Fault | None) -> None:
+    """An AEX, for an exception or an interrupt."""
+    events.emit(Aex, where.eid, where.tcs, -1 if fault is None else fault.vector, where.rip)
+
+
+def raised(events: Events, where: Origin, fault: Fault) -> None:
+    """An exception of which the kernel could not remove the cause."""
+    if fault.leaf is not None:
+        tcs = where.rbx if fault.leaf in (EncluLeaf.EENTER, EncluLeaf.ERESUME) else where.tcs
+        name = _NAMES.get(fault.leaf, f"ENCLU[{fault.leaf:#x}]")
+        events.emit(
+            LeafFaulted, where.eid, name, tcs, fault.vector, fault.error_code, fault.address, fault.reason
+        )  # fmt: skip
+    elif where.eid:
+        events.emit(
+            EnclaveException, where.eid, where.tcs, fault.vector, fault.error_code, fault.address, where.rip,
+            where.rip - where.base, fault.reason,
+        )  # fmt: skip
