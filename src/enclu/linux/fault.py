@@ -51,10 +51,12 @@ def handle_address(mm: MM, address: int) -> bool:
     if vma is None or not vma.prot:
         return False
     if mm.resident(address) is not None:
-        if mm.show_around(address):
-            mm.kernel.stats.faults_resolved += 1
-            return True
-        return False
+        try:
+            shown = mm.show_around(address)
+        except OSError:
+            return False
+        mm.kernel.stats.faults_resolved += shown
+        return shown
     return make_present(mm, vma, address)
 
 
@@ -73,9 +75,9 @@ def make_present(mm: MM, vma: VMA, address: int) -> bool:
             if vma.prot & ~page.max_prot:
                 return False
             encl.load(address)
+        mm.show_around(address)
     except OSError:
         return False
-    mm.show_around(address)
     mm.kernel.stats.faults_resolved += 1
     return True
 

@@ -6,14 +6,15 @@ import contextlib
 import errno
 from typing import TYPE_CHECKING
 
-from enclu.base.abi import NR, signed
+from enclu.base.abi import NR, UFFDIO_REGISTER, signed
 from enclu.linux.debug import debug_access
 from enclu.linux.ioctl import sgx_ioctl
 from enclu.linux.uapi import ENCLU_SGX_IOC_DEBUG_ACCESS, ENCLU_SGX_IOC_DROP_EPC, SGX_MAGIC
 from enclu.native import dumpable, ptrace, seccomp, signals
 from enclu.native.device_files import DeviceFiles
-from enclu.native.inject import finish
+from enclu.native.inject import answering, finish
 from enclu.native.memory_calls import MemoryCalls
+from enclu.native.range_calls import RangeCalls
 from enclu.native.signal_calls import SignalCalls
 
 if TYPE_CHECKING:
@@ -29,8 +30,12 @@ class Interceptor:
     def __init__(self, supervisor: Supervisor) -> None:
         self._sup = supervisor
         self.files = DeviceFiles(supervisor)
-        groups = (self, self.files, MemoryCalls(supervisor, self.files), SignalCalls(), supervisor.ends)
+        ranges = RangeCalls()
+        groups = (self, self.files, SignalCalls(), supervisor.ends)
         self._handlers = {NR[name]: getattr(group, name) for group in groups for name in group.CALLS.split()}
+        for answers in (MemoryCalls(supervisor, self.files), ranges):
+            self._handlers |= {NR[name]: answering(getattr(answers, name)) for name in answers.CALLS.split()}
+        self._uffdio_register = answering(ranges.uffdio_register)
         self._of_ends = frozenset(NR[name] for name in supervisor.ends.CALLS.split())
 
     def handle(self, thread: Thread) -> None:
@@ -48,6 +53,9 @@ class Interceptor:
 
     def ioctl(self, thread: Thread) -> None:
         regs = thread.regs
+        if regs.rsi & 0xFFFF_FFFF == UFFDIO_REGISTER:
+            self._uffdio_register(thread)
+            return
         fd = signed(regs.rdi)
         file = self.files.of(thread, fd)
         encl = self.files.enclaves.get(file) if file else None

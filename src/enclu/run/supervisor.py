@@ -15,6 +15,7 @@ from enclu.linux.kernel import Kernel
 from enclu.linux.vdso import image as vdso_image
 from enclu.native import cpuid, exceptions, exec_image, ptrace, signals, text
 from enclu.native.address_space import VDSO_AREA, VDSO_BASE, AddressSpace
+from enclu.native.inject import MachineGone
 from enclu.native.intercept import Interceptor
 from enclu.native.native_fault import raised_by_enclu
 from enclu.native.process import Process, SignalHandlers
@@ -268,13 +269,25 @@ class Supervisor:
             self._stopped(thread, stop)
         except ThreadGone:
             self.leave(thread)
+        except MachineGone as gone:
+            self.end(gone)
         except Exception:
             # A thread that is killed under our hands makes all kinds of calls fail; its end will be reported.
-            if self.is_stopped(thread):
+            if not self.is_stopped(thread):
+                self.leave(thread)
+            elif not thread.space.intact:
+                self.end(MachineGone(thread))
+            else:
                 raise
-            self.leave(thread)
         finally:
             self.current = before
+
+    def end(self, gone: MachineGone) -> None:
+        """Kill a process in which nothing can be done any more."""
+        self.message(str(gone))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(gone.thread.process.tgid, signal.SIGKILL)
+        self.leave(gone.thread)
 
     def is_stopped(self, thread: Thread) -> bool:
         """Whether the thread is in the stop that it was in, rather than killed and, perhaps, at its exit event."""
