@@ -115,6 +115,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "undumpable": DRIVER,
     "unmapped_inside": ANY,
     "uring_open": DRIVER,
+    "user_dispatch": DRIVER,
     "vdso_2018": ("vdso-2018",),
     "vdso_jmp": ("vdso-jmp",),
     "vdso_jmp_patching": ("vdso-jmp",),

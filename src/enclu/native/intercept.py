@@ -6,13 +6,13 @@ import contextlib
 import errno
 from typing import TYPE_CHECKING
 
-from enclu.base.abi import NR, UFFDIO_REGISTER, signed
+from enclu.base.abi import NR, PR_SET_SYSCALL_USER_DISPATCH, UFFDIO_REGISTER, signed
 from enclu.linux.debug import debug_access
 from enclu.linux.ioctl import sgx_ioctl
 from enclu.linux.uapi import ENCLU_SGX_IOC_DEBUG_ACCESS, ENCLU_SGX_IOC_DROP_EPC, SGX_MAGIC
-from enclu.native import dumpable, ptrace, seccomp, signals
+from enclu.native import dumpable, ptrace, seccomp, signals, user_dispatch
 from enclu.native.device_files import DeviceFiles
-from enclu.native.inject import answering, finish
+from enclu.native.inject import answering, finish, inject
 from enclu.native.memory_calls import MemoryCalls
 from enclu.native.range_calls import RangeCalls
 from enclu.native.signal_calls import SignalCalls
@@ -97,4 +97,22 @@ class Interceptor:
 
     sched_setaffinity = sched_getaffinity
 
-    prctl = staticmethod(dumpable.prctl)
+    def prctl(self, thread: Thread) -> None:
+        if thread.regs.rdi & 0xFFFF_FFFF == PR_SET_SYSCALL_USER_DISPATCH:
+            self._set_user_dispatch(thread)
+        else:
+            dumpable.prctl(thread)
+
+    def _set_user_dispatch(self, thread: Thread) -> None:
+        """EINVAL, as of a kernel that has none, where a tracer cannot change it (before Linux 6.4)."""
+        regs = thread.regs
+        try:
+            user_dispatch.config(thread.tid)
+        except OSError:
+            finish(thread, -errno.EINVAL)
+            return
+        result = inject(thread, NR["prctl"], regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8)
+        if result == 0:
+            thread.user_dispatch = user_dispatch.config(thread.tid)
+            thread.dispatching = bool(thread.user_dispatch)
+        finish(thread, result)

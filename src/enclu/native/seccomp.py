@@ -12,7 +12,7 @@ import os
 import struct
 from dataclasses import dataclass
 
-from enclu.base.abi import MS_SYNC, NR, SHM_REMAP, UFFDIO_REGISTER
+from enclu.base.abi import MS_SYNC, NR, PR_SET_SYSCALL_USER_DISPATCH, SHM_REMAP, UFFDIO_REGISTER
 
 RET_TRACE = 0x7FF00000
 TRACE_DATA = 0x0567
@@ -70,6 +70,7 @@ EVERY_PROGRAM = (
     Rule(NR["waitid"], arg=3, mask=WNOHANG, equals=WNOHANG),
     Rule(NR["prctl"], arg=0, equals=PR_GET_DUMPABLE),
     Rule(NR["prctl"], arg=0, equals=PR_SET_DUMPABLE),
+    Rule(NR["prctl"], arg=0, equals=PR_SET_SYSCALL_USER_DISPATCH),
 )  # fmt: skip
 SGX_PROGRAM = (
     *(Rule(NR[name]) for name in

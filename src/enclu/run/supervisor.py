@@ -216,7 +216,7 @@ class Supervisor:
         Does what `_dispatch` would, without what these three leaves never need.
         """
         thread = self.threads.get(tid)
-        if thread is None or thread.frame_patch is not None:
+        if thread is None or thread.frame_patch is not None or thread.user_dispatch:
             return False
         raw, regs, who, where = ptrace.raw, thread.regs, thread.word, thread.regs_word
         if raw(GETREGS, who, NOTHING, where) or regs.rip not in thread.process.space.enclu_sites:
@@ -450,6 +450,7 @@ class Supervisor:
             self.release_unreferenced()
         thread.on_syscall_exit = None
         thread.frame_patch = None
+        thread.user_dispatch, thread.dispatching = b"", False
         self.births.unsettled = bool(self.births.early)
         self._after_exec(thread)
 
