@@ -84,7 +84,7 @@ def test_what_is_not_mapped_in_the_process_is_out_of_reach() -> None:
 def test_a_mapping_without_access_does_for_a_debugger() -> None:
     world = World(attributes=DEBUG).build()
     world.page(0x6000).data[:4] = b"data"
-    world.mm.mprotect(DATA, 0x1000, 0)
+    world.mm.mprotect(DATA, DATA + 0x1000, 0)
     assert read(world, DATA, 4) == b"data"
 
 

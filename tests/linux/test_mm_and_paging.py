@@ -9,8 +9,9 @@ from enclu.linux import cpuid, fault, procfs
 from enclu.linux.fault import Resolution
 from enclu.sgx.enclu import execute
 from enclu.sgx.exceptions import Fault, PageFault, Vector
+from enclu.sgx.processor import Access
 from enclu.sgx.structs import SECINFO, EncluLeaf
-from support.memory_processor import BASE, REG_R, World
+from support.memory_processor import BASE, REG_R, MemoryPageTables, World
 
 
 @pytest.fixture
@@ -33,13 +34,75 @@ def test_private_mapping_is_einval(world: World) -> None:
 
 def test_mprotect_beyond_the_pages_is_eacces_and_changes_nothing(world: World) -> None:
     with pytest.raises(OSError):
-        world.mm.mprotect(BASE + 0x5000, 0x1000, 7)
+        world.mm.mprotect(BASE + 0x5000, BASE + 0x6000, 7)
     vma = world.mm.find_vma(BASE + 0x5000)
     assert vma is not None and vma.prot == 5
 
 
-def test_mprotect_names_the_parts_that_are_no_enclaves(world: World) -> None:
-    assert world.mm.mprotect(BASE + 0x3000, 0x2000, 1) == [(BASE + 0x4000, BASE + 0x5000)]
+def test_a_range_has_enclave_parts_and_others(world: World) -> None:
+    parts = [
+        (low - BASE, high - BASE, vma is not None) for low, high, vma in world.mm.segments(BASE + 0x3000, BASE + 0x6000)
+    ]
+    assert parts == [(0x3000, 0x4000, True), (0x4000, 0x5000, False), (0x5000, 0x6000, True)]
+
+
+class FullPageTables(MemoryPageTables):
+    """Of a process with all the mappings it may have: what would split one fails, unless it makes one of all."""
+
+    full = False
+
+    def protect(self, start: int, end: int, prot: int) -> None:
+        if self.full and (prot or (start, end) != (BASE + 0x5000, BASE + 0x10000)):
+            raise OSError(errno.ENOMEM, "vm.max_map_count")
+        super().protect(start, end, prot)
+
+
+def full_world() -> tuple[World, FullPageTables]:
+    world = World().build()
+    tables = world.mm.page_tables = FullPageTables()
+    return world, tables
+
+
+def test_a_page_that_cannot_be_shown_is_sigbus_and_not_taken_for_shown() -> None:
+    world, tables = full_world()
+    tables.full = True
+    assert not fault.handle_address(world.mm, BASE + 0x6000)
+    assert fault.handle(world.mm, Fault(Vector.PF, 4, BASE + 0x6000)) is Resolution.SIGBUS
+    tables.full = False
+    assert fault.handle_address(world.mm, BASE + 0x6000)
+
+
+def test_pages_that_cannot_be_hidden_alone_are_hidden_with_their_neighbours() -> None:
+    world, tables = full_world()
+    fault.handle_address(world.mm, BASE + 0x6000)
+    tables.full = True
+    world.mm.zap(world.encl, BASE + 0x6000, BASE + 0x7000)
+    assert not any(tables.prot[(BASE + at) >> 12] for at in (0x6000, 0x7000))
+    assert not world.mm.granted(BASE + 0x7000, Access.READ)
+
+
+def test_a_sealed_mapping_keeps_its_protection(world: World) -> None:
+    world.mm.seal(BASE + 0x6000, BASE + 0x7000)
+    with pytest.raises(OSError) as caught:
+        world.mm.mprotect(BASE + 0x6000, BASE + 0x7000, 1)
+    assert caught.value.errno == errno.EPERM
+    assert world.mm.sealed(BASE + 0x6000, BASE + 0x6001) and not world.mm.sealed(BASE + 0x7000, BASE + 0x8000)
+    assert world.mm.fork(world.page_tables).sealed(BASE + 0x6000, BASE + 0x7000)
+
+
+def test_a_child_has_not_what_is_not_to_be_forked(world: World) -> None:
+    world.mm.dont_copy(BASE + 0x6000, BASE + 0x7000)
+    child = world.mm.fork(world.page_tables)
+    assert child.find_vma(BASE + 0x6000) is None and child.find_vma(BASE + 0x7000) is not None
+
+
+def test_a_mapping_moved_out_of_elrange_has_no_pages(world: World) -> None:
+    place = 0x7000_0000_0000
+    world.mm.move(BASE + 0x6000, BASE + 0x7000, place)
+    assert world.mm.find_vma(BASE + 0x6000) is None
+    assert fault.handle(world.mm, Fault(Vector.PF, 4, place)) is Resolution.SIGBUS
+    world.mm.munmap(BASE, 0x10000)
+    assert world.encl.mms, "the mapping refers to the enclave"
 
 
 def test_pages_appear_on_fault_with_their_neighbours(world: World) -> None:
@@ -101,7 +164,7 @@ def test_eaug_adds_a_pending_page_that_only_eaccept_opens(world: World) -> None:
 
 def test_error_codes_tell_vma_from_epcm(world: World) -> None:
     mm = world.mm
-    mm.mprotect(BASE + 0x6000, 0x1000, 1)
+    mm.mprotect(BASE + 0x6000, BASE + 0x7000, 1)
     assert mm.hardware_code(BASE + 0x6000, 7) == 0x7
     world.page(0x7000).rwx = REG_R & 7
     assert mm.hardware_code(BASE + 0x7000, 6) == 0x8007

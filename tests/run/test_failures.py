@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from tests.support.runs import HANGS, RUN, enclu, environment, marked, run, sh
 
+from enclu.native.address_space import SCRATCH
+
 DENIED = [sys.executable, str(Path(__file__).parents[1] / "support" / "denied.py")]
 EPERM, ENOSYS = 1, 38
 PTRACE, SECCOMP, FORK, CLONE, CLONE3, VFORK = 101, 317, 57, 56, 435, 58
@@ -238,3 +240,20 @@ def test_closed_standard_descriptors_do_not_break_messages() -> None:
         stdout=subprocess.PIPE,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (127, b"")
+
+
+MSEAL = 462
+TAKEN_AWAY = """
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+libc.{call}(ctypes.c_void_p({address}), ctypes.c_size_t(0x10000), 0)
+open("/dev/sgx_enclave", "rb")
+"""
+
+
+@pytest.mark.parametrize("call", ["munmap", "mprotect"])
+def test_without_its_own_memory_in_the_program_the_machine_says_so_and_ends(call: str) -> None:
+    script = TAKEN_AWAY.format(call=call, address=SCRATCH)
+    done = denied([MSEAL], ENOSYS, *RUN, sys.executable, "-c", script)
+    assert done.returncode == -9
+    one_line(done, "has changed memory of its machine", "is killed", "Linux 6.10")

@@ -17,6 +17,7 @@ DRIVER = ("vdso",)
 PROGRAMS: dict[str, tuple[str, ...]] = {
     "abort_page": ANY,
     "aex_interrupt": ANY,
+    "advice": DRIVER,
     "affinity_kept": DRIVER,
     "auxv_file": ANY,
     "avx_by_xfrm": ANY,
@@ -79,6 +80,8 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "outside_reads_enclave": DRIVER,
     "oversubscribe": ("vdso",),
     "oversubscribe_threads": ANY,
+    "one_descriptor": DRIVER,
+    "own_memory": DRIVER,
     "own_seccomp": ANY,
     "own_sigsegv": ANY,
     "page_fault_codes": ANY,
@@ -89,8 +92,10 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "provision": DRIVER,
     "range_handler": ("range-handler",),
     "range_handler_brk": ("range-handler",),
+    "replaced": DRIVER,
     "report_key": ANY,
     "runs_inside": ANY,
+    "seal": DRIVER,
     "signal_fault": ANY,
     "signal_frame": ANY,
     "signal_storm": ANY,
@@ -109,6 +114,8 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "undefined_leaves": ANY,
     "undumpable": DRIVER,
     "unmapped_inside": ANY,
+    "uring_open": DRIVER,
+    "user_dispatch": DRIVER,
     "vdso_2018": ("vdso-2018",),
     "vdso_jmp": ("vdso-jmp",),
     "vdso_jmp_patching": ("vdso-jmp",),
@@ -145,6 +152,7 @@ CHILDREN = [
 """Ways to end that tests/c/programs/pidfd_wait.c knows."""
 OPTIONS = {
     "epc_exhausted": ("--epc", "1M"),
+    "one_descriptor": ("--epc", "1M"),
     "evict_across_processes": ("--epc", "1M"),
     "oversubscribe": ("--epc", "4M"),
     "oversubscribe_threads": ("--epc", "2M"),
@@ -201,3 +209,9 @@ def test_the_exit_status_is_the_programs(enclu_run: Callable, command: str, stat
 def test_standard_input_and_output_are_the_programs(enclu_run: Callable) -> None:
     done = enclu_run("/bin/cat", stdin="one\ntwo\n")
     assert (done.returncode, done.stdout, done.stderr) == (0, "one\ntwo\n", "")
+
+
+@pytest.mark.parametrize("design", ["vdso", "signal"])
+def test_at_the_limit_of_mappings_there_is_an_exception_and_a_line(design: str, passes: Callable) -> None:
+    (line,) = passes("map_limit", options=("--delivery", design)).stderr.splitlines()
+    assert line.startswith("enclu: ") and "sysctl -w vm.max_map_count" in line

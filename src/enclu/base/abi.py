@@ -8,14 +8,16 @@ from __future__ import annotations
 
 NR = {
     "open": 2, "close": 3, "stat": 4, "lstat": 6, "mmap": 9, "mprotect": 10, "munmap": 11, "rt_sigaction": 13,
-    "rt_sigprocmask": 14, "rt_sigreturn": 15, "ioctl": 16, "access": 21, "mremap": 25, "madvise": 28, "getpid": 39,
-    "clone": 56, "fork": 57, "vfork": 58, "execve": 59, "exit": 60, "wait4": 61, "ftruncate": 77, "readlink": 89,
-    "ptrace": 101, "rt_sigsuspend": 130, "prctl": 157, "arch_prctl": 158, "getxattr": 191, "lgetxattr": 192,
+    "rt_sigprocmask": 14, "rt_sigreturn": 15, "ioctl": 16, "access": 21, "mremap": 25, "msync": 26, "mincore": 27,
+    "madvise": 28, "shmat": 30, "shmctl": 31, "getpid": 39, "clone": 56, "fork": 57, "vfork": 58, "execve": 59,
+    "exit": 60, "wait4": 61, "ftruncate": 77, "readlink": 89, "ptrace": 101, "rt_sigsuspend": 130, "mlock": 149,
+    "munlock": 150, "mlockall": 151, "prctl": 157, "arch_prctl": 158, "getxattr": 191, "lgetxattr": 192,
     "listxattr": 194, "llistxattr": 195, "futex": 202, "sched_setaffinity": 203, "sched_getaffinity": 204,
-    "exit_group": 231, "tgkill": 234, "waitid": 247, "openat": 257, "newfstatat": 262, "readlinkat": 267,
-    "faccessat": 269, "ppoll": 271, "epoll_pwait": 281, "fallocate": 285, "dup3": 292, "process_vm_readv": 310,
-    "process_vm_writev": 311, "seccomp": 317, "memfd_create": 319, "execveat": 322, "pkey_mprotect": 329,
-    "statx": 332, "clone3": 435, "openat2": 437, "faccessat2": 439,
+    "remap_file_pages": 216, "exit_group": 231, "tgkill": 234, "waitid": 247, "openat": 257, "newfstatat": 262,
+    "readlinkat": 267, "faccessat": 269, "ppoll": 271, "epoll_pwait": 281, "fallocate": 285, "dup3": 292,
+    "process_vm_readv": 310, "process_vm_writev": 311, "seccomp": 317, "memfd_create": 319, "execveat": 322,
+    "mlock2": 325, "pkey_mprotect": 329, "statx": 332, "clone3": 435, "openat2": 437, "faccessat2": 439,
+    "process_madvise": 440, "mseal": 462,
 }  # fmt: skip
 """System calls by name."""
 NAME = {number: name for name, number in NR.items()}
@@ -25,6 +27,11 @@ PROT_NONE, PROT_READ, PROT_WRITE, PROT_EXEC = 0, 1, 2, 4
 MAP_SHARED, MAP_PRIVATE, MAP_TYPE = 1, 2, 0xF
 MAP_FIXED, MAP_ANONYMOUS, MAP_NORESERVE, MAP_FIXED_NOREPLACE = 0x10, 0x20, 0x4000, 0x10_0000
 MREMAP_MAYMOVE, MREMAP_FIXED, MREMAP_DONTUNMAP = 1, 2, 4
+MCL_CURRENT, MS_ASYNC, MS_SYNC = 1, 1, 4
+SHM_REMAP, IPC_STAT = 0x4000, 2
+PIDFD_SELF = (-10000, -10001)
+"""PIDFD_SELF_THREAD and PIDFD_SELF_THREAD_GROUP."""
+UFFDIO_REGISTER = 0xC020_AA00
 MFD_CLOEXEC, MFD_ALLOW_SEALING = 1, 2
 CLONE_VM, CLONE_SIGHAND, CLONE_THREAD = 0x100, 0x800, 0x1_0000
 SA_SIGINFO, SA_RESTORER, SA_RESTART, SA_NODEFER, SA_RESETHAND = 4, 0x0400_0000, 0x1000_0000, 0x4000_0000, 0x8000_0000
@@ -33,6 +40,7 @@ ILL_ILLOPC, ILL_ILLOPN, FPE_INTDIV, FPE_FLTINV, BUS_ADRALN, BUS_ADRERR = 1, 2, 1
 SEGV_MAPERR, SEGV_ACCERR, TRAP_TRACE = 1, 2, 2
 FUTEX_WAIT, FUTEX_WAKE = 0, 1
 PR_GET_DUMPABLE, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, PR_SET_PTRACER = 3, 4, 38, 0x5961_6D61
+PR_SET_SYSCALL_USER_DISPATCH = 59
 AT_NULL, AT_HWCAP2, AT_SYSINFO_EHDR = 0, 26, 33
 """Keys of the auxiliary vector."""
 AT_FDCWD = -100

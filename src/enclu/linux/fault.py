@@ -52,10 +52,13 @@ def handle_address(mm: MM, address: int) -> bool:
     if vma is None or not vma.prot:
         return False
     if mm.resident(address) is not None:
-        if mm.show_around(address):
+        try:
+            shown = mm.show_around(address)
+        except OSError:
+            return False
+        if shown:
             _resolved(mm, vma, address, "shown")
-            return True
-        return False
+        return shown
     return make_present(mm, vma, address)
 
 
@@ -76,9 +79,9 @@ def make_present(mm: MM, vma: VMA, address: int) -> bool:
                 return False
             how = "shown" if page.epc is not None else "loaded"
             encl.load(address)
+        mm.show_around(address)
     except OSError:
         return False
-    mm.show_around(address)
     _resolved(mm, vma, address, how)
     return True
 

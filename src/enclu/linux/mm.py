@@ -43,14 +43,25 @@ class VMA:
     `shown` holds, by page index, the protection that the page tables grant at present; absent means none.
     """
 
-    __slots__ = ("encl", "end", "prot", "shown", "start")
+    __slots__ = ("dontcopy", "encl", "end", "prot", "sealed", "shown", "start")
 
     def __init__(self, start: int, end: int, prot: int, encl: Encl | None) -> None:
         self.start = start
         self.end = end
         self.prot = prot
         self.encl = encl
+        self.sealed = False
+        """VM_SEALED: mseal(2)."""
+        self.dontcopy = False
+        """VM_DONTCOPY: a forked child does not have it (MADV_DONTFORK)."""
         self.shown: dict[int, int] = {}
+
+    def part(self, start: int, end: int) -> VMA:
+        """[start, end) of it, as a VMA of its own."""
+        part = VMA(start, end, self.prot, self.encl)
+        part.sealed, part.dontcopy = self.sealed, self.dontcopy
+        part.shown = {i: p for i, p in self.shown.items() if start <= i << 12 < end}
+        return part
 
 
 def may_map(encl: Encl, start: int, end: int, prot: int) -> None:
@@ -93,6 +104,26 @@ class MM:
     def overlaps(self, start: int, length: int) -> bool:
         return any(v.start < start + length and start < v.end for v in self.vmas)
 
+    def sealed(self, start: int, end: int) -> bool:
+        """An enclave VMA in the range is sealed: it is not to be unmapped, replaced, moved or protected otherwise."""
+        return any(v.sealed and v.start < end and start < v.end for v in self.vmas)
+
+    def segments(self, start: int, end: int) -> list[tuple[int, int, VMA | None]]:
+        """[start, end) in order of addresses: parts of enclave VMAs, and (None) what lies between them."""
+        out: list[tuple[int, int, VMA | None]] = []
+        at = start
+        for vma in self.vmas:
+            low, high = max(vma.start, start), min(vma.end, end)
+            if low >= high:
+                continue
+            if at < low:
+                out.append((at, low, None))
+            out.append((low, high, vma))
+            at = high
+        if at < end:
+            out.append((at, end, None))
+        return out
+
     def enclave_ranges(self) -> list[tuple[int, int]]:
         """(start, end) of every enclave VMA."""
         return [(v.start, v.end) for v in self.vmas]
@@ -111,8 +142,7 @@ class MM:
             for low, high in ((vma.start, start), (max(vma.start, start), min(vma.end, end)), (end, vma.end)):
                 low, high = max(low, vma.start), min(high, vma.end)
                 if low < high:
-                    piece = VMA(low, high, vma.prot, vma.encl)
-                    piece.shown = {i: p for i, p in vma.shown.items() if low <= i << 12 < high}
+                    piece = vma.part(low, high)
                     if start <= low and high <= end:
                         taken.append(piece)
                     else:
@@ -142,36 +172,56 @@ class MM:
         if encl is not None and not any(v.encl is encl for v in self.vmas):
             encl.mms.discard(self)
 
-    def mprotect(self, start: int, length: int, prot: int) -> list[tuple[int, int]]:
-        """mprotect() of a range with enclave VMAs; the subranges outside them, which are the caller's business.
-
-        Raises OSError EACCES or EINVAL before anything has changed.
-        """
-        end = start + length
-        if start & 0xFFF or prot & ~0x0F:
-            raise OSError(errno.EINVAL, "mprotect")
-        prot &= 7
-        for vma in self.vmas:
-            if vma.start < end and start < vma.end and vma.encl is not None:
-                may_map(vma.encl, max(vma.start, start), min(vma.end, end), prot)
-        outside, at = [], start
-        for piece in sorted(self._carve(start, end), key=lambda v: v.start):
-            if piece.start > at:
-                outside.append((at, piece.start))
-            at = piece.end
-            piece.prot = prot
+    def mprotect(self, start: int, end: int, prot: int) -> None:
+        """mprotect() of a part of one enclave VMA.  Raises OSError EPERM or EACCES before anything has changed."""
+        vma = self.find_vma(start)
+        assert vma is not None and end <= vma.end
+        if vma.sealed:
+            raise OSError(errno.EPERM, "sealed")
+        if vma.encl is not None:
+            may_map(vma.encl, start, end, prot & 7)
+        for piece in self._carve(start, end):
+            piece.prot = prot & 7
             self._insert(piece)
-            self._apply(piece, list(piece.shown))
-        if at < end:
-            outside.append((at, end))
-        return outside
+            self._apply_or_hide(piece, list(piece.shown))
+
+    def seal(self, start: int, end: int) -> None:
+        """mseal() of a range, as far as it is of enclaves (mseal_apply() in mm/mseal.c)."""
+        for piece in self._carve(start, end):
+            piece.sealed = True
+            self._insert(piece)
+
+    def dont_copy(self, start: int, end: int) -> None:
+        """MADV_DONTFORK of a range, as far as it is of enclaves."""
+        for piece in self._carve(start, end):
+            piece.dontcopy = True
+            self._insert(piece)
+
+    def move(self, start: int, end: int, place: int) -> None:
+        """[start, end), which is hidden, has been moved to `place` by mremap().
+
+        sgx_vma_fault() looks for enclave pages by address, and finds none outside ELRANGE.  What has been moved to
+        another address of ELRANGE shows nothing either: the memory behind it is another page's.
+        """
+        for piece in self._carve(start, end):
+            low = place + piece.start - start
+            encl = piece.encl
+            inside = encl is not None and low < encl.base + encl.size and encl.base < low + piece.end - piece.start
+            moved = VMA(low, low + piece.end - piece.start, piece.prot, None if inside else encl)
+            moved.dontcopy = piece.dontcopy
+            self._insert(moved)
+            if inside:
+                self._drop(encl)
 
     def fork(self, page_tables: PageTables) -> MM:
         """The child's MM: it knows the addresses, but no enclave is behind them."""
         child = MM(self.kernel, page_tables)
         child.vdso = self.vdso
         for vma in self.vmas:
-            child._insert(VMA(vma.start, vma.end, vma.prot, None))
+            if not vma.dontcopy:
+                inherited = VMA(vma.start, vma.end, vma.prot, None)
+                inherited.sealed = vma.sealed
+                child._insert(inherited)
         return child
 
     def base_known(self, encl: Encl) -> None:
@@ -229,6 +279,9 @@ class MM:
             return fault.error_code
         if epc is None:
             return code
+        vma = self.find_vma(address)
+        if vma is not None and self._allowed(vma, address >> 12) & NEEDS[access] and address >> 12 not in vma.shown:
+            return int(PFEC.U) | access  # all allow it, and the page tables have nothing: it cannot be shown
         return int(PFEC.P | PFEC.U | PFEC.SGX) | access
 
     @staticmethod
@@ -270,38 +323,88 @@ class MM:
         return 0 if vma is None else vma.shown.get(address >> 12, 0)
 
     def _apply(self, vma: VMA, indexes: list[int]) -> None:
-        """Make the page tables agree with the invariant for these pages, in as few runs as possible."""
-        shown = vma.shown
-        run_start = run_end = -1
+        """Make the page tables agree with the invariant for these pages, in as few runs as possible.
+
+        Raises OSError where the page tables cannot; what has been done until then is in `shown`.
+        """
+        run: list[int] = []
         run_prot = 0
-        for index in sorted(indexes):
-            wanted = self._wanted(vma, index)
-            if wanted == shown.get(index, 0):
-                continue
-            if wanted:
-                shown[index] = wanted
+        try:
+            for index in sorted(indexes):
+                wanted = self._wanted(vma, index)
+                if wanted == vma.shown.get(index, 0):
+                    continue
+                if run and (index != run[-1] + 1 or wanted != run_prot):
+                    self._set(vma, run, run_prot)
+                    run = []
+                run.append(index)
+                run_prot = wanted
+            if run:
+                self._set(vma, run, run_prot)
+        finally:
+            if vma.encl is not None and vma.encl.execution is not None:
+                vma.encl.execution.settle()
+
+    def _set(self, vma: VMA, run: list[int], prot: int) -> None:
+        """Neighbouring pages get one protection."""
+        self.page_tables.protect(run[0] << 12, run[-1] + 1 << 12, prot)
+        for index in run:
+            if prot:
+                vma.shown[index] = prot
             else:
-                del shown[index]
-            if index == run_end and wanted == run_prot:
-                run_end += 1
-                continue
-            if run_start >= 0:
-                self.page_tables.protect(run_start << 12, run_end << 12, run_prot)
-            run_start, run_end, run_prot = index, index + 1, wanted
-        if run_start >= 0:
-            self.page_tables.protect(run_start << 12, run_end << 12, run_prot)
-        if vma.encl is not None and vma.encl.execution is not None:
-            vma.encl.execution.settle()
+                vma.shown.pop(index, None)
+
+    def _apply_or_hide(self, vma: VMA, indexes: list[int]) -> None:
+        """`_apply` where it must not fail: pages that cannot get their protection get none, and come back by faults."""
+        try:
+            self._apply(vma, indexes)
+        except OSError:
+            self._hide_neighbourhood(vma)
+
+    def hide(self, start: int, end: int) -> None:
+        """No page of [start, end) is accessible any more, until it is needed anew."""
+        for vma in list(self.vmas):
+            gone = [i for i in vma.shown if start <= i << 12 < end]
+            if gone:
+                self._hide(vma, gone)
+
+    def _hide(self, vma: VMA, gone: list[int]) -> None:
+        """`gone` are all that are shown from the first of them to the last."""
+        try:
+            self.page_tables.protect(min(gone) << 12, max(gone) + 1 << 12, 0)
+        except OSError:
+            self._hide_neighbourhood(vma)
+        else:
+            for index in gone:
+                del vma.shown[index]
+
+    def _hide_neighbourhood(self, vma: VMA) -> None:
+        """Make all enclave mappings without a gap around this one inaccessible, as one.
+
+        That needs no further mapping of the host kernel's, of which there are no more (vm.max_map_count): it can always
+        be done.
+        """
+        first = last = self.vmas.index(vma)
+        while first > 0 and self.vmas[first - 1].end == self.vmas[first].start:
+            first -= 1
+        while last + 1 < len(self.vmas) and self.vmas[last].end == self.vmas[last + 1].start:
+            last += 1
+        self.page_tables.protect(self.vmas[first].start, self.vmas[last].end, 0)
+        for near in self.vmas[first : last + 1]:
+            near.shown.clear()
 
     def show(self, start: int, end: int) -> None:
         """Establish the invariant for every page of [start, end)."""
         for vma in self.vmas:
             low, high = max(vma.start, start), min(vma.end, end)
             if low < high:
-                self._apply(vma, list(range(low >> 12, high >> 12)))
+                self._apply_or_hide(vma, list(range(low >> 12, high >> 12)))
 
     def show_around(self, address: int) -> bool:
-        """Show the page at `address` with its resident neighbours; False if that grants nothing new there."""
+        """Show the page at `address` with its resident neighbours; False if that grants nothing new there.
+
+        Raises OSError where the page tables cannot show it.
+        """
         vma = self.find_vma(address)
         if vma is None:
             return False
@@ -321,13 +424,11 @@ class MM:
 
     def zap(self, encl: Encl, start: int, end: int) -> None:
         """Forget the translations to the enclave's pages in [start, end), which are about to change."""
-        for vma in self.vmas:
+        for vma in list(self.vmas):
             if vma.encl is not encl or vma.start >= end or start >= vma.end:
                 continue
             low, high = max(vma.start, start) >> 12, min(vma.end, end) >> 12
             gone = [i for i in (range(low, high) if high - low < len(vma.shown) else list(vma.shown)) if i in vma.shown
                     and low <= i < high]  # fmt: skip
             if gone:
-                for index in gone:
-                    del vma.shown[index]
-                self.page_tables.protect(min(gone) << 12, (max(gone) + 1) << 12, 0)
+                self._hide(vma, gone)

@@ -12,7 +12,9 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from enclu.base.abi import MAP_FIXED, MAP_SHARED, NR
+from enclu.base import console
+from enclu.base.abi import MAP_FIXED, MAP_SHARED, MS_ASYNC, NR
+from enclu.linux.madvise import MADV_DONTDUMP
 from enclu.linux.mm import MM
 from enclu.native import proc, ptrace
 from enclu.native.sites import Sites
@@ -34,6 +36,12 @@ OWN_TEXT = (VDSO_BASE, VDSO_BASE + VDSO_AREA // 2)
 """Addresses from which no system call stops."""
 SCRATCH = VDSO_BASE + VDSO_AREA
 SCRATCH_SIZE = 0x1_0000
+OWN_MEMORY = (VDSO_BASE, SCRATCH + SCRATCH_SIZE)
+"""What the machine keeps in the program: sealed, as a vDSO is by CONFIG_MSEAL_SYSTEM_MAPPINGS."""
+MAX_MAP_COUNT = (
+    "the program has as many mappings as vm.max_map_count allows, and its enclaves need one for each range of pages "
+    "with a protection of its own; sysctl -w vm.max_map_count=N allows more"
+)
 
 
 def _address(buffer: bytearray | memoryview) -> int:
@@ -62,6 +70,7 @@ class AddressSpace:
         """What the program believes (see `native.dumpable`)."""
         self.device_fd = -1
         """The program's descriptor of the enclave that the ioctl at hand is about."""
+        self._told = False
 
     def open_memory(self, pid: int) -> None:
         """(Re)open /proc/PID/mem: after exec the old descriptor means the old memory.
@@ -78,6 +87,11 @@ class AddressSpace:
     def visible(self) -> bool:
         """Whether there is access to the memory."""
         return self.memory >= 0
+
+    @property
+    def intact(self) -> bool:
+        """What the machine keeps there is still there, if it has ever been."""
+        return not self.mm.vdso or (self.peek(self.syscall_stub, 3) == b"\x0f\x05\xcc" and self.reachable(SCRATCH))
 
     def close_memory(self) -> None:
         if self.memory >= 0:
@@ -138,15 +152,30 @@ class AddressSpace:
         """mprotect [start, end)."""
         self.enclu_sites.clear()
         result = self._inject(self, NR["mprotect"], start, end - start, prot)
-        if result < 0 and result != -errno.ENOMEM:  # ENOMEM: another thread has just unmapped it
+        if result == -errno.ENOMEM and self._inject(self, NR["msync"], start, end - start, MS_ASYNC) < 0:
+            return  # not the limit: part of it is not mapped any more, by a call that nobody saw
+        if result < 0:
+            self._check_limit(result)
             raise OSError(-result, f"mprotect({start:#x}, {end - start:#x}, {prot}): {os.strerror(-result)}")
+
+    def _check_limit(self, result: int) -> None:
+        """Say once what ENOMEM of a call that splits mappings means."""
+        if result == -errno.ENOMEM and not self._told:
+            self._told = True
+            console.say(f"{MAX_MAP_COUNT}: pages of an enclave cannot be shown (SIGBUS)")
 
     def remap(self, start: int, end: int, encl: Encl) -> None:
         """Map [start, end), a part of ELRANGE, on the enclave's memory; no access yet."""
         flags, offset = MAP_SHARED | MAP_FIXED, start - encl.base
         result = self._inject(self, NR["mmap"], start, end - start, 0, flags, self.device_fd, offset)
         if result < 0:
+            self._check_limit(result)
             raise OSError(-result, os.strerror(-result))
+        self._inject(self, NR["madvise"], start, end - start, MADV_DONTDUMP)
+
+    def reachable(self, address: int) -> bool:
+        """The host kernel has a page at the address: it is still mapped, and no guard region (MADV_GUARD_INSTALL)."""
+        return bool(self.peek(address, 1))
 
     def executable(self, address: int) -> bool:
         """/proc/PID/maps has the address with "x"."""

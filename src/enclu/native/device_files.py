@@ -15,7 +15,7 @@ from enclu.linux import procfs
 from enclu.native import cpuid, limits, proc, seccomp, signals
 from enclu.native.address_space import OWN_TEXT, SCRATCH, VDSO_BASE
 from enclu.native.enclave_memory import MemfdMemory
-from enclu.native.inject import finish, inject
+from enclu.native.inject import MachineGone, finish, inject
 
 if TYPE_CHECKING:
     from enclu.linux.encl import Encl
@@ -180,6 +180,8 @@ class DeviceFiles:
         thread.space.poke(SCRATCH, path.encode() + b"\0")
         cloexec = MFD_CLOEXEC if flags & os.O_CLOEXEC else 0
         fd = inject(thread, NR["memfd_create"], SCRATCH, MFD_ALLOW_SEALING | cloexec)
+        if fd == -errno.EFAULT:
+            raise MachineGone(thread)  # it cannot read the name
         if fd < 0:
             if -fd not in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
                 self._denied(thread, "memfd_create", -fd)

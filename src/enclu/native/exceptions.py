@@ -54,7 +54,9 @@ def take(
         if native is not None and in_enclave and not vm_fault.handle_address(thread.space.mm, fault.address):
             fault.error_code = error_code(thread)
             if thread.space.mm.granted(fault.address, access_of(fault.error_code)):
-                resolution = Resolution.RESOLVED
+                # Whatever else keeps the host kernel from the page (a guard region, no mapping) will not go away.
+                reachable = thread.space.reachable(fault.address)
+                resolution = Resolution.RESOLVED if reachable else Resolution.SIGBUS
             else:
                 _correct_exinfo(thread, fault)
                 resolution = vm_fault.handle(thread.space.mm, fault)
@@ -158,7 +160,7 @@ def signal_stop(sup: Supervisor, thread: Thread, signo: int) -> None:
 def _touched_from_outside(sup: Supervisor, thread: Thread, fault: Fault, info: ptrace.SigInfo) -> None:
     """Code outside met an enclave page that the page tables do not grant it."""
     access = access_of(fault.error_code)
-    if thread.space.mm.granted(fault.address, access):
+    if thread.space.mm.granted(fault.address, access) and thread.space.reachable(fault.address):
         thread.resume()
         return
     if abort_page.meets(thread, fault.address, access):

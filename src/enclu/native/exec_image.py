@@ -61,6 +61,7 @@ def _find_auxv(thread: Thread) -> tuple[int, int]:
 def install(thread: Thread, image: VdsoImage, base: int, area: int) -> None:
     """Map `image` at `base` with scratch memory behind its `area` bytes.  The thread is at its first instruction.
 
+    Both are sealed where the host kernel can (mseal(2), Linux 6.10): nothing the program calls takes them away.
     Raises NoVdso, or OSError when the fixed range is taken.
     """
     space, rip = thread.space, thread.regs.rip
@@ -75,5 +76,6 @@ def install(thread: Thread, image: VdsoImage, base: int, area: int) -> None:
     size = 0x4000
     functions = _functions(space.peek(real, size))
     space.poke(base, image.build(base, real, functions))
+    inject(thread, NR["mseal"], base, SCRATCH + SCRATCH_SIZE - base, 0, stub=base + image.syscall_stub)
     space.poke(slot, struct.pack("<Q", base))
     space.mm.vdso = base

@@ -7,16 +7,30 @@ import signal
 from typing import TYPE_CHECKING
 
 from enclu.native import ptrace
+from enclu.native.address_space import OWN_MEMORY
 from enclu.native.resume import CONT, resume, until
 from enclu.native.stop import Kind, Stop
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from enclu.native.thread import Thread
 
 SYNCHRONOUS = sum(1 << (s - 1) for s in (signal.SIGILL, signal.SIGTRAP, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV))
 """Signals that an instruction can raise: the kernel kills a thread that faults while one of them is blocked."""
 ALL_BUT_SYNCHRONOUS = (1 << 64) - 1 & ~SYNCHRONOUS
 MAX_ERRNO = 4095
+
+
+class MachineGone(Exception):
+    """The program has taken away the memory at which the machine makes calls in it, where nothing seals that."""
+
+    def __init__(self, thread: Thread) -> None:
+        super().__init__(
+            f"process {thread.process.tgid} has changed memory of its machine, {OWN_MEMORY[0]:#x} to "
+            f"{OWN_MEMORY[1]:#x}, and is killed; leave these addresses alone, or use Linux 6.10, which can seal them"
+        )
+        self.thread = thread
 
 
 def inject(thread: Thread, nr: int, *arguments: int, stub: int = 0) -> int:
@@ -40,6 +54,12 @@ def inject(thread: Thread, nr: int, *arguments: int, stub: int = 0) -> int:
     stop_at = regs.rip + 3
 
     def trapped(stop: Stop) -> bool:
+        if (
+            stop.kind is Kind.SIGNAL
+            and stop.signo in (signal.SIGSEGV, signal.SIGBUS)
+            and thread.fetch().rip == stop_at - 3
+        ):
+            raise MachineGone(thread)
         return stop.kind is Kind.SIGNAL and stop.signo == signal.SIGTRAP and thread.fetch().rip == stop_at
 
     until(thread, CONT, trapped)
@@ -57,3 +77,16 @@ def finish(thread: Thread, result: int) -> None:
     regs.orig_rax = ptrace.NO_SYSCALL
     thread.store()
     resume(thread)
+
+
+def answering(handler: Callable[[Thread], int | None]) -> Callable[[Thread], None]:
+    """What stops at a system call does with it: finish it with the handler's result or, for None, let it be made."""
+
+    def stopped(thread: Thread) -> None:
+        result = handler(thread)
+        if result is None:
+            resume(thread)
+        else:
+            finish(thread, result)
+
+    return stopped

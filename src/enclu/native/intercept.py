@@ -6,15 +6,16 @@ import contextlib
 import errno
 from typing import TYPE_CHECKING
 
-from enclu.base.abi import NR, signed
+from enclu.base.abi import NR, PR_SET_SYSCALL_USER_DISPATCH, UFFDIO_REGISTER, signed
 from enclu.base.events import Ioctl, IoctlRefused
 from enclu.linux.debug import debug_access
 from enclu.linux.ioctl import sgx_ioctl
 from enclu.linux.uapi import ENCLU_SGX_IOC_DEBUG_ACCESS, ENCLU_SGX_IOC_DROP_EPC, SGX_MAGIC, ioctl_name
-from enclu.native import dumpable, ptrace, seccomp, signals
+from enclu.native import dumpable, ptrace, seccomp, signals, user_dispatch
 from enclu.native.device_files import DeviceFiles
-from enclu.native.inject import finish
+from enclu.native.inject import answering, finish, inject
 from enclu.native.memory_calls import MemoryCalls
+from enclu.native.range_calls import RangeCalls
 from enclu.native.signal_calls import SignalCalls
 
 if TYPE_CHECKING:
@@ -31,8 +32,12 @@ class Interceptor:
     def __init__(self, supervisor: Supervisor) -> None:
         self._sup = supervisor
         self.files = DeviceFiles(supervisor)
-        groups = (self, self.files, MemoryCalls(supervisor, self.files), SignalCalls(), supervisor.ends)
+        ranges = RangeCalls()
+        groups = (self, self.files, SignalCalls(), supervisor.ends)
         self._handlers = {NR[name]: getattr(group, name) for group in groups for name in group.CALLS.split()}
+        for answers in (MemoryCalls(supervisor, self.files), ranges):
+            self._handlers |= {NR[name]: answering(getattr(answers, name)) for name in answers.CALLS.split()}
+        self._uffdio_register = answering(ranges.uffdio_register)
         self._of_ends = frozenset(NR[name] for name in supervisor.ends.CALLS.split())
 
     def handle(self, thread: Thread) -> None:
@@ -50,6 +55,9 @@ class Interceptor:
 
     def ioctl(self, thread: Thread) -> None:
         regs = thread.regs
+        if regs.rsi & 0xFFFF_FFFF == UFFDIO_REGISTER:
+            self._uffdio_register(thread)
+            return
         fd = signed(regs.rdi)
         file = self.files.of(thread, fd)
         encl = self.files.enclaves.get(file) if file else None
@@ -96,7 +104,25 @@ class Interceptor:
 
     sched_setaffinity = sched_getaffinity
 
-    prctl = staticmethod(dumpable.prctl)
+    def prctl(self, thread: Thread) -> None:
+        if thread.regs.rdi & 0xFFFF_FFFF == PR_SET_SYSCALL_USER_DISPATCH:
+            self._set_user_dispatch(thread)
+        else:
+            dumpable.prctl(thread)
+
+    def _set_user_dispatch(self, thread: Thread) -> None:
+        """EINVAL, as of a kernel that has none, where a tracer cannot change it (before Linux 6.4)."""
+        regs = thread.regs
+        try:
+            user_dispatch.config(thread.tid)
+        except OSError:
+            finish(thread, -errno.EINVAL)
+            return
+        result = inject(thread, NR["prctl"], regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8)
+        if result == 0:
+            thread.user_dispatch = user_dispatch.config(thread.tid)
+            thread.dispatching = bool(thread.user_dispatch)
+        finish(thread, result)
 
 
 def _eid(encl: Encl) -> int:

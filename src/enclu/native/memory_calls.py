@@ -1,123 +1,184 @@
-"""System calls that change memory maps, where those are of enclaves or of memory that a delivery design watches."""
+"""System calls that map, unmap, move and protect memory, where that is of enclaves or watched by a delivery design.
+
+Each handler gives the result to finish the call with, or None: the host kernel makes the call as it is.
+"""
 
 from __future__ import annotations
 
 import errno
+import struct
 from typing import TYPE_CHECKING
 
-from enclu.base.abi import NR, signed
+from enclu.base.abi import (
+    IPC_STAT,
+    MAP_ANONYMOUS,
+    MAP_FIXED,
+    MAP_FIXED_NOREPLACE,
+    MAP_PRIVATE,
+    MAP_TYPE,
+    MREMAP_DONTUNMAP,
+    MREMAP_FIXED,
+    MREMAP_MAYMOVE,
+    NR,
+    PROT_EXEC,
+    signed,
+)
 from enclu.base.events import MappingRefused
+from enclu.linux.madvise import MADV_DONTDUMP
+from enclu.linux.mm import TASK_SIZE, may_map
 from enclu.native import text
-from enclu.native.inject import finish, inject
+from enclu.native.address_space import OWN_MEMORY, SCRATCH
+from enclu.native.inject import inject
 
 if TYPE_CHECKING:
+    from enclu.linux.encl import Encl
     from enclu.linux.mm import MM
     from enclu.native.device_files import DeviceFiles
     from enclu.native.thread import Thread
     from enclu.run.supervisor import Supervisor
 
+WORD = (1 << 64) - 1
+PROT_SEM, PROT_GROWS = 8, 0x0300_0000
+SHMID_DS = struct.Struct("<48xQ")
+"""struct shmid64_ds as far as shm_segsz."""
 
-MAP_PRIVATE, MAP_TYPE, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_ANONYMOUS = 2, 0xF, 0x10, 0x100000, 0x20
-MREMAP_FIXED, MREMAP_DONTUNMAP = 2, 4
-PROT_EXEC = 4
+
+def page_align(length: int) -> int:
+    """PAGE_ALIGN(), which wraps around."""
+    return length + 0xFFF & ~0xFFF & WORD
+
+
+def is_range(start: int, length: int) -> bool:
+    """A range of user memory by whole pages; what is none the host kernel refuses."""
+    return not start & 0xFFF and 0 < length <= TASK_SIZE and start <= TASK_SIZE - length
+
+
+def own(start: int, end: int) -> bool:
+    """The range holds memory of the machine's own."""
+    return start < OWN_MEMORY[1] and OWN_MEMORY[0] < end
 
 
 class MemoryCalls:
     """Answers mmap and its relatives, so that `linux.mm` knows what is mapped where."""
 
-    CALLS = "mmap mprotect pkey_mprotect munmap mremap madvise"
+    CALLS = "mmap mprotect pkey_mprotect munmap mremap remap_file_pages shmat"
 
     def __init__(self, supervisor: Supervisor, files: DeviceFiles) -> None:
         self._sup = supervisor
         self._files = files
 
-    def mmap(self, thread: Thread) -> None:
+    def mmap(self, thread: Thread) -> int | None:
         regs = thread.regs
-        address, length, prot, flags, fd = regs.rdi, regs.rsi, regs.rdx, regs.r10, signed(regs.r8)
-        encl = None
+        address, length, prot, flags, fd = regs.rdi, page_align(regs.rsi), regs.rdx, regs.r10, signed(regs.r8)
+        if flags & MAP_FIXED and is_range(address, length) and self._sealed(thread.space.mm, address, length):
+            return -errno.EPERM
         if fd >= 0 and not flags & MAP_ANONYMOUS:
             file = self._files.of(thread, fd)
             encl = self._files.enclaves.get(file) if file else None
-        mm = thread.space.mm
-        if encl is None:
-            # Not a shared mapping: what is patched there would be written into the file.
-            patch = prot & PROT_EXEC and fd >= 0 and not flags & MAP_ANONYMOUS and flags & MAP_TYPE == MAP_PRIVATE
-            covered = length + 0xFFF & ~0xFFF
-            over = flags & MAP_FIXED and self._matters(mm, address, covered)
-            if not patch and not over:
-                thread.resume()
-                return
-            if over:
-                self._shoot_down(thread, address, length)
-            result = inject(thread, NR["mmap"], address, length, prot, flags, fd, regs.r9)
-            if result >= 0:
-                if over:
-                    self._unmapped(mm, address, covered)
-                if patch:
-                    text.patch_mapping(thread, result, length, fd, regs.r9)
-            finish(thread, result)
-            return
-        thread.space.device_fd = fd
-        length = length + 0xFFF & ~0xFFF
-        try:
-            self._files.watch(thread)
-            if flags & MAP_TYPE == MAP_PRIVATE or length == 0:
-                raise OSError(errno.EINVAL, "MAP_PRIVATE")
-            fixed = bool(flags & (MAP_FIXED | MAP_FIXED_NOREPLACE))
-            if fixed:
-                mm.check_mmap(encl, address, length, prot, flags)
-            # PROT_NONE first: accessible only as far as `MM` finds each page to be.
-            placed = fixed and encl.created and encl.base <= address < encl.base + encl.size
-            offset = address - encl.base if placed else 0
-            result = inject(thread, NR["mmap"], address, length, 0, flags, fd, offset)
-            if result < 0:
-                raise OSError(-result, "mmap")
-            if not fixed:
+            if encl is not None:
+                thread.space.device_fd = fd
                 try:
-                    mm.check_mmap(encl, result, length, prot, flags)
-                except OSError:
-                    inject(thread, NR["munmap"], result, length)
-                    raise
-            mm.munmap(result, length)
-            mm.mmap(encl, result, length, prot)
-            if encl.created and not placed:
-                mm.place(encl, result, result + length)
-            self._sup.delivery.on_unmap(mm, result, result + length)
-        except OSError as error:
-            result = self._refused("mmap", error)
-        finish(thread, result)
+                    self._files.watch(thread)
+                    return self._map_enclave(thread, encl, address, length, prot, flags, fd)
+                except OSError as error:
+                    return self._refused("mmap", error)
+        # Not a shared mapping: what is patched there would be written into the file.
+        private_file = fd >= 0 and not flags & MAP_ANONYMOUS and flags & MAP_TYPE == MAP_PRIVATE
+        return self._map_other(thread, address, length, patch=bool(prot & PROT_EXEC and private_file))
 
-    def mprotect(self, thread: Thread) -> None:
+    def _map_other(self, thread: Thread, address: int, length: int, *, patch: bool) -> int | None:
+        """What is no enclave, over one perhaps."""
         regs = thread.regs
+        arguments = (address, regs.rsi, regs.rdx, regs.r10, signed(regs.r8), regs.r9)
+        over = bool(regs.r10 & MAP_FIXED) and self._matters(thread.space.mm, address, length)
+        if not patch and not over:
+            return None
+        result = self._replacing(thread, address, length, NR["mmap"], *arguments) if over else inject(
+            thread, NR["mmap"], *arguments)  # fmt: skip
+        if result >= 0 and patch:
+            text.patch_mapping(thread, result, regs.rsi, arguments[4], regs.r9)
+        return result
+
+    def _map_enclave(
+        self, thread: Thread, encl: Encl, address: int, length: int, prot: int, flags: int, fd: int
+    ) -> int:  # fmt: skip
+        """mmap of the device.  Raises OSError."""
         mm = thread.space.mm
-        start, length, prot = regs.rdi, regs.rsi + 0xFFF & ~0xFFF, regs.rdx
-        if not length or start + length >= 1 << 64 or not mm.overlaps(start, length):
-            thread.resume()
-            return
-        try:
-            outside = mm.mprotect(start, length, prot)
-            self._shoot_down(thread, start, length)
-            result = 0
-            for low, high in outside:
-                result = result or inject(thread, NR["mprotect"], low, high - low, prot)
-        except OSError as error:
-            result = self._refused("mprotect", error)
-        finish(thread, result)
+        if flags & MAP_TYPE == MAP_PRIVATE or length == 0:
+            raise OSError(errno.EINVAL, "MAP_PRIVATE")
+        fixed = bool(flags & MAP_FIXED) and not flags & MAP_FIXED_NOREPLACE
+        if fixed:
+            mm.check_mmap(encl, address, length, prot, flags)
+        # PROT_NONE first: accessible only as far as `MM` finds each page to be.
+        wanted = bool(flags & (MAP_FIXED | MAP_FIXED_NOREPLACE))
+        placed = wanted and encl.created and encl.base <= address < encl.base + encl.size
+        offset = address - encl.base if placed else 0
+        result = inject(thread, NR["mmap"], address, length, 0, flags, fd, offset)
+        if result < 0:
+            raise OSError(-result, "mmap")
+        if not fixed:
+            try:
+                mm.check_mmap(encl, result, length, prot, flags)
+            except OSError:
+                inject(thread, NR["munmap"], result, length)
+                raise
+        inject(thread, NR["madvise"], result, length, MADV_DONTDUMP)  # sgx_mmap()
+        mm.munmap(result, length)
+        mm.mmap(encl, result, length, prot)
+        if encl.created and not placed:
+            mm.place(encl, result, result + length)
+        self._sup.delivery.on_unmap(mm, result, result + length)
+        return result
+
+    def mprotect(self, thread: Thread) -> int | None:
+        """do_mprotect_pkey(): one mapping after the other, to the first that refuses."""
+        regs, mm = thread.regs, thread.space.mm
+        start, length, prot = regs.rdi, page_align(regs.rsi), regs.rdx & ~PROT_GROWS
+        if not is_range(start, length) or prot & ~(7 | PROT_SEM):
+            return None
+        if own(start, start + length):
+            return -errno.EPERM
+        if not mm.overlaps(start, length):
+            return None
+        nr = regs.orig_rax
+        if nr == NR["pkey_mprotect"]:
+            # Where nothing can be mapped, only the key can be wrong.
+            result = inject(thread, nr, TASK_SIZE, 4096, 0, regs.r10)
+            if result == -errno.EINVAL:
+                return result
+        self._shoot_down(thread, start, length)
+        for low, high, vma in mm.segments(start, start + length):
+            try:
+                if vma is None:
+                    result = inject(thread, nr, low, high - low, regs.rdx, regs.r10)
+                    if result < 0:
+                        return result
+                else:
+                    mm.mprotect(low, high, prot)
+            except OSError as error:
+                return self._refused("mprotect", error)
+        return 0
 
     pkey_mprotect = mprotect
 
-    def munmap(self, thread: Thread) -> None:
-        regs = thread.regs
-        start, length = regs.rdi, regs.rsi + 0xFFF & ~0xFFF
-        mm = thread.space.mm
+    def munmap(self, thread: Thread) -> int | None:
+        regs, mm = thread.regs, thread.space.mm
+        start, length = regs.rdi, page_align(regs.rsi)
+        if not is_range(start, length):
+            return None
+        if self._sealed(mm, start, length):
+            return -errno.EPERM
         if not self._matters(mm, start, length):
-            thread.resume()
-            return
+            return None
+        return self._replacing(thread, start, length, NR["munmap"], start, length)
+
+    def _replacing(self, thread: Thread, start: int, length: int, nr: int, *arguments: int) -> int:
+        """A call that unmaps a range, or maps something else there."""
         self._shoot_down(thread, start, length)
-        result = inject(thread, NR["munmap"], start, length)
-        if result == 0:
-            self._unmapped(mm, start, length)
-        finish(thread, result)
+        result = inject(thread, nr, *arguments)
+        if result >= 0:
+            self._unmapped(thread.space.mm, start, length)
+        return result
 
     def _refused(self, call: str, error: OSError) -> int:
         """The result of a call that the driver refused."""
@@ -135,6 +196,11 @@ class MemoryCalls:
         """An enclave, or memory that the delivery design watches, is mapped in the range."""
         return mm.overlaps(start, length) or self._sup.delivery.watches(mm, start, start + length)
 
+    @staticmethod
+    def _sealed(mm: MM, start: int, length: int) -> bool:
+        """EPERM: an enclave's mapping that the program sealed, or memory of the machine's own."""
+        return mm.sealed(start, start + length) or own(start, start + length)
+
     def _unmapped(self, mm: MM, start: int, length: int) -> None:
         """What was mapped in the range is so no more."""
         mm.munmap(start, length)
@@ -142,38 +208,85 @@ class MemoryCalls:
         if any(not encl.mms for encl in self._files.enclaves.values()):
             self._sup.release_unreferenced()
 
-    def mremap(self, thread: Thread) -> None:
-        regs = thread.regs
-        mm = thread.space.mm
-        start, length, new_length = regs.rdi, regs.rsi + 0xFFF & ~0xFFF, regs.rdx + 0xFFF & ~0xFFF
+    def mremap(self, thread: Thread) -> int | None:
+        """Kernel: mm/mremap.c.  What VM_DONTEXPAND | VM_PFNMAP forbids, the host kernel would do to a memfd."""
+        regs, mm = thread.regs, thread.space.mm
+        start, length, new_length = regs.rdi, page_align(regs.rsi), page_align(regs.rdx)
         flags, place = regs.r10, regs.r8
-        over = flags & MREMAP_FIXED and self._matters(mm, place, new_length)
-        if not over and not self._matters(mm, start, length or 1):
-            thread.resume()
-            return
-        of_enclave = mm.overlaps(start, length or 1)
-        if of_enclave and (flags & MREMAP_DONTUNMAP or new_length > length):  # VM_DONTEXPAND
-            finish(thread, -errno.EINVAL if flags & MREMAP_DONTUNMAP else -errno.EFAULT)
-            return
+        if not _mremap_valid(start, length, new_length, flags, place):
+            return None
+        over = bool(flags & MREMAP_FIXED) and (self._matters(mm, place, new_length) or own(place, place + new_length))
+        if not over and not self._matters(mm, start, length or 1) and not own(start, start + (length or 1)):
+            return None
+        if self._sealed(mm, start, length or 1) or (over and self._sealed(mm, place, new_length)):
+            return -errno.EPERM
+        if mm.find_vma(start) is not None:
+            if flags & MREMAP_DONTUNMAP:
+                return -errno.EINVAL
+            if new_length > length:
+                return -errno.EFAULT
         self._shoot_down(thread, start, length or 1)
         if over:
             self._shoot_down(thread, place, new_length)
+        mm.hide(start, start + length)  # which makes one mapping of it for the host kernel, too
         result = inject(thread, NR["mremap"], start, regs.rsi, regs.rdx, flags, place)
-        if result >= 0:
-            if over:
-                self._unmapped(mm, place, new_length)
-            if result != start and length:
-                self._unmapped(mm, start, length)
-            elif new_length < length:
+        if result < 0:
+            return result
+        if over:
+            self._unmapped(mm, place, new_length)
+        if result == start:
+            if new_length < length:
                 self._unmapped(mm, start + new_length, length - new_length)
-            if result != start and of_enclave:
-                # The pages stay where ELRANGE has them; nothing can be reached through the moved mapping.
-                inject(thread, NR["mprotect"], result, new_length, 0)
-        finish(thread, result)
+        elif length:
+            kept = min(length, new_length)
+            mm.move(start, start + kept, result)
+            self._unmapped(mm, start, length)
+        return result
 
-    def madvise(self, thread: Thread) -> None:
-        regs = thread.regs
-        if regs.rdx in (4, 8, 9, 20, 21) and thread.space.mm.overlaps(regs.rdi, regs.rsi or 1):
-            finish(thread, -errno.EINVAL)  # DONTNEED, FREE, REMOVE, COLD, PAGEOUT on VM_PFNMAP
-        else:
-            thread.resume()
+    def remap_file_pages(self, thread: Thread) -> int | None:
+        """The device once more where it is mapped already: sgx_mmap() asks for no offset, so that nothing changes."""
+        regs, mm = thread.regs, thread.space.mm
+        start, size, pgoff = regs.rdi & ~0xFFF, regs.rsi & ~0xFFF, regs.r10
+        first = mm.find_vma(start)
+        if first is None or regs.rdx or start + size >> 64 or not size or pgoff + (size >> 12) >> 64:
+            return None
+        if self._sealed(mm, start, size):
+            return -errno.EPERM
+        kind = (first.encl, first.prot, first.dontcopy)
+        for _, _, vma in mm.segments(start, start + size):
+            if vma is None or (vma.encl, vma.prot, vma.dontcopy) != kind:
+                return -errno.EINVAL
+        if first.encl is not None:
+            try:
+                may_map(first.encl, start, start + size, first.prot)
+            except OSError as error:
+                return -(error.errno or errno.EACCES)
+        self._shoot_down(thread, start, size)
+        return 0
+
+    def shmat(self, thread: Thread) -> int | None:
+        """SHM_REMAP replaces what is mapped there, as MAP_FIXED does (do_shmat() in ipc/shm.c)."""
+        regs, mm = thread.regs, thread.space.mm
+        start = regs.rsi
+        if inject(thread, NR["shmctl"], regs.rdi, IPC_STAT, SCRATCH) < 0:
+            return inject(thread, NR["shmat"], regs.rdi, start, regs.rdx)
+        (size,) = SHMID_DS.unpack(thread.space.peek(SCRATCH, SHMID_DS.size))
+        low, length = start & ~0xFFF, page_align(size)
+        if is_range(low, length) and self._sealed(mm, low, length):
+            return -errno.EPERM
+        if not self._matters(mm, low, length):
+            return inject(thread, NR["shmat"], regs.rdi, start, regs.rdx)
+        return self._replacing(thread, low, length, NR["shmat"], regs.rdi, start, regs.rdx)
+
+
+def _mremap_valid(start: int, length: int, new_length: int, flags: int, place: int) -> bool:
+    """check_mremap_params()."""
+    if start & 0xFFF or flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP) or not 0 < new_length <= TASK_SIZE:
+        return False
+    if not flags & (MREMAP_FIXED | MREMAP_DONTUNMAP):
+        return True
+    if not flags & MREMAP_MAYMOVE or (flags & MREMAP_DONTUNMAP and length != new_length) or place & 0xFFF:
+        return False
+    if place > TASK_SIZE - new_length:
+        return False
+    return not (start + length > place and place + new_length > start)

@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from enclu.native import ptrace
+from enclu.native import ptrace, user_dispatch
 from enclu.native.debug_registers import RFLAGS_RF
 from enclu.native.stop import Kind, Stop
 from enclu.native.wait import ThreadGone
@@ -50,6 +50,8 @@ def resume(thread: Thread, signo: int = 0, *, past_breakpoint: bool = False) -> 
     """
     if thread.exiting:
         raise ThreadGone
+    if thread.user_dispatch:
+        user_dispatch.settle(thread, wanted=not thread.mode.enclave)
     if thread.mode.enclave:
         how = SYSEMU
         if thread.regs.rip in thread.breakpoints and thread.regs.rflags & RFLAGS_RF and not past_breakpoint:
@@ -71,6 +73,8 @@ def until(thread: Thread, how: ptrace.Word, wanted: Callable[[Stop], bool], sign
     Signals that come instead are put off (`Thread.put_off`); a stop of the process is told once more afterwards.
     """
     group_stop = False
+    if thread.user_dispatch:
+        user_dispatch.settle(thread, wanted=False)
     _go(thread, how, signo)
     while True:
         stop = thread.waiter.of(thread)

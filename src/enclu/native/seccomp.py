@@ -12,7 +12,7 @@ import os
 import struct
 from dataclasses import dataclass
 
-from enclu.base.abi import NR
+from enclu.base.abi import MS_SYNC, NR, PR_SET_SYSCALL_USER_DISPATCH, SHM_REMAP, UFFDIO_REGISTER
 
 RET_TRACE = 0x7FF00000
 TRACE_DATA = 0x0567
@@ -70,11 +70,16 @@ EVERY_PROGRAM = (
     Rule(NR["waitid"], arg=3, mask=WNOHANG, equals=WNOHANG),
     Rule(NR["prctl"], arg=0, equals=PR_GET_DUMPABLE),
     Rule(NR["prctl"], arg=0, equals=PR_SET_DUMPABLE),
+    Rule(NR["prctl"], arg=0, equals=PR_SET_SYSCALL_USER_DISPATCH),
 )  # fmt: skip
 SGX_PROGRAM = (
     *(Rule(NR[name]) for name in
       ("mprotect", "pkey_mprotect", "munmap", "mremap", "madvise", "rt_sigaction", "rt_sigprocmask",
-       "rt_sigreturn", "rt_sigsuspend", "sched_getaffinity", "sched_setaffinity")),
+       "rt_sigreturn", "rt_sigsuspend", "sched_getaffinity", "sched_setaffinity", "remap_file_pages", "process_madvise",
+       "mseal", "mincore", "mlock", "mlock2", "munlock", "mlockall")),
+    Rule(NR["msync"], arg=2, mask=MS_SYNC, equals=MS_SYNC),
+    Rule(NR["shmat"], arg=2, mask=SHM_REMAP, equals=SHM_REMAP),
+    Rule(NR["ioctl"], arg=1, equals=UFFDIO_REGISTER),
     Rule(NR["mmap"], arg=3, mask=MAP_FIXED, equals=MAP_FIXED),  # MAP_FIXED may replace part of an enclave's range
     Rule(NR["mmap"], arg=4, mask=0x8000_0000, equals=0),  # a file, which may be an enclave
     Rule(NR["ppoll"], arg=3, nonzero=True),

@@ -58,6 +58,10 @@ class Thread:
         self.in_exec = False
         """It may end all others of its process, and have the name of the first one since."""
         self.on_syscall_exit: Callable[[Thread], None] | None = None
+        self.user_dispatch = b""
+        """The configuration that the program gave PR_SET_SYSCALL_USER_DISPATCH, empty if none."""
+        self.dispatching = False
+        """The host kernel has it."""
         self.frame_patch: FramePatch | None = None
         """What to write into the signal frame that the kernel is about to build."""
         self.hidden_mask = 0

@@ -12,7 +12,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from enclu.native import exceptions, proc, ptrace, signals
-from enclu.native.inject import inject
+from enclu.native.inject import MachineGone, inject
 from enclu.native.narrowed import NarrowedEnclave
 from enclu.native.resume import CONT, interrupt, resume, until
 from enclu.native.signals import SYNCHRONOUS_SIGNALS
@@ -127,6 +127,8 @@ class Halter:
             yield
         except ThreadGone:
             self._sup.leave(thread)
+        except MachineGone as gone:
+            self._sup.end(gone)
         except ProcessLookupError:
             if self._sup.is_stopped(thread):
                 raise

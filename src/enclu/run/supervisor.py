@@ -16,6 +16,7 @@ from enclu.linux.kernel import Kernel
 from enclu.linux.vdso import image as vdso_image
 from enclu.native import cpuid, exceptions, exec_image, ptrace, signals, text
 from enclu.native.address_space import VDSO_AREA, VDSO_BASE, AddressSpace
+from enclu.native.inject import MachineGone
 from enclu.native.intercept import Interceptor
 from enclu.native.native_fault import raised_by_enclu
 from enclu.native.process import Process, SignalHandlers
@@ -217,7 +218,7 @@ class Supervisor:
         Does what `_dispatch` would, without what these three leaves never need.
         """
         thread = self.threads.get(tid)
-        if thread is None or thread.frame_patch is not None:
+        if thread is None or thread.frame_patch is not None or thread.user_dispatch:
             return False
         raw, regs, who, where = ptrace.raw, thread.regs, thread.word, thread.regs_word
         if raw(GETREGS, who, NOTHING, where) or regs.rip not in thread.process.space.enclu_sites:
@@ -284,14 +285,26 @@ class Supervisor:
             self._stopped(thread, stop)
         except ThreadGone:
             self.leave(thread)
+        except MachineGone as gone:
+            self.end(gone)
         except Exception:
             # A thread that is killed under our hands makes all kinds of calls fail; its end will be reported.
-            if self.is_stopped(thread):
+            if not self.is_stopped(thread):
+                self.leave(thread)
+            elif not thread.space.intact:
+                self.end(MachineGone(thread))
+            else:
                 raise
-            self.leave(thread)
         finally:
             self.current = before
             events.pid, events.tid = who
+
+    def end(self, gone: MachineGone) -> None:
+        """Kill a process in which nothing can be done any more."""
+        self.message(str(gone))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(gone.thread.process.tgid, signal.SIGKILL)
+        self.leave(gone.thread)
 
     def is_stopped(self, thread: Thread) -> bool:
         """Whether the thread is in the stop that it was in, rather than killed and, perhaps, at its exit event."""
@@ -459,6 +472,7 @@ class Supervisor:
             self.release_unreferenced()
         thread.on_syscall_exit = None
         thread.frame_patch = None
+        thread.user_dispatch, thread.dispatching = b"", False
         self.births.unsettled = bool(self.births.early)
         self._after_exec(thread)
 

@@ -1,10 +1,14 @@
 /* Children that do random things to an enclave, from two threads; their parent's own enclave works all the while. */
 #include "enclave.h"
 
+#include <sys/shm.h>
+#include <sys/syscall.h>
+
 #define CHILDREN 8
 #define CALLS 150
 
 static struct enclave enclave;
+static int segment; /* of shared memory, three pages */
 
 struct random { uint64_t state; };
 
@@ -53,16 +57,44 @@ static void enter(struct random *r)
 	attempt(below(r, 8) ? enclave_tcs(&enclave, below(r, 4)) : (void *)operand(r), &request, EENTER);
 }
 
+static void look(struct random *r, uint64_t start, uint64_t size)
+{
+	static unsigned char resident[1 << 16];
+
+	switch (below(r, 6)) {
+	case 0:
+		mlock((void *)start, size);
+		break;
+	case 1:
+		munlock((void *)start, size);
+		break;
+	case 2:
+		msync((void *)start, size, MS_SYNC);
+		break;
+	case 3:
+		mincore((void *)start, size, resident);
+		break;
+	case 4:
+		mlockall(MCL_CURRENT);
+		munlockall();
+		break;
+	default:
+		if (!below(r, 8))
+			syscall(462 /* mseal */, start, size, 0ul);
+	}
+}
+
 static void call(struct random *r)
 {
 	static const unsigned long numbers[] = { SGX_IOC_ENCLAVE_CREATE, SGX_IOC_ENCLAVE_INIT, SGX_IOC_ENCLAVE_ADD_PAGES,
 		SGX_IOC_ENCLAVE_PROVISION, SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS, SGX_IOC_ENCLAVE_MODIFY_TYPES,
 		SGX_IOC_ENCLAVE_REMOVE_PAGES };
-	static const int advice[] = { MADV_DONTNEED, MADV_WILLNEED, MADV_REMOVE, MADV_DONTFORK, MADV_FREE, MADV_DONTDUMP };
+	static const int advice[] = { MADV_DONTNEED, MADV_WILLNEED, MADV_REMOVE, MADV_DONTFORK, MADV_FREE, MADV_DONTDUMP,
+		MADV_COLD, MADV_HUGEPAGE, MADV_WIPEONFORK, 22 /* MADV_POPULATE_READ */, 102 /* MADV_GUARD_INSTALL */ };
 	uint64_t start = page(r), target = page(r), size = length(r, start), words[6] = { start - (uint64_t)enclave.base, size, below(r, 9), 0, 0, 0 };
 	int prot = below(r, 8), shared = below(r, 4) ? MAP_SHARED : MAP_PRIVATE;
 
-	switch (below(r, 11)) {
+	switch (below(r, 14)) {
 	case 0:
 		munmap((void *)start, size);
 		break;
@@ -79,14 +111,23 @@ static void call(struct random *r)
 		mremap((void *)start, size, length(r, target), below(r, 8), target);
 		break;
 	case 5:
-		madvise((void *)start, size, advice[below(r, 6)]);
+		madvise((void *)start, size, advice[below(r, 11)]);
 		break;
 	case 6:
 	case 7:
 		ioctl(enclave.fd, numbers[below(r, 7)], words);
 		break;
 	case 8:
+		syscall(SYS_remap_file_pages, start, size, 0ul, below(r, 16), 0ul);
+		break;
 	case 9:
+		shmat(segment, (void *)start, below(r, 4) ? SHM_REMAP : 0);
+		break;
+	case 10:
+		look(r, start, size);
+		break;
+	case 11:
+	case 12:
 		kill(getpid(), SIGUSR1);
 		break;
 	default:
@@ -140,6 +181,7 @@ int main(int argc, char **argv)
 	struct enclave own;
 
 	enclave_load(&own, NULL);
+	segment = shmget(IPC_PRIVATE, 3 * PAGE, 0600);
 	for (uint64_t seed = first; seed < first + CHILDREN; seed++) {
 		pid_t pid;
 		int status;
@@ -152,5 +194,6 @@ int main(int argc, char **argv)
 		printf("# seed %lu: status %#x\n", seed, status);
 		ok_eq(ask(enclave_tcs(&own, 0), OP_ADD, seed, 1, 0), seed + 1, "the parent's enclave works");
 	}
+	shmctl(segment, IPC_RMID, NULL);
 	return done();
 }
