@@ -15,21 +15,20 @@
 
 /* Little-endian, and packed in the quote; these have no holes. */
 struct quote_header {
-	uint16_t version, key_type;
-	uint32_t reserved;
+	uint16_t version, att_key_type;
+	uint32_t tee_type;
 	uint16_t qe_svn, pce_svn;
-	uint8_t vendor_id[16], user_data[20];
+	uint8_t qe_vendor_id[16], user_data[20];
 };
 struct quoted {
 	struct quote_header header;
 	struct sgx_report_body report;
 };
 struct signatures {
-	uint8_t quote[64], public_key[64];
-	struct sgx_report_body qe;
-	uint8_t qe_signature[64];
+	uint8_t signature[64], attestation_key[64];
+	struct sgx_report_body qe_report;
+	uint8_t qe_report_signature[64];
 };
-_Static_assert(sizeof(struct quoted) == 432 && sizeof(struct signatures) == 576, "a quote");
 
 /* What a quote is made of, in the enclave. */
 struct work {
@@ -101,14 +100,14 @@ static enum qe_error certify(struct work *w, struct thread *thread, struct qe_ce
 static bool sign(struct work *w)
 {
 	w->quoted.header = (struct quote_header){
-		.version = 3, .key_type = 2, .qe_svn = w->own.body.isvsvn,
-		.pce_svn = w->request.certification.pce.pce_svn, .vendor_id = QE_VENDOR_ID,
+		.version = 3, .att_key_type = 2, .qe_svn = w->own.body.isvsvn,
+		.pce_svn = w->request.certification.pce.pce_svn, .qe_vendor_id = QE_VENDOR_ID,
 	};
 	w->quoted.report = w->request.report.body;
-	memcpy(w->signatures.public_key, w->key.public_key, sizeof(w->signatures.public_key));
-	w->signatures.qe = w->own.body;
-	memcpy(w->signatures.qe_signature, w->request.certification.qe.signature, sizeof(w->signatures.qe_signature));
-	return qe_id(w->quoted.header.user_data) && p256_sign(&w->key, &w->quoted, sizeof(w->quoted), w->signatures.quote);
+	memcpy(w->signatures.attestation_key, w->key.public_key, sizeof(w->signatures.attestation_key));
+	w->signatures.qe_report = w->own.body;
+	memcpy(w->signatures.qe_report_signature, w->request.certification.qe.signature, sizeof(w->signatures.qe_report_signature));
+	return qe_id(w->quoted.header.user_data) && p256_sign(&w->key, &w->quoted, sizeof(w->quoted), w->signatures.signature);
 }
 
 static uint8_t *put(uint8_t *at, const void *part, size_t size)

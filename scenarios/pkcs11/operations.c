@@ -52,51 +52,82 @@ static CK_RV sign(const struct operation *operation, void *output)
 	return error ? error : device_call(TOKEN_SIGN, &request);
 }
 
+/* What digests and signatures differ in, once they have begun. */
+struct kind {
+	size_t operation;	/* offset in struct session */
+	CK_RV (*make)(const struct operation *operation, void *output);
+	CK_ULONG size;		/* of the output */
+};
+static const struct kind digests = { offsetof(struct session, digest), digest, TOKEN_HASH };
+static const struct kind signatures = { offsetof(struct session, sign), sign, TOKEN_SIGNATURE };
+
+/* The session's, under way; NULL: *error tells why not. */
+static struct operation *find_operation(CK_SESSION_HANDLE handle, const struct kind *kind, CK_RV *error)
+{
+	struct session *session = find_session(handle, error);
+	struct operation *operation = session ? (struct operation *)((uint8_t *)session + kind->operation) : NULL;
+
+	if (operation && !operation->active) {
+		*error = CKR_OPERATION_NOT_INITIALIZED;
+		return NULL;
+	}
+	return operation;
+}
+
 /*
- * C_Digest, C_Sign and their ...Final: an operation ends by giving its output, or by failing, but not by telling how
+ * An operation ends by giving its output, or by failing, but not by telling how
  * much room that needs.
  */
-static CK_RV finish(struct operation *operation, CK_RV (*make)(const struct operation *, void *), CK_ULONG size, void *output,
-		    CK_ULONG *room)
+static CK_RV finish(struct operation *operation, const struct kind *kind, void *output, CK_ULONG *room)
 {
 	CK_RV error = CKR_OK;
 
 	if (!room)
 		error = CKR_ARGUMENTS_BAD;
-	else if (output && *room >= size)
-		error = make(operation, output);
+	else if (output && *room >= kind->size)
+		error = kind->make(operation, output);
 	else {
-		*room = size;
+		*room = kind->size;
 		return output ? CKR_BUFFER_TOO_SMALL : CKR_OK;
 	}
 	if (!error)
-		*room = size;
+		*room = kind->size;
 	end_operation(operation);
 	return error;
 }
 
-/* In one go: what was there before must be a call that only asked for the size. */
-static CK_RV at_once(struct operation *operation, const CK_BYTE *data, CK_ULONG size)
+/* C_Digest and C_Sign, in one go: what was there before must be a call that only asked for the size. */
+static CK_RV at_once(CK_SESSION_HANDLE handle, const struct kind *kind, const CK_BYTE *data, CK_ULONG size, CK_BYTE *output,
+		     CK_ULONG *room)
 {
+	struct operation *operation;
 	CK_RV error;
+	LOCKED;
 
-	if (!operation->active)
-		return CKR_OPERATION_NOT_INITIALIZED;
+	operation = find_operation(handle, kind, &error);
+	if (!operation)
+		return error;
 	if (operation->in_parts)
 		return CKR_OPERATION_ACTIVE;
 	operation->size = 0;
 	error = append(operation, data, size);
-	if (error)
+	if (error) {
 		end_operation(operation);
-	return error;
+		return error;
+	}
+	return finish(operation, kind, output, room);
 }
 
-static CK_RV update(struct operation *operation, const CK_BYTE *part, CK_ULONG size)
+/* C_DigestUpdate and C_SignUpdate. */
+static CK_RV update(CK_SESSION_HANDLE handle, const struct kind *kind, const CK_BYTE *part, CK_ULONG size)
 {
+	struct operation *operation;
 	CK_RV error;
+	LOCKED;
 
-	if (!operation->active)
-		return CKR_OPERATION_NOT_INITIALIZED;
+	operation = find_operation(handle, kind, &error);
+	if (!operation)
+		return error;
 	if (!operation->in_parts)
 		operation->size = 0;
 	operation->in_parts = true;
@@ -104,6 +135,17 @@ static CK_RV update(struct operation *operation, const CK_BYTE *part, CK_ULONG s
 	if (error)
 		end_operation(operation);
 	return error;
+}
+
+/* C_DigestFinal and C_SignFinal. */
+static CK_RV end(CK_SESSION_HANDLE handle, const struct kind *kind, CK_BYTE *output, CK_ULONG *room)
+{
+	struct operation *operation;
+	CK_RV error;
+	LOCKED;
+
+	operation = find_operation(handle, kind, &error);
+	return operation ? finish(operation, kind, output, room) : error;
 }
 
 CK_RV C_DigestInit(CK_SESSION_HANDLE handle, CK_MECHANISM *mechanism)
@@ -127,36 +169,17 @@ CK_RV C_DigestInit(CK_SESSION_HANDLE handle, CK_MECHANISM *mechanism)
 
 CK_RV C_Digest(CK_SESSION_HANDLE handle, CK_BYTE *data, CK_ULONG size, CK_BYTE *output, CK_ULONG *room)
 {
-	struct session *session;
-	CK_RV error;
-	LOCKED;
-
-	session = find_session(handle, &error);
-	if (session)
-		error = at_once(&session->digest, data, size);
-	return error ? error : finish(&session->digest, digest, TOKEN_HASH, output, room);
+	return at_once(handle, &digests, data, size, output, room);
 }
 
 CK_RV C_DigestUpdate(CK_SESSION_HANDLE handle, CK_BYTE *part, CK_ULONG size)
 {
-	struct session *session;
-	CK_RV error;
-	LOCKED;
-
-	session = find_session(handle, &error);
-	return session ? update(&session->digest, part, size) : error;
+	return update(handle, &digests, part, size);
 }
 
 CK_RV C_DigestFinal(CK_SESSION_HANDLE handle, CK_BYTE *output, CK_ULONG *room)
 {
-	struct session *session;
-	CK_RV error;
-	LOCKED;
-
-	session = find_session(handle, &error);
-	if (session && !session->digest.active)
-		error = CKR_OPERATION_NOT_INITIALIZED;
-	return error ? error : finish(&session->digest, digest, TOKEN_HASH, output, room);
+	return end(handle, &digests, output, room);
 }
 
 CK_RV C_SignInit(CK_SESSION_HANDLE handle, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key)
@@ -183,36 +206,17 @@ CK_RV C_SignInit(CK_SESSION_HANDLE handle, CK_MECHANISM *mechanism, CK_OBJECT_HA
 
 CK_RV C_Sign(CK_SESSION_HANDLE handle, CK_BYTE *data, CK_ULONG size, CK_BYTE *output, CK_ULONG *room)
 {
-	struct session *session;
-	CK_RV error;
-	LOCKED;
-
-	session = find_session(handle, &error);
-	if (session)
-		error = at_once(&session->sign, data, size);
-	return error ? error : finish(&session->sign, sign, TOKEN_SIGNATURE, output, room);
+	return at_once(handle, &signatures, data, size, output, room);
 }
 
 CK_RV C_SignUpdate(CK_SESSION_HANDLE handle, CK_BYTE *part, CK_ULONG size)
 {
-	struct session *session;
-	CK_RV error;
-	LOCKED;
-
-	session = find_session(handle, &error);
-	return session ? update(&session->sign, part, size) : error;
+	return update(handle, &signatures, part, size);
 }
 
 CK_RV C_SignFinal(CK_SESSION_HANDLE handle, CK_BYTE *output, CK_ULONG *room)
 {
-	struct session *session;
-	CK_RV error;
-	LOCKED;
-
-	session = find_session(handle, &error);
-	if (session && !session->sign.active)
-		error = CKR_OPERATION_NOT_INITIALIZED;
-	return error ? error : finish(&session->sign, sign, TOKEN_SIGNATURE, output, room);
+	return end(handle, &signatures, output, room);
 }
 
 CK_RV C_GenerateKeyPair(CK_SESSION_HANDLE handle, CK_MECHANISM *mechanism, CK_ATTRIBUTE *public_template,

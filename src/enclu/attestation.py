@@ -43,8 +43,11 @@ __all__ = [
     "report_is_genuine", "root", "target_info", "verify",
 ]  # fmt: skip
 
-REPORT_DATA = 64
-REPORT_REQUEST = Structure("report_request", 1008, (0, "target", "512s"), (512, "data", "64s"), (576, "report", "432s"))
+REPORT_DATA = REPORT.width("REPORTDATA")
+REPORT_REQUEST = Structure(
+    "report_request", 1008,
+    (0, "target", f"{TARGETINFO.size}s"), (512, "data", f"{REPORT_DATA}s"), (576, "report", f"{REPORT.size}s"),
+)  # fmt: skip
 """struct report_request of enclave/attestation.h."""
 
 

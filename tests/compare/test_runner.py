@@ -75,6 +75,14 @@ def test_a_program_that_does_not_end_is_stopped_with_its_children(tmp_path) -> N
     assert not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
+def test_without_room_for_temporary_files_nothing_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = task(tmp_path, f"touch {tmp_path}/ran")
+    monkeypatch.setattr("tempfile.tempdir", "/proc/self")
+    with pytest.raises(CompareError, match=r"^nowhere for temporary files: /proc/self/\S+: .*; set TMPDIR"):
+        run_all([mine], 1, 1)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_failure_of_enclu_itself_is_no_outcome(tmp_path) -> None:
     missing = Task(Scenario("script", tmp_path, "", "", (), ()), "vdso", tmp_path / "missing")
     with pytest.raises(CompareError, match="missing"):

@@ -7,8 +7,6 @@
 extern struct sgx_registers probe_filled;
 extern uint8_t probe_avx;
 
-_Static_assert(sizeof(struct sgx_registers) == 960 && offsetof(struct sgx_registers, gpr) == 768, "as probe.h has it");
-
 __attribute__((constructor)) static void fill(void)
 {
 	static const uint16_t x87_control = 0x77f;	/* rounds down */

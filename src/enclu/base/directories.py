@@ -7,6 +7,7 @@ import errno
 import os
 import pwd
 import secrets
+import tempfile
 from pathlib import Path
 
 from enclu.base.files import Refused
@@ -14,6 +15,10 @@ from enclu.base.files import Refused
 
 class NoHome(OSError):
     """Neither the environment nor the password database says where the user's files are."""
+
+
+class NoTemporary(OSError):
+    """No directory for temporary files can be written to."""
 
 
 def _base(variable: str, default: str) -> Path:
@@ -40,6 +45,16 @@ def state() -> Path:
 def cache() -> Path:
     """What can be found out again: $XDG_CACHE_HOME/enclu.  Raises NoHome."""
     return _base("XDG_CACHE_HOME", ".cache") / "enclu"
+
+
+def temporary(prefix: str) -> tempfile.TemporaryDirectory[str]:
+    """A directory for a while.  Raises NoTemporary."""
+    try:
+        return tempfile.TemporaryDirectory(prefix=prefix)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        why = f"nowhere for temporary files: {where}{error.strerror}; set TMPDIR to a directory that can be written to"
+        raise NoTemporary(error.errno, why) from None
 
 
 def make(directory: Path) -> None:

@@ -9,12 +9,12 @@ import shlex
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from enclu.base import directories
 from enclu.compare import CompareError
 from enclu.compare.catalog import Scenario
 
@@ -92,7 +92,11 @@ def enclu(arguments: tuple[str, ...], timeout: float) -> tuple[int | None, str, 
 
     Raises CompareError if enclu itself cannot run programs here.
     """
-    with tempfile.TemporaryDirectory() as directory:
+    try:
+        empty = directories.temporary("enclu-compare-")
+    except directories.NoTemporary as error:
+        raise CompareError(str(error.strerror)) from None
+    with empty as directory:
         process = subprocess.Popen(
             [sys.executable, "-m", "enclu.cli.main", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True, errors="replace", cwd=directory,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,8 +71,7 @@ def _call(command: int, structure: Structure) -> str:
 
 
 def _field(structure: Structure, name: str, value: str) -> str:
-    (size,) = (struct.calcsize("<" + code) for _, field, code in structure.fields if field == name)
-    return f"{{ {structure.offset(name)}, {size}, {value} }}"
+    return f"{{ {structure.offset(name)}, {structure.width(name)}, {value} }}"
 
 
 def _needs(entry: Entry, registration: Registration | None) -> list[str]:

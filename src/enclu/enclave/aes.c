@@ -67,14 +67,13 @@ void aes_encrypt(const uint8_t key[16], uint8_t block[16])
 	}
 }
 
-/* SP 800-38B section 6.1. */
-static void next_subkey(uint8_t key[16])
+void aes_double(uint8_t block[16])
 {
-	uint8_t carry = key[0] >> 7;
+	uint8_t carry = block[0] >> 7;
 
 	for (int i = 0; i < 16; i++)
-		key[i] = key[i] << 1 | (i < 15 ? key[i + 1] >> 7 : 0);
-	key[15] ^= carry * 0x87;
+		block[i] = block[i] << 1 | (i < 15 ? block[i + 1] >> 7 : 0);
+	block[15] ^= carry * 0x87;
 }
 
 void sgx_cmac(const uint8_t key[16], const void *data, size_t size, uint8_t mac[16])
@@ -83,7 +82,7 @@ void sgx_cmac(const uint8_t key[16], const void *data, size_t size, uint8_t mac[
 	uint8_t subkey[16] = { 0 }, last[16] = { 0 };
 
 	aes_encrypt(key, subkey);
-	next_subkey(subkey);
+	aes_double(subkey);
 	memset(mac, 0, 16);
 	for (; size > 16; size -= 16, from += 16) {
 		for (int i = 0; i < 16; i++)
@@ -92,7 +91,7 @@ void sgx_cmac(const uint8_t key[16], const void *data, size_t size, uint8_t mac[
 	}
 	memcpy(last, from, size);
 	if (size < 16) {
-		next_subkey(subkey);
+		aes_double(subkey);
 		last[size] = 0x80;
 	}
 	for (int i = 0; i < 16; i++)

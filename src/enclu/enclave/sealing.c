@@ -22,15 +22,6 @@ static uint64_t seal_keys(const struct sgx_sealed *sealed, uint8_t mac_key[16], 
 	return error ? error : sgx_key(&request, counter_key);
 }
 
-static void double_block(uint8_t block[16])
-{
-	uint8_t carry = block[0] >> 7;
-
-	for (int i = 0; i < 16; i++)
-		block[i] = block[i] << 1 | (i < 15 ? block[i + 1] >> 7 : 0);
-	block[15] ^= carry * 0x87;
-}
-
 /* Section 2.4, for one string of associated data and the plaintext; `scratch` has room for 16 or `size` bytes. */
 static void s2v(const uint8_t key[16], const void *associated, size_t associated_size, const uint8_t *text, size_t size,
 		uint8_t *scratch, uint8_t siv[16])
@@ -39,7 +30,7 @@ static void s2v(const uint8_t key[16], const void *associated, size_t associated
 	uint8_t sum[16], mac[16];
 
 	sgx_cmac(key, zero, sizeof(zero), sum);
-	double_block(sum);
+	aes_double(sum);
 	sgx_cmac(key, associated, associated_size, mac);
 	for (int i = 0; i < 16; i++)
 		sum[i] ^= mac[i];
@@ -52,7 +43,7 @@ static void s2v(const uint8_t key[16], const void *associated, size_t associated
 			scratch[size - 16 + i] ^= sum[i];
 		return;
 	}
-	double_block(sum);
+	aes_double(sum);
 	for (size_t i = 0; i < size; i++)
 		sum[i] ^= text[i];
 	sum[size] ^= 0x80;

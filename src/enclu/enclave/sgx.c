@@ -5,10 +5,6 @@
 
 #include <string.h>
 
-_Static_assert(sizeof(struct sgx_targetinfo) == 512, "TARGETINFO");
-_Static_assert(sizeof(struct sgx_report_body) == 384 && sizeof(struct sgx_report) == 432, "REPORT");
-_Static_assert(sizeof(struct sgx_keyrequest) == 512, "KEYREQUEST");
-
 void sgx_report(const struct sgx_targetinfo *target, const uint8_t data[64], struct sgx_report *report)
 {
 	struct sgx_targetinfo aligned_target __attribute__((aligned(512))) = *target;

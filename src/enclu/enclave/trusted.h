@@ -35,7 +35,8 @@ struct thread {
 struct ssa_gpr {
 	uint64_t rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15;
 	uint64_t rflags, rip, ursp, urbp;
-	uint32_t exitinfo, reserved;
+	uint32_t exitinfo;
+	uint8_t reserved[3], aexnotify;
 	uint64_t fsbase, gsbase;
 };
 

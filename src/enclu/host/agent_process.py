@@ -19,7 +19,7 @@ from typing import Any, Self
 from enclu.base.abi import NR
 from enclu.host import designs, forks, registration
 from enclu.host.arena import SIZE, Arena
-from enclu.host.channel import Channel, ChannelStruct, Command
+from enclu.host.channel import TURN_AGENT, Channel, ChannelStruct, Command
 from enclu.host.errors import HostError, ProcessDied
 from enclu.host.memory import Elrange, Memory
 from enclu.host.pool import Lease, Pool
@@ -59,7 +59,7 @@ class AgentProcess:
             channel.address - self.arena.address, stack - self.arena.address,
         )  # fmt: skip
         command = [sys.executable, "-m", "enclu.cli.main", "run", "--delivery", delivery, *options, "--", str(AGENT)]
-        channel.struct.turn = 1
+        channel.struct.turn = TURN_AGENT
         designs.HELLO.put(memoryview(self.arena.map), "way", way)
         with Path(os.devnull).open() as nothing:  # Popen's own would stay open as long as the process is known
             self._popen = subprocess.Popen(
@@ -215,7 +215,7 @@ def _new_thread(of: weakref.ref[AgentProcess]) -> HostThread:
     if process is None:
         raise ProcessDied("the process with the enclaves is gone")
     channel, stack = process._new_channel()
-    channel.struct.turn = 1
+    channel.struct.turn = TURN_AGENT
     result = process.control.do(Command.SPAWN, channel.address, stack)
     if result < 0:
         raise HostError(f"cannot start a thread in the process: {os.strerror(-result)}")

@@ -9,13 +9,14 @@ import os
 import time
 from collections.abc import Callable
 
-from enclu.base.abi import FUTEX_WAIT, FUTEX_WAKE
+from enclu.base.abi import FUTEX_WAIT, FUTEX_WAKE, NR
 from enclu.host.arena import Arena
 from enclu.host.errors import ProcessDied
 from enclu.linux.delivery.usage import REGISTERS
 
-SYS_FUTEX = 202
 TURN_PYTHON, TURN_AGENT = 0, 1
+INTERRUPTED = 0
+"""Instead of a leaf: the interrupting signal has come after an AEX."""
 SPIN = 120e-6 if (os.cpu_count() or 1) > 1 else 0.0
 """Seconds to look for an answer before sleeping: waking up on another processor takes about as long as an ECALL."""
 LOOK = 0.05
@@ -71,7 +72,7 @@ class Channel:
 
     def wake(self) -> None:
         """Wake the agent, should it sleep.  Needed again where an exception may have come between the turn and this."""
-        _syscall(SYS_FUTEX, self._futex, FUTEX_WAKE, 1, None, None, 0)
+        _syscall(NR["futex"], self._futex, FUTEX_WAKE, 1, None, None, 0)
 
     def await_turn(self, until: float | None = None) -> bool:
         """Wait for the agent to have done it; False if the time (of time.monotonic()) has come before.
@@ -86,7 +87,7 @@ class Channel:
         while struct.turn != TURN_PYTHON:
             if until is not None and time.monotonic() >= until:
                 return False
-            if _syscall(SYS_FUTEX, self._futex, FUTEX_WAIT, TURN_AGENT, ctypes.byref(_LOOK), None, 0):
+            if _syscall(NR["futex"], self._futex, FUTEX_WAIT, TURN_AGENT, ctypes.byref(_LOOK), None, 0):
                 waits = ctypes.get_errno() in (errno.EINTR, errno.EAGAIN)
                 if not waits and (how := self._dead()) is not None and struct.turn != TURN_PYTHON:
                     raise ProcessDied(how)

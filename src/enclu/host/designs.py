@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,11 +21,13 @@ HELLO = Structure(
     (32, "on_signal", "Q"), (40, "restorer", "Q"), (48, "way", "48s"),
 )  # fmt: skip
 """struct hello of agent/agent.h."""
+FIELD = Structure("field", 4, (0, "offset", "H"), (2, "size", "H"))
+"""struct field: of the function's structure; zero for none."""
 WAY = Structure(
     "way", 48, (0, "entry", "Q"), (8, "aep", "Q"), (16, "function", "B"), (17, "arguments", f"{MAX_ARGUMENTS}s"),
-    *((24 + 4 * i, name, "I") for i, name in enumerate(FIELDS)),
+    *((24 + FIELD.size * i, name, f"{FIELD.size}s") for i, name in enumerate(FIELDS)),
 )  # fmt: skip
-"""struct way: a field of the function's structure is its offset and, 16 bits above, its size; 0 for none."""
+"""struct way."""
 VALUES = ("", *REGISTERS, *ARGUMENTS)
 """enum value: what an argument is."""
 
@@ -69,6 +70,5 @@ def chosen(choice: str) -> Design:
     return Design(delivery.design(choice.partition(":")[0]))
 
 
-def _place(structure: Structure, name: str) -> int:
-    (size,) = (struct.calcsize("<" + code) for _, field, code in structure.fields if field == name)
-    return structure.offset(name) | size << 16
+def _place(structure: Structure, name: str) -> bytes:
+    return FIELD.pack(offset=structure.offset(name), size=structure.width(name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from enclu.sgx.structs import EXITINFO_VALID, GPR_NAMES
+from enclu.sgx.structs import EXITINFO_VALID, EXITINFO_VECTOR, GPR_NAMES
 
 
 @dataclass(frozen=True)
@@ -71,4 +71,4 @@ class SsaFrame:
     @property
     def vector(self) -> int | None:
         """EXITINFO's vector; None after an interrupt, or an exception of which an enclave learns nothing."""
-        return self.gprsgx.exitinfo & 0xFF if self.gprsgx.exitinfo & EXITINFO_VALID else None
+        return self.gprsgx.exitinfo & EXITINFO_VECTOR if self.gprsgx.exitinfo & EXITINFO_VALID else None

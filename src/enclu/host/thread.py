@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from enclu.base.abi import NR
 from enclu.host.arena import Arena, Blocks
-from enclu.host.channel import TURN_AGENT, Channel, Command
+from enclu.host.channel import INTERRUPTED, TURN_AGENT, Channel, Command
 from enclu.host.errors import HostError, ProcessDied
 from enclu.host.events import EnclaveException, Event, Exit, Interrupted
 from enclu.host.frames import Registers
@@ -37,7 +37,6 @@ INTERRUPT = signal.SIGRTMIN
 BREAK = signal.SIGRTMIN + 1
 """Stops a system call: EINTR."""
 _ENTRIES = frozenset({Command.ENTER, Command.AGAIN, Command.RESUME})
-_INTERRUPTED = 0
 _AGAIN = 0.02
 """Seconds after which a signal is sent again, as it may have come too early for what it was to stop."""
 _MASK = (1 << 64) - 1
@@ -371,7 +370,7 @@ class Entry:
         event: Event
         if leaf == EncluLeaf.EEXIT:
             event = Exit(registers)
-        elif leaf == _INTERRUPTED:
+        elif leaf == INTERRUPTED:
             event = Interrupted(registers)
         else:
             event = EnclaveException(struct.vector, struct.error_code, struct.address, EncluLeaf(leaf), registers)

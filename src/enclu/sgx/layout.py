@@ -55,6 +55,10 @@ class Structure:
         """Byte offset of a field."""
         return self._codecs[name][0]
 
+    def width(self, name: str) -> int:
+        """Bytes of a field."""
+        return self._codecs[name][1].size
+
     def reserved_ok(self, image: bytes | bytearray | memoryview) -> bool:
         """All bytes that no field names are zero."""
         return not any(image[i] for i in self._reserved)

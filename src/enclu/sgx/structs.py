@@ -159,6 +159,7 @@ GPRSGX = Structure(
     (167, "AEXNOTIFY", "B"), (168, "FSBASE", "Q"), (176, "GSBASE", "Q"),
 )  # fmt: skip
 EXITINFO_VALID = 1 << 31
+EXITINFO_VECTOR = 0xFF
 EXITINFO_HARDWARE, EXITINFO_SOFTWARE = 3 << 8, 6 << 8
 EXINFO = Structure("EXINFO", 16, (0, "MADDR", "Q"), (8, "ERRCD", "I"))
 PAGEINFO = Structure("PAGEINFO", 32, (0, "LINADDR", "Q"), (8, "SRCPGE", "Q"), (16, "SECINFO", "Q"), (24, "SECS", "Q"))

@@ -13,22 +13,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import enclu
+from enclu.host import signing
 from enclu.host.attestation import identity
 from enclu.host.attestation.architectural import signing_key
+from enclu.host.attestation.platform import SEALED
 from enclu.host.images import open_image
 from enclu.host.measure import mrenclave
 from enclu.sgx import keys
-from enclu.sgx.layout import Structure
 from enclu.sgx.machine import CPUSVN
 from enclu.sgx.structs import KEYREQUEST, REPORT, TARGETINFO, Attribute, KeyName, KeyPolicy
 from host.attestation.conftest import PRODUCT
 
 (MAKE_REPORT, VERIFY, SEAL, UNSEAL, OWN_REPORT, QUOTE_BY_OCALL, TARGET, CMAC, SIV, ALLOCATE, KEY) = range(11)
-SEALED = Structure(
-    "sgx_sealed", 72,
-    (0, "keypolicy", "H"), (2, "isvsvn", "H"), (4, "size", "I"), (8, "cpusvn", "16s"), (24, "keyid", "32s"),
-    (56, "siv", "16s"),
-)  # fmt: skip
 BUFFER = 1032
 
 
@@ -169,7 +165,7 @@ def egetkey(enclave: Any, sealed: dict[str, Any], keyid: bytes) -> bytes:
     )  # fmt: skip
     image = enclave.image
     secs = SimpleNamespace(
-        mrenclave=mrenclave(image), mrsigner=identity.mrsigner(image.sigstruct), isvprodid=PRODUCT, configid=bytes(64),
+        mrenclave=mrenclave(image), mrsigner=signing.mrsigner(image.sigstruct), isvprodid=PRODUCT, configid=bytes(64),
         attributes=enclave.attributes | Attribute.INIT, xfrm=enclave.xfrm, miscselect=image.misc_select,
         isvfamilyid=bytes(16), isvextprodid=bytes(16),
     )  # fmt: skip

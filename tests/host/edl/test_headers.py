@@ -167,3 +167,10 @@ def test_without_a_compiler_it_says_so(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EdlError, match="there is no gcc to read headers"):
         structure(interface(tmp_path, "public void f(mine_t a);"))
+
+
+def test_without_a_directory_for_temporary_files_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = interface(tmp_path, "public void f(mine_t a);")
+    monkeypatch.setattr("tempfile.tempdir", "/proc/self")
+    with pytest.raises(EdlError, match=r"nowhere for temporary files: /proc/self/enclu-edl-\w+: .*; set TMPDIR to"):
+        structure(made)

@@ -12,13 +12,6 @@
 #define THREAD_FLAGS 0x50f00	/* CLONE_VM, CLONE_FS, CLONE_FILES, CLONE_SIGHAND, CLONE_THREAD, CLONE_SYSVSEM */
 #define SPINS 2000		/* how long to look for a turn before sleeping: some microseconds */
 
-_Static_assert(offsetof(struct channel, leaf) == CHANNEL_LEAF, "agent.h");
-_Static_assert(offsetof(struct channel, in) == CHANNEL_IN, "agent.h");
-_Static_assert(offsetof(struct channel, out) == CHANNEL_OUT, "agent.h");
-_Static_assert(offsetof(struct frame, info) == FRAME_INFO, "agent.h");
-_Static_assert(offsetof(struct frame, arguments) == FRAME_ARGUMENTS, "agent.h");
-_Static_assert(sizeof(struct hello) == 96 && sizeof(struct way) == 48, "host/designs.py");
-
 uint64_t enter_address;
 uint8_t calls_back;
 static struct way way;

@@ -1,8 +1,7 @@
-"""Who an enclave is, as the processor tells it: TARGETINFO, MRSIGNER, and whether a REPORT is genuine."""
+"""Who an enclave is, as the processor tells it: TARGETINFO, and whether a REPORT is genuine."""
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -11,13 +10,11 @@ from enclu.host.errors import HostError
 from enclu.host.measure import mrenclave
 from enclu.sgx import keys
 from enclu.sgx.machine import CPUSVN
-from enclu.sgx.structs import REPORT, SIGSTRUCT, TARGETINFO, Attribute
+from enclu.sgx.structs import REPORT, TARGETINFO, Attribute
 
 if TYPE_CHECKING:
     from enclu.host.enclave import Enclave
     from enclu.host.keys import MachineKeys
-
-MODULUS = 384
 
 
 def target_info(enclave: Enclave) -> bytes:
@@ -26,11 +23,6 @@ def target_info(enclave: Enclave) -> bytes:
         MEASUREMENT=mrenclave(enclave.image), ATTRIBUTES=enclave.attributes | Attribute.INIT, XFRM=enclave.xfrm,
         MISCSELECT=enclave.image.misc_select,
     )  # fmt: skip
-
-
-def mrsigner(sigstruct: bytes) -> bytes:
-    """SHA-256 of the signer's modulus."""
-    return hashlib.sha256(SIGSTRUCT.get(sigstruct, "MODULUS")).digest()
 
 
 def report_is_genuine(machine: MachineKeys, report: bytes, target: bytes) -> bool:

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 from enclu.host.attestation.identity import target_info
 from enclu.host.errors import HostError
 from enclu.sgx.layout import Structure
-from enclu.sgx.structs import SIGSTRUCT
+from enclu.sgx.structs import REPORT, SIGSTRUCT, TARGETINFO
 
 if TYPE_CHECKING:
     from enclu.host.enclave import Enclave
 
-PCE_INFO = Structure("pce_info", 520, (0, "target", "512s"), (512, "pce_svn", "H"), (514, "pce_id", "H"))
+PCE_INFO = Structure("pce_info", 520, (0, "target", f"{TARGETINFO.size}s"), (512, "pce_svn", "H"), (514, "pce_id", "H"))
 PCE_CERTIFICATION = Structure(
     "pce_certification", 528,
-    (0, "report", "432s"), (432, "cpusvn", "16s"), (448, "pce_svn", "H"), (464, "signature", "64s"),
+    (0, "report", f"{REPORT.size}s"), (432, "cpusvn", "16s"), (448, "pce_svn", "H"), (464, "signature", "64s"),
 )  # fmt: skip
 INTEL_CERTIFY = Structure(
     "ms_certify_enclave_t", 48,
@@ -31,7 +31,8 @@ INTEL_CERTIFY = Structure(
 PSVN = Structure("psvn_t", 18, (0, "cpusvn", "16s"), (16, "isv_svn", "H"))
 INTEL_CERTIFY_ENCLAVE = 1
 """The second ECALL of its EDL."""
-INTEL_PCE_ID = 0
+PCE_ID = 0
+"""Of Intel's PCE, and of enclu's."""
 SIGNATURE = 64
 
 
@@ -49,6 +50,7 @@ class PceFunction(enum.IntEnum):
 class PceError(enum.IntEnum):
     """enum pce_error."""
 
+    OK = 0
     INVALID_PARAMETER = 1
     INVALID_REPORT = 2
     INVALID_PRIVILEGE = 3
@@ -122,7 +124,7 @@ class IntelPce(Certifier):
     def info(self) -> PceInfo:
         sigstruct = self.enclave.image.sigstruct
         assert sigstruct is not None
-        return PceInfo(target_info(self.enclave), SIGSTRUCT.get(sigstruct, "ISVSVN"), INTEL_PCE_ID)
+        return PceInfo(target_info(self.enclave), SIGSTRUCT.get(sigstruct, "ISVSVN"), PCE_ID)
 
     def certify(self, report: bytes, cpusvn: bytes, svn: int) -> bytes:
         memory = self.enclave.process.memory

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 from enclu.base import directories, files
 from enclu.host.attestation import architectural
-from enclu.host.attestation.identity import mrsigner, target_info
+from enclu.host.attestation.identity import target_info
 from enclu.host.attestation.manufacturer import Manufacturer, Product, pem
 from enclu.host.attestation.pce import PCE_CERTIFICATION, PCE_INFO, AttestationError, certifier
 from enclu.host.attestation.quote import CertificationType
 from enclu.host.errors import HostError
+from enclu.host.signing import mrsigner
 from enclu.sgx.layout import Structure
 from enclu.sgx.structs import REPORT, SIGSTRUCT, Attribute
 
@@ -30,13 +31,21 @@ if TYPE_CHECKING:
 
 QE_CERTIFICATION = Structure(
     "qe_certification", 1072,
-    (0, "pce", "520s"), (520, "qe", "528s"), (1048, "type", "H"), (1056, "size", "Q"), (1064, "data", "Q"),
+    (0, "pce", f"{PCE_INFO.size}s"), (520, "qe", f"{PCE_CERTIFICATION.size}s"), (1048, "type", "H"),
+    (1056, "size", "Q"), (1064, "data", "Q"),
 )  # fmt: skip
-SEALED_KEY = 104
+SEALED = Structure(
+    "sgx_sealed", 72,
+    (0, "keypolicy", "H"), (2, "isvsvn", "H"), (4, "size", "I"), (8, "cpusvn", "16s"), (24, "keyid", "32s"),
+    (56, "siv", "16s"),
+)  # fmt: skip
+"""What sealed data begins with (enclave/sealing.h)."""
+SEALED_KEY = SEALED.size + 32
+"""A private key of P-256, sealed."""
 QE_REQUEST = Structure(
     "qe_request", 1632,
-    (0, "report", "432s"), (432, "certification", "1072s"), (1504, "key", f"{SEALED_KEY}s"), (1608, "key_size", "Q"),
-    (1616, "quote_size", "Q"), (1624, "quote", "Q"),
+    (0, "report", f"{REPORT.size}s"), (432, "certification", f"{QE_CERTIFICATION.size}s"),
+    (1504, "key", f"{SEALED_KEY}s"), (1608, "key_size", "Q"), (1616, "quote_size", "Q"), (1624, "quote", "Q"),
 )  # fmt: skip
 ROOT_FILE, SIGNING_CHAIN_FILE = "root.pem", "tcb_signing_chain.pem"
 TCB_INFO_FILE, QE_IDENTITY_FILE = "tcb_info.json", "qe_identity.json"
@@ -61,6 +70,7 @@ class QeOcall(enum.IntEnum):
 class QeError(enum.IntEnum):
     """enum qe_error."""
 
+    OK = 0
     INVALID_PARAMETER = 1
     INVALID_REPORT = 2
     INVALID_KEY = 3

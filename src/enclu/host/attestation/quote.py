@@ -35,10 +35,8 @@ SIGNED = HEADER.size + REPORT_BODY.size
 """Bytes that the quote's signature covers."""
 MAX_SIZE = 1 << 20
 INTEL = uuid.UUID("939a7233-f79c-4ca9-940a-0db3957f0607")
-VENDORS = {
-    INTEL: "Intel",
-    uuid.UUID("718f3ad7-27c5-45e2-b41e-02056a805682"): "enclu: software, nothing is protected",
-}
+ENCLU = uuid.UUID("718f3ad7-27c5-45e2-b41e-02056a805682")
+VENDORS = {INTEL: "Intel", ENCLU: "enclu: software, nothing is protected"}
 """Whose quoting enclave it was, by its own words."""
 
 

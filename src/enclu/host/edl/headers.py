@@ -7,7 +7,6 @@ import io
 import shutil
 import struct
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
+from enclu.base import directories
 from enclu.host.edl.declarations import Declarations
 from enclu.host.edl.syntax import CType
 
@@ -56,7 +56,15 @@ def ask(interface: Declarations, types: Sequence[CType]) -> Answer:
         return Answer(complaints=["there is no gcc to read headers"])
     if not types:
         return Answer()
-    compiler = _Compiler(gcc, interface)
+    try:
+        scratch = directories.temporary("enclu-edl-")
+    except directories.NoTemporary as error:
+        return Answer(complaints=[str(error.strerror)])
+    with scratch as directory:
+        return _ask(_Compiler(gcc, interface, Path(directory, "answer.o")), interface, types)
+
+
+def _ask(compiler: _Compiler, interface: Declarations, types: Sequence[CType]) -> Answer:
     records = compiler.records(interface.includes, types)
     if isinstance(records, list):
         return Answer(dict(zip((type.name for type in types), records, strict=True)))
@@ -75,9 +83,10 @@ def ask(interface: Declarations, types: Sequence[CType]) -> Answer:
 
 
 class _Compiler:
-    """gcc, with the interface's directories."""
+    """gcc, with the interface's directories; `answer` is a file that it may write."""
 
-    def __init__(self, gcc: str, interface: Declarations) -> None:
+    def __init__(self, gcc: str, interface: Declarations, answer: Path) -> None:
+        self._answer = answer
         self._command = [gcc, "-m64", "-w", "-fdiagnostics-color=never", "-x", "c"]
         for directory in interface.directories:
             self._command += ["-I", str(directory)]
@@ -103,15 +112,13 @@ class _Compiler:
     def records(self, headers: Sequence[str], types: Sequence[CType]) -> list[Found] | str:
         """What the types are, or gcc's complaint."""
         program = _includes(headers) + "".join(_question(i, type) for i, type in enumerate(types))
-        with tempfile.TemporaryDirectory(prefix="enclu-edl-") as directory:
-            answer = Path(directory) / "answer.o"
-            complaint = self._run(program, "-c", "-o", str(answer))
-            if complaint is not None:
-                return complaint
-            try:
-                section = ELFFile(io.BytesIO(answer.read_bytes())).get_section_by_name(_SECTION)
-            except (OSError, ELFError) as error:
-                return f"gcc makes no object file: {error}"
+        complaint = self._run(program, "-c", "-o", str(self._answer))
+        if complaint is not None:
+            return complaint
+        try:
+            section = ELFFile(io.BytesIO(self._answer.read_bytes())).get_section_by_name(_SECTION)
+        except (OSError, ELFError) as error:
+            return f"gcc makes no object file: {error}"
         data = section.data() if section is not None else b""
         if len(data) != len(types) * _RECORD.size:
             return "gcc's answer has another length"

@@ -10,6 +10,7 @@ from enclu.linux.mm import TASK_SIZE
 from enclu.linux.uapi import IOC_READ, ioc
 from enclu.sgx.exceptions import PageFault, Vector
 from enclu.sgx.layout import Structure
+from enclu.sgx.structs import EncluLeaf
 
 if TYPE_CHECKING:
     from enclu.linux.interfaces import UserMemory
@@ -23,7 +24,6 @@ DELIVERY = Structure("enclu_sgx_delivery", 32, (0, "name", "32s"))
 GET_DELIVERY = ioc(IOC_READ, 0x28, DELIVERY.size, "ENCLU_SGX_IOC_GET_DELIVERY")
 
 ENCLU = b"\x0f\x01\xd7"
-EENTER, ERESUME = 2, 3
 
 
 class AddressSpace(Protocol):
@@ -120,7 +120,7 @@ class Delivery:
 
 def at_enclu(cpu: Code, regs: Registers) -> bool:
     """RIP is at an ENCLU with a leaf that enters: it has faulted, or it is the AEP that an AEX went to."""
-    if regs.rax & 0xFFFF_FFFF not in (EENTER, ERESUME):
+    if regs.rax & 0xFFFF_FFFF not in (EncluLeaf.EENTER, EncluLeaf.ERESUME):
         return False
     try:
         return cpu.read(regs.rip, len(ENCLU)) == ENCLU

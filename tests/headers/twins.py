@@ -1,0 +1,264 @@
+"""Every header of the project: which structures and constants Python has, too, and which are C's alone.
+
+Some files of C and assembly are here as well, where they declare what has a twin.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import enclu.attestation
+from enclu.compare.build import SGX_TCS_COUNT
+from enclu.host import channel, designs
+from enclu.host.attestation import pce, platform, quote
+from enclu.host.conventions import native
+from enclu.linux import uapi
+from enclu.linux.delivery import base, mm_handler, range_handler, thread_handler, usage, vdso_2018, vdso_jmp
+from enclu.sgx import structs
+from enclu.sgx.epc import PAGE_SIZE, PageType
+from enclu.sgx.structs import REPORT, REPORT_MACED, Attribute, EncluLeaf, KeyName, KeyPolicy
+from support.c_twins import Twins, fields, twins
+
+NUMBERS = {
+    "GET_DELIVERY": base.GET_DELIVERY,
+    "REGISTER_MM_HANDLER": mm_handler.REGISTER,
+    "UNREGISTER_MM_HANDLER": mm_handler.UNREGISTER,
+    "SET_VDSO_TARGET": vdso_jmp.SET_TARGET,
+    "CLEAR_VDSO_TARGET": vdso_jmp.CLEAR_TARGET,
+    "REGISTER_THREAD_HANDLER": thread_handler.REGISTER,
+    "UNREGISTER_THREAD_HANDLER": thread_handler.UNREGISTER,
+    "REGISTER_RANGE_HANDLER": range_handler.REGISTER,
+    "UNREGISTER_RANGE_HANDLER": range_handler.UNREGISTER,
+}
+"""The designs' ioctls."""
+STRUCTURES = [
+    base.DELIVERY,
+    mm_handler.MM_HANDLER,
+    vdso_jmp.VDSO_TARGET,
+    thread_handler.THREAD_HANDLER,
+    range_handler.RANGE_HANDLER,
+    range_handler.RANGE,
+    vdso_2018.ENCLAVE_EXCEPTION,
+]
+"""And their arguments."""
+
+ENTRY_LEAVES = {leaf.name: leaf for leaf in (EncluLeaf.EENTER, EncluLeaf.ERESUME, EncluLeaf.EEXIT)}
+REPORT_BODY_FIELDS = {name: f"body.{name.lower()}" for offset, name, _ in REPORT.fields if offset < REPORT_MACED}
+
+ENCLAVE = (
+    twins("src/enclu/enclave/aes.h"),
+    twins(
+        "src/enclu/enclave/attestation.h", {"struct report_request": fields(enclu.attestation.REPORT_REQUEST)},
+    ),
+    twins(
+        "src/enclu/enclave/call.h", {"struct sgx_call": fields(native.SGX_CALL)},
+        {
+            "CALL_ENTER": native.SGX_CALL.offset("enter"),
+            **{f"ENTER_{enter.name}": enter for enter in native.Enter},
+            **{f"EXIT_{leave.name}": leave for leave in native.Leave},
+        },
+    ),
+    twins("src/enclu/enclave/sealing.h", {"struct sgx_sealed": fields(platform.SEALED, "data")}),
+    twins(
+        "src/enclu/enclave/sgx.h",
+        {
+            "struct sgx_targetinfo": fields(structs.TARGETINFO, MEASUREMENT="mrenclave"),
+            "struct sgx_report_body": fields(quote.REPORT_BODY),
+            "struct sgx_report": fields(REPORT, **REPORT_BODY_FIELDS),
+            "struct sgx_keyrequest": fields(structs.KEYREQUEST),
+        },
+        {
+            **{
+                leaf.name: leaf
+                for leaf in EncluLeaf
+                if leaf not in (EncluLeaf.EENTER, EncluLeaf.ERESUME, EncluLeaf.EEXIT)
+            },
+            **{f"SGX_{name.name}": name for name in KeyName},
+            "SGX_ATTRIBUTE_DEBUG": Attribute.DEBUG, "SGX_ATTRIBUTE_PROVISIONKEY": Attribute.PROVISIONKEY,
+            "SGX_POLICY_MRENCLAVE": KeyPolicy.MRENCLAVE, "SGX_POLICY_MRSIGNER": KeyPolicy.MRSIGNER,
+        },
+    ),
+    twins(
+        "src/enclu/enclave/trusted.h",
+        {
+            "struct ssa_gpr": fields(structs.GPRSGX),
+            "struct ssa_exinfo": fields(structs.EXINFO, MADDR="address", ERRCD="error_code"),
+        },
+        {
+            "SGX_PAGE": PAGE_SIZE, "SGX_SSA_FRAMES": native.FRAMES,
+            "EXITINFO_VALID": structs.EXITINFO_VALID, "EXITINFO_VECTOR": structs.EXITINFO_VECTOR,
+        },
+        alone=["struct thread"],
+    ),
+    twins(
+        "src/enclu/enclave/entry.S",
+        constants={
+            "FRAMES": native.FRAMES, "LAST_SP": "offsetof(struct thread, last_sp)",
+            "EXIT_TO": "offsetof(struct thread, exit_to)", "EXIT_RSP": "offsetof(struct thread, exit_rsp)",
+            "EXIT_RBP": "offsetof(struct thread, exit_rbp)", "THREAD_CALL": "offsetof(struct thread, call)",
+            "THREAD_TCS": "offsetof(struct thread, tcs)", "THREAD_CSSA": "offsetof(struct thread, cssa)",
+            "THREAD_SIZE": "sizeof(struct thread)",
+        },
+        also=("trusted.h",),
+    ),
+)  # fmt: skip
+
+DESIGNS = (
+    twins(
+        "src/enclu/include/enclu_sgx.h",
+        {f"struct {table.name}": fields(table) for table in (*STRUCTURES, uapi.DEBUG_ACCESS)},
+        {
+            **{f"ENCLU_SGX_IOC_{name}": number for name, number in NUMBERS.items()},
+            "ENCLU_SGX_MAGIC": uapi.SGX_MAGIC, "ENCLU_SGX_DEBUG_WRITE": uapi.ENCLU_SGX_DEBUG_WRITE,
+            "ENCLU_SGX_IOC_DEBUG_ACCESS": uapi.ENCLU_SGX_IOC_DEBUG_ACCESS,
+            "ENCLU_SGX_IOC_DROP_EPC": uapi.ENCLU_SGX_IOC_DROP_EPC,
+        },
+    ),
+    twins("src/enclu/linux/vdso/common.h", also=("enclu_sgx.h",)),
+)  # fmt: skip
+
+AGENT = (
+    twins(
+        "src/enclu/host/agent/agent.h",
+        {
+            "struct channel": fields(channel.ChannelStruct, inputs="in"), "struct hello": fields(designs.HELLO),
+            "struct way": fields(designs.WAY), "struct field": fields(designs.FIELD),
+        },
+        {
+            **{f"CHANNEL_{name.upper()}": getattr(channel.ChannelStruct, name).offset
+               for name in ("leaf", "vector", "error_code", "address", "out")},
+            "CHANNEL_IN": channel.ChannelStruct.inputs.offset,
+            **{f"FRAME_{name.upper()}": f"offsetof(struct frame, {name})"
+               for name in ("tcs", "channel", "rbp", "info", "arguments")},
+            **ENTRY_LEAVES, "INTERRUPTED": channel.INTERRUPTED,
+            "TURN_PYTHON": channel.TURN_PYTHON, "TURN_AGENT": channel.TURN_AGENT,
+            **{f"COMMAND_{command.name}": command for command in channel.Command},
+            "VALUE_NONE": designs.VALUES.index(""), "VALUE_IN": designs.VALUES.index(usage.REGISTERS[0]),
+            **{f"VALUE_{name.upper()}": designs.VALUES.index(name) for name in usage.ARGUMENTS},
+        },
+        alone=["struct frame"],
+    ),
+)  # fmt: skip
+
+ATTESTATION = (
+    twins("enclaves/p256.h", alone=["struct p256_key"]),
+    twins(
+        "enclaves/pce.h",
+        {"struct pce_info": fields(pce.PCE_INFO), "struct pce_certification": fields(pce.PCE_CERTIFICATION)},
+        {
+            "PCE_ID": pce.PCE_ID,
+            **{f"PCE_{function.name}": function for function in pce.PceFunction},
+            **{f"PCE_{error.name}": error for error in pce.PceError},
+        },
+    ),
+    twins(
+        "enclaves/qe.h",
+        {
+            "struct qe_certification": fields(platform.QE_CERTIFICATION),
+            "struct qe_request": fields(platform.QE_REQUEST),
+        },
+        {
+            "QE_VENDOR_ID": quote.ENCLU.bytes, "QE_KEY_SIZE": platform.SEALED_KEY,
+            **{f"QE_{function.name}": function for function in platform.QeFunction},
+            **{f"QE_{error.name}": error for error in platform.QeError},
+            **{f"QE_OCALL_{ocall.name}": ocall for ocall in platform.QeOcall},
+        },
+        alone=["QE_AUTHENTICATION_DATA"],
+    ),
+    twins(
+        "enclaves/qe.c",
+        {"struct quote_header": fields(quote.HEADER), "struct signatures": fields(quote.SIGNATURES)},
+        alone=["struct quoted", "struct work", "MAX_CERTIFICATION_DATA"],
+    ),
+)  # fmt: skip
+
+SCENARIOS = (
+    twins(
+        "scenarios/runtime.h", {},
+        {"SGX_PAGE": PAGE_SIZE, "SGX_TCS_COUNT": SGX_TCS_COUNT, "SGX_SSA_FRAMES": native.FRAMES, **ENTRY_LEAVES},
+        alone=[
+            "struct sgx_enclave", "struct sgx_exception", "struct sgx_host", "struct sgx_registers",
+            "struct sgx_runtime", "enum sgx_decision",
+        ],
+    ),
+    twins(
+        "scenarios/runtimes/common/core.h", {},
+        {"ENTRY_TCS": "offsetof(struct entry, tcs)", "ENTRY_CALL": "offsetof(struct entry, call)", **ENTRY_LEAVES},
+        alone=["struct entry", "struct design"],
+    ),
+    twins("scenarios/runtimes/common/frame.h", alone=["FRAME_ENTRY"], also=("core.h",)),
+    twins(
+        "scenarios/runtimes/common/probe.h", {},
+        {
+            "YMM_HIGH": "offsetof(struct sgx_registers, ymm_high)", "GPR": "offsetof(struct sgx_registers, gpr)",
+            "RFLAGS": "offsetof(struct sgx_registers, rflags)",
+        },
+        also=("runtime.h",),
+    ),
+    twins("scenarios/pair.h", alone=["struct pair"]),
+    twins("scenarios/scenario.h", alone=["struct ran"]),
+    twins("scenarios/threads.h", alone=["struct worker", "THREADS", "ROUNDS"]),
+    twins("scenarios/enclaves/basic.h", alone=["struct step", "enum step_kind", "BASIC_RUN", "STEP_HANDLED"]),
+    twins("scenarios/debugger/debugger.h", alone=["struct debugger"]),
+    twins("scenarios/demand-paging/pages.h", alone=["struct range", "PAGES_FILL", "PAGES_ACCEPTED"]),
+    twins(
+        "scenarios/emulated-instructions/emulated.h",
+        alone=["struct emulated", "EMULATED_RUN", "EMULATED_UNKNOWN", "OCALL_CPUID", "OCALL_SYSCALL", "PORT"],
+    ),
+    twins("scenarios/gdb/stub.h"),
+    twins("scenarios/go-host/host.h", alone=["struct spin", "RAISE_UD", "RAISE_NULL", "RAISE_GP", "RAISE_DE"]),
+    twins("scenarios/jvm-host/vm.h", alone=["struct object"]),
+    twins("scenarios/quote/app.h", alone=["struct app_request", "APP_ATTEST", "APP_OCALL_LOAD", "APP_OCALL_QUOTE"]),
+    twins("scenarios/pkcs11/heap.h"),
+    twins(
+        "scenarios/pkcs11/module.h", flags=("-I/usr/include/p11-kit-1",),
+        alone=[
+            "struct stored", "struct pair", "struct operation", "struct session", "LABEL_MAX", "ANY_SESSION", "LOCKED",
+        ],
+    ),
+    twins(
+        "scenarios/pkcs11/token.h",
+        alone=[
+            "struct token_key", "struct token_request", "enum token_function", "enum token_error", "TOKEN_KEYS",
+            "TOKEN_POINT", "TOKEN_HASH", "TOKEN_SIGNATURE", "TOKEN_INPUT_MAX",
+        ],
+    ),
+    twins("scenarios/pkcs11/verify.h"),
+)  # fmt: skip
+
+TESTS = (
+    twins(
+        "tests/c/enclave.h", {},
+        {
+            "PAGE": PAGE_SIZE, **ENTRY_LEAVES, "PT_TCS_FLAGS": PageType.TCS << 8, "PT_REG_FLAGS": PageType.REG << 8,
+            "PT_TRIM_FLAGS": PageType.TRIM << 8,
+        },
+        alone=[
+            "struct enclave_options", "struct enclave", "struct raw_fault", "struct outcome", "struct spinner",
+            "enum raw_result",
+        ],
+    ),
+    twins("tests/c/fault.h", alone=["struct of signo rip rax trapno", "enum met"]),
+    twins(
+        "tests/c/enclaves/requests.h",
+        alone=[
+            "struct request", "struct state", "enum request_op", "enum instruction", "TEST_TCS_COUNT",
+            "TEST_SSA_FRAMES",
+        ],
+    ),
+)  # fmt: skip
+
+ALL = (*ENCLAVE, *DESIGNS, *AGENT, *ATTESTATION, *SCENARIOS, *TESTS)
+
+KERNEL_STRUCTURES = (
+    uapi.ENCLAVE_CREATE, uapi.ENCLAVE_ADD_PAGES, uapi.ENCLAVE_INIT, uapi.ENCLAVE_PROVISION,
+    uapi.ENCLAVE_RESTRICT_PERMISSIONS, uapi.ENCLAVE_MODIFY_TYPES, uapi.ENCLAVE_REMOVE_PAGES, uapi.ENCLAVE_RUN,
+)  # fmt: skip
+KERNEL = Twins(
+    Path("asm/sgx.h"), {f"struct {table.name}": fields(table) for table in KERNEL_STRUCTURES},
+    {
+        **{name: getattr(uapi, name) for name in dir(uapi) if name.startswith("SGX_IOC_")},
+        "SGX_MAGIC": uapi.SGX_MAGIC, "SGX_PAGE_MEASURE": uapi.SGX_PAGE_MEASURE,
+    },
+)  # fmt: skip
+"""The kernel's own header, which may have more."""
