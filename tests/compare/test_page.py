@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from compare.conftest import Compare
 from enclu.linux import delivery
+from tests.compare.conftest import Compare
 
 WIDTH, HEIGHT = 360, 800
 CHROMIUM = (

@@ -11,8 +11,8 @@ import pytest
 import enclu
 from enclu.host.debugger import Gprsgx
 from enclu.sgx.structs import GPRSGX, TCS
-from host.conftest import DESIGNS, RESUMING
-from host.test_ecalls import ADD, READ, UD
+from tests.host.conftest import DESIGNS, RESUMING
+from tests.host.test_ecalls import ADD, READ, UD
 
 SPIN, CELL, STORE = 3, 7, 8
 NOWHERE = 0x10008

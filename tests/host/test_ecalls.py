@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import enclu
-from host.conftest import DESIGNS, RESUMING
+from tests.host.conftest import DESIGNS, RESUMING
 
 ADD, OCALL, READ, LOOP, UD, ON_STACK, SUM, CELL, STORE, OCALLS = range(10)
 

@@ -8,8 +8,8 @@ import pytest
 
 import enclu
 from enclu.sgx.structs import EncluLeaf
-from host.conftest import DESIGNS, RESUMING
-from host.test_ecalls import ADD, OCALL, READ, UD
+from tests.host.conftest import DESIGNS, RESUMING
+from tests.host.test_ecalls import ADD, OCALL, READ, UD
 
 NOWHERE = 0x10000
 

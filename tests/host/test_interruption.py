@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 import enclu
-from host.test_ecalls import ADD, LOOP, OCALL, OCALLS, READ, SUM, UD
-from support.breaking import Broken, alarm, every
+from tests.host.test_ecalls import ADD, LOOP, OCALL, OCALLS, READ, SUM, UD
+from tests.support.breaking import Broken, alarm, every
 
 NOWHERE = 0x10000
 READ_CALL, PIPE2 = 0, 293

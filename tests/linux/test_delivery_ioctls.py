@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.linux.delivery_doubles import MM, VDSO, Space, Thread
 
 import enclu
 from enclu.linux import delivery, uapi
 from enclu.linux.delivery import base, mm_handler, range_handler, thread_handler, usage, vdso_2018, vdso_jmp
 from enclu.linux.vdso import image
+from tests.linux.delivery_doubles import MM, VDSO, Space, Thread
 
 ARG = 0x1000
 NUMBERS = {

@@ -8,11 +8,11 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.linux.delivery_doubles import ENCLU, MM, VDSO, Cpu, Regs, Space, Thread, User, refused
 
 from enclu.linux.delivery.vdso_jmp import CLEAR_TARGET, SET_TARGET, UNPATCHED, VdsoJmpDelivery
 from enclu.linux.vdso import image
 from enclu.sgx.exceptions import Vector
+from tests.linux.delivery_doubles import ENCLU, MM, VDSO, Cpu, Regs, Space, Thread, User, refused
 
 ARG = 0x1000
 ((INSN, LANDING),) = image.load("vdso_jmp").extable

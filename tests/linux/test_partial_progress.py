@@ -13,7 +13,7 @@ from enclu.sgx.enclu import execute
 from enclu.sgx.epc import PageType
 from enclu.sgx.exceptions import Fault, Vector
 from enclu.sgx.structs import SECINFO, EncluLeaf, ErrorCode
-from support.memory_processor import BASE, REG_RW, BytesMemory, World
+from tests.support.memory_processor import BASE, REG_RW, BytesMemory, World
 
 RESTRICT, MODIFY, REMOVE = (
     uapi.SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS,

@@ -7,7 +7,7 @@ import pytest
 from enclu.linux import fault
 from enclu.linux.fault import Resolution
 from enclu.sgx.exceptions import Fault, Vector
-from support.memory_processor import BASE, REG_RW, TCS_PAGE, World, tcs_image
+from tests.support.memory_processor import BASE, REG_RW, TCS_PAGE, World, tcs_image
 
 PAGES = 30
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from release.conftest import ROOT
 
 import enclu
-from release.conftest import ROOT
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

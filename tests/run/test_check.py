@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.support.runs import ENCLU, HANGS, enclu, environment
 
 from enclu import __version__
 from enclu.run import host_check
+from tests.support.runs import ENCLU, HANGS, enclu, environment
 
 DENIED = str(Path(__file__).parents[1] / "support" / "denied.py")
 PTRACE, SECCOMP, SETAFFINITY, EPERM = 101, 317, 203, 1

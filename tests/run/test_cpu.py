@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support import amd_hosts
-from tests.support.runs import HANGS, environment, run
 
 from enclu.linux import intel_cpu
+from tests.support import amd_hosts
+from tests.support.runs import HANGS, environment, run
 
 LOADER = "/lib64/ld-linux-x86-64.so.2"
 ON_AMD = Path(amd_hosts.__file__)

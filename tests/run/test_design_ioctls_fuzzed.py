@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from tests.run.conftest import C_SOURCES, ROOT
 
 from enclu.linux import delivery
+from tests.run.conftest import C_SOURCES, ROOT
 
 RUNS, CALLS = 4, 2600
 HEADER = ROOT / "src" / "enclu" / "include" / "enclu_sgx.h"

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
 from tests.support.runs import HANGS, RUN, Marked, environment, gone, marked, run, sh, status, supervisor_of, wait_until
 
 MORTAL = [

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tests.support.runs import HANGS, RUN, enclu, environment, marked, run, sh
 
 DENIED = [sys.executable, str(Path(__file__).parents[1] / "support" / "denied.py")]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.support.runs import HANGS, RUN, Marked, children_of, gone, marked, status, supervisor_of, wait_until
 
 ROUNDS = int(os.environ.get("ENCLU_TEST_KILLS", "2"))

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support.runs import HANGS, ROOT, RUN, environment, marked
-from tests.support.terminal import Terminal
 
 import enclu
 from enclu.host.trial_images import TrialImages
+from tests.support.runs import HANGS, ROOT, RUN, environment, marked
+from tests.support.terminal import Terminal
 
 IMPATIENT = "import enclu.base.console as c, enclu.run.loading as l; c.PATIENCE, l.LARGE = {patience}, 1\n"
 """In a sitecustomize.py: every load is large."""

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support.runs import HANGS
 
 from enclu.host.images import open_image
-from run.conftest import compile_c
+from tests.run.conftest import compile_c
+from tests.support.runs import HANGS
 
 TESTS = 16
 MEASURES = r"""

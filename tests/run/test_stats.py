@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.runs import HANGS, RUN, Marked, environment, marked, run, sh, supervisor_of, wait_until
 
 from enclu.cli.report import ROWS
 from enclu.linux.stats import Stats
+from tests.support.runs import HANGS, RUN, Marked, environment, marked, run, sh, supervisor_of, wait_until
 
 Counted = Callable[..., dict[str, Any]]
 IMAGE_PAGES = 32

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from tests.support import filters
-from tests.support.runs import ENCLU, HANGS, ROOT, RUN, enclu, environment, run, sh, status, without_privileges
 
 from enclu.native import proc
+from tests.support import filters
+from tests.support.runs import ENCLU, HANGS, ROOT, RUN, enclu, environment, run, sh, status, without_privileges
 
 SUPPORT = ROOT / "tests" / "support"
 DENIED = [sys.executable, str(SUPPORT / "denied.py")]

@@ -12,8 +12,8 @@ from enclu.sgx.enclu import execute
 from enclu.sgx.epc import EPCPage, PageType
 from enclu.sgx.exceptions import GeneralProtection, PageFault
 from enclu.sgx.structs import GPRSGX, TCS, Attribute, EncluLeaf, ErrorCode
-from support.bare_enclave import RX, TCS_FLAGS, added, created, fresh, tcs, version_array
-from support.memory_processor import BASE, MemoryProcessor, World
+from tests.support.bare_enclave import RX, TCS_FLAGS, added, created, fresh, tcs, version_array
+from tests.support.memory_processor import BASE, MemoryProcessor, World
 
 DEBUG = int(Attribute.MODE64BIT | Attribute.DEBUG)
 WORD = b"\x01\x02\x03\x04\x05\x06\x07\x08"

@@ -11,7 +11,7 @@ from enclu.sgx.exceptions import Fault, GeneralProtection, PageFault, Vector
 from enclu.sgx.leave import shut_down
 from enclu.sgx.machine import Machine
 from enclu.sgx.xsave import AMX, AVX, AVX512, INTEL, KNOWN, LEGACY, Component, XsaveLayout, in_use, mask_of
-from support.memory_processor import BASE, REG_RW, REG_RX, TCS_PAGE, MemoryProcessor, World, tcs_image
+from tests.support.memory_processor import BASE, REG_RW, REG_RX, TCS_PAGE, MemoryProcessor, World, tcs_image
 
 PKRU = mask_of(Component.PKRU)
 AVX512_PROCESSOR = XsaveLayout(LEGACY | AVX | AVX512 | PKRU, INTEL.places)

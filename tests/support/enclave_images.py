@@ -19,7 +19,7 @@ from enclu.host.signing import sign
 from enclu.sgx import encls, measurement
 from enclu.sgx.machine import Machine
 from enclu.sgx.structs import SECINFO, SIGSTRUCT, SIGSTRUCT_HEADER, SIGSTRUCT_HEADER2, TCS
-from support.bare_enclave import BASE, created, fresh, initialise
+from tests.support.bare_enclave import BASE, created, fresh, initialise
 
 PAGE = 4096
 TCS_PAGE, REG_R, REG_RX, REG_RW = 0x100, 0x201, 0x205, 0x203

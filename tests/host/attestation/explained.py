@@ -15,7 +15,7 @@ from cryptography import x509
 from enclu.host.attestation.pck import platform_of
 from enclu.host.attestation.quote import parse
 from enclu.host.attestation.verify import certificates, fingerprint
-from host.attestation.mutations import Case
+from tests.host.attestation.mutations import Case
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ from enclu.host.attestation import quote as quotes
 from enclu.host.attestation.manufacturer import Manufacturer, pem
 from enclu.host.attestation.pck import SGX_EXTENSION
 from enclu.sgx.layout import Structure
-from host.attestation import forge
-from host.attestation.forge import MANUFACTURER as OURS
-from host.attestation.forge import PCE, QE, Parts
-from host.attestation.issuing import Certificate, named, usage
+from tests.host.attestation import forge
+from tests.host.attestation.forge import MANUFACTURER as OURS
+from tests.host.attestation.forge import PCE, QE, Parts
+from tests.host.attestation.issuing import Certificate, named, usage
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 DAY = datetime.timedelta(days=1)

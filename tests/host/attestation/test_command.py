@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from host.attestation.forge import Parts
-from host.attestation.test_local import MAKE_REPORT
-from support.runs import enclu
+from tests.host.attestation.forge import Parts
+from tests.host.attestation.test_local import MAKE_REPORT
+from tests.support.runs import enclu
 
 
 @pytest.fixture(scope="module")

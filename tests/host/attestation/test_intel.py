@@ -11,7 +11,7 @@ import enclu
 from enclu.host.attestation.pce import IntelPce
 from enclu.host.attestation.quote import CertificationType, Quote, QuoteError, open_quote
 from enclu.host.attestation.verify import INTEL_ROOT, Expectations, Verdict, certificates, fingerprint, verify
-from host.attestation.test_local import MAKE_REPORT
+from tests.host.attestation.test_local import MAKE_REPORT
 
 VENDOR = "939a7233-f79c-4ca9-940a-0db3957f0607"
 

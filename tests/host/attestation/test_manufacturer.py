@@ -16,7 +16,7 @@ from enclu.host.attestation import der
 from enclu.host.attestation.manufacturer import P256_ORDER, ROOT, Manufacturer, pem, scalar
 from enclu.host.attestation.pck import CertificateError, Platform, Tcb, platform_of, subject
 from enclu.host.attestation.verify import fingerprint
-from host.attestation.forge import MANUFACTURER, PCE
+from tests.host.attestation.forge import MANUFACTURER, PCE
 
 octets = st.integers(0, 255)
 platforms = st.builds(

@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from enclu.host.attestation.manufacturer import pem
 from enclu.host.attestation.pck import CertificateError
 from enclu.host.attestation.revocation import load_crl
-from host.attestation.forge import MANUFACTURER, PCE, Parts
-from host.attestation.issuing import Certificate, usage
-from host.attestation.judging import NOW, failed, judged, with_collateral
+from tests.host.attestation.forge import MANUFACTURER, PCE, Parts
+from tests.host.attestation.issuing import Certificate, usage
+from tests.host.attestation.judging import NOW, failed, judged, with_collateral
 
 HOUR = datetime.timedelta(hours=1)
 UNKNOWN = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\5\0")

@@ -20,9 +20,9 @@ from enclu.host.conventions.edp import EdpConvention, EdpPanic, is_edp
 from enclu.host.conventions.edp import program as edp_program
 from enclu.host.conventions.edp.abi import Error
 from enclu.host.conventions.registers import RegistersConvention
-from host.conftest import WITH_REGISTERS
-from support.breaking import sweep
-from support.edp_image import PAGE, signed, stream, thread
+from tests.host.conftest import WITH_REGISTERS
+from tests.support.breaking import sweep
+from tests.support.edp_image import PAGE, signed, stream, thread
 
 (
     READ, READ_ALLOC, WRITE, FLUSH, CLOSE, BIND, ACCEPT, CONNECT, LAUNCH, EXIT, WAIT, SEND, TIME, ALLOC, FREE, QUEUES,

@@ -8,8 +8,8 @@ import pytest
 from enclu.host.images import ElfImage, IntelSdkImage, OpenEnclaveImage, SgxsImage, open_image
 from enclu.host.measure import mrenclave
 from enclu.sgx.structs import SIGSTRUCT
-from support import enclave_images as made
-from support.enclave_images import ALL, PAGE, REG_RW, REG_RX, TCS_PAGE
+from tests.support import enclave_images as made
+from tests.support.enclave_images import ALL, PAGE, REG_RW, REG_RX, TCS_PAGE
 
 ImageFile = Callable[[str], Path]
 

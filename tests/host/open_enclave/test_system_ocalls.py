@@ -11,7 +11,7 @@ from cryptography import x509
 
 import enclu
 from enclu.host.conventions.open_enclave import OeResult
-from host.open_enclave.calls import (
+from tests.host.open_enclave.calls import (
     COLLATERAL,
     FORMATS,
     FREE,

@@ -13,8 +13,8 @@ import enclu
 from enclu.host.conventions.sdk import SdkConvention
 from enclu.host.conventions.sdk.abi import FEATURES_EXTENDED, SdkVersion, SystemFeatures
 from enclu.host.edl import Interface, load, parse
-from host.conftest import RESUMING
-from host.sdk.conftest import TCSES, Load
+from tests.host.conftest import RESUMING
+from tests.host.sdk.conftest import TCSES, Load
 
 
 @pytest.mark.parametrize("design", RESUMING)

@@ -8,8 +8,8 @@ import pytest
 
 import enclu
 from enclu.host.edl import Interface
-from host.conftest import RESUMING
-from host.sdk.conftest import TCSES, Load
+from tests.host.conftest import RESUMING
+from tests.host.sdk.conftest import TCSES, Load
 
 NOWHERE = 0x10000
 

@@ -11,7 +11,7 @@ import pytest
 import enclu
 from enclu.host.conventions.sdk.abi import FEATURES_EDMM, SdkVersion, SystemFeatures
 from enclu.host.edl import Interface
-from host.sdk.conftest import SPARE, TCSES, Load
+from tests.host.sdk.conftest import SPARE, TCSES, Load
 
 PAGE = 4096
 INVALID_ADDRESS = 0xD
