@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import enclu
-from enclu.linux import delivery, uapi
+from enclu.linux import delivery, mm, uapi
 from enclu.linux.delivery import base, mm_handler, range_handler, thread_handler, usage, vdso_2018, vdso_jmp
 from enclu.linux.vdso import image
 from tests.linux.delivery_doubles import MM, VDSO, Space, Thread
+from tests.support.memory_processor import Kicker
 
 ARG = 0x1000
 NUMBERS = {
@@ -51,8 +52,8 @@ def test_the_c_header_agrees(tmp_path: Path) -> None:
         for offset, field, _ in structure.fields:
             lines.append(f'_Static_assert(offsetof(struct {structure.name}, {field}) == {offset}, "{field}");')
     source.write_text("\n".join([*lines, ""]))
-    command = ["gcc", "-std=c11", "-pedantic", "-Wall", "-Werror", "-fsyntax-only", "-I", enclu.include_dir(), source]
-    subprocess.run(command, check=True)
+    command = ["gcc", "-std=c11", "-pedantic", "-Wall", "-Werror", "-fsyntax-only", "-I", str(enclu.include_dir())]
+    subprocess.run([*command, str(source)], check=True)
 
 
 @pytest.mark.parametrize("name", delivery.names())
@@ -97,9 +98,23 @@ class Memory:
         data, at = self._find(address, size)
         return bytes(data[at : at + size])
 
+    def read_into(self, address: int, view: memoryview) -> None:
+        view[:] = self.read(address, len(view))
+
     def write(self, address: int, new: bytes) -> None:
         data, at = self._find(address, len(new))
         data[at : at + len(new)] = new
+
+
+class Patching(Kicker):
+    """Replaces instructions in this memory."""
+
+    def __init__(self, memory: Memory) -> None:
+        super().__init__()
+        self.memory = memory
+
+    def patch_text(self, mm: mm.MM, address: int, code: bytes) -> None:
+        self.memory.write(address, code)
 
 
 WORD = st.one_of(
@@ -116,14 +131,13 @@ CALL = st.tuples(COMMAND, ARGUMENT, st.sampled_from([ARG, ARG, ARG, ARG + 1, 0, 
 @pytest.mark.parametrize("choice", delivery.choices())
 @given(st.lists(CALL, max_size=12))
 def test_whatever_a_program_passes_it_gets_zero_or_an_errno(choice: str, calls: list[tuple[int, bytes, int]]) -> None:
-    design, mm = delivery.create(choice), MM(executable=range(VDSO, VDSO + 0x10_0000))
-    thread = Thread(Space(mm))
-    memory = Memory(b"")
-    mm.patch_text = lambda _, address, code: memory.write(address, code)  # type: ignore[method-assign]
+    design, memory = delivery.create(choice), Memory(b"")
+    space = Space(MM(executable=range(VDSO, VDSO + 0x10_0000), processors=Patching(memory)))
+    thread = Thread(space)
     for cmd, data, arg in calls:
         memory.places[ARG] = bytearray(data)
         try:
-            assert design.ioctl(mm, thread, memory, cmd, arg) == 0
+            assert design.ioctl(space.mm, thread, memory, cmd, arg) == 0
         except OSError as error:
             assert error.errno in ERRORS
             assert cmd in NUMBERS.values() or error.errno == errno.ENOTTY

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import struct
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -97,7 +98,9 @@ def test_a_structure_that_cannot_be_read_is_efault(design: VdsoJmpDelivery, mm: 
 
 
 @pytest.mark.parametrize("action", [set_target, clear_target])
-def test_a_vdso_that_the_program_unmapped_is_efault(design: VdsoJmpDelivery, action) -> None:
+def test_a_vdso_that_the_program_unmapped_is_efault(
+    design: VdsoJmpDelivery, action: Callable[[VdsoJmpDelivery, MM], int]
+) -> None:
     refused(errno.EFAULT, action, design, MM({}, Everywhere()))
 
 

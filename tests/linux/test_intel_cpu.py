@@ -42,7 +42,7 @@ def shown(host: Cpuid) -> Cpuid:
 
 
 def caches(cpuid: Cpuid) -> list[Registers]:
-    found = []
+    found: list[Registers] = []
     for subleaf in range(16):
         if not cpuid(4, subleaf)[0] & 0x1F:
             return found

@@ -17,9 +17,9 @@ from elftools.elf.gnuversions import GNUVerDefSection, GNUVerSymSection
 from elftools.elf.sections import SymbolTableSection
 from packaging import tags
 from packaging.utils import parse_wheel_filename
-from release.conftest import ROOT
 
 import enclu
+from tests.release.conftest import ROOT
 
 BUILT = {
     "enclu/host/agent/agent",

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from enclu.linux import intel_cpu
+from tests.run.conftest import Passes
 from tests.support import amd_hosts
 from tests.support.runs import HANGS, environment, run
 
@@ -28,7 +29,7 @@ def on_amd(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str
     )
 
 
-def test_who_looks_for_intels_sgx_finds_it(passes: Callable) -> None:
+def test_who_looks_for_intels_sgx_finds_it(passes: Passes) -> None:
     passes("intel_sgx", options=("--cpu", "intel"))
 
 

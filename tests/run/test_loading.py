@@ -31,7 +31,7 @@ def impatient(folder: Path, patience: float) -> str:
 def loads(program: Callable[[str], Path], enclave_environment: dict[str, str], tmp_path: Path) -> Loads:
     def run(patience: float, shell: str = 'exec "$@"') -> subprocess.CompletedProcess[str]:
         env = {**environment(**enclave_environment), "PYTHONPATH": impatient(tmp_path, patience)}
-        command = ["sh", "-c", shell, "sh", *RUN, program("oversubscribe")]
+        command = ["sh", "-c", shell, "sh", *RUN, str(program("oversubscribe"))]
         return subprocess.run(command, capture_output=True, text=True, timeout=HANGS, stdin=subprocess.DEVNULL, env=env)
 
     return run

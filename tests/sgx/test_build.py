@@ -37,7 +37,7 @@ def add_run(secs: Secs, pages: list[EPCPage], at: int, secinfo: bytes, contents:
 )  # fmt: skip
 def test_ecreate_refuses(fields: dict[str, object]) -> None:
     with pytest.raises(Fault) as caught:
-        created(**fields)
+        created(None, **fields)
     assert vector_of(caught) is Vector.GP
 
 

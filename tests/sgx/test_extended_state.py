@@ -6,7 +6,8 @@ import pytest
 
 from enclu.sgx import xsave
 from enclu.sgx.aex import aex
-from enclu.sgx.enclu import eenter, eexit, eresume
+from enclu.sgx.enclu.enter import eenter, eresume
+from enclu.sgx.enclu.exit import eexit
 from enclu.sgx.exceptions import Fault, GeneralProtection, PageFault, Vector
 from enclu.sgx.leave import shut_down
 from enclu.sgx.machine import Machine

@@ -19,7 +19,7 @@ def made(app: Path, home: Path) -> Path:
     folder = home / "quotes"
     folder.mkdir()
     quote = folder / "quote.bin"
-    done = enclu("quote", "make", app, "--by", MAKE_REPORT, "--data", "key 7", "--machine", "command", "-o", quote)
+    done = enclu("quote", "make", app, "--by", str(MAKE_REPORT), "--data", "key 7", "--machine", "command", "-o", quote)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     (folder / "root.pem").write_text(enclu("quote", "root", "--machine", "command").stdout)
     assert enclu("quote", "collateral", "--machine", "command", "-o", folder / "collateral").returncode == 0

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enclu.host.attestation import quote as quotes
-from enclu.host.attestation.verify import Expectations, certificates, verify
+from enclu.host.attestation.expectations import Expectations
+from enclu.host.attestation.verify import certificates, verify
 from enclu.host.errors import HostError
 from tests.host.attestation.forge import MANUFACTURER, Parts
 

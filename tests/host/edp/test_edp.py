@@ -65,7 +65,7 @@ def calls(enclave: enclu.Enclave, *requests: Call, **named: Any) -> list[tuple[i
     given = b"".join(struct.pack("<5Q", *request, *[0] * (5 - len(request))) for request in requests)
     status, output = run(enclave, "calls", given=given, **named)
     assert status == 0
-    return [pair for pair in struct.iter_unpack("<QQ", output)]  # type: ignore[misc]
+    return [pair for pair in struct.iter_unpack("<QQ", output)]
 
 
 def test_an_sgxs_image_laid_out_by_edps_tool_is_known(load: Load, program: Path, library: Path) -> None:

@@ -17,7 +17,7 @@ from enclu.host.conventions.open_enclave import OeError
 from enclu.host.conventions.sdk import SdkError
 from enclu.host.errors import HostError
 from enclu.host.images import open_image
-from enclu.host.images.image import Region
+from enclu.host.images.regions import Region
 from enclu.host.inspection import Inspection, type_name
 from tests.support.enclave_images import PAGE
 
