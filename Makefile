@@ -31,7 +31,7 @@ lint: setup
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/lint-imports --config circles.toml
+	$(VENV)/bin/lint-imports circles.toml
 
 setup: $(INSTALLED)
 

@@ -35,7 +35,7 @@ from enclu.sgx.structs import REPORT, TARGETINFO
 
 if TYPE_CHECKING:
     from enclu.host.enclave import Enclave
-    from enclu.host.machine import Machine
+    from enclu.host.keys import MachineKeys
 
 __all__ = [
     "AttestationError", "ExpectationError", "Expectations", "HostError", "Platform", "Quote", "QuoteError", "Verdict",
@@ -86,7 +86,7 @@ def quote(
     return quoting.quote(report(enclave, target, data, by=by))
 
 
-def root(machine: Machine | str) -> x509.Certificate:
+def root(machine: MachineKeys | str) -> x509.Certificate:
     """The certificate of the machine's root authority, which its quotes can be verified by.
 
     A name stands for a named machine.  Raises HostError.
@@ -94,7 +94,7 @@ def root(machine: Machine | str) -> x509.Certificate:
     return _manufacturer(machine).root
 
 
-def collateral(machine: Machine | str, at: datetime.datetime | None = None) -> dict[str, Any]:
+def collateral(machine: MachineKeys | str, at: datetime.datetime | None = None) -> dict[str, Any]:
     """TCB info and QE identity of the machine, and who signs them: more for `verify` to judge its quotes by.
 
     Raises HostError.
@@ -129,7 +129,7 @@ def verify(quote: bytes | Quote, **expected: Any) -> Verdict:
     return verify_quote(quote if isinstance(quote, Quote) else parse(quote), Expectations(**expected))
 
 
-def _manufacturer(machine: Machine | str) -> Manufacturer:
-    from enclu.host.machine import Machine
+def _manufacturer(machine: MachineKeys | str) -> Manufacturer:
+    from enclu.host.keys import MachineKeys
 
-    return Manufacturer((Machine(name=machine) if isinstance(machine, str) else machine).secret)
+    return Manufacturer((MachineKeys(machine) if isinstance(machine, str) else machine).secret)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from enclu.base import directories, files
-from support import hostile
-from support.runs import environment, without_privileges
+from tests.support import hostile
+from tests.support.runs import environment, without_privileges
 
 CREATE = (
     "import pathlib, sys; from enclu.base import directories\n"

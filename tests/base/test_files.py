@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from enclu.base import files
-from support import hostile
+from tests.support import hostile
 
 
 def test_a_file_of_ones_own_is_read(tmp_path: Path) -> None:

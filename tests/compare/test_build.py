@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 import enclu
-from compare.conftest import ROOT
 from enclu.compare import CompareError, catalog, runtimes
 from enclu.compare.build import Builder, default_directory
 from enclu.compare.catalog import Catalog, Scenario
 from enclu.compare.runner import Outcome, Task, run_once
 from enclu.linux import delivery
 from enclu.sgx.structs import SIGSTRUCT
-from support import hostile
+from tests.compare.conftest import ROOT
+from tests.support import hostile
 
 TOML = 'title = "Mine"\nabout = "Mine."\nthread = [{ message = 1, says = "so" }]\n'
 MAIN = '#include "scenario.h"\nint main(void) { ok(true, "so"); finish(); }\n'

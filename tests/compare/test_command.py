@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from compare.conftest import ROOT, Compare
 from enclu.compare import catalog
 from enclu.linux import delivery
+from tests.compare.conftest import ROOT, Compare
 
 QUICK = ("--scenario", "two-runtimes", "--design", "vdso", "--design", "mm-handler")
 

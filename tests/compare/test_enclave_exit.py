@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from compare.test_build import TOML, scenario
 from enclu.compare import catalog
 from enclu.compare.build import Builder
 from enclu.compare.runner import Outcome, Task, run_once
 from enclu.host import signing
 from enclu.host.build import Layout, build_enclave
 from enclu.host.images import open_image
+from tests.compare.test_build import TOML, scenario
 
 ENCLAVE = """
 #include "trusted.h"

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from compare.conftest import Compare
 from enclu.compare import catalog
 from enclu.linux import delivery
+from tests.compare.conftest import Compare
 
 EXPECTED = Path(__file__).parent / "expected"
 SCENARIOS = catalog.read(catalog.find_root()).scenarios

@@ -10,11 +10,12 @@ import subprocess
 import zlib
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from compare.conftest import Compare
 from enclu.linux import delivery
+from tests.compare.conftest import Compare
 
 WIDTH, HEIGHT = 360, 800
 CHROMIUM = (
@@ -63,7 +64,7 @@ def browse(url: str, *options: str, profile: Path) -> str:
     return done.stdout
 
 
-def measured(page: Path, scratch: Path, fragment: str = "") -> dict:
+def measured(page: Path, scratch: Path, fragment: str = "") -> dict[str, Any]:
     """What the browser makes of a copy of the page that measures itself."""
     copy, frame = scratch / "copy.html", scratch / "frame.html"
     copy.write_text(page.read_text().replace("</body>", f"{MEASURE}</body>"))
@@ -71,7 +72,8 @@ def measured(page: Path, scratch: Path, fragment: str = "") -> dict:
     dom = browse(frame.as_uri(), "--dump-dom", "--virtual-time-budget=5000", profile=scratch / "profile")
     found = re.search(r'data-measured="([^"]*)"', dom)
     assert found, dom[:2000]
-    return json.loads(found[1].replace("&quot;", '"'))
+    layout: dict[str, Any] = json.loads(found[1].replace("&quot;", '"'))
+    return layout
 
 
 @pytest.mark.timeout(300)

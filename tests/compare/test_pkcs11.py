@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from compare.conftest import ROOT
 from enclu.compare import catalog
 from enclu.compare.build import Builder, default_directory
-from run.conftest import compile_c, run_enclu
+from tests.compare.conftest import ROOT
+from tests.run.conftest import compile_c, run_enclu
 
 Uses = Callable[..., None]
 

@@ -43,7 +43,7 @@ def test_no_end_is_wrong() -> None:
     assert judge(None, TAP, "", 5)[1] == "still running after 5 seconds, after 'the second (0x1, not 0x2)'"
 
 
-def task(tmp_path, body: str) -> Task:
+def task(tmp_path: Path, body: str) -> Task:
     """A shell script as a scenario."""
     program = tmp_path / "program"
     program.write_text(f"#!/bin/sh\n{body}\n")
@@ -52,12 +52,12 @@ def task(tmp_path, body: str) -> Task:
     return Task(scenario, "vdso", program)
 
 
-def test_a_signal_that_ends_a_program_is_seen_through_the_run(tmp_path) -> None:
+def test_a_signal_that_ends_a_program_is_seen_through_the_run(tmp_path: Path) -> None:
     (cell,) = run_all([task(tmp_path, "kill -ILL $$")], 1, 1)
     assert (cell.outcome, cell.reason) == (Outcome.KILLED, "SIGILL, before anything was observed")
 
 
-def test_runs_that_end_differently_are_an_error_that_tells_how(tmp_path) -> None:
+def test_runs_that_end_differently_are_an_error_that_tells_how(tmp_path: Path) -> None:
     flag = tmp_path / "flag"
     script = f"if [ -e {flag} ]; then echo outcome: works again; else touch {flag}; echo outcome: wrong first; fi"
     with pytest.raises(CompareError) as error:
@@ -66,7 +66,7 @@ def test_runs_that_end_differently_are_an_error_that_tells_how(tmp_path) -> None
     assert "1 times wrong: first" in str(error.value) and "2 times works: again" in str(error.value)
 
 
-def test_a_program_that_does_not_end_is_stopped_with_its_children(tmp_path) -> None:
+def test_a_program_that_does_not_end_is_stopped_with_its_children(tmp_path: Path) -> None:
     hanging = task(tmp_path, f"sleep 1000 & echo $! > {tmp_path}/pid; wait")
     hanging = Task(Scenario("script", tmp_path, "", "", (), (), timeout=4), "vdso", hanging.program)
     (cell,) = run_all([hanging], 1, 1)
@@ -83,19 +83,19 @@ def test_without_room_for_temporary_files_nothing_is_run(tmp_path: Path, monkeyp
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_failure_of_enclu_itself_is_no_outcome(tmp_path) -> None:
+def test_a_failure_of_enclu_itself_is_no_outcome(tmp_path: Path) -> None:
     missing = Task(Scenario("script", tmp_path, "", "", (), ()), "vdso", tmp_path / "missing")
     with pytest.raises(CompareError, match="missing"):
         run_all([missing], 1, 1)
 
 
-def test_the_command_of_a_cell_can_be_run_by_hand(tmp_path) -> None:
+def test_the_command_of_a_cell_can_be_run_by_hand(tmp_path: Path) -> None:
     scenario = Scenario("script", tmp_path, "", "", (), (), options=("--epc", "8M"))
     assert Task(scenario, "mm-handler:write-once", tmp_path / "a b").command == (
         f"enclu run --delivery mm-handler:write-once --epc 8M '{tmp_path}/a b'"
     )
 
 
-def test_a_cell_is_what_its_first_run_was(tmp_path) -> None:
+def test_a_cell_is_what_its_first_run_was(tmp_path: Path) -> None:
     ended = Ended(Outcome.WORKS, "fine", "")
     assert Cell(task(tmp_path, "true"), (ended, ended)).outcome == Outcome.WORKS

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from compare.conftest import ROOT, Compare
-from compare.test_matrix import SCENARIOS, expected_cells
+from tests.compare.conftest import ROOT, Compare
+from tests.compare.test_matrix import SCENARIOS, expected_cells
 
 VERDICT = (ROOT / "docs" / "verdict.md").read_text()
 CLAIM = re.compile(r"\[`([a-z0-9-]+)/([a-z0-9:,-]+)`: (\w+)\]\(([^)]*)\)")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from enclu.sgx.structs import SECINFO
-from headers import twins
-from support.c_twins import ROOT, Twins, compiler_says, complaints, fields
+from tests.headers import twins
+from tests.support.c_twins import ROOT, Twins, compiler_says, complaints, fields
 
 BY_NAME = {t.path.relative_to(ROOT).as_posix(): t for t in twins.ALL}
 Check = Callable[[str, str, str], list[str]]

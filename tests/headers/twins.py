@@ -17,7 +17,7 @@ from enclu.linux.delivery import base, mm_handler, range_handler, thread_handler
 from enclu.sgx import structs
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.structs import REPORT, REPORT_MACED, Attribute, EncluLeaf, KeyName, KeyPolicy
-from support.c_twins import Twins, fields, twins
+from tests.support.c_twins import Twins, fields, twins
 
 NUMBERS = {
     "GET_DELIVERY": base.GET_DELIVERY,

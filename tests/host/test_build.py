@@ -10,7 +10,7 @@ import pytest
 import enclu
 from enclu.host.build import BuildError, Layout, build_enclave
 from enclu.host.images import open_image
-from support.runs import enclu as command
+from tests.support.runs import enclu as command
 
 SOURCE = """
 #include "trusted.h"

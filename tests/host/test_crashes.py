@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import enclu
-from host.conftest import signed_enclave
-from support.breaking import alarm
+from tests.host.conftest import signed_enclave
+from tests.support.breaking import alarm
 
 SOURCE = Path(__file__).with_name("crashes.c")
 POINTER, ILLEGAL, DIVISION, ENDLESS, OCALLS = range(5)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import enclu
-from enclu.host.debugger import Gprsgx
+from enclu.host.frames import Gprsgx
 from enclu.sgx.structs import GPRSGX, TCS
-from host.conftest import DESIGNS, RESUMING
-from host.test_ecalls import ADD, READ, UD
+from tests.host.conftest import DESIGNS, RESUMING
+from tests.host.test_ecalls import ADD, READ, UD
 
 SPIN, CELL, STORE = 3, 7, 8
 NOWHERE = 0x10008
@@ -65,7 +65,8 @@ def test_an_exception_brings_the_registers_inside(machine: enclu.Machine, image:
 
 @pytest.mark.parametrize("design", RESUMING)
 def test_a_handler_sees_the_frame_and_may_change_it(machine: enclu.Machine, image: Path, design: str) -> None:
-    seen = []
+    enclave: enclu.Enclave
+    seen: list[tuple[int | None, bytes]] = []
 
     def skip(exception: enclu.EnclaveException) -> enclu.Action:
         frame = exception.ssa
@@ -81,7 +82,8 @@ def test_a_handler_sees_the_frame_and_may_change_it(machine: enclu.Machine, imag
 
 @pytest.mark.parametrize("design", RESUMING)
 def test_a_breakpoint_in_the_enclave(machine: enclu.Machine, image: Path, design: str) -> None:
-    vectors = []
+    enclave: enclu.Enclave
+    vectors: list[tuple[int, int | None, int]] = []
 
     def at_breakpoint(exception: enclu.EnclaveException) -> enclu.Action:
         vectors.append((exception.vector, exception.ssa.vector, exception.ssa.gprsgx.rip))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import enclu
-from host.conftest import DESIGNS, RESUMING
+from tests.host.conftest import DESIGNS, RESUMING
 
 ADD, OCALL, READ, LOOP, UD, ON_STACK, SUM, CELL, STORE, OCALLS = range(10)
 
@@ -117,7 +117,8 @@ def test_coroutines_make_ecalls_at_once(process: enclu.Process, image: Path) -> 
     enclave = process.load(image)
 
     async def main() -> list[int]:
-        return await asyncio.gather(*(enclave.ecall_async(ADD, n) for n in range(10)))
+        results: list[int] = await asyncio.gather(*(enclave.ecall_async(ADD, n) for n in range(10)))
+        return results
 
     assert asyncio.run(main()) == list(range(1, 11))
 

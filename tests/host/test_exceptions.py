@@ -8,8 +8,8 @@ import pytest
 
 import enclu
 from enclu.sgx.structs import EncluLeaf
-from host.conftest import DESIGNS, RESUMING
-from host.test_ecalls import ADD, OCALL, READ, UD
+from tests.host.conftest import DESIGNS, RESUMING
+from tests.host.test_ecalls import ADD, OCALL, READ, UD
 
 NOWHERE = 0x10000
 
@@ -95,7 +95,7 @@ def test_enclaves_fault_at_both_levels_of_a_nested_call(machine: enclu.Machine, 
     def during_the_ocall(_argument: int) -> int:
         with pytest.raises(enclu.EnclaveException):
             inner.ecall(READ, NOWHERE)
-        return inner.ecall(UD) + outer.ecall(UD)
+        return int(inner.ecall(UD)) + int(outer.ecall(UD))
 
     inner = process.load(image, on_exception=note)
     outer = process.load(image, on_exception=note, ocalls=[during_the_ocall])
@@ -116,7 +116,12 @@ def test_eenter_itself_faults(machine: enclu.Machine, image: Path, design: str) 
 def test_registers_outside_are_what_the_aex_loads(machine: enclu.Machine, image: Path) -> None:
     process = machine.process("mm-handler")
     seen: list[enclu.Registers] = []
-    enclave = process.load(image, on_exception=lambda e: (seen.append(e.registers), enclu.Action.UNWIND)[1])
+
+    def see(exception: enclu.EnclaveException) -> enclu.Action:
+        seen.append(exception.registers)
+        return enclu.Action.UNWIND
+
+    enclave = process.load(image, on_exception=see)
     enclave.ecall(READ, NOWHERE)
     assert (seen[0].rax, seen[0].rbx, seen[0].rdi) == (EncluLeaf.ERESUME, enclave.tcs[-1], 14) or seen[
         0

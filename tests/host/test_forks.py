@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 import enclu
-from host.conftest import processes_of
-from host.test_ecalls import ADD, OCALL
-from host.test_process import eventually
+from tests.host.conftest import processes_of
+from tests.host.test_ecalls import ADD, OCALL
+from tests.host.test_process import eventually
 
 USES: dict[str, Callable[[enclu.Enclave], Any]] = {
     "ecall": lambda enclave: enclave.ecall(ADD, 1),

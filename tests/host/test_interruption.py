@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 import enclu
-from host.test_ecalls import ADD, LOOP, OCALL, OCALLS, READ, SUM, UD
-from support.breaking import Broken, alarm, every
+from tests.host.test_ecalls import ADD, LOOP, OCALL, OCALLS, READ, SUM, UD
+from tests.support.breaking import Broken, alarm, every
 
 NOWHERE = 0x10000
 READ_CALL, PIPE2 = 0, 293
@@ -209,7 +209,8 @@ def test_a_cancelled_coroutine_mixes_up_no_answers(enclave: enclu.Enclave) -> No
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-        return await asyncio.gather(*(enclave.ecall_async(ADD, n) for n in range(50)))
+        results: list[int] = await asyncio.gather(*(enclave.ecall_async(ADD, n) for n in range(50)))
+        return results
 
     assert asyncio.run(run()) == list(range(1, 51))
     works(enclave, 1)

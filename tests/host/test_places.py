@@ -20,7 +20,7 @@ from enclu.host.images import Image, open_image
 from enclu.host.images.elf_file import SHDR, ElfFile
 from enclu.host.images.regions import map_file
 from enclu.host.places import Place, Places
-from support import enclave_images as made
+from tests.support import enclave_images as made
 
 CODE = """
 #include "trusted.h"

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 import enclu
-from host.conftest import processes_of
-from host.test_ecalls import ADD, LOOP, OCALL, STORE
+from tests.host.conftest import processes_of
+from tests.host.test_ecalls import ADD, LOOP, OCALL, STORE
 
 LOOPING = "import threading; threading.Thread(target=enclave.ecall, args=(3,), daemon=True).start(); os._exit(0)"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from host.conftest import DESIGNS
+from tests.host.conftest import DESIGNS
 
 pytest_plugins = ["pytester"]
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,28 +8,31 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from enclu.base.listeners import Events
+from enclu.linux import mm
+from enclu.linux.delivery.signal import SignalDelivery
+from enclu.linux.kernel import Kernel
 from enclu.sgx.exceptions import PFEC, PageFault
+from enclu.sgx.machine import Machine
+from tests.support.memory_processor import Kicker, MemoryPageTables, MemoryRegisters
 
 VDSO = 0x7E90_0000_0000
+MACHINE = Machine(1 << 20, bytes(32))
 
 
-class MM:
-    """An address space as far as designs care: an identity, and the program's text with its protections.
+class MM(mm.MM):
+    """An address space without enclaves, whose page tables and processors are in Python.
 
-    Stands for `linux.mm.MM`, its page tables, its kernel and that kernel's processors at once.
+    `text` are the program's instructions, as far as a design replaces them.
     """
 
-    def __init__(self, text: dict[int, bytes] | None = None, executable: Container[int] = ()) -> None:
+    def __init__(
+        self, text: dict[int, bytes] | None = None, executable: Container[int] = (), processors: Kicker | None = None
+    ) -> None:
+        processors = processors or Kicker(text)
+        super().__init__(Kernel(MACHINE, SignalDelivery(), Events(), processors), MemoryPageTables(executable))
         self.vdso = VDSO
-        self.text = text if text is not None else {}
-        self._executable = executable
-        self.page_tables = self.kernel = self.processors = self
-
-    def executable(self, address: int) -> bool:
-        return address in self._executable
-
-    def patch_text(self, mm: MM, address: int, code: bytes) -> None:
-        mm.text[address] = code
+        self.text = processors.text
 
 
 @dataclass
@@ -45,7 +48,9 @@ class Thread:
 
 
 @dataclass
-class Regs:
+class Regs(MemoryRegisters):
+    """Each of those that designs look at or change with a value of its own."""
+
     rip: int = 0
     rax: int = 0
     rbx: int = 0x1111
@@ -80,6 +85,9 @@ class User(Cpu):
             return super().read(address, size)
         except PageFault:
             raise OSError(errno.EFAULT, "not mapped") from None
+
+    def read_into(self, address: int, view: memoryview) -> None:
+        view[:] = self.read(address, len(view))
 
     def write(self, address: int, data: bytes) -> None:
         if address not in self.memory:

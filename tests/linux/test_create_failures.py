@@ -9,7 +9,7 @@ from enclu.linux import fault, uapi
 from enclu.linux.fault import Resolution
 from enclu.sgx.exceptions import Fault, PageFault, Vector
 from enclu.sgx.processor import Access
-from support.memory_processor import BASE, REG_RW, World
+from tests.support.memory_processor import BASE, REG_RW, World
 
 
 def create_errno(world: World, **fields: int) -> str:

@@ -7,13 +7,13 @@ import errno
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.linux.test_mm_and_paging import crowded, evicted
 
 from enclu.linux import uapi
 from enclu.linux.debug import debug_access
 from enclu.linux.uapi import DEBUG_ACCESS
 from enclu.sgx.structs import Attribute
-from support.memory_processor import BASE, World
+from tests.linux.test_mm_and_paging import crowded, evicted
+from tests.support.memory_processor import BASE, World
 
 DEBUG = int(Attribute.MODE64BIT | Attribute.DEBUG)
 ARG, BUFFER = 0x100, 0x10000

@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 
 import pytest
-from tests.linux.delivery_doubles import ENCLU, MM, Cpu, Regs, Space, Thread, User, refused
 
 from enclu.linux import delivery
 from enclu.linux.delivery import usage
 from enclu.linux.delivery.base import GET_DELIVERY
 from enclu.linux.vdso import image
 from enclu.sgx.exceptions import Vector
+from tests.linux.delivery_doubles import ENCLU, MM, Cpu, Regs, Space, Thread, User, refused
 
 ENCLU_AT = 0x40_1000
 CHOICES = delivery.choices()

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.linux.delivery_doubles import MM, VDSO, Space, Thread
 
 import enclu
-from enclu.linux import delivery, uapi
+from enclu.linux import delivery, mm, uapi
 from enclu.linux.delivery import usage
 from enclu.linux.vdso import image
-from headers.twins import NUMBERS, STRUCTURES
+from tests.headers.twins import NUMBERS, STRUCTURES
+from tests.linux.delivery_doubles import MM, VDSO, Space, Thread
+from tests.support.memory_processor import Kicker
 
 ARG = 0x1000
 ERRORS = {errno.EFAULT, errno.EINVAL, errno.EBUSY, errno.ENOENT, errno.EEXIST, errno.ENOSPC, errno.ENOTTY}
@@ -61,9 +62,23 @@ class Memory:
         data, at = self._find(address, size)
         return bytes(data[at : at + size])
 
+    def read_into(self, address: int, view: memoryview) -> None:
+        view[:] = self.read(address, len(view))
+
     def write(self, address: int, new: bytes) -> None:
         data, at = self._find(address, len(new))
         data[at : at + len(new)] = new
+
+
+class Patching(Kicker):
+    """Replaces instructions in this memory."""
+
+    def __init__(self, memory: Memory) -> None:
+        super().__init__()
+        self.memory = memory
+
+    def patch_text(self, mm: mm.MM, address: int, code: bytes) -> None:
+        self.memory.write(address, code)
 
 
 WORD = st.one_of(
@@ -80,14 +95,13 @@ CALL = st.tuples(COMMAND, ARGUMENT, st.sampled_from([ARG, ARG, ARG, ARG + 1, 0, 
 @pytest.mark.parametrize("choice", delivery.choices())
 @given(st.lists(CALL, max_size=12))
 def test_whatever_a_program_passes_it_gets_zero_or_an_errno(choice: str, calls: list[tuple[int, bytes, int]]) -> None:
-    design, mm = delivery.create(choice), MM(executable=range(VDSO, VDSO + 0x10_0000))
-    thread = Thread(Space(mm))
-    memory = Memory(b"")
-    mm.patch_text = lambda _, address, code: memory.write(address, code)  # type: ignore[method-assign]
+    design, memory = delivery.create(choice), Memory(b"")
+    space = Space(MM(executable=range(VDSO, VDSO + 0x10_0000), processors=Patching(memory)))
+    thread = Thread(space)
     for cmd, data, arg in calls:
         memory.places[ARG] = bytearray(data)
         try:
-            assert design.ioctl(mm, thread, memory, cmd, arg) == 0
+            assert design.ioctl(space.mm, thread, memory, cmd, arg) == 0
         except OSError as error:
             assert error.errno in ERRORS
             assert cmd in NUMBERS.values() or error.errno == errno.ENOTTY

@@ -7,10 +7,10 @@ import gc
 import struct
 
 import pytest
-from tests.linux.delivery_doubles import ENCLU, MM, Cpu, Regs, Space, Thread, User, refused
 
 from enclu.linux.delivery.mm_handler import REGISTER, UNREGISTER, MMHandlerDelivery
 from enclu.sgx.exceptions import Vector
+from tests.linux.delivery_doubles import ENCLU, MM, Cpu, Regs, Space, Thread, User, refused
 
 ARG, SITE, HANDLER, OTHER = 0x1000, 0x40_1000, 0x40_2000, 0x40_3000
 POLICIES = ["overwrite", "write-once", "unregister-first"]

@@ -9,11 +9,11 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.linux.delivery_doubles import ENCLU, MM, Cpu, Regs, Space, Thread, User, refused
 
 from enclu.linux.delivery.range_handler import MAX_RANGES, REGISTER, UNREGISTER, RangeHandlerDelivery
 from enclu.linux.mm import TASK_SIZE
 from enclu.sgx.exceptions import Vector
+from tests.linux.delivery_doubles import ENCLU, MM, Cpu, Regs, Space, Thread, User, refused
 
 ARG, START, LENGTH, HANDLER, OTHER = 0x1000, 0x40_0000, 0x1000, 0x50_0000, 0x60_0000
 

@@ -9,10 +9,10 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.linux.delivery_doubles import ENCLU, MM, Cpu, Regs, Space, Thread, User, refused
 
 from enclu.linux.delivery.thread_handler import MAX_DEPTH, REGISTER, UNREGISTER, ThreadHandlerDelivery
 from enclu.sgx.exceptions import Vector
+from tests.linux.delivery_doubles import ENCLU, MM, Cpu, Regs, Space, Thread, User, refused
 
 ARG, SITE, OUTER, INNER, OTHER = 0x1000, 0x40_1000, 0x40_2000, 0x40_3000, 0x40_4000
 CODE = Cpu({SITE: ENCLU})

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.linux.delivery_doubles import ENCLU, MM, VDSO, Cpu, Regs, Thread
 
 from enclu.linux import delivery
 from enclu.linux.vdso import image
 from enclu.sgx.exceptions import Vector
+from tests.linux.delivery_doubles import ENCLU, MM, VDSO, Cpu, Regs, Thread
 
 
 @pytest.fixture(params=[0, 1], ids=["eenter", "eresume"])

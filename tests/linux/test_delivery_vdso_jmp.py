@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import errno
 import struct
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.linux.delivery_doubles import ENCLU, MM, VDSO, Cpu, Regs, Space, Thread, User, refused
 
 from enclu.linux.delivery.vdso_jmp import CLEAR_TARGET, SET_TARGET, UNPATCHED, VdsoJmpDelivery
 from enclu.linux.vdso import image
 from enclu.sgx.exceptions import Vector
+from tests.linux.delivery_doubles import ENCLU, MM, VDSO, Cpu, Regs, Space, Thread, User, refused
 
 ARG = 0x1000
 ((INSN, LANDING),) = image.load("vdso_jmp").extable
@@ -97,7 +98,9 @@ def test_a_structure_that_cannot_be_read_is_efault(design: VdsoJmpDelivery, mm: 
 
 
 @pytest.mark.parametrize("action", [set_target, clear_target])
-def test_a_vdso_that_the_program_unmapped_is_efault(design: VdsoJmpDelivery, action) -> None:
+def test_a_vdso_that_the_program_unmapped_is_efault(
+    design: VdsoJmpDelivery, action: Callable[[VdsoJmpDelivery, MM], int]
+) -> None:
     refused(errno.EFAULT, action, design, MM({}, Everywhere()))
 
 

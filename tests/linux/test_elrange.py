@@ -9,7 +9,7 @@ import pytest
 from enclu.base.events import PageEvicted
 from enclu.linux import fault
 from enclu.sgx.exceptions import PFEC, Fault, Vector
-from support.memory_processor import REG_RW, TCS_PAGE, World, tcs_image
+from tests.support.memory_processor import REG_RW, TCS_PAGE, World, tcs_image
 
 SIZE = 1 << 46
 FAR = SIZE - 4096

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.support import amd_hosts
 
 from enclu.linux import intel_cpu, procfs
 from enclu.linux.intel_cpu import Cpuid, Registers
+from tests.support import amd_hosts
 
 ERMS, FSRM = 1 << 9, 1 << 4
 AVX2, AVX512F = 1 << 5, 1 << 16
@@ -42,7 +42,7 @@ def shown(host: Cpuid) -> Cpuid:
 
 
 def caches(cpuid: Cpuid) -> list[Registers]:
-    found = []
+    found: list[Registers] = []
     for subleaf in range(16):
         if not cpuid(4, subleaf)[0] & 0x1F:
             return found

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from enclu.linux import uapi
 from enclu.sgx.enclu import execute
 from enclu.sgx.structs import SECINFO, EncluLeaf
-from support.memory_processor import BASE, REG_R, REG_RW, TCS_PAGE, World, tcs_image
+from tests.support.memory_processor import BASE, REG_R, REG_RW, TCS_PAGE, World, tcs_image
 
 U = uapi
 

@@ -11,7 +11,7 @@ from enclu.sgx.enclu import execute
 from enclu.sgx.exceptions import Fault, PageFault, Vector
 from enclu.sgx.processor import Access
 from enclu.sgx.structs import SECINFO, EncluLeaf
-from support.memory_processor import BASE, REG_R, MemoryPageTables, World
+from tests.support.memory_processor import BASE, REG_R, MemoryPageTables, World
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def crowded(attributes: int = 4) -> World:
     world.create()
     for i in range(40):
         world.add(0x10000 + i * 4096, bytes([i + 1]) * 4096, 0x203)
-    from support.memory_processor import TCS_PAGE, tcs_image
+    from tests.support.memory_processor import TCS_PAGE, tcs_image
 
     world.add(0, tcs_image(ossa=0x1000), TCS_PAGE)
     world.add(0x1000, bytes(0x3000), 0x203)

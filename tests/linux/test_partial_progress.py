@@ -13,7 +13,7 @@ from enclu.sgx.enclu import execute
 from enclu.sgx.epc import PageType
 from enclu.sgx.exceptions import Fault, Vector
 from enclu.sgx.structs import SECINFO, EncluLeaf, ErrorCode
-from support.memory_processor import BASE, REG_RW, BytesMemory, World
+from tests.support.memory_processor import BASE, REG_RW, BytesMemory, World
 
 RESTRICT, MODIFY, REMOVE = (
     uapi.SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS,
@@ -150,7 +150,10 @@ def test_pending_modified_and_restricted_survive_eviction() -> None:
     assert fault.handle(world.mm, Fault(Vector.PF, 6, BASE + 0x8000)) is Resolution.RESOLVED
     assert outcome(world, RESTRICT, struct.pack("<5Q", 0x6000, 0x1000, 1, 0, 0)) == ""
     assert outcome(world, MODIFY, struct.pack("<5Q", 0x7000, 0x1000, PageType.TRIM, 0, 0)) == ""
-    state = lambda o: [getattr(world.page(o), n) for n in ("pending", "modified", "pr", "rwx", "pt")]  # noqa: E731
+
+    def state(offset: int) -> list[object]:
+        return [getattr(world.page(offset), name) for name in ("pending", "modified", "pr", "rwx", "pt")]
+
     offsets = (0, 0x5000, 0x6000, 0x7000, 0x8000)
     before = [state(o) for o in offsets]
     for _ in range(2):

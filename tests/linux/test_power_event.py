@@ -6,14 +6,14 @@ import errno
 from collections.abc import Callable
 
 import pytest
-from tests.linux.test_mm_and_paging import crowded, evicted
 
 from enclu.linux import fault, uapi
 from enclu.linux.fault import Resolution
 from enclu.sgx.enclu import execute
 from enclu.sgx.exceptions import Fault, PageFault, Vector
 from enclu.sgx.structs import EncluLeaf
-from support.memory_processor import BASE, REG_RW, MemoryProcessor, World
+from tests.linux.test_mm_and_paging import crowded, evicted
+from tests.support.memory_processor import BASE, REG_RW, MemoryProcessor, World
 
 
 @pytest.fixture

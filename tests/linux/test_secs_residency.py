@@ -8,7 +8,7 @@ from enclu.base.events import PageRefused, PageReloaded
 from enclu.linux import fault
 from enclu.linux.fault import Resolution
 from enclu.sgx.exceptions import Fault, Vector
-from support.memory_processor import BASE, REG_RW, TCS_PAGE, World, tcs_image
+from tests.support.memory_processor import BASE, REG_RW, TCS_PAGE, World, tcs_image
 
 PAGES = 30
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 
 import pytest
+from elftools.dwarf.callframe import FDE
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 
 from enclu.linux import delivery
 from enclu.linux.vdso import image
@@ -33,6 +35,8 @@ def test_all_that_is_loaded_is_found_by_section_headers_and_no_more(name: str) -
 
 def test_the_entry_function_can_be_unwound() -> None:
     elf = ELFFile(io.BytesIO(image.load("vdso").data))
-    entry = next(s["st_value"] for s in elf.get_section_by_name(".dynsym").iter_symbols() if "sgx_enter" in s.name)
+    symbols = elf.get_section_by_name(".dynsym")
+    assert isinstance(symbols, SymbolTableSection)
+    entry = next(s["st_value"] for s in symbols.iter_symbols() if "sgx_enter" in s.name)
     entries = elf.get_dwarf_info().EH_CFI_entries()
-    assert any("initial_location" in e.header and e.header["initial_location"] == entry for e in entries)
+    assert any(isinstance(e, FDE) and e.header["initial_location"] == entry for e in entries)

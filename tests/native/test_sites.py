@@ -69,7 +69,7 @@ def test_a_site_is_of_one_kind(sites: Sites, memory: Memory) -> None:
 
 
 def test_a_copy_changes_no_more(sites: Sites, memory: Memory) -> None:
-    child, other = sites.copy(), Memory(memory.bytes)
+    child, other = sites.copy(), Memory(bytes(memory.bytes))
     child.put(cast(AddressSpace, other), BASE, Kind.CPUID, b"\x90", b"\xcc")
     assert read(child, other, 0, len(ORIGINAL)) == ORIGINAL
     assert not sites.stands(cast(AddressSpace, other), BASE, Kind.CPUID)

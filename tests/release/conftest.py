@@ -7,6 +7,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def build(source: Path, target: str, directory: Path, **differently: object) -> Path:
-    """The sdist or wheel of the sources; `differently`: of subprocess.run."""
+def build(source: Path, target: str, directory: Path, umask: int = -1, env: Mapping[str, str] | None = None) -> Path:
+    """The sdist or wheel of the sources, made under this umask and in this environment, or in the tests' own."""
     command = [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(directory)]
-    done = subprocess.run(command, cwd=source, capture_output=True, text=True, **differently)  # type: ignore[call-overload]
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True, umask=umask, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
     (made,) = directory.iterdir()
     return made

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import enclu
-from release.conftest import ROOT
+from tests.release.conftest import ROOT
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -22,7 +22,7 @@ def run(installed: Path, tmp_path: Path) -> Run:
     def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}
-        command = [installed / "bin" / name, *arguments]
+        command = [str(installed / "bin" / name), *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=tmp_path, env=environment)
 
     return run

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import enclu
-from release.conftest import ROOT
+from tests.release.conftest import ROOT
 
 FOLDERS = ("LICENSES", "docs", "examples", "scenarios", "src")
 WORDS = sorted([*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))])

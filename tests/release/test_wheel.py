@@ -19,7 +19,7 @@ from packaging import tags
 from packaging.utils import parse_wheel_filename
 
 import enclu
-from release.conftest import ROOT
+from tests.release.conftest import ROOT
 
 BUILT = {
     "enclu/host/agent/agent",

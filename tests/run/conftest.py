@@ -10,10 +10,12 @@ import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+
 from tests.support.runs import HANGS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +37,18 @@ SELFTEST_MEMBERS = (
     "tools/include/",
 )
 
-EncluRun = Callable[..., subprocess.CompletedProcess[str]]
+
+class EncluRun(Protocol):
+    def __call__(
+        self, *program: str | Path, options: tuple[str, ...] = ..., timeout: float = ...,
+        env: dict[str, str] | None = ..., cwd: Path | None = ..., stdin: str | None = ...,
+    ) -> subprocess.CompletedProcess[str]: ...  # fmt: skip
+
+
+class Passes(Protocol):
+    def __call__(
+        self, name: str, *arguments: str, options: tuple[str, ...] = ...
+    ) -> subprocess.CompletedProcess[str]: ...
 
 
 def compile_c(*arguments: str | Path) -> None:
@@ -118,9 +131,7 @@ def program(work: Path, library: list[Path]) -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
-def passes(
-    program: Callable[[str], Path], enclu_run: EncluRun, enclave_environment: dict[str, str]
-) -> Callable[..., subprocess.CompletedProcess[str]]:
+def passes(program: Callable[[str], Path], enclu_run: EncluRun, enclave_environment: dict[str, str]) -> Passes:
     """passes(name, *arguments, options=...): runs the program, all of whose TAP lines must be ok."""
 
     def run(name: str, *arguments: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:

@@ -8,12 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.support.runs import ENCLU, HANGS, enclu, environment
 
 from enclu import __version__
 from enclu.run import host_check
+from tests.support.runs import DENIED, ENCLU, HANGS, enclu, environment
 
-DENIED = str(Path(__file__).parents[1] / "support" / "denied.py")
 PTRACE, SECCOMP, SETAFFINITY, EPERM = 101, 317, 203, 1
 
 
@@ -35,7 +34,7 @@ def test_everything_is_looked_at() -> None:
 
 
 def denied(number: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, DENIED, str(number), str(EPERM), *ENCLU, *arguments]
+    command = [*DENIED, str(number), str(EPERM), *ENCLU, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=HANGS, check=False, env=environment())
 
 

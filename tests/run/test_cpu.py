@@ -11,10 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support import amd_hosts
-from tests.support.runs import HANGS, environment, run
 
 from enclu.linux import intel_cpu
+from tests.run.conftest import Passes
+from tests.support import amd_hosts
+from tests.support.runs import HANGS, environment, run
 
 LOADER = "/lib64/ld-linux-x86-64.so.2"
 ON_AMD = Path(amd_hosts.__file__)
@@ -28,7 +29,7 @@ def on_amd(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str
     )
 
 
-def test_who_looks_for_intels_sgx_finds_it(passes: Callable) -> None:
+def test_who_looks_for_intels_sgx_finds_it(passes: Passes) -> None:
     passes("intel_sgx", options=("--cpu", "intel"))
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from tests.run.conftest import C_SOURCES, ROOT
 
 from enclu.linux import delivery
+from tests.run.conftest import C_SOURCES, ROOT, Passes
 
 RUNS, CALLS = 4, 2600
 HEADER = ROOT / "src" / "enclu" / "include" / "enclu_sgx.h"
@@ -22,7 +21,7 @@ def test_the_program_knows_every_ioctl() -> None:
 
 
 @pytest.mark.parametrize("choice", delivery.choices())
-def test_ten_thousand_calls_get_zero_or_an_errno(choice: str, passes: Callable) -> None:
+def test_ten_thousand_calls_get_zero_or_an_errno(choice: str, passes: Passes) -> None:
     """From one to six threads, which fork and exec in between."""
     made = 0
 
@@ -36,7 +35,9 @@ def test_ten_thousand_calls_get_zero_or_an_errno(choice: str, passes: Callable) 
         calls = CALLS // threads * threads + threads
         done = passes("design_ioctls_fuzzed", str(seed), str(calls), str(threads), options=("--delivery", choice))
         assert done.stderr == ""
-        made += int(re.search(r"^# (\d+) calls$", done.stdout, re.MULTILINE)[1])
+        told = re.search(r"^# (\d+) calls$", done.stdout, re.MULTILINE)
+        assert told is not None, done.stdout
+        made += int(told[1])
 
     fuzz()
     assert made >= 10_000

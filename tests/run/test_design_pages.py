@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.run.conftest import C_SOURCES, ROOT, compile_c
 
 from enclu.linux import delivery
 from enclu.linux.delivery import usage
+from tests.run.conftest import C_SOURCES, ROOT, compile_c
 
 PAGES = ROOT / "docs" / "designs"
 HEADER = ROOT / "src" / "enclu" / "include" / "enclu_sgx.h"

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
 from tests.support.runs import HANGS, RUN, Marked, environment, gone, marked, run, sh, status, supervisor_of, wait_until
 
 MORTAL = [
@@ -65,18 +66,19 @@ def test_who_polls_a_pidfd_of_the_program_can_wait_for_it_then(script: str, expe
         assert polled([*RUN, "/bin/sh", "-c", script]) == expected
 
 
-def polled(command: Sequence[str], **options: int) -> int | None:
+def polled(command: Sequence[str]) -> int | None:
     """How it has ended, asked for without waiting once its pidfd is readable; None if there is no answer then."""
-    child = subprocess.Popen(command, env=environment(), **options)
+    child = subprocess.Popen(command, env=environment())
     pidfd = os.pidfd_open(child.pid)
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     poll.poll()
     pid, told = os.waitpid(child.pid, os.WNOHANG)
     os.close(pidfd)
-    if pid:
-        child.returncode = os.waitstatus_to_exitcode(told)
-    return child.returncode
+    if not pid:
+        return None
+    child.returncode = os.waitstatus_to_exitcode(told)
+    return int(child.returncode)
 
 
 def test_the_time_limit_of_timeout_is_kept() -> None:

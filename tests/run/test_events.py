@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.memory_processor import World
-from tests.support.runs import HANGS, ROOT, environment, wait_until
 
 from enclu.base import events as kinds
 from enclu.base.events import TABLE, Event
 from enclu.linux.stats import COUNTERS
 from enclu.sgx.exceptions import Vector
+from tests.support.memory_processor import World
+from tests.support.runs import HANGS, ROOT, environment, wait_until
 
 Recorded = tuple[list[dict[str, Any]], dict[str, Any]]
 Record = Callable[..., Recorded]
@@ -96,8 +96,8 @@ RUNS = [
 
 def test_every_kind_happens_with_its_fields_and_is_counted(record: Record) -> None:
     seen = set()
-    for run in (*((*r, {}) for r in RUNS), ("counted", "heap", 400, {"epc": "1M"})):
-        *arguments, options = run
+    paging = {"epc": "1M"}
+    for arguments, options in (*((r, dict[str, str]()) for r in RUNS), (("counted", "heap", 400), paging)):
         events, counters = record(*arguments, **options)
         for event in events:
             check_fields(event)

@@ -10,11 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support.runs import HANGS, RUN, enclu, environment, marked, run, sh
 
 from enclu.native.address_space import SCRATCH
+from tests.support.runs import DENIED, HANGS, RUN, enclu, environment, marked, run, sh
 
-DENIED = [sys.executable, str(Path(__file__).parents[1] / "support" / "denied.py")]
 EPERM, ENOSYS = 1, 38
 PTRACE, SECCOMP, FORK, CLONE, CLONE3, VFORK = 101, 317, 57, 56, 435, 58
 

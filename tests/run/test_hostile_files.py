@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from enclu.run.machine_state import SECRET_SIZE
-from support import hostile
-from support.runs import environment, run
+from tests.support import hostile
+from tests.support.runs import environment, run
 
 Program = Callable[[str], Path]
 

@@ -6,27 +6,30 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.run.conftest import EncluRun
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTS, C_SOURCES = ROOT / "tests" / "hosts", ROOT / "tests" / "c"
 
 
-def build(tool: str, package: str, *arguments: str | Path, **options: object) -> None:
+def build(
+    tool: str, package: str, *arguments: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None
+) -> None:
     """Runs a compiler; fails with its messages, or with the package's name if it is missing."""
     found = shutil.which(tool)
     if found is None:
         pytest.fail(f"{tool} is missing (apt-get install {package})", pytrace=False)
-    done = subprocess.run([found, *map(str, arguments)], capture_output=True, text=True, **options)  # type: ignore[call-overload]
+    done = subprocess.run([found, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, env=env)
     if done.returncode:
         pytest.fail(done.stderr, pytrace=False)
 
 
 def test_a_go_host_without_cgo_runs_goroutines_in_enclaves(
-    tmp_path: Path, library: list[Path], enclu_run: Callable, enclave_environment: dict[str, str]
+    tmp_path: Path, library: list[Path], enclu_run: EncluRun, enclave_environment: dict[str, str]
 ) -> None:
     host, writer, sigstruct = tmp_path / "host", tmp_path / "writer", tmp_path / "sigstruct"
     build("gcc", "gcc", "-I", C_SOURCES, HOSTS / "sigstruct.c", *library, "-o", writer, "-lcrypto")
@@ -38,7 +41,7 @@ def test_a_go_host_without_cgo_runs_goroutines_in_enclaves(
 
 
 def test_a_cpp_host_throws_exceptions_for_enclave_faults(
-    tmp_path: Path, library: list[Path], enclu_run: Callable, enclave_environment: dict[str, str]
+    tmp_path: Path, library: list[Path], enclu_run: EncluRun, enclave_environment: dict[str, str]
 ) -> None:
     host = tmp_path / "host"
     build(

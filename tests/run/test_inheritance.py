@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.support.runs import HANGS, RUN, environment, sh
 
 ADDR_NO_RANDOMIZE = 0x0040000

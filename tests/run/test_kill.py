@@ -8,9 +8,11 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+
 from tests.support.runs import HANGS, RUN, Marked, children_of, gone, marked, status, supervisor_of, wait_until
 
 ROUNDS = int(os.environ.get("ENCLU_TEST_KILLS", "2"))
@@ -76,6 +78,10 @@ def kill_some(run: subprocess.Popen[bytes], processes: Marked, chance: random.Ra
     os.kill(run.pid, signal.SIGKILL)
 
 
+def has_ended(run: subprocess.Popen[bytes]) -> bool:
+    return run.poll() is not None
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kill", [kill_supervisor, terminate_supervisor, kill_program, kill_group, kill_some])
 def test_at_any_moment(
@@ -93,7 +99,7 @@ def test_at_any_moment(
             kill(run, processes, chance)
         except ProcessLookupError:  # what it was to kill had just ended
             run.kill()
-        assert wait_until(lambda run=run: run.poll() is not None), "the program hangs"
+        assert wait_until(partial(has_ended, run)), "the program hangs"
         # Children that the program has forked outlive it as they would without enclu.
         for pid in processes.alive():
             if status(pid, "TracerPid") not in ("", "0"):

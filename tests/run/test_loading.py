@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support.runs import HANGS, ROOT, RUN, environment, marked
-from tests.support.terminal import Terminal
 
 import enclu
 from enclu.host.trial_images import TrialImages
+from tests.support.runs import HANGS, ROOT, RUN, environment, marked
+from tests.support.terminal import Terminal
 
 IMPATIENT = "import enclu.base.console as c, enclu.run.loading as l; c.PATIENCE, l.LARGE = {patience}, 1\n"
 """In a sitecustomize.py: every load is large."""
@@ -31,7 +31,7 @@ def impatient(folder: Path, patience: float) -> str:
 def loads(program: Callable[[str], Path], enclave_environment: dict[str, str], tmp_path: Path) -> Loads:
     def run(patience: float, shell: str = 'exec "$@"') -> subprocess.CompletedProcess[str]:
         env = {**environment(**enclave_environment), "PYTHONPATH": impatient(tmp_path, patience)}
-        command = ["sh", "-c", shell, "sh", *RUN, program("oversubscribe")]
+        command = ["sh", "-c", shell, "sh", *RUN, str(program("oversubscribe"))]
         return subprocess.run(command, capture_output=True, text=True, timeout=HANGS, stdin=subprocess.DEVNULL, env=env)
 
     return run

@@ -14,7 +14,7 @@ import pytest
 from enclu.base import console
 from enclu.run import loading
 from enclu.run.loading import Loading
-from support.memory_processor import REG_RW, World
+from tests.support.memory_processor import REG_RW, World
 
 LARGE = 4
 """Pages, for these tests."""

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.run.conftest import EncluRun
+
 SealKey = Callable[..., str]
 
 
 @pytest.fixture
 def seal_key(
-    program: Callable[[str], Path], enclu_run: Callable, enclave_environment: dict[str, str], tmp_path: Path
+    program: Callable[[str], Path], enclu_run: EncluRun, enclave_environment: dict[str, str], tmp_path: Path
 ) -> SealKey:
     """seal_key(*options): the seal key that the test enclave gets in a run with these options."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 import pytest
 
 from enclu.linux import delivery
+from tests.run.conftest import EncluRun, Passes
 
 ANY = tuple(delivery.names())
 """Every design."""
@@ -162,39 +162,39 @@ OPTIONS = {
 @pytest.mark.parametrize(
     ("name", "design"), [(name, design) for name, designs in PROGRAMS.items() for design in designs]
 )
-def test_program(name: str, design: str, passes: Callable) -> None:
+def test_program(name: str, design: str, passes: Passes) -> None:
     assert passes(name, options=("--delivery", design, *OPTIONS.get(name, ()))).stderr == ""
 
 
 @pytest.mark.parametrize("options", [(), ("--no-pin",)])
-def test_busy_threads_are_pinned_unless_told_otherwise(options: tuple[str, ...], passes: Callable) -> None:
+def test_busy_threads_are_pinned_unless_told_otherwise(options: tuple[str, ...], passes: Passes) -> None:
     passes("affinity", *options, options=options)
 
 
 @pytest.mark.parametrize("design", ANY)
 @pytest.mark.parametrize("seed", ["1", "2000"])
-def test_random_calls_harm_nobody_else(seed: str, design: str, passes: Callable) -> None:
+def test_random_calls_harm_nobody_else(seed: str, design: str, passes: Passes) -> None:
     assert passes("random_calls", seed, options=("--delivery", design)).stderr == ""
 
 
 @pytest.mark.parametrize("child", CHILDREN)
-def test_what_a_pidfd_tells_of_can_be_waited_for(child: str, passes: Callable) -> None:
+def test_what_a_pidfd_tells_of_can_be_waited_for(child: str, passes: Passes) -> None:
     rounds = 20 if "enclave" in child else 200
     passes("pidfd_wait", str(rounds), child)
 
 
-def test_xsave_goes_by_xfrm_on_pages_that_are_evicted_in_between(passes: Callable) -> None:
+def test_xsave_goes_by_xfrm_on_pages_that_are_evicted_in_between(passes: Passes) -> None:
     passes("xsave_by_xfrm", options=("--epc", "1M"))
 
 
 @pytest.mark.parametrize("policy", ["overwrite", "write-once", "unregister-first"])
-def test_mm_handler_policies(policy: str, passes: Callable) -> None:
+def test_mm_handler_policies(policy: str, passes: Passes) -> None:
     passes("mm_handler_policies", policy, options=("--delivery", f"mm-handler:{policy}"))
 
 
 @pytest.mark.parametrize("design", ANY)
 @pytest.mark.parametrize("name", ["death_inside", "exec_while_inside"])
-def test_the_epc_of_those_inside_is_free_when_they_are_gone(name: str, design: str, passes: Callable) -> None:
+def test_the_epc_of_those_inside_is_free_when_they_are_gone(name: str, design: str, passes: Passes) -> None:
     done = passes(name, options=("--delivery", design, "--epc", "1M", "--stats=json"))
     assert json.loads(done.stderr)["evictions"] == 0
 
@@ -202,16 +202,16 @@ def test_the_epc_of_those_inside_is_free_when_they_are_gone(name: str, design: s
 @pytest.mark.parametrize(
     ("command", "status"), [("exit 0", 0), ("exit 7", 7), ("exit 255", 255), ("kill -TERM $$", -15), ("kill -9 $$", -9)]
 )
-def test_the_exit_status_is_the_programs(enclu_run: Callable, command: str, status: int) -> None:
+def test_the_exit_status_is_the_programs(enclu_run: EncluRun, command: str, status: int) -> None:
     assert enclu_run("/bin/sh", "-c", command).returncode == status
 
 
-def test_standard_input_and_output_are_the_programs(enclu_run: Callable) -> None:
+def test_standard_input_and_output_are_the_programs(enclu_run: EncluRun) -> None:
     done = enclu_run("/bin/cat", stdin="one\ntwo\n")
     assert (done.returncode, done.stdout, done.stderr) == (0, "one\ntwo\n", "")
 
 
 @pytest.mark.parametrize("design", ["vdso", "signal"])
-def test_at_the_limit_of_mappings_there_is_an_exception_and_a_line(design: str, passes: Callable) -> None:
+def test_at_the_limit_of_mappings_there_is_an_exception_and_a_line(design: str, passes: Passes) -> None:
     (line,) = passes("map_limit", options=("--delivery", design)).stderr.splitlines()
     assert line.startswith("enclu: ") and "sysctl -w vm.max_map_count" in line

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tests.support.runs import environment, run
 
 Fails = Callable[..., tuple[int, list[str]]]

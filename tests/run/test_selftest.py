@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support.runs import HANGS
 
 from enclu.host.images import open_image
-from run.conftest import compile_c
+from tests.run.conftest import EncluRun, compile_c
+from tests.support.runs import HANGS
 
 TESTS = 16
 MEASURES = r"""
@@ -45,7 +45,7 @@ def check(output: str) -> None:
 @pytest.mark.parametrize("options", [(), ("--no-pin",)], ids=["pinned", "unpinned"])
 @pytest.mark.parametrize("link", ["dynamic", "static", "static-pie"])
 def test_every_kind_of_link_passes(
-    selftest: Selftest, enclu_run: Callable, link: str, options: tuple[str, ...]
+    selftest: Selftest, enclu_run: EncluRun, link: str, options: tuple[str, ...]
 ) -> None:
     program = selftest(link)
     done = enclu_run(program, options=("--epc", "64M", *options), cwd=program.parent, timeout=HANGS)
@@ -53,7 +53,7 @@ def test_every_kind_of_link_passes(
     assert done.returncode == 0
 
 
-def test_passes_with_an_epc_smaller_than_its_enclaves(selftest: Selftest, enclu_run: Callable) -> None:
+def test_passes_with_an_epc_smaller_than_its_enclaves(selftest: Selftest, enclu_run: EncluRun) -> None:
     program = selftest("dynamic")
     done = enclu_run(program, options=("--epc", "16M", "--stats=json"), cwd=program.parent, timeout=HANGS)
     check(done.stdout)
@@ -64,7 +64,7 @@ def test_passes_with_an_epc_smaller_than_its_enclaves(selftest: Selftest, enclu_
 
 
 def test_its_enclave_measures_to_what_it_signs(
-    selftest: Selftest, selftest_source: Path, enclu_run: Callable, tmp_path: Path
+    selftest: Selftest, selftest_source: Path, enclu_run: EncluRun, tmp_path: Path
 ) -> None:
     enclave = selftest("dynamic").with_name("test_encl.elf")
     source, program, s = tmp_path / "measures.c", tmp_path / "measures", selftest_source

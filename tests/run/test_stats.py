@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.runs import HANGS, RUN, Marked, environment, marked, run, sh, supervisor_of, wait_until
 
 from enclu.base.listeners import Events
 from enclu.cli.report import ROWS
 from enclu.linux.stats import Stats
 from enclu.sgx.epc import EPC
+from tests.support.runs import HANGS, RUN, Marked, environment, marked, run, sh, supervisor_of, wait_until
 
 Counted = Callable[..., dict[str, Any]]
 IMAGE_PAGES = 32

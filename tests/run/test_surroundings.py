@@ -9,16 +9,26 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.support import filters
-from tests.support.runs import ENCLU, HANGS, ROOT, RUN, enclu, environment, run, sh, status, without_privileges
 
 from enclu.native import proc
+from tests.support import filters
+from tests.support.runs import (
+    DENIED,
+    DOCKER,
+    ENCLU,
+    HANGS,
+    RUN,
+    enclu,
+    environment,
+    run,
+    sh,
+    status,
+    without_privileges,
+)
 
-SUPPORT = ROOT / "tests" / "support"
-DENIED = [sys.executable, str(SUPPORT / "denied.py")]
-DOCKER = [sys.executable, str(SUPPORT / "docker_default.py")]
 EPERM, ENOSYS = 1, 38
 FTRUNCATE, PTRACE, FALLOCATE, VM_READ, VM_WRITE, SECCOMP, MEMFD_CREATE, CLONE3 = 77, 101, 285, 310, 311, 317, 319, 435
 CAP_SYS_RESOURCE = 24
@@ -27,12 +37,12 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="making namespaces tak
 Program = Callable[[str], Path]
 
 
-def command(*words: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+def command(*words: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
     options.setdefault("env", environment())
     return subprocess.run(
         list(map(str, words)), capture_output=True, text=True, timeout=HANGS, check=False, stdin=subprocess.DEVNULL,
         **options,
-    )  # type: ignore[call-overload, no-any-return]  # fmt: skip
+    )  # fmt: skip
 
 
 def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -333,9 +343,8 @@ def test_a_program_that_forbids_itself_sgx_is_told_once(number: int, call: str) 
 
 
 DIFFERENT_FILTERS = """
-import os, sys, threading
-sys.path.insert(0, sys.argv[1])
-import filters
+import os, threading
+from tests.support import filters
 ready, go = threading.Event(), threading.Event()
 def other():
     filters.install(filters.denying([], filters.ALLOW)); ready.set(); go.wait()
@@ -350,7 +359,7 @@ go.set()
 
 
 def test_threads_with_different_filters_cannot_use_sgx() -> None:
-    done = run(sys.executable, "-c", DIFFERENT_FILTERS, SUPPORT)
+    done = run(sys.executable, "-c", DIFFERENT_FILTERS)
     assert (done.returncode, done.stdout) == (0, "refused\n")
     (line,) = done.stderr.splitlines()
     assert line.startswith("enclu: ") and "its threads have different seccomp filters" in line

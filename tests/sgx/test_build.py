@@ -12,8 +12,8 @@ from enclu.sgx.epc import EPCPage
 from enclu.sgx.exceptions import Fault, Vector
 from enclu.sgx.secs import Secs
 from enclu.sgx.structs import SECINFO, SECS, SIGSTRUCT, TCS, ErrorCode
-from support.bare_enclave import BASE, RW, RX, SIZE, TCS_FLAGS, added, created, fresh, initialise, tcs
-from support.memory_processor import sign
+from tests.support.bare_enclave import BASE, RW, RX, SIZE, TCS_FLAGS, added, created, fresh, initialise, tcs
+from tests.support.memory_processor import sign
 
 
 def vector_of(caught: pytest.ExceptionInfo[Fault]) -> Vector:
@@ -37,7 +37,7 @@ def add_run(secs: Secs, pages: list[EPCPage], at: int, secinfo: bytes, contents:
 )  # fmt: skip
 def test_ecreate_refuses(fields: dict[str, object]) -> None:
     with pytest.raises(Fault) as caught:
-        created(**fields)
+        created(None, **fields)
     assert vector_of(caught) is Vector.GP
 
 

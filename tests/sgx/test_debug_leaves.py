@@ -12,8 +12,8 @@ from enclu.sgx.enclu import execute
 from enclu.sgx.epc import EPCPage, PageType
 from enclu.sgx.exceptions import GeneralProtection, PageFault
 from enclu.sgx.structs import GPRSGX, TCS, Attribute, EncluLeaf, ErrorCode
-from support.bare_enclave import RX, TCS_FLAGS, added, created, fresh, tcs, version_array
-from support.memory_processor import BASE, MemoryProcessor, World
+from tests.support.bare_enclave import RX, TCS_FLAGS, added, created, fresh, tcs, version_array
+from tests.support.memory_processor import BASE, MemoryProcessor, World
 
 DEBUG = int(Attribute.MODE64BIT | Attribute.DEBUG)
 WORD = b"\x01\x02\x03\x04\x05\x06\x07\x08"
@@ -21,9 +21,9 @@ LEAVES: list[Callable[[EPCPage, int], object]] = [encls.edbgrd, lambda page, off
 TF = 1 << 8
 
 
-def enclave_page(**fields: int) -> EPCPage:
-    _, secs = created(ATTRIBUTES=fields.pop("ATTRIBUTES", DEBUG))
-    return added(secs, 0x3000, **fields)
+def enclave_page(attributes: int = DEBUG) -> EPCPage:
+    _, secs = created(ATTRIBUTES=attributes)
+    return added(secs, 0x3000)
 
 
 def tcs_page() -> EPCPage:
@@ -61,7 +61,7 @@ def test_an_operand_that_is_not_aligned_is_gp(leaf: Callable[[EPCPage, int], obj
 @pytest.mark.parametrize("leaf", LEAVES)
 def test_a_page_of_a_production_enclave_is_gp(leaf: Callable[[EPCPage, int], object]) -> None:
     with pytest.raises(GeneralProtection):
-        leaf(enclave_page(ATTRIBUTES=int(Attribute.MODE64BIT)), 0)
+        leaf(enclave_page(int(Attribute.MODE64BIT)), 0)
 
 
 @pytest.mark.parametrize("leaf", LEAVES)

@@ -9,7 +9,7 @@ from enclu.sgx.aex import aex
 from enclu.sgx.enclu import execute
 from enclu.sgx.exceptions import Fault, GeneralProtection, PageFault, Vector
 from enclu.sgx.structs import GPRSGX, KEYREQUEST, REPORT, SECINFO, TARGETINFO, TCS, EncluLeaf, KeyName
-from support.memory_processor import BASE, MemoryProcessor, World
+from tests.support.memory_processor import BASE, MemoryProcessor, World
 
 AEP = 0x41_0000
 ZF = 1 << 6
@@ -74,7 +74,7 @@ def test_eenter_of_something_that_is_no_tcs_faults(cpu: MemoryProcessor, address
 def test_eenter_before_einit_is_gp() -> None:
     world = World()
     world.create()
-    from support.memory_processor import TCS_PAGE, tcs_image
+    from tests.support.memory_processor import TCS_PAGE, tcs_image
 
     world.add(0, tcs_image(), TCS_PAGE)
     world.map(0, 0x1000, 3)

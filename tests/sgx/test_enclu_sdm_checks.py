@@ -9,7 +9,7 @@ from enclu.sgx.epc import PageType
 from enclu.sgx.exceptions import Fault, GeneralProtection, Vector
 from enclu.sgx.leave import shut_down
 from enclu.sgx.structs import GPRSGX, KEYREQUEST, SECINFO, TCS, EncluLeaf, KeyName
-from support.memory_processor import BASE, MemoryProcessor, World
+from tests.support.memory_processor import BASE, MemoryProcessor, World
 
 AEP = 0x41_0000
 TF, DF, RF = 1 << 8, 1 << 10, 1 << 16
@@ -96,7 +96,7 @@ def test_a_fault_in_the_ssa_comes_before_a_busy_tcs(world: World, cpu: MemoryPro
 def test_only_the_pages_of_a_frame_that_are_used_must_be_there() -> None:
     world = World()
     world.create(SSAFRAMESIZE=3)
-    from support.memory_processor import REG_RW, REG_RX, TCS_PAGE, tcs_image
+    from tests.support.memory_processor import REG_RW, REG_RX, TCS_PAGE, tcs_image
 
     world.add(0, tcs_image(nssa=1), TCS_PAGE)
     world.add(0x1000, bytes(4096), REG_RW)

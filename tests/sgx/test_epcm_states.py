@@ -10,7 +10,7 @@ from enclu.sgx import encls
 from enclu.sgx.epc import EPCPage, PageType
 from enclu.sgx.exceptions import Fault
 from enclu.sgx.structs import SECINFO, ErrorCode
-from support.bare_enclave import BASE, SIZE, created, fresh, pretend_initialised, tcs, version_array
+from tests.support.bare_enclave import BASE, SIZE, created, fresh, pretend_initialised, tcs, version_array
 
 COUNT = 6
 which = st.integers(0, COUNT - 1)

@@ -6,12 +6,13 @@ import pytest
 
 from enclu.sgx import xsave
 from enclu.sgx.aex import aex
-from enclu.sgx.enclu import eenter, eexit, eresume
+from enclu.sgx.enclu.enter import eenter, eresume
+from enclu.sgx.enclu.exit import eexit
 from enclu.sgx.exceptions import Fault, GeneralProtection, PageFault, Vector
 from enclu.sgx.leave import shut_down
 from enclu.sgx.machine import Machine
 from enclu.sgx.xsave import AMX, AVX, AVX512, INTEL, KNOWN, LEGACY, Component, XsaveLayout, in_use, mask_of
-from support.memory_processor import BASE, REG_RW, REG_RX, TCS_PAGE, MemoryProcessor, World, tcs_image
+from tests.support.memory_processor import BASE, REG_RW, REG_RX, TCS_PAGE, MemoryProcessor, World, tcs_image
 
 PKRU = mask_of(Component.PKRU)
 AVX512_PROCESSOR = XsaveLayout(LEGACY | AVX | AVX512 | PKRU, INTEL.places)

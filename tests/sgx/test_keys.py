@@ -6,7 +6,7 @@ from enclu.sgx import keys
 from enclu.sgx.machine import Machine
 from enclu.sgx.secs import Secs
 from enclu.sgx.structs import KEYREQUEST, KeyName, KeyPolicy
-from support.bare_enclave import created, pretend_initialised
+from tests.support.bare_enclave import created, pretend_initialised
 
 IDENTITIES: dict[str, object] = {
     "mrenclave": b"e" * 32, "mrsigner": b"g" * 32, "isvprodid": 9, "configid": b"c" * 64, "isvfamilyid": b"f" * 16,

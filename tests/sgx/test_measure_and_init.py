@@ -10,7 +10,7 @@ from enclu.sgx.encls import einit
 from enclu.sgx.encls.init import signature_valid
 from enclu.sgx.measurement import Measurement
 from enclu.sgx.structs import SECINFO, SIGSTRUCT, ErrorCode
-from support.memory_processor import BASE, REG_RW, REG_RX, TCS_PAGE, World, sign, tcs_image
+from tests.support.memory_processor import BASE, REG_RW, REG_RX, TCS_PAGE, World, sign, tcs_image
 
 
 def test_mrenclave_is_the_hash_of_the_sdms_log() -> None:

@@ -8,7 +8,7 @@ from enclu.sgx import encls
 from enclu.sgx.epc import EPCPage, PageType
 from enclu.sgx.exceptions import Fault, Vector
 from enclu.sgx.structs import PCMD, SECINFO, ErrorCode
-from support.bare_enclave import (
+from tests.support.bare_enclave import (
     BASE,
     RW,
     TCS_FLAGS,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.memory_processor import MemoryRegisters
 
 from enclu.sgx import xcr0
 from enclu.sgx.xcr0 import Kind
+from tests.support.memory_processor import MemoryRegisters
 
 REGS = MemoryRegisters(rax=0x1000, rcx=0x2000, rbx=0x10, rsp=0x7000, rip=0x40_0000, gs_base=0x10_0000_0000)
 INSTRUCTIONS = {

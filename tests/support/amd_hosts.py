@@ -6,6 +6,7 @@ As a script: NAME [OPTION...] PROGRAM [ARGUMENT...] is `enclu run` on such a hos
 from __future__ import annotations
 
 import sys
+from unittest import mock
 
 from enclu.linux.intel_cpu import Cpuid, Registers
 
@@ -213,8 +214,8 @@ def main(name: str, *arguments: str) -> None:
     from enclu.cli.run import run
     from enclu.native import cpuid as native
 
-    native.host = on(name, native.host)
-    run.main(list(arguments), prog_name="enclu run")
+    with mock.patch.object(native, "host", on(name, native.host)):
+        run.main(list(arguments), prog_name="enclu run")
 
 
 if __name__ == "__main__":

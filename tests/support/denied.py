@@ -1,11 +1,11 @@
-"""Run a command under a filter that denies system calls: `denied.py NUMBER,... ERRNO|kill COMMAND...`."""
+"""Run a command under a filter that denies system calls: `denied NUMBER,... ERRNO|kill COMMAND...`."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-import filters
+from tests.support import filters
 
 if __name__ == "__main__":
     action = filters.KILL_PROCESS if sys.argv[2] == "kill" else filters.ERRNO | int(sys.argv[2])

@@ -1,4 +1,4 @@
-"""Run a command as in a container that Docker starts without options: `docker_default.py COMMAND...`.
+"""Run a command as in a container that Docker starts without options: `docker_default COMMAND...`.
 
 What counts here of its default seccomp profile on x86-64 and Linux 4.8 or newer, and of the capabilities that are left
 to root.  Namespaces, AppArmor and control groups are not imitated.
@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 
-import filters
+from tests.support import filters
 
 ALLOWED = """
 read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 sendfile copy_file_range splice tee vmsplice

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import Section, SymbolTableSection
 
 from enclu.host.images import Image
 from enclu.host.images.intel_sdk import GROUP, LAYOUT_ENTRY, LAYOUT_GROUP, MAGIC, METADATA, PATCH_ENTRY
@@ -19,7 +20,7 @@ from enclu.host.signing import sign
 from enclu.sgx import encls, measurement
 from enclu.sgx.machine import Machine
 from enclu.sgx.structs import SECINFO, SIGSTRUCT, SIGSTRUCT_HEADER, SIGSTRUCT_HEADER2, TCS
-from support.bare_enclave import BASE, created, fresh, initialise
+from tests.support.bare_enclave import BASE, created, fresh, initialise
 
 PAGE = 4096
 TCS_PAGE, REG_R, REG_RX, REG_RW = 0x100, 0x201, 0x205, 0x203
@@ -100,6 +101,21 @@ def segment_pages(path: Path) -> Iterator[Page]:
         secinfo = 0x200 | bool(flags & 4) | bool(flags & 2) << 1 | bool(flags & 1) << 2
         for at in range(0, len(content), PAGE):
             yield (start & -PAGE) + at, content[at : at + PAGE], secinfo, ALL
+
+
+def section(elf: ELFFile, name: str) -> Section:
+    found = elf.get_section_by_name(name)
+    assert found is not None, name
+    return found
+
+
+def symbol(elf: ELFFile, name: str) -> int:
+    """The value of a dynamic one."""
+    table = section(elf, ".dynsym")
+    assert isinstance(table, SymbolTableSection)
+    found = table.get_symbol_by_name(name)
+    assert found is not None, name
+    return int(found[0]["st_value"])
 
 
 # SGXS.
@@ -225,11 +241,9 @@ def last_segment(path: Path) -> tuple[int, int]:
 def sdk_place(path: Path) -> tuple[int, int, int]:
     """Where in the file metadata goes and where g_global_data is; the end of the segments in memory."""
     elf = ELFFile(io.BytesIO(path.read_bytes()))
-    note, symbols = elf.get_section_by_name(".note.sgxmeta"), elf.get_section_by_name(".dynsym")
-    assert note is not None and symbols is not None
-    symbol = symbols.get_symbol_by_name("g_global_data")[0]["st_value"]
+    note, data = section(elf, ".note.sgxmeta"), symbol(elf, "g_global_data")
     end = max(s["p_vaddr"] + s["p_memsz"] for s in elf.iter_segments("PT_LOAD"))
-    return note["sh_offset"] + 12 + 13, next(elf.address_offsets(symbol)), -(-end // PAGE) * PAGE
+    return note["sh_offset"] + 12 + 13, next(elf.address_offsets(data)), -(-end // PAGE) * PAGE
 
 
 def sdk_image(
@@ -241,7 +255,7 @@ def sdk_image(
     layout = sdk_layout(end, threads)
     pages = [*sdk_segments(path, patch_at, text_relocation), *sdk_contexts(end, threads)]
     css = sigstruct(mrenclave_of(pages, SDK_SIZE))
-    put(path, position, sdk_metadata(layout, patch_at, css=css, **fields))
+    put(path, position, sdk_metadata(layout, patch_at, (1, 4), css, **fields))
     return path
 
 
@@ -330,21 +344,20 @@ def oe_pages(path: Path) -> tuple[list[Page], int]:
     flags: dict[int, int] = {}
     for offset, content, secinfo, _ in segment_pages(path):
         memory[offset], flags[offset] = bytearray(content), secinfo
-    relocations = elf.get_section_by_name(".rela.dyn").data()
+    relocations = section(elf, ".rela.dyn").data()
     relocations = relocations.ljust(-(-len(relocations) // PAGE) * PAGE, b"\0")
     end = max(memory) + PAGE
     heap = end + len(relocations)
     size, limit = PAGE, heap + (3 + 2 * (2 + 2 + 4 + 1 + 1)) * PAGE
     while size < limit:
         size *= 2
-    tdata, properties = elf.get_section_by_name(".tdata"), elf.get_section_by_name(".oeinfo")["sh_addr"]
-    symbols = elf.get_section_by_name(".dynsym")
+    tdata, properties = section(elf, ".tdata"), section(elf, ".oeinfo")["sh_addr"]
     values = {
         "_reloc_rva": end, "_reloc_size": len(relocations), "_td_from_tcs_offset": 5 * PAGE,
-        "_enclave_rva": symbols.get_symbol_by_name("_enclave_rva")[0]["st_value"], "_tdata_rva": tdata["sh_addr"],
+        "_enclave_rva": symbol(elf, "_enclave_rva"), "_tdata_rva": tdata["sh_addr"],
         "_tdata_size": tdata["sh_size"], "_tdata_align": 16,
     }  # fmt: skip
-    writes = [(symbols.get_symbol_by_name(n)[0]["st_value"], struct.pack("<Q", v)) for n, v in values.items()]
+    writes = [(symbol(elf, n), struct.pack("<Q", v)) for n, v in values.items()]
     writes.append((properties + 96, struct.pack("<6Q", properties, 1960, end, len(relocations), heap, size)))
     writes.append((properties + 144, bytes(1808)))
     for at, content in writes:

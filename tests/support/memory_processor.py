@@ -6,6 +6,7 @@ import errno
 import functools
 import hashlib
 import mmap
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -121,9 +122,10 @@ class MemoryProcessor:
 
 
 class MemoryPageTables:
-    """Remembers the protection of every page."""
+    """Remembers the protection of every page; ordinary memory is there where it may be executed, if anywhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, executable: Container[int] = ()) -> None:
+        self._executable = executable
         self.prot: dict[int, int] = {}
         self.remapped: list[tuple[int, int]] = []
 
@@ -133,6 +135,9 @@ class MemoryPageTables:
 
     def remap(self, start: int, end: int, encl: Encl) -> None:
         self.remapped.append((start, end))
+
+    def executable(self, address: int) -> bool:
+        return address in self._executable
 
 
 class BytesMemory:
@@ -190,11 +195,12 @@ class UserBytes:
 
 
 class Kicker:
-    """Processors that leave the enclave when kicked."""
+    """Processors that leave the enclave when kicked, and ordinary instructions where some have been replaced."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: dict[int, bytes] | None = None) -> None:
         self.processors: list[MemoryProcessor] = []
         self.kicks = 0
+        self.text = text if text is not None else {}
 
     def kick(self, encl: Encl) -> None:
         self.kicks += 1
@@ -204,6 +210,9 @@ class Kicker:
 
     def execution(self, encl: Encl) -> None:
         """Of a processor whose XCR0 is XFRM in an enclave, everything may be executed."""
+
+    def patch_text(self, mm: MM, address: int, code: bytes) -> None:
+        self.text[address] = code
 
 
 @functools.lru_cache(maxsize=64)

@@ -16,6 +16,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 ENCLU = [sys.executable, "-m", "enclu.cli.main"]
 RUN = [*ENCLU, "run"]
+DENIED = [sys.executable, "-m", "tests.support.denied"]
+DOCKER = [sys.executable, "-m", "tests.support.docker_default"]
+"""Before the words of a command, to have it run like that; in the `environment`."""
 MARK = "ENCLU_TEST_MARK"
 PR_CAPBSET_DROP, CAP_LAST = 24, 63
 HANGS = 600
@@ -25,8 +28,8 @@ PATIENCE = 120
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The environment with this checkout's enclu in it."""
-    path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
+    """The environment with this checkout's enclu and tests in it."""
+    path = os.pathsep.join(filter(None, [str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": path, **more}
 
 

@@ -15,20 +15,32 @@ from enclu.host.agent_process import AgentProcess
 from enclu.host.debugger import Debugger
 from enclu.host.errors import HostError, ProcessDied
 from enclu.host.events import Action, EnclaveException
+from enclu.host.keys import MachineKeys
 from enclu.host.thread import executing
 
 if TYPE_CHECKING:
     from enclu.host.images import Image
-    from enclu.host.keys import MachineKeys
     from enclu.host.loader import Loaded
     from enclu.host.places import Place
     from enclu.host.thread import CallUnderWay, Entry
 
 
+class EnclaveMachine(MachineKeys, ABC):
+    """The machine as its processes know it: one that starts more of them."""
+
+    @abstractmethod
+    def process(self, delivery: str = "vdso", cpu: str = "host") -> EnclaveProcess:
+        """As Machine.process."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End all processes."""
+
+
 class EnclaveProcess(AgentProcess, ABC):
     """The process as its enclaves know it: one that has enclaves, and loads more."""
 
-    machine: MachineKeys
+    machine: EnclaveMachine
     enclaves: list[Enclave]
 
     @abstractmethod

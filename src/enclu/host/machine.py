@@ -7,15 +7,15 @@ from types import TracebackType
 from typing import Self
 
 from enclu.host import forks
+from enclu.host.enclave import EnclaveMachine
 from enclu.host.errors import HostError
-from enclu.host.keys import MachineKeys
 from enclu.host.process import Process
 from enclu.linux.intel_cpu import CPUS
 from enclu.run import host_memory
 from enclu.sgx.epc import size_of
 
 
-class Machine(MachineKeys):
+class Machine(EnclaveMachine):
     """A machine and its keys; its processes share them, so that their enclaves attest to and unseal for each other.
 
     `epc` is the size of the EPC, in bytes or as `enclu run --epc` has it; every process has one of its own.  The

@@ -9,16 +9,15 @@ from typing import Any
 
 from enclu.host import images, loader
 from enclu.host.convention import Convention, named
-from enclu.host.enclave import Enclave, EnclaveProcess
+from enclu.host.enclave import Enclave, EnclaveMachine, EnclaveProcess
 from enclu.host.events import Action, EnclaveException
 from enclu.host.images import Image
-from enclu.host.keys import MachineKeys
 
 
 class Process(EnclaveProcess):
     """Made by `Machine.process`.  A context manager: at its end the process ends, and its enclaves with it."""
 
-    def __init__(self, machine: MachineKeys, delivery: str, options: list[str], pass_fds: tuple[int, ...]) -> None:
+    def __init__(self, machine: EnclaveMachine, delivery: str, options: list[str], pass_fds: tuple[int, ...]) -> None:
         self.machine = machine
         self.enclaves: list[Enclave] = []
         super().__init__(delivery, options, pass_fds)

@@ -17,7 +17,7 @@ _ENDS = ("ret", "retf", "hlt", "ud2", "int3", "iretq")
 
 def reached(code: bytes, base: int, start: int) -> dict[int, int]:
     """Address and size of the instructions, in `code` at address `base`, that are reached from the one at `start`."""
-    decoder: Any = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)  # type: ignore[no-untyped-call]
+    decoder: Any = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
     found: dict[int, int] = {}
     to_do = [start]
     while to_do and len(found) < MOST:

@@ -131,7 +131,7 @@ class _Code:
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._elf = ELFFile(io.BytesIO(data))
-        self._decoder: Any = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)  # type: ignore[no-untyped-call]
+        self._decoder: Any = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
         self._decoder.skipdata = True
         self._told: Ranges | None = None
         self.segments = [

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from cryptography import x509
 
+from enclu.host.attestation.chain import fingerprint
 from enclu.host.attestation.pck import platform_of
 from enclu.host.attestation.quote import parse
-from enclu.host.attestation.verify import certificates, fingerprint
-from host.attestation.mutations import Case
+from enclu.host.attestation.verify import certificates
+from tests.host.attestation.mutations import Case
 
 
 @dataclass(frozen=True)
@@ -137,4 +138,4 @@ def belief(case: Case, known: Sequence[Belief]) -> str | None:
 
 
 def rows() -> set[str]:
-    return {one.row for one in (*REFUSALS, *BELIEFS, *STATUSES)} | {LABELS, COPIES}
+    return {one.row for one in REFUSALS} | {one.row for one in (*BELIEFS, *STATUSES)} | {LABELS, COPIES}

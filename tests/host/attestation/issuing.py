@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from enclu.host.attestation import manufacturer
 
+Hash = hashes.SHA256 | hashes.SHA384 | hashes.SHA512
+
 
 @dataclass
 class Certificate:
@@ -24,7 +26,7 @@ class Certificate:
     extensions: list[x509.Extension[x509.ExtensionType]]
     begin: datetime.datetime = manufacturer.NOT_BEFORE
     end: datetime.datetime = manufacturer.NOT_AFTER
-    hash: hashes.HashAlgorithm = field(default_factory=hashes.SHA256)
+    hash: Hash = field(default_factory=hashes.SHA256)
 
     @classmethod
     def like(cls, made: x509.Certificate, by: ec.EllipticCurvePrivateKey) -> Certificate:

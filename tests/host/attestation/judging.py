@@ -11,7 +11,7 @@ from enclu.host.attestation import quote as quotes
 from enclu.host.attestation.expectations import Expectations
 from enclu.host.attestation.manufacturer import Manufacturer
 from enclu.host.attestation.verify import Verdict, verify
-from host.attestation.forge import MANUFACTURER, PCE, QE, Parts
+from tests.host.attestation.forge import MANUFACTURER, PCE, QE, Parts
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 OTHER = Manufacturer(b"another secret".ljust(32))

@@ -24,10 +24,10 @@ from enclu.host.attestation import quote as quotes
 from enclu.host.attestation.manufacturer import Manufacturer, pem
 from enclu.host.attestation.pck import SGX_EXTENSION
 from enclu.sgx.layout import Structure
-from host.attestation import forge
-from host.attestation.forge import MANUFACTURER as OURS
-from host.attestation.forge import PCE, QE, Parts
-from host.attestation.issuing import Certificate, named, usage
+from tests.host.attestation import forge
+from tests.host.attestation.forge import MANUFACTURER as OURS
+from tests.host.attestation.forge import PCE, QE, Parts
+from tests.host.attestation.issuing import Certificate, Hash, named, usage
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 DAY = datetime.timedelta(days=1)
@@ -64,6 +64,11 @@ class Case:
     """DER, as the other."""
     pck_crl: bytes
     at: datetime.datetime = NOW
+
+
+def changed(name: str, value: bytes) -> Case:
+    """The genuine case with another value of one of its fields."""
+    return Case(**vars(genuine()) | {name: value})
 
 
 def parts(**changes: Any) -> Parts:
@@ -141,7 +146,7 @@ def statement_bytes(rng: random.Random) -> Case:
     after = scrambled(before, rng)
     if name.endswith("signature"):
         after = after.ljust(len(before), b"\0")[: len(before)]
-    return replace(genuine(), **{name: after})
+    return changed(name, after)
 
 
 # The quote's fields, signed again.
@@ -430,7 +435,7 @@ def crls(rng: random.Random) -> Case:
     ]  # fmt: skip
     of_entries: list[tuple[x509.ExtensionType, bool]] = []
     serials = [rng.getrandbits(64) | 1]
-    digest: hashes.HashAlgorithm = hashes.SHA256()
+    digest: Hash = hashes.SHA256()
     unknown = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\5\0")
     match rng.randrange(12):
         case 0:
@@ -462,7 +467,9 @@ def crls(rng: random.Random) -> Case:
         case 10:
             name = rng.choice((ROOT.subject, CA.subject, THEIRS.root.subject))
         case 11:
-            extensions = rng.choice(([], [(x509.CRLNumber(1), True)], extensions[:1], extensions[1:], extensions))
+            lists: list[list[tuple[x509.ExtensionType, bool]]]
+            lists = [[], [(x509.CRLNumber(1), True)], extensions[:1], extensions[1:], extensions]
+            extensions = rng.choice(lists)
             digest = rng.choice((hashes.SHA256(), hashes.SHA384()))
     builder = x509.CertificateRevocationListBuilder().issuer_name(name).last_update(begin).next_update(end)
     for value, critical in extensions:
@@ -472,7 +479,7 @@ def crls(rng: random.Random) -> Case:
         for value, critical in of_entries:
             entry = entry.add_extension(value, critical)
         builder = builder.add_revoked_certificate(entry.build())
-    return replace(genuine(), **{which: builder.sign(key, digest).public_bytes(Encoding.DER)})
+    return changed(which, builder.sign(key, digest).public_bytes(Encoding.DER))
 
 
 def times(rng: random.Random) -> Case:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from host.attestation.forge import Parts
-from host.attestation.test_local import MAKE_REPORT
-from support.runs import enclu
+from tests.host.attestation.forge import Parts
+from tests.host.attestation.test_local import MAKE_REPORT
+from tests.support.runs import enclu
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def made(app: Path, home: Path) -> Path:
     folder = home / "quotes"
     folder.mkdir()
     quote = folder / "quote.bin"
-    done = enclu("quote", "make", app, "--by", MAKE_REPORT, "--data", "key 7", "--machine", "command", "-o", quote)
+    done = enclu("quote", "make", app, "--by", str(MAKE_REPORT), "--data", "key 7", "--machine", "command", "-o", quote)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     (folder / "root.pem").write_text(enclu("quote", "root", "--machine", "command").stdout)
     assert enclu("quote", "collateral", "--machine", "command", "-o", folder / "collateral").returncode == 0

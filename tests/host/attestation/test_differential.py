@@ -22,9 +22,9 @@ from enclu.host.attestation.quote import parse
 from enclu.host.attestation.revocation import load_crl
 from enclu.host.attestation.verify import verify
 from enclu.host.errors import HostError
-from host.attestation import explained
-from host.attestation.mutations import CA, KINDS, ROOT, Case, genuine
-from support import runs
+from tests.host.attestation import explained
+from tests.host.attestation.mutations import CA, KINDS, ROOT, Case, genuine
+from tests.support import runs
 
 SEVERITY = [
     "UpToDate", "SWHardeningNeeded", "ConfigurationNeeded", "ConfigurationAndSWHardeningNeeded", "OutOfDate",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support.runs import ENCLU, ROOT, environment
+from tests.support.runs import ENCLU, ROOT, environment
 
 PAGE = (ROOT / "docs" / "attestation.md").read_text()
 

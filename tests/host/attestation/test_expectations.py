@@ -10,9 +10,9 @@ import pytest
 import enclu
 from enclu.host.attestation.expectations import ExpectationError, Expectations
 from enclu.host.errors import HostError
-from host.attestation.forge import MANUFACTURER, PCE, Parts
-from host.attestation.judging import NOW, judged, with_collateral
-from host.attestation.test_revocation import PCK_SERIAL, crl, of_the_root
+from tests.host.attestation.forge import MANUFACTURER, PCE, Parts
+from tests.host.attestation.judging import NOW, judged, with_collateral
+from tests.host.attestation.test_revocation import PCK_SERIAL, crl, of_the_root
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ import enclu
 from enclu.host.attestation import architectural
 from enclu.host.attestation.architectural import LAYOUT
 from enclu.host.build import Layout
-from host.attestation.test_local import MAKE_REPORT, QUOTE_BY_OCALL
-from host.conftest import DESIGNS, RESUMING
+from tests.host.attestation.test_local import MAKE_REPORT, QUOTE_BY_OCALL
+from tests.host.conftest import DESIGNS, RESUMING
 
 READ, READ_WRITE_EXECUTE = 1, 7
 PAGE_FAULT, UNDEFINED = 14, 6

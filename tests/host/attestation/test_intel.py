@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 import enclu
+from enclu.host.attestation.chain import fingerprint
+from enclu.host.attestation.expectations import Expectations
 from enclu.host.attestation.pce import IntelPce
 from enclu.host.attestation.quote import CertificationType, Quote, QuoteError, open_quote
-from enclu.host.attestation.verify import INTEL_ROOT, Expectations, Verdict, certificates, fingerprint, verify
-from host.attestation.test_local import MAKE_REPORT
+from enclu.host.attestation.verify import INTEL_ROOT, Verdict, certificates, verify
+from tests.host.attestation.test_local import MAKE_REPORT
 
 VENDOR = "939a7233-f79c-4ca9-940a-0db3957f0607"
 

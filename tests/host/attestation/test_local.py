@@ -22,7 +22,7 @@ from enclu.host.measure import mrenclave
 from enclu.sgx import keys
 from enclu.sgx.machine import CPUSVN
 from enclu.sgx.structs import KEYREQUEST, REPORT, TARGETINFO, Attribute, KeyName, KeyPolicy
-from host.attestation.conftest import PRODUCT
+from tests.host.attestation.conftest import PRODUCT
 
 (MAKE_REPORT, VERIFY, SEAL, UNSEAL, OWN_REPORT, QUOTE_BY_OCALL, TARGET, CMAC, SIV, ALLOCATE, KEY) = range(11)
 BUFFER = 1032

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from cryptography import x509
@@ -13,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enclu.host.attestation import der
+from enclu.host.attestation.chain import fingerprint
 from enclu.host.attestation.manufacturer import P256_ORDER, ROOT, Manufacturer, pem, scalar
 from enclu.host.attestation.pck import CertificateError, Platform, Tcb, platform_of, subject
-from enclu.host.attestation.verify import fingerprint
-from host.attestation.forge import MANUFACTURER, PCE
+from tests.host.attestation.forge import MANUFACTURER, PCE
 
 octets = st.integers(0, 255)
 platforms = st.builds(
@@ -58,7 +59,7 @@ def test_a_machine_has_the_same_keys_each_time_and_another_machine_others() -> N
 @pytest.mark.parametrize(
     "change", [{"isvsvn": 2}, {"mrsigner": bytes(32)}, {"isvprodid": 3}, {"attributes": 0x17}, {"miscselect": 0}]
 )
-def test_a_pce_that_differs_has_another_key(change: dict[str, int]) -> None:
+def test_a_pce_that_differs_has_another_key(change: dict[str, Any]) -> None:
     other = replace(PCE, **change)
     assert fingerprint(MANUFACTURER.pck(other)) != fingerprint(MANUFACTURER.pck(PCE))
 
@@ -85,8 +86,12 @@ def test_a_damaged_extension_is_an_error(data: bytes) -> None:
         platform_of(_with_extension(data))
 
 
-class _with_extension:
-    """As much of a certificate as platform_of() looks at: signing one takes longer."""
+def _with_extension(value: bytes) -> x509.Certificate:
+    return cast(x509.Certificate, _Certificate(value))
+
+
+class _Certificate:
+    """As much of one as platform_of() looks at: signing one takes longer."""
 
     def __init__(self, value: bytes) -> None:
         extension = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.840.113741.1.13.1"), value)

@@ -10,14 +10,14 @@ import pytest
 
 import enclu
 from enclu.host.attestation import architectural
+from enclu.host.attestation.collateral import verify_p256
 from enclu.host.attestation.pce import PCE_CERTIFICATION, PCE_INFO, PceError, PceFunction
 from enclu.host.attestation.platform import Platform, QeFunction, QeOcall, product
 from enclu.host.attestation.quote import parse
-from enclu.host.attestation.verify import verify_p256
 from enclu.sgx.machine import CPUSVN
 from enclu.sgx.structs import Attribute
-from host.attestation.test_local import MAKE_REPORT
-from support import hostile
+from tests.host.attestation.test_local import MAKE_REPORT
+from tests.support import hostile
 
 
 def test_the_pce_signs_with_the_key_that_the_manufacturer_derives(machine: enclu.Machine, app: Path) -> None:

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enclu.host.attestation import quote as quotes
-from enclu.host.attestation.verify import Expectations, certificates, verify
+from enclu.host.attestation.expectations import Expectations
+from enclu.host.attestation.verify import certificates, verify
 from enclu.host.errors import HostError
-from host.attestation.forge import MANUFACTURER, Parts
+from tests.host.attestation.forge import MANUFACTURER, Parts
 
 GOOD = Parts().make()
 SIZES = (0, 47, 48, 431, 432, 435, 436, 1011, 1012, 1013, 1031, 1034, 1035, 1037, -1)

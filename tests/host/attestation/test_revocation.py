@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from enclu.host.attestation.manufacturer import pem
 from enclu.host.attestation.pck import CertificateError
 from enclu.host.attestation.revocation import load_crl
-from host.attestation.forge import MANUFACTURER, PCE, Parts
-from host.attestation.issuing import Certificate, usage
-from host.attestation.judging import NOW, failed, judged, with_collateral
+from tests.host.attestation.forge import MANUFACTURER, PCE, Parts
+from tests.host.attestation.issuing import Certificate, Hash, usage
+from tests.host.attestation.judging import NOW, failed, judged, with_collateral
 
 HOUR = datetime.timedelta(hours=1)
 UNKNOWN = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\5\0")
@@ -33,7 +33,7 @@ def crl(
     *serials: int, issuer: x509.Certificate = MANUFACTURER.processor_ca,
     key: ec.EllipticCurvePrivateKey = MANUFACTURER._processor_key, begin: datetime.datetime = NOW - HOUR,
     end: datetime.datetime = NOW + HOUR, extensions: Extensions = (), required: Extensions = REQUIRED,
-    of_entries: Extensions = (), digest: hashes.HashAlgorithm | None = None,
+    of_entries: Extensions = (), digest: Hash | None = None,
 ) -> x509.CertificateRevocationList:  # fmt: skip
     builder = x509.CertificateRevocationListBuilder().issuer_name(issuer.subject).last_update(begin).next_update(end)
     for value, critical in (*required, *extensions):

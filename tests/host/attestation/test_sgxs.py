@@ -14,8 +14,8 @@ from enclu.host.images import open_image
 from enclu.sgx import measurement
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.structs import REPORT, SECINFO, TCS
-from host.attestation.conftest import signed
-from host.attestation.test_local import VERIFY
+from tests.host.attestation.conftest import signed
+from tests.host.attestation.test_local import VERIFY
 
 READ_EXECUTE, READ_WRITE = PageType.REG << 8 | 5, PageType.REG << 8 | 3
 

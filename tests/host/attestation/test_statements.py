@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from enclu.host.attestation import collateral
-from host.attestation.forge import MANUFACTURER, PCE, QE, Parts
-from host.attestation.issuing import Certificate, named
-from host.attestation.judging import NOW, OTHER, failed, identity, judged, statement, with_collateral
+from tests.host.attestation.forge import MANUFACTURER, PCE, QE, Parts
+from tests.host.attestation.issuing import Certificate, named
+from tests.host.attestation.judging import NOW, OTHER, failed, identity, judged, statement, with_collateral
 
 DATE = "2020-01-01T00:00:00Z"
 

@@ -18,9 +18,9 @@ from enclu.host.attestation.expectations import Expectations
 from enclu.host.attestation.manufacturer import pem
 from enclu.host.attestation.pck import SGX_EXTENSION, CertificateError
 from enclu.host.attestation.verify import VerificationError, verify
-from host.attestation.forge import MANUFACTURER, PCE, Parts
-from host.attestation.issuing import Certificate, named, usage
-from host.attestation.judging import NOW, OTHER, expected, failed, judged, with_collateral
+from tests.host.attestation.forge import MANUFACTURER, PCE, Parts
+from tests.host.attestation.issuing import Certificate, named, usage
+from tests.host.attestation.judging import NOW, OTHER, expected, failed, judged, with_collateral
 
 
 def entry(suffix: str, value: bytes) -> bytes:

@@ -10,6 +10,7 @@ import pytest
 
 from enclu.host.edl import EdlError, load, parse
 from enclu.host.edl.layout import length, marshalling_structure
+from enclu.host.edl.syntax import Function
 from enclu.host.edl.types import Types
 
 EDL = """
@@ -71,7 +72,7 @@ def layouts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[int]]:
     return {line.split()[0]: [int(word) for word in line.split()[1:]] for line in output.splitlines()}
 
 
-def functions() -> list:
+def functions() -> list[Function]:
     interface = parse(EDL)
     return [*interface.ecalls, *interface.ocalls]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.edp_image import build
+from tests.support.edp_image import build
 
 SOURCES = (Path(__file__).with_name("enclave.c"), Path(__file__).with_name("entry.S"))
 

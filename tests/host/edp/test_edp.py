@@ -20,9 +20,9 @@ from enclu.host.conventions.edp import EdpConvention, EdpPanic, is_edp
 from enclu.host.conventions.edp import program as edp_program
 from enclu.host.conventions.edp.abi import Error
 from enclu.host.conventions.registers import RegistersConvention
-from host.conftest import WITH_REGISTERS
-from support.breaking import sweep
-from support.edp_image import PAGE, signed, stream, thread
+from tests.host.conftest import WITH_REGISTERS
+from tests.support.breaking import sweep
+from tests.support.edp_image import PAGE, signed, stream, thread
 
 (
     READ, READ_ALLOC, WRITE, FLUSH, CLOSE, BIND, ACCEPT, CONNECT, LAUNCH, EXIT, WAIT, SEND, TIME, ALLOC, FREE, QUEUES,
@@ -65,7 +65,7 @@ def calls(enclave: enclu.Enclave, *requests: Call, **named: Any) -> list[tuple[i
     given = b"".join(struct.pack("<5Q", *request, *[0] * (5 - len(request))) for request in requests)
     status, output = run(enclave, "calls", given=given, **named)
     assert status == 0
-    return [pair for pair in struct.iter_unpack("<QQ", output)]  # type: ignore[misc]
+    return [pair for pair in struct.iter_unpack("<QQ", output)]
 
 
 def test_an_sgxs_image_laid_out_by_edps_tool_is_known(load: Load, program: Path, library: Path) -> None:

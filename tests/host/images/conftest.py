@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from enclu.host.build import Layout, build_enclave
-from support import enclave_images
+from tests.support import enclave_images
 
 FORMATS = ("elf", "sgxs", "intel-sdk", "open-enclave")
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from enclu.host.images import open_image
 from enclu.host.signing import mrsigner
 from enclu.sgx.structs import SIGSTRUCT
-from support import enclave_images as made
+from tests.support import enclave_images as made
 
 ROOT = Path(__file__).resolve().parents[3]
 FORMATS = ["elf", "sgxs", "intel-sdk", "open-enclave"]

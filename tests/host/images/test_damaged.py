@@ -12,8 +12,8 @@ from enclu.host.images import ImageError, open_image
 from enclu.host.images.elf_file import EHDR, PHDR
 from enclu.host.images.intel_sdk import LAYOUT_ENTRY, LAYOUT_GROUP, METADATA, PATCH_ENTRY
 from enclu.sgx.structs import TCS
-from support import enclave_images as made
-from support.enclave_images import PAGE, put
+from tests.support import enclave_images as made
+from tests.support.enclave_images import PAGE, put
 
 ImageFile = Callable[[str], Path]
 

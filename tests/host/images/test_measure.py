@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from enclu.host.images import ElfImage, IntelSdkImage, OpenEnclaveImage, SgxsImage, open_image
+from enclu.host.images.intel_sdk import LAYOUT_ENTRY
 from enclu.host.measure import mrenclave
 from enclu.sgx.structs import SIGSTRUCT
-from support import enclave_images as made
-from support.enclave_images import ALL, PAGE, REG_RW, REG_RX, TCS_PAGE
+from tests.support import enclave_images as made
+from tests.support.enclave_images import ALL, PAGE, REG_RW, REG_RX, TCS_PAGE
 
 ImageFile = Callable[[str], Path]
 
@@ -133,7 +134,7 @@ def test_elrange_that_the_metadata_sets_shifts_everything(tmp_path: Path) -> Non
     path = made.sdk_object(tmp_path / "enclave.so")
     position, patch_at, end = made.sdk_place(path)
     elrange = {"elrange_offset": 0xE00, "elrange_size": 24}
-    data = bytearray(made.sdk_metadata(made.sdk_layout(end), patch_at, (11, 4), **elrange))
+    data = bytearray(made.sdk_metadata(made.sdk_layout(end), patch_at, (11, 4), b"", **elrange))
     data[0xE00:0xE18] = (0x200000).to_bytes(8, "little") + bytes(8) + (0x400000).to_bytes(8, "little")
     made.put(path, position, bytes(data))
     image = open_image(path)
@@ -164,7 +165,7 @@ def test_a_declared_heap_takes_no_memory(tmp_path: Path) -> None:
     path = made.sdk_object(tmp_path / "enclave.so")
     position, patch_at, end = made.sdk_place(path)
     layout = made.sdk_layout(end)
-    heap = made.LAYOUT_ENTRY.pack(id=2, attributes=made.EADD, page_count=1 << 18, rva=1 << 30, si_flags=REG_RW)
+    heap = LAYOUT_ENTRY.pack(id=2, attributes=made.EADD, page_count=1 << 18, rva=1 << 30, si_flags=REG_RW)
     made.put(path, position, made.sdk_metadata([*layout, heap], patch_at, enclave_size=1 << 31))
     runs = [run for run in open_image(path).pages() if run.offset >= 1 << 30]
     assert sum(len(run.data) for run in runs) == 1 << 30

@@ -17,9 +17,9 @@ from enclu.host.conventions.open_enclave import OeError
 from enclu.host.conventions.sdk import SdkError
 from enclu.host.errors import HostError
 from enclu.host.images import open_image
-from enclu.host.images.image import Region
+from enclu.host.images.regions import Region
 from enclu.host.inspection import Inspection, type_name
-from support.enclave_images import PAGE
+from tests.support.enclave_images import PAGE
 
 EXAMPLES = {"elf": 1250, "sgxs": 1250, "intel-sdk": 1500, "open-enclave": 1250}
 """More than 5,000 in all."""

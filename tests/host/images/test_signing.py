@@ -17,8 +17,8 @@ from enclu.host.images import ImageError, IntelSdkImage, open_image
 from enclu.host.signing import SigningError, load_key, signing_key
 from enclu.sgx.encls.init import signature_valid
 from enclu.sgx.structs import SIGSTRUCT, Attribute
-from support import enclave_images as made
-from support import hostile
+from tests.support import enclave_images as made
+from tests.support import hostile
 
 ImageFile = Callable[[str], Path]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import enclu
-from support import enclave_images
+from tests.support import enclave_images
 
 
 def test_an_image_of_the_sdks_simulation_mode_is_refused_with_the_way_out(

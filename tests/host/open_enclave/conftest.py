@@ -15,7 +15,7 @@ import enclu
 from enclu.host.measure import mrenclave
 from enclu.host.signing import sign
 from enclu.sgx.structs import SIGSTRUCT, SIGSTRUCT_HEADER, SIGSTRUCT_HEADER2
-from host.open_enclave.calls import Load
+from tests.host.open_enclave.calls import Load
 
 HERE = Path(__file__).parent
 FLAGS = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from host.open_enclave.calls import HEADER, HOST_ADD, Load, ocall
-from support.breaking import sweep
+from tests.host.open_enclave.calls import HEADER, HOST_ADD, Load, ocall
+from tests.support.breaking import sweep
 
 
 def test_broken_into_anywhere_its_answers_are_right_or_a_tcs_is_lost(load: Load) -> None:

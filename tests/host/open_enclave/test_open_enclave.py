@@ -14,8 +14,8 @@ import pytest
 import enclu
 from enclu.host import edl
 from enclu.host.conventions.open_enclave import OeError, OeResult, OpenEnclaveConvention
-from host.conftest import WITH_REGISTERS
-from host.open_enclave.calls import (
+from tests.host.conftest import WITH_REGISTERS
+from tests.host.open_enclave.calls import (
     CALL_HOST,
     HEADER,
     HOST_ADD,

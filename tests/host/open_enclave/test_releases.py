@@ -9,8 +9,8 @@ import pytest
 
 from enclu import EnclaveException
 from enclu.host.conventions.open_enclave import OeResult, OpenEnclaveConvention
-from host.open_enclave.calls import HEADER, QUOTE, Load, numbers, ocall, raw_ocall, results
-from host.open_enclave.conftest import build
+from tests.host.open_enclave.calls import HEADER, QUOTE, Load, numbers, ocall, raw_ocall, results
+from tests.host.open_enclave.conftest import build
 
 
 @pytest.fixture(scope="session")

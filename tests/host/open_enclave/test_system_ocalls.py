@@ -8,10 +8,11 @@ import time
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 
 import enclu
 from enclu.host.conventions.open_enclave import OeResult
-from host.open_enclave.calls import (
+from tests.host.open_enclave.calls import (
     COLLATERAL,
     FORMATS,
     FREE,
@@ -221,5 +222,6 @@ def test_a_verifiers_collateral_is_the_machines(enclave: enclu.Enclave) -> None:
     processors, root = (x509.load_pem_x509_crl(contents[i][: sizes[i] - 1]) for i in (2, 3))
     manufacturer = enclu.attestation.Platform.of(enclave.process).manufacturer
     for revoked, issuer in ((processors, manufacturer.processor_ca), (root, manufacturer.root)):
-        assert revoked.is_signature_valid(issuer.public_key())
+        key = issuer.public_key()
+        assert isinstance(key, ec.EllipticCurvePublicKey) and revoked.is_signature_valid(key)
         assert list(revoked) == []

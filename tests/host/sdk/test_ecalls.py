@@ -6,6 +6,7 @@ import ctypes
 import struct
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,8 @@ import enclu
 from enclu.host.conventions.sdk import SdkConvention
 from enclu.host.conventions.sdk.abi import FEATURES_EXTENDED, SdkVersion, SystemFeatures
 from enclu.host.edl import Interface, load, parse
-from host.conftest import RESUMING
-from host.sdk.conftest import TCSES, Load
+from tests.host.conftest import RESUMING
+from tests.host.sdk.conftest import TCSES, Load
 
 
 @pytest.mark.parametrize("design", RESUMING)
@@ -53,7 +54,12 @@ def test_the_enclave_is_told_of_the_processor(load_enclave: Load) -> None:
 
 def test_strings_go_in(load_enclave: Load) -> None:
     said: list[bytes] = []
-    assert load_enclave(print=lambda text: said.append(text) or 7).ecall("say", "grüße") == 7
+
+    def say(text: bytes) -> int:
+        said.append(text)
+        return 7
+
+    assert load_enclave(print=say).ecall("say", "grüße") == 7
     assert said == ["grüße".encode()]
 
 
@@ -156,7 +162,7 @@ def test_ocalls_can_be_served_by_number_with_a_structure(process: enclu.Process,
 
 
 def test_an_ocall_gets_its_arguments_and_may_write_to_them(load_enclave: Load) -> None:
-    def swap(pair: object, three: object, raw: int, c: int) -> int:
+    def swap(pair: Any, three: Any, raw: int, c: int) -> int:
         assert (pair.small, pair.large, raw, c) == (7, 1000, 0x1234, ord("x"))
         pair.small, pair.large = 1, 20
         three[:] = [300, 4000, 50000]
@@ -168,14 +174,19 @@ def test_an_ocall_gets_its_arguments_and_may_write_to_them(load_enclave: Load) -
 @pytest.mark.parametrize("size", [1, 5000, 300_000])
 def test_the_enclave_puts_data_on_the_untrusted_stack(load_enclave: Load, size: int) -> None:
     received: list[bytes] = []
-    enclave = load_enclave(receive=lambda data, n: received.append(data) or n)
+
+    def receive(data: bytes, n: int) -> int:
+        received.append(data)
+        return n
+
+    enclave = load_enclave(receive=receive)
     assert enclave.ecall("send", size) == size
     assert received == [bytes(i & 0xFF for i in range(size))]
 
 
 def test_nested_ecalls_go_to_the_same_tcs(load_enclave: Load) -> None:
     def call_back(depth: int) -> int:
-        return enclave.ecall("inner", depth - 1)
+        return int(enclave.ecall("inner", depth - 1))
 
     enclave = load_enclave(call_back=call_back)
     assert enclave.ecall("through", 5) == 5

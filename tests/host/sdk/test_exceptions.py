@@ -8,8 +8,8 @@ import pytest
 
 import enclu
 from enclu.host.edl import Interface
-from host.conftest import RESUMING
-from host.sdk.conftest import TCSES, Load
+from tests.host.conftest import RESUMING
+from tests.host.sdk.conftest import TCSES, Load
 
 NOWHERE = 0x10000
 
@@ -31,7 +31,7 @@ def test_the_enclaves_handler_repairs_a_division_by_zero(
 
 
 def test_exceptions_can_come_during_nested_ecalls(load_enclave: Load) -> None:
-    enclave = load_enclave(print=lambda text: enclave.ecall("divide", 1, 0))
+    enclave: enclu.Enclave = load_enclave(print=lambda text: enclave.ecall("divide", 1, 0))
     assert enclave.ecall("say", "x") == -1
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from host.sdk.conftest import Load
-from support.breaking import Broken, sweep
+from tests.host.sdk.conftest import Load
+from tests.support.breaking import Broken, sweep
 
 
 def test_broken_into_anywhere_its_answers_are_right_or_a_tcs_is_lost(load_enclave: Load) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ import pytest
 import enclu
 from enclu.host.conventions.sdk.abi import FEATURES_EDMM, SdkVersion, SystemFeatures
 from enclu.host.edl import Interface
-from host.sdk.conftest import SPARE, TCSES, Load
+from tests.host.sdk.conftest import SPARE, TCSES, Load
 
 PAGE = 4096
 INVALID_ADDRESS = 0xD
@@ -30,12 +31,11 @@ def spare(enclave: enclu.Enclave, page: int = 0) -> int:
 def managed(process: enclu.Process, sdk_image: Path, interface: Interface) -> Load:
     """Loads the enclave as one whose metadata is of version 3, with room for two TCSes more."""
 
-    def load(**ocalls: object) -> enclu.Enclave:
+    def load(**ocalls: Callable[..., object]) -> enclu.Enclave:
         image = enclu.open_image(sdk_image)
         (offset, _), *_ = image.reserved
-        image.metadata = SimpleNamespace(major=3)
-        image.dynamic_tcs = [offset, offset + MADE * PAGE]
-        image.tcs_min_pool = 0
+        dynamic = [offset, offset + MADE * PAGE]
+        vars(image).update(metadata=SimpleNamespace(major=3), dynamic_tcs=dynamic, tcs_min_pool=0)
         return process.load(image, convention=interface.convention(), ocalls=ocalls)
 
     return load
@@ -98,7 +98,12 @@ def test_tcses_are_made_when_threads_need_them(managed: Load) -> None:
 
 def test_the_enclave_hears_of_its_end(managed: Load) -> None:
     said: list[bytes] = []
-    managed(print=lambda text: said.append(text) or 0).unload()
+
+    def say(text: bytes) -> int:
+        said.append(text)
+        return 0
+
+    managed(print=say).unload()
     assert said == [b"good-bye"]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import enclu
 from enclu.host.edl import Interface, parse
-from host.sdk.conftest import HERE
+from tests.host.sdk.conftest import HERE
 
 
 @pytest.fixture

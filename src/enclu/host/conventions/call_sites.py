@@ -106,7 +106,7 @@ def constants(code: bytes, address: int) -> dict[str, int]:
     """Registers with a constant in them after the last of these instructions, which begin a function."""
     import capstone
 
-    decoder: Any = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)  # type: ignore[no-untyped-call]
+    decoder: Any = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
     known: dict[str, int] = {}
     for instruction in decoder.disasm(code, address):
         _follow(instruction, known)
