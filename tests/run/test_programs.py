@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 from collections.abc import Callable
 
 import pytest
+from tests.support.runs import HANGS
 
 from enclu.linux import delivery
 
@@ -22,6 +25,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "avx_by_xfrm": ANY,
     "bad_eenter": ANY,
     "bad_stack": ANY,
+    "clear_sighand": ANY,
     "clone_without_vm": ANY,
     "compat_syscall": DRIVER,
     "cpuid_bytes": ANY,
@@ -47,14 +51,16 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "exec_from_thread": ANY,
     "exinfo": ANY,
     "extended_state": ("vdso", "signal"),
-    "features": DRIVER,
     "faults_everywhere": DRIVER,
+    "features": DRIVER,
     "fetch_outside": ANY,
     "first_thread_ends": ("vdso",),
     "first_touch_code": ANY,
     "fork_child": ANY,
     "fork_inside": ANY,
+    "handled_while_blocked_elsewhere": ANY,
     "handler_faults": ANY,
+    "handler_in_a_wait": ANY,
     "handler_mask": ANY,
     "hostile_operands": ANY,
     "illegal_instructions": ANY,
@@ -91,6 +97,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "range_handler_brk": ("range-handler",),
     "report_key": ANY,
     "runs_inside": ANY,
+    "sent_while_blocked": ANY,
     "signal_fault": ANY,
     "signal_frame": ANY,
     "signal_storm": ANY,
@@ -161,6 +168,36 @@ def test_program(name: str, design: str, passes: Callable) -> None:
 @pytest.mark.parametrize("options", [(), ("--no-pin",)])
 def test_busy_threads_are_pinned_unless_told_otherwise(options: tuple[str, ...], passes: Callable) -> None:
     passes("affinity", *options, options=options)
+
+
+@pytest.mark.parametrize("name", ["clear_sighand", "sent_while_blocked"])
+def test_natively_too(name: str, program: Callable) -> None:
+    """What the programs expect is what the kernel does."""
+    done = subprocess.run([program(name), "native"], capture_output=True, text=True, timeout=HANGS, check=False)
+    assert (done.returncode, "not ok" in done.stdout) == (0, False), done.stdout
+
+
+@pytest.mark.parametrize("design", (*DRIVER, "signal"))
+@pytest.mark.parametrize("disturbance", ["open", "evict"])
+def test_calls_that_wait_are_not_interrupted(disturbance: str, design: str, passes: Callable) -> None:
+    passes("waits_undisturbed", disturbance, options=("--delivery", design, "--epc", "1M"))
+
+
+def test_calls_that_wait_end_by_themselves_natively(program: Callable) -> None:
+    done = subprocess.run(
+        [program("waits_undisturbed"), "open", "native"], capture_output=True, text=True, timeout=HANGS, check=False
+    )
+    assert (done.returncode, "not ok" in done.stdout) == (0, False), done.stdout
+
+
+@pytest.mark.parametrize("pending", ["", "pending"])
+@pytest.mark.parametrize("signo", [signal.SIGILL, signal.SIGTRAP, signal.SIGFPE, signal.SIGSEGV], ids=lambda s: s.name)
+def test_an_exception_whose_signal_is_blocked_kills(
+    signo: signal.Signals, pending: str, program: Callable, enclu_run: Callable, enclave_environment: dict[str, str]
+) -> None:
+    command = (program("dies_blocked"), str(int(signo)))
+    assert subprocess.run([*command, "native", pending], timeout=HANGS, check=False).returncode == -signo
+    assert enclu_run(*command, "enclave", pending, env=enclave_environment).returncode == -signo
 
 
 @pytest.mark.parametrize("design", ANY)

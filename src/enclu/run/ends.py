@@ -11,6 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from enclu.base import console
+from enclu.native import signals
+from enclu.native.inject import call_again
 from enclu.native.resume import let_go
 from enclu.native.stop import Kind
 from enclu.run.departures import Departures
@@ -51,6 +53,10 @@ class Ends:
 
     def execve(self, thread: Thread) -> None:
         """It may take over the name of the first thread of its process (see `_may_be_another`)."""
+        if signals.repair_ignored(thread):
+            call_again(thread)
+            thread.resume()
+            return
         if len(thread.process.threads) > 1:
             thread.in_exec = True
             thread.on_syscall_exit = _exec_failed
