@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from enclu.linux import delivery
 from tests.run.conftest import EncluRun, Passes
+from tests.support.runs import HANGS
 
 ANY = tuple(delivery.names())
 """Every design."""
@@ -23,6 +28,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "avx_by_xfrm": ANY,
     "bad_eenter": ANY,
     "bad_stack": ANY,
+    "clear_sighand": ANY,
     "clone_without_vm": ANY,
     "compat_syscall": DRIVER,
     "cpuid_bytes": ANY,
@@ -48,14 +54,16 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "exec_from_thread": ANY,
     "exinfo": ANY,
     "extended_state": ("vdso", "signal"),
-    "features": DRIVER,
     "faults_everywhere": DRIVER,
+    "features": DRIVER,
     "fetch_outside": ANY,
     "first_thread_ends": ("vdso",),
     "first_touch_code": ANY,
     "fork_child": ANY,
     "fork_inside": ANY,
+    "handled_while_blocked_elsewhere": ANY,
     "handler_faults": ANY,
+    "handler_in_a_wait": ANY,
     "handler_mask": ANY,
     "hostile_operands": ANY,
     "illegal_instructions": ANY,
@@ -96,6 +104,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "report_key": ANY,
     "runs_inside": ANY,
     "seal": DRIVER,
+    "sent_while_blocked": ANY,
     "signal_fault": ANY,
     "signal_frame": ANY,
     "signal_storm": ANY,
@@ -163,12 +172,47 @@ OPTIONS = {
     ("name", "design"), [(name, design) for name, designs in PROGRAMS.items() for design in designs]
 )
 def test_program(name: str, design: str, passes: Passes) -> None:
-    assert passes(name, options=("--delivery", design, *OPTIONS.get(name, ()))).stderr == ""
+    # Quiet: children tell their parents by failing statuses what was refused.
+    assert passes(name, options=("--quiet", "--delivery", design, *OPTIONS.get(name, ()))).stderr == ""
 
 
 @pytest.mark.parametrize("options", [(), ("--no-pin",)])
 def test_busy_threads_are_pinned_unless_told_otherwise(options: tuple[str, ...], passes: Passes) -> None:
     passes("affinity", *options, options=options)
+
+
+@pytest.mark.parametrize("name", ["clear_sighand", "sent_while_blocked"])
+def test_natively_too(name: str, program: Callable[[str], Path]) -> None:
+    """What the programs expect is what the kernel does."""
+    done = subprocess.run([program(name), "native"], capture_output=True, text=True, timeout=HANGS, check=False)
+    assert (done.returncode, "not ok" in done.stdout) == (0, False), done.stdout
+
+
+@pytest.mark.parametrize("design", (*DRIVER, "signal"))
+@pytest.mark.parametrize("disturbance", ["open", "evict"])
+def test_calls_that_wait_are_not_interrupted(disturbance: str, design: str, passes: Passes) -> None:
+    passes("waits_undisturbed", disturbance, options=("--delivery", design, "--epc", "1M"))
+
+
+def test_calls_that_wait_end_by_themselves_natively(program: Callable[[str], Path]) -> None:
+    done = subprocess.run(
+        [program("waits_undisturbed"), "open", "native"], capture_output=True, text=True, timeout=HANGS, check=False
+    )
+    assert (done.returncode, "not ok" in done.stdout) == (0, False), done.stdout
+
+
+@pytest.mark.parametrize("pending", ["", "pending"])
+@pytest.mark.parametrize("signo", [signal.SIGILL, signal.SIGTRAP, signal.SIGFPE, signal.SIGSEGV], ids=lambda s: s.name)
+def test_an_exception_whose_signal_is_blocked_kills(
+    signo: signal.Signals,
+    pending: str,
+    program: Callable[[str], Path],
+    enclu_run: EncluRun,
+    enclave_environment: dict[str, str],
+) -> None:
+    command = (program("dies_blocked"), str(int(signo)))
+    assert subprocess.run([*command, "native", pending], timeout=HANGS, check=False).returncode == -signo
+    assert enclu_run(*command, "enclave", pending, env=enclave_environment).returncode == -signo
 
 
 @pytest.mark.parametrize("design", ANY)

@@ -14,8 +14,9 @@ from enclu.base.abi import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, NR, PROT_READ,
 from enclu.linux.mm import access_of
 from enclu.native import ptrace
 from enclu.native.address_space import SCRATCH, SCRATCH_SIZE
-from enclu.native.inject import ALL_BUT_SYNCHRONOUS, inject
+from enclu.native.inject import EVERY_SIGNAL, inject
 from enclu.native.native_fault import error_code, exception_of
+from enclu.native.process import SYNCHRONOUS
 from enclu.native.single_step import single_step
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.exceptions import Fault, PageFault, Vector
@@ -55,7 +56,7 @@ def step(sup: Supervisor, thread: Thread, address: int) -> tuple[ptrace.SigInfo,
                 sup.halter.kick(vma.encl)
             _replace(thread, address & -PAGE_SIZE, PARKING + len(pages) * PAGE_SIZE)
             pages.append(address & -PAGE_SIZE)
-            ptrace.set_signal_mask(thread.tid, ALL_BUT_SYNCHRONOUS)
+            ptrace.set_signal_mask(thread.tid, EVERY_SIGNAL & ~SYNCHRONOUS | mask)
             start = thread.regs.rip
             info = single_step(thread)
             while info is None and thread.regs.rip == start:  # a string instruction, repetition by repetition

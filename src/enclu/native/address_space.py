@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from enclu.linux.encl import Encl
     from enclu.linux.kernel import Kernel
     from enclu.linux.vdso.image import VdsoImage
-    from enclu.native.thread import Thread
 
 VDSO_BASE = 0x7E90_0000_0000
 """Where every traced process has its vDSO: fixed, because the seccomp filter, older than the process's image,
@@ -186,8 +185,3 @@ class AddressSpace:
                 if start <= address < end:
                     return "x" in permissions and self.mm.find_vma(address) is None
         return False
-
-
-def thread_scratch(thread: Thread) -> int:
-    """64 bytes of scratch memory that only this thread uses."""
-    return SCRATCH + SCRATCH_SIZE // 2 + thread.tid % 512 * 64

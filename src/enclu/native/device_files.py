@@ -98,7 +98,7 @@ class DeviceFiles:
             if other is thread:
                 signals.watch(thread)
             elif other.started:
-                self._sup.halter.with_halted(other, signals.watch)
+                signals.watch_running(other)
 
     def _denied(self, thread: Thread, call: str, error: int) -> None:
         self._refused(thread, f"a seccomp filter of its own denies {call}(2) ({os.strerror(error)})")

@@ -16,6 +16,7 @@ from enclu.native import abort_page, debug_registers, path_calls, ptrace, signal
 from enclu.native.debug_registers import RFLAGS_RF, TRAP_HWBKPT
 from enclu.native.inject import inject
 from enclu.native.native_fault import error_code, exception_of
+from enclu.native.process import SYNCHRONOUS_SIGNALS
 from enclu.sgx import inside, telling
 from enclu.sgx.aex import aex
 from enclu.sgx.enclu.enter import RFLAGS_TF
@@ -111,7 +112,7 @@ def signal_stop(sup: Supervisor, thread: Thread, signo: int) -> None:
     info = ptrace.SigInfo()
     info.get(thread.tid)
     fault = None
-    if signo in signals.SYNCHRONOUS_SIGNALS:
+    if signo in SYNCHRONOUS_SIGNALS:
         fault = exception_of(thread, signo, info)
     if fault is not None:
         narrowed = sup.narrowed.get(thread.mode.eid) if thread.mode.enclave else None

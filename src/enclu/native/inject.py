@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from enclu.native import ptrace
 from enclu.native.address_space import OWN_MEMORY
-from enclu.native.resume import CONT, resume, until
+from enclu.native.resume import CONT, SYSCALL, resume, until
 from enclu.native.stop import Kind, Stop
 
 if TYPE_CHECKING:
@@ -16,10 +16,15 @@ if TYPE_CHECKING:
 
     from enclu.native.thread import Thread
 
-SYNCHRONOUS = sum(1 << (s - 1) for s in (signal.SIGILL, signal.SIGTRAP, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV))
-"""Signals that an instruction can raise: the kernel kills a thread that faults while one of them is blocked."""
-ALL_BUT_SYNCHRONOUS = (1 << 64) - 1 & ~SYNCHRONOUS
+EVERY_SIGNAL = (1 << 64) - 1
+FRAME_SIGNAL = signal.SIGSTKFLT
+"""The signal for which the kernel builds a frame, or stops a thread, for the supervisor's purposes.  While it does, the
+signal's action may not be the program's, in the whole process; so it is one that nobody sends, never one that another
+thread may be about to get."""
+_TRAP, _FRAME = 1 << signal.SIGTRAP - 1, 1 << FRAME_SIGNAL - 1
+BUT_FRAME_SIGNAL = EVERY_SIGNAL & ~_FRAME
 MAX_ERRNO = 4095
+SYSCALL_SIZE = 2
 
 
 class MachineGone(Exception):
@@ -38,12 +43,14 @@ def inject(thread: Thread, nr: int, *arguments: int, stub: int = 0) -> int:
 
     The registers are as before afterwards.  A system call that the thread was entering is abandoned: end it
     with `finish`.  Destroys the thread's record of its last fault (trap number and error code).
+    Afterwards a signal can be delivered.
     `stub` is the address of a `syscall; int3` sequence, by default the one of the thread's vDSO image.
     """
     saved = ptrace.UserRegs()
     ctypes.memmove(ctypes.addressof(saved), ctypes.addressof(thread.regs), ctypes.sizeof(saved))
     mask = ptrace.signal_mask(thread.tid)
-    ptrace.set_signal_mask(thread.tid, ALL_BUT_SYNCHRONOUS)
+    traps = not mask & _TRAP
+    ptrace.set_signal_mask(thread.tid, EVERY_SIGNAL & ~_TRAP if traps else BUT_FRAME_SIGNAL)
     regs = thread.regs
     regs.rip = stub or thread.space.syscall_stub
     regs.rax = nr
@@ -53,21 +60,31 @@ def inject(thread: Thread, nr: int, *arguments: int, stub: int = 0) -> int:
     thread.store()
     stop_at = regs.rip + 3
 
-    def trapped(stop: Stop) -> bool:
-        if (
-            stop.kind is Kind.SIGNAL
-            and stop.signo in (signal.SIGSEGV, signal.SIGBUS)
-            and thread.fetch().rip == stop_at - 3
-        ):
+    def reached(address: int, stop: Stop) -> bool:
+        faulted = stop.kind is Kind.SIGNAL and stop.signo in (signal.SIGSEGV, signal.SIGBUS)
+        rip = thread.fetch().rip
+        if faulted and rip == stop_at - 3:
             raise MachineGone(thread)
-        return stop.kind is Kind.SIGNAL and stop.signo == signal.SIGTRAP and thread.fetch().rip == stop_at
+        return rip == address
 
-    until(thread, CONT, trapped)
+    if traps:
+        until(thread, CONT, lambda stop: reached(stop_at, stop) and stop.signo == signal.SIGTRAP)
+    else:
+        # An INT3 would take a SIGTRAP that waits for the thread to unblock it.
+        for _ in ("entry", "exit"):
+            # The end of a call that is abandoned is a stop, too, before the stub is executed.
+            until(thread, SYSCALL, lambda stop: reached(stop_at - 1, stop) and stop.kind is Kind.SYSCALL)
+        until(thread, CONT, at_frame_signal, FRAME_SIGNAL)
     result = ctypes.c_int64(regs.rax).value
     ptrace.set_signal_mask(thread.tid, mask)
     ctypes.memmove(ctypes.addressof(regs), ctypes.addressof(saved), ctypes.sizeof(saved))
     thread.store()
     return result
+
+
+def at_frame_signal(stop: Stop) -> bool:
+    """The stop is one that the supervisor has brought about by FRAME_SIGNAL."""
+    return stop.kind is Kind.SIGNAL and stop.signo == FRAME_SIGNAL
 
 
 def finish(thread: Thread, result: int) -> None:
@@ -90,3 +107,11 @@ def answering(handler: Callable[[Thread], int | None]) -> Callable[[Thread], Non
             finish(thread, result)
 
     return stopped
+
+
+def call_again(thread: Thread) -> None:
+    """Undo the beginning of a system call, so that the instruction is executed again."""
+    regs = thread.regs
+    regs.rip -= SYSCALL_SIZE
+    regs.rax, regs.orig_rax = regs.orig_rax, ptrace.NO_SYSCALL
+    thread.store()

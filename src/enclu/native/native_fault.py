@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from enclu.base.abi import BUS_ADRALN, FPE_INTDIV, NR, SA_NODEFER, SA_RESTORER, SA_SIGINFO, SI_KERNEL
 from enclu.native import ptrace
 from enclu.native.address_space import SCRATCH, SCRATCH_SIZE
-from enclu.native.inject import ALL_BUT_SYNCHRONOUS, inject
+from enclu.native.inject import BUT_FRAME_SIGNAL, FRAME_SIGNAL, at_frame_signal, inject
 from enclu.native.resume import CONT, SINGLESTEP, SYSCALL, until
 from enclu.native.stop import Kind
 from enclu.sgx.epc import PAGE_SIZE
@@ -29,15 +29,14 @@ _X87 = bytes.fromhex("9b d8 d9 da db dc dd de df")
 _PREFIXES = bytes([0x26, 0x2E, 0x36, 0x3E, *range(0x40, 0x50), 0x64, 0x65, 0x66, 0x67])
 X87_ES = 1 << 7
 """Exception summary bit of the x87 status word."""
-FRAME_SIGNAL = signal.SIGSTKFLT
-"""The signal for which the kernel builds that frame.  While it does, the signal's action is not the program's, in the
-whole process; so it is one that nobody sends, never one that another thread may be about to get."""
 FRAME_UC = 8
 """Offset of struct ucontext in struct rt_sigframe."""
 _UC_MCONTEXT = 40
 MC_ERR = _UC_MCONTEXT + 19 * 8
 MC_TRAPNO = MC_ERR + 8
 MC_CR2 = MC_ERR + 24
+_TRAP_RECORD = struct.Struct("<QQQQ")
+"""err, trapno, oldmask and cr2 of struct sigcontext."""
 UC_SIGMASK = _UC_MCONTEXT + 256
 
 
@@ -95,9 +94,14 @@ def _is_x87(thread: Thread) -> bool:
 
 
 def error_code(thread: Thread) -> int:
-    """The exact error code of the page fault that stopped the thread.
+    """The exact error code of the page fault that stopped the thread.  Must come before any injected call."""
+    return trap_record(thread)[1] & 0xFFFF
 
-    The kernel keeps it in the thread and writes it only into a signal frame; so it builds one, on scratch
+
+def trap_record(thread: Thread) -> tuple[int, int, int]:
+    """Trap number, error code and CR2 of the exception that stopped the thread.
+
+    The kernel keeps them in the thread and writes them only into a signal frame; so it builds one, on scratch
     memory, for a handler that never runs.  Must come before any other injected call: those trap too.
     """
     space, tid, regs = thread.space, thread.tid, thread.regs
@@ -107,7 +111,7 @@ def error_code(thread: Thread) -> int:
     handler = space.syscall_stub
     action = struct.pack("<QQQQ", handler, SA_SIGINFO | SA_RESTORER | SA_NODEFER, handler, 0)
     space.poke(SCRATCH, action)
-    ptrace.set_signal_mask(tid, ALL_BUT_SYNCHRONOUS & ~(1 << FRAME_SIGNAL - 1))
+    ptrace.set_signal_mask(tid, BUT_FRAME_SIGNAL)
     # By system call stops, not the stub's INT3: an exception would overwrite what is to be read.
     regs.rip, regs.rax, regs.orig_rax = handler, NR["rt_sigaction"], ptrace.NO_SYSCALL
     regs.rdi, regs.rsi, regs.rdx, regs.r10 = FRAME_SIGNAL, SCRATCH, SCRATCH + 64, 8
@@ -117,10 +121,10 @@ def error_code(thread: Thread) -> int:
     thread.fetch()
     regs.rsp = SCRATCH + SCRATCH_SIZE // 2
     thread.store()
-    until(thread, CONT, lambda stop: stop.kind is Kind.SIGNAL and stop.signo == FRAME_SIGNAL, FRAME_SIGNAL)
+    until(thread, CONT, at_frame_signal, FRAME_SIGNAL)
     until(thread, SINGLESTEP, lambda stop: stop.kind is Kind.SIGNAL and stop.signo == signal.SIGTRAP, FRAME_SIGNAL)
     thread.fetch()
-    error, _trapno = struct.unpack("<QQ", space.peek(regs.rsp + FRAME_UC + MC_ERR, 16))
+    error, trapno, _, cr2 = _TRAP_RECORD.unpack(space.peek(regs.rsp + FRAME_UC + MC_ERR, _TRAP_RECORD.size))
     old_action = space.peek(SCRATCH + 64, 32)
     ctypes.memmove(thread.regs_pointer, saved, len(saved))
     thread.store()
@@ -128,4 +132,4 @@ def error_code(thread: Thread) -> int:
     thread.xrstor(xstate)
     space.poke(SCRATCH, old_action)
     inject(thread, NR["rt_sigaction"], FRAME_SIGNAL, SCRATCH, 0, 8)
-    return int(error) & 0xFFFF
+    return trapno, error, cr2

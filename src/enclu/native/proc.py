@@ -109,6 +109,13 @@ def stat(tid: int) -> list[str]:
         return file.read().rpartition(")")[2].split()
 
 
+def system_call(tid: int) -> int:
+    """The system call that the thread waits in, -1 if in none (/proc/TID/syscall)."""
+    with text(tid, "syscall") as file:
+        number = file.read().split()[0]
+    return -1 if number == "running" else int(number)
+
+
 def follow(tid: int, name: str, flags: int) -> int:
     """Open what the thread has under the name: a descriptor of it, fd/N, or a file about it."""
     return os.open(f"{tid}/{name}", flags | os.O_CLOEXEC, dir_fd=_handle())

@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from enclu.base.abi import SIG_IGN
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from enclu.native.address_space import AddressSpace
     from enclu.native.thread import Thread
 
 
+SYNCHRONOUS_SIGNALS = frozenset((signal.SIGILL, signal.SIGTRAP, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV))
+"""Those that an instruction can raise."""
+SYNCHRONOUS = sum(1 << signo - 1 for signo in SYNCHRONOUS_SIGNALS)
+
+
 @dataclass(frozen=True)
 class SignalAction:
-    """struct sigaction as the program set it; the kernel was given other flags and another mask."""
+    """struct sigaction as the program set it."""
 
     handler: int
     flags: int
+    restorer: int
     mask: int
 
     @property
     def handled(self) -> bool:
         """By a function, neither by default nor ignored (SIG_DFL is 0, SIG_IGN 1)."""
-        return self.handler > 1
+        return self.handler > SIG_IGN
+
+    @property
+    def ignored(self) -> bool:
+        return self.handler == SIG_IGN
 
 
 @dataclass
@@ -30,8 +45,33 @@ class SignalHandlers:
 
     actions: dict[int, SignalAction] = field(default_factory=dict)
 
-    def copy(self) -> SignalHandlers:
-        return SignalHandlers(dict(self.actions))
+    reset: int = 0
+    """Synchronous signals whose actions the kernel may have reset: for the program they are what `actions` says."""
+    sharers: list[Process] = field(default_factory=list)
+
+    def threads(self) -> Iterator[Thread]:
+        """Those that live under these actions, of several processes perhaps (CLONE_SIGHAND)."""
+        for process in self.sharers:
+            if process.handlers is self:
+                yield from process.threads.values()
+
+    def copy(self, *, cleared: bool = False) -> SignalHandlers:
+        """Those of a forked child, with CLONE_CLEAR_SIGHAND `cleared`.
+
+        Any thread may have reset an action just before.
+        """
+        reset = self.reset
+        for thread in self.threads():
+            reset |= thread.blocked
+        for signo, action in self.actions.items():
+            reset |= 1 << signo - 1 if action.ignored else 0
+        child = self.after_exec() if cleared else SignalHandlers(dict(self.actions))
+        child.reset = reset & SYNCHRONOUS
+        return child
+
+    def after_exec(self) -> SignalHandlers:
+        """Nothing is handled any more, what was ignored still is (flush_signal_handlers())."""
+        return SignalHandlers({signo: action for signo, action in self.actions.items() if action.ignored})
 
 
 @dataclass(eq=False)
@@ -48,3 +88,6 @@ class Process:
     """It is known how it will end, and has been told."""
     may_use_amx: bool = False
     """It has asked for AMX, as far as is known; nobody can give it back."""
+
+    def __post_init__(self) -> None:
+        self.handlers.sharers.append(self)

@@ -264,6 +264,12 @@ class SigInfo:
         ctypes.memmove(info.pointer, image, SIGINFO_SIZE)
         return info
 
+    def renumbered(self, signo: int) -> SigInfo:
+        """The same of another signal."""
+        info = SigInfo.of(bytes(self))
+        info._words[0] = signo
+        return info
+
     def get(self, tid: int) -> None:
         """PTRACE_GETSIGINFO into this object."""
         ptrace(GETSIGINFO, tid, 0, self.pointer)

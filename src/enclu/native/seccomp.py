@@ -75,15 +75,13 @@ EVERY_PROGRAM = (
 SGX_PROGRAM = (
     *(Rule(NR[name]) for name in
       ("mprotect", "pkey_mprotect", "munmap", "mremap", "madvise", "rt_sigaction", "rt_sigprocmask",
-       "rt_sigreturn", "rt_sigsuspend", "sched_getaffinity", "sched_setaffinity", "remap_file_pages", "process_madvise",
+       "rt_sigreturn", "sched_getaffinity", "sched_setaffinity", "remap_file_pages", "process_madvise",
        "mseal", "mincore", "mlock", "mlock2", "munlock", "mlockall")),
     Rule(NR["msync"], arg=2, mask=MS_SYNC, equals=MS_SYNC),
     Rule(NR["shmat"], arg=2, mask=SHM_REMAP, equals=SHM_REMAP),
     Rule(NR["ioctl"], arg=1, equals=UFFDIO_REGISTER),
     Rule(NR["mmap"], arg=3, mask=MAP_FIXED, equals=MAP_FIXED),  # MAP_FIXED may replace part of an enclave's range
     Rule(NR["mmap"], arg=4, mask=0x8000_0000, equals=0),  # a file, which may be an enclave
-    Rule(NR["ppoll"], arg=3, nonzero=True),
-    Rule(NR["epoll_pwait"], arg=4, nonzero=True),
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""System calls about signals: the program sees the masks and actions that it set, the kernel others (`signals`)."""
+"""System calls that set masks and actions of signals, which `signals` must know."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import errno
 import signal
 from typing import TYPE_CHECKING
 
-from enclu.base.abi import NR
-from enclu.native import signals
-from enclu.native.address_space import SCRATCH, thread_scratch
-from enclu.native.inject import SYNCHRONOUS, finish, inject
+from enclu.native import ptrace, signals
+from enclu.native.inject import finish
 
 if TYPE_CHECKING:
     from enclu.native.thread import Thread
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
 class SignalCalls:
     """Answers rt_sigaction and its relatives."""
 
-    CALLS = "rt_sigaction rt_sigprocmask rt_sigreturn rt_sigsuspend ppoll epoll_pwait"
+    CALLS = "rt_sigaction rt_sigprocmask rt_sigreturn"
 
     def rt_sigaction(self, thread: Thread) -> None:
         regs, space = thread.regs, thread.space
@@ -26,14 +24,11 @@ class SignalCalls:
         if size != 8 or not 1 <= signo <= 64 or signo in (signal.SIGKILL, signal.SIGSTOP):
             thread.resume()
             return
-        shown = thread.process.handlers.actions.get(signo)
         try:
-            if new:
-                result = signals.set_action(thread, signo, space.read(new, signals.SIGACTION.size))
-            else:
-                result = inject(thread, NR["rt_sigaction"], signo, 0, SCRATCH + 64, 8)
+            wanted = space.read(new, signals.SIGACTION.size) if new else None
+            result, former = signals.action(thread, signo, wanted)
             if old and result == 0:
-                space.write(old, signals.former_action(shown, space.peek(SCRATCH + 64, signals.SIGACTION.size)))
+                space.write(old, former)
         except OSError:
             result = -errno.EFAULT
         finish(thread, result)
@@ -47,7 +42,7 @@ class SignalCalls:
         if size != 8:
             thread.resume()
             return
-        before = signals.mask_of(thread)
+        before = ptrace.signal_mask(thread.tid)
         try:
             if new:
                 given = int.from_bytes(thread.space.read(new, 8), "little")
@@ -67,34 +62,3 @@ class SignalCalls:
         except OSError as error:
             result = -(error.errno or errno.EINVAL)
         finish(thread, result)
-
-    def _temporary_mask(self, thread: Thread, register: str) -> None:
-        """A call that waits with another mask: give it one that leaves the synchronous signals free."""
-        regs = thread.regs
-        pointer = getattr(regs, register)
-        try:
-            mask = int.from_bytes(thread.space.read(pointer, 8), "little")
-        except OSError:
-            thread.resume()
-            return
-        scratch = thread_scratch(thread)
-        thread.space.poke(scratch, (mask & ~SYNCHRONOUS).to_bytes(8, "little"))
-        setattr(regs, register, scratch)
-
-        def restore(stopped: Thread) -> None:
-            stopped.fetch()
-            setattr(stopped.regs, register, pointer)
-            stopped.store()
-
-        thread.on_syscall_exit = restore
-        thread.store()
-        thread.resume()
-
-    def rt_sigsuspend(self, thread: Thread) -> None:
-        self._temporary_mask(thread, "rdi")
-
-    def ppoll(self, thread: Thread) -> None:
-        self._temporary_mask(thread, "r10")
-
-    def epoll_pwait(self, thread: Thread) -> None:
-        self._temporary_mask(thread, "r8")

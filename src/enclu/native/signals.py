@@ -1,8 +1,11 @@
 """Signals of a traced thread: masks, delivery, and the frames that handlers see.
 
-The kernel kills a thread that faults while the signal of the fault is blocked.  ENCLU is such a fault here, so
-synchronous signals must never really be blocked: the program gets the mask it set, the kernel another.  What a
-handler's sa_mask blocks of them is in force from its start (`_enter`) to its rt_sigreturn (`sigreturn`).
+The kernel has the program's own masks and actions.  But a thread that raises a signal while it has it blocked is to
+die: force_sig_info_to_task() in kernel/signal.c unblocks the signal and resets its action, for all threads.  ENCLU is
+such an exception here, and is not to have been one.  The thread stops before any of this counts.  So what is blocked
+of the synchronous signals is known of each thread, and put right again at such a stop (`forced`); the action is put
+right before it matters to anybody (`repair`).  A handler is entered by another signal's action while another thread may
+be about to reset its own (`_handle_by_frame_signal`).
 """
 
 from __future__ import annotations
@@ -14,104 +17,257 @@ import struct
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from enclu.base.abi import NR
+from enclu.base.abi import NR, SA_NODEFER, SA_RESETHAND, SA_SIGINFO, SI_KERNEL, SIG_DFL
+from enclu.linux.fault import Resolution
+from enclu.linux.traps import signal_of
 from enclu.native import proc, ptrace
 from enclu.native.address_space import SCRATCH
-from enclu.native.inject import SYNCHRONOUS, inject
-from enclu.native.native_fault import FRAME_UC, MC_CR2, MC_ERR, UC_SIGMASK
-from enclu.native.process import SignalAction
+from enclu.native.debug_registers import TRAP_HWBKPT
+from enclu.native.inject import BUT_FRAME_SIGNAL, FRAME_SIGNAL, at_frame_signal, inject
+from enclu.native.mask_calls import WAITING_NR
+from enclu.native.native_fault import FRAME_UC, MC_CR2, MC_ERR, UC_SIGMASK, trap_record
+from enclu.native.process import SYNCHRONOUS, SYNCHRONOUS_SIGNALS, SignalAction
+from enclu.native.resume import CONT, SINGLESTEP, until
 from enclu.native.stop import Kind, Stop
 from enclu.native.thread import FramePatch
+from enclu.sgx.exceptions import Fault, Vector
 
 if TYPE_CHECKING:
     from enclu.native.thread import Thread
 
-SYNCHRONOUS_SIGNALS = frozenset((signal.SIGILL, signal.SIGTRAP, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV))
-SIG_DFL = 0
+GUESSED = 1 << 64
+"""In `Thread.blocked`: it waited in a call with another mask when its process began to use SGX."""
+Trap = tuple[int, int, int]
+"""Trap number, error code and CR2, as the handler finds them in its ucontext."""
 
 
 def bit(signo: int) -> int:
     return 1 << (signo - 1)
 
 
-def _force_default(thread: Thread, signo: int) -> None:
-    """What force_sig() does to a signal that is ignored or blocked: the default action, which kills."""
-    regs_rax = thread.regs.orig_rax
-    thread.space.poke(SCRATCH, struct.pack("<QQQQ", SIG_DFL, 0, 0, 0))
-    inject(thread, NR["rt_sigaction"], signo, SCRATCH, 0, 8)
-    thread.regs.orig_rax = regs_rax
-    thread.hidden_mask &= ~bit(signo)
+# An exception while its signal is blocked.
 
 
-def deliver_fault(thread: Thread, info: ptrace.SigInfo, frame: tuple[int, int, int]) -> None:
-    """Deliver a synchronous signal that the machine, not the host processor, decided on.
+def forced(thread: Thread, signo: int) -> None:
+    """The thread, of which `blocked` is not 0, has stopped for a synchronous signal.
 
-    `frame` is the trap number, error code and CR2 that the handler shall find in its ucontext.
+    If an instruction raised it while it was blocked: it is blocked again, and the action known to be reset.  One that
+    had been sent, and that the kernel took for the exception's (legacy_queue()), is queued again.
     """
-    signo = info.signo
-    action = thread.process.handlers.actions.get(signo)
-    if thread.hidden_mask & bit(signo) or action is None or not action.handled:
-        _force_default(thread, signo)
-        info.set(thread.tid)
+    info = ptrace.SigInfo()
+    info.get(thread.tid)
+    if info.code <= 0 and thread.regs.orig_rax != ptrace.NO_SYSCALL:
+        return  # it was sent, and the call that the thread waits in lets it through
+    mask = ptrace.signal_mask(thread.tid)
+    was_blocked = _was_blocked(thread, signo)
+    thread.blocked = mask & SYNCHRONOUS
+    if not was_blocked:
+        return
+    thread.blocked |= bit(signo)
+    ptrace.set_signal_mask(thread.tid, mask | bit(signo))
+    thread.process.handlers.reset |= bit(signo)
+    if info.code <= 0:
+        vector, code, address = trap_record(thread)
+        _queue_again(thread, info)
+        resolution = Resolution.SIGBUS if signo == signal.SIGBUS and vector == Vector.PF else None
+        what = signal_of(Fault(Vector(vector), code, address), resolution, thread.regs.rip)
+        at_breakpoint = vector == Vector.DB and thread.regs.rip in thread.breakpoints
+        ptrace.SigInfo.fault(signo, TRAP_HWBKPT if at_breakpoint else what.code, what.address).set(thread.tid)
+
+
+def _was_blocked(thread: Thread, signo: int) -> bool:
+    if thread.blocked & GUESSED:
+        handlers = thread.process.handlers
+        action = handlers.actions.get(signo)
+        if action is not None and action.handler != SIG_DFL and not handlers.reset & bit(signo):
+            status = proc.status(thread.tid)
+            return not (int(status["SigCgt"], 16) | int(status["SigIgn"], 16)) & bit(signo)
+    return bool(thread.blocked & bit(signo))
+
+
+def _queue_again(thread: Thread, info: ptrace.SigInfo) -> None:
+    """Put back a signal that the thread has blocked (ptrace_signal() does so), without letting the thread run."""
+    mask = ptrace.signal_mask(thread.tid)
+    ptrace.set_signal_mask(thread.tid, BUT_FRAME_SIGNAL)
+    info.set(thread.tid)
+    send(thread, FRAME_SIGNAL)
+    until(thread, CONT, at_frame_signal, info.signo)
+    ptrace.set_signal_mask(thread.tid, mask)
+
+
+def faulted(thread: Thread) -> bool:
+    """The interrupted thread is about to stop for its own exception, before it executes anything."""
+    unblocked = SYNCHRONOUS & ~ptrace.signal_mask(thread.tid)
+    return any(unblocked & bit(signo) for signo in ptrace.queued_signals(thread.tid))
+
+
+def _force_default(thread: Thread, info: ptrace.SigInfo) -> None:
+    """What force_sig() does to a signal that is ignored or blocked: the default action, which kills."""
+    signo, handlers = info.signo, thread.process.handlers
+    former = handlers.actions.get(signo)
+    handlers.actions[signo] = replace(former, handler=SIG_DFL) if former else SignalAction(SIG_DFL, 0, 0, 0)
+    _give(thread, signo, handlers.actions[signo])
+    ptrace.set_signal_mask(thread.tid, ptrace.signal_mask(thread.tid) & ~bit(signo))
+    thread.blocked &= ~bit(signo)
+    info.set(thread.tid)
+
+
+# Delivery.
+
+
+def deliver_fault(thread: Thread, info: ptrace.SigInfo, trap: Trap) -> None:
+    """Deliver a synchronous signal that the machine, not the host processor, decided on."""
+    action = thread.process.handlers.actions.get(info.signo)
+    if thread.blocked & bit(info.signo) or action is None or not action.handled:
+        _force_default(thread, info)
+        thread.resume(info.signo)
     else:
-        info.set(thread.tid)
-        _enter(thread, signo, frame)
-    thread.resume(signo)
+        _handle(thread, info, trap)
 
 
 def deliver_native(thread: Thread, signo: int) -> None:
     """Let an exception that is not SGX's business become the signal that the host kernel made of it."""
-    if thread.hidden_mask & bit(signo):
-        info = ptrace.SigInfo()
-        info.get(thread.tid)
-        _force_default(thread, signo)
-        info.set(thread.tid)
+    info = ptrace.SigInfo()
+    info.get(thread.tid)
+    action = thread.process.handlers.actions.get(signo)
+    if thread.blocked & bit(signo):
+        _force_default(thread, info)
+        thread.resume(signo)
+    elif action is not None and action.handled:
+        _handle(thread, info, None, raised=True)
     else:
-        _enter(thread, signo)
-    thread.resume(signo)
+        thread.resume(signo)
 
 
 def deliver_sent(thread: Thread, signo: int) -> None:
-    """Deliver a signal that somebody sent, or hold it back while the program has it blocked."""
-    if thread.hidden_mask & bit(signo):
-        thread.held.append(signo)
-        thread.resume()
-        return
+    """Deliver a signal that somebody sent."""
+    if signo in SYNCHRONOUS_SIGNALS:
+        action = thread.process.handlers.actions.get(signo)
+        if action is not None and action.ignored:
+            thread.resume()
+            return
+        if action is not None and action.handled:
+            info = ptrace.SigInfo()
+            info.get(thread.tid)
+            _handle(thread, info, None)
+            return
     _enter(thread, signo)
     thread.resume(signo)
 
 
-def _enter(thread: Thread, signo: int, trap: tuple[int, int, int] | None = None) -> None:
-    """The signal is about to be delivered: if to a handler, what its sa_mask hides is blocked now.
+def _handle(thread: Thread, info: ptrace.SigInfo, trap: Trap | None, *, raised: bool = False) -> None:
+    """Deliver a synchronous signal to its handler.  `raised`: the kernel knows of the trap itself, so far."""
+    signo, handlers = info.signo, thread.process.handlers
+    contended = any(other.blocked & bit(signo) for other in handlers.threads() if other is not thread)
+    reset = handlers.reset & bit(signo)
+    if raised and (contended or reset):
+        trap = trap_record(thread)
+    if contended or (reset and thread.regs.orig_rax in WAITING_NR):
+        _handle_by_frame_signal(thread, info, trap)
+        return
+    if reset:
+        repair(thread, reset)
+    info.set(thread.tid)
+    thread.frame_patch = FramePatch(trap)
+    thread.delivering = signo
+    _enter(thread, signo)
+    thread.resume(signo)
 
-    The mask that the frame saves is completed only where something was hidden before; that costs a stop.
+
+def _handle_by_frame_signal(thread: Thread, info: ptrace.SigInfo, trap: Trap | None) -> None:
+    """Another thread may reset the action at any moment: enter the handler as that of FRAME_SIGNAL.
+
+    The kernel reads the action after the stop, too late to look once more.
     """
-    actions = thread.process.handlers.actions
-    action = actions.get(signo)
+    signo, space = info.signo, thread.space
+    action = thread.process.handlers.actions[signo]
+    in_force, saved = _in_force(thread), ptrace.signal_mask(thread.tid)
+    carrier = replace(action, flags=(action.flags | SA_NODEFER) & ~SA_RESETHAND)
+    former = _give(thread, FRAME_SIGNAL, carrier)
+    info.renumbered(FRAME_SIGNAL).set(thread.tid)
+    ptrace.set_signal_mask(thread.tid, saved & ~bit(FRAME_SIGNAL))
+    stop = until(thread, SINGLESTEP, lambda stop: stop.kind is Kind.SIGNAL, FRAME_SIGNAL)
+    regs = thread.fetch()
+    built = stop.signo == signal.SIGTRAP
+    if built:
+        regs.rdi = signo
+        with contextlib.suppress(OSError):
+            if action.flags & SA_SIGINFO:
+                space.poke(regs.rsi, signo.to_bytes(4, "little"))
+            space.poke(regs.rsp + FRAME_UC + UC_SIGMASK, saved.to_bytes(8, "little"))
+        _patch(thread, trap)
+        thread.store()
+    space.poke(SCRATCH, former)
+    inject(thread, NR["rt_sigaction"], FRAME_SIGNAL, SCRATCH, 0, 8)
+    if not built:  # there was no room for the frame
+        ptrace.set_signal_mask(thread.tid, saved)
+        no_room = ptrace.SigInfo.fault(signal.SIGSEGV, SI_KERNEL, 0)
+        if signo == signal.SIGSEGV:
+            _force_default(thread, no_room)
+            thread.resume(signo)
+        else:
+            deliver_fault(thread, no_room, trap or (0, 0, 0))
+        return
+    _account(thread, signo, action, in_force)
+    ptrace.set_signal_mask(thread.tid, in_force | action.mask | _own(signo, action))
+    thread.resume()
+
+
+def _in_force(thread: Thread) -> int:
+    """The mask in force at a stop: the one of the call that the thread waits in, if that has another."""
+    if thread.regs.orig_rax in WAITING_NR:
+        return int(proc.status(thread.tid)["SigBlk"], 16)
+    return ptrace.signal_mask(thread.tid)
+
+
+def _own(signo: int, action: SignalAction) -> int:
+    return 0 if action.flags & SA_NODEFER else bit(signo)
+
+
+def _enter(thread: Thread, signo: int) -> None:
+    """The signal is about to be delivered: if to a handler, know what is blocked then."""
+    action = thread.process.handlers.actions.get(signo)
     if action is None or not action.handled:
         return
-    before = thread.hidden_mask
-    if trap is not None or before:
-        thread.frame_patch = FramePatch(trap, before)
-    own = 0 if action.flags & SA_NODEFER else bit(signo)
-    thread.hidden_mask |= (action.mask | own) & SYNCHRONOUS
+    before = thread.blocked
+    if thread.regs.orig_rax in WAITING_NR or before & GUESSED:
+        before = _in_force(thread)
+    _account(thread, signo, action, before)
+
+
+def _account(thread: Thread, signo: int, action: SignalAction, before: int) -> None:
+    """The handler runs with what was blocked before, its sa_mask and the signal itself."""
+    _note_blocked(thread, before | action.mask | _own(signo, action))
     if action.flags & SA_RESETHAND:
-        actions[signo] = replace(action, handler=SIG_DFL)
+        thread.process.handlers.actions[signo] = replace(action, handler=SIG_DFL)
+
+
+def _note_blocked(thread: Thread, mask: int) -> None:
+    """`mask` is about to be in force.  Who is on the way to a handler of what is newly blocked must be there before."""
+    newly = mask & SYNCHRONOUS & ~thread.blocked
+    thread.blocked = mask & SYNCHRONOUS
+    if newly:
+        for other in thread.process.handlers.threads():
+            if other is not thread and other.delivering and newly & bit(other.delivering):
+                other.waiter.settle(other)
 
 
 def apply_frame_patch(thread: Thread) -> None:
     """The kernel has built the frame: the thread stands at its handler's first instruction."""
     patch, thread.frame_patch = thread.frame_patch, None
     assert patch is not None
+    _patch(thread, patch.trap)
+    thread.blocked = ptrace.signal_mask(thread.tid) & SYNCHRONOUS
+
+
+def _patch(thread: Thread, trap: Trap | None) -> None:
+    if trap is None:
+        return
+    trapno, code, cr2 = trap
     space, ucontext = thread.space, thread.regs.rsp + FRAME_UC
     with contextlib.suppress(OSError):  # another thread has unmapped the frame already, as the handler will find
-        if patch.trap is not None:
-            trapno, code, cr2 = patch.trap
-            space.poke(ucontext + MC_ERR, struct.pack("<QQ", code, trapno))
-            space.poke(ucontext + MC_CR2, struct.pack("<Q", cr2))
-        if patch.blocked:
-            saved = int.from_bytes(space.peek(ucontext + UC_SIGMASK, 8), "little")
-            space.poke(ucontext + UC_SIGMASK, (saved | patch.blocked).to_bytes(8, "little"))
+        space.poke(ucontext + MC_ERR, struct.pack("<QQ", code, trapno))
+        space.poke(ucontext + MC_CR2, struct.pack("<Q", cr2))
 
 
 def pending(thread: Thread) -> bool:
@@ -125,14 +281,10 @@ def pending(thread: Thread) -> bool:
 
 
 def sigreturn(thread: Thread) -> None:
-    """The thread is about to make rt_sigreturn: take the hidden part of the mask that it restores."""
-    at = thread.regs.rsp + UC_SIGMASK
-    frame = thread.space.peek(at, 8)
+    """The thread is about to make rt_sigreturn: know the mask that it restores."""
+    frame = thread.space.peek(thread.regs.rsp + UC_SIGMASK, 8)
     if len(frame) == 8:  # else the call itself will kill the thread
-        mask = int.from_bytes(frame, "little")
-        if mask & SYNCHRONOUS:
-            thread.space.poke(at, (mask & ~SYNCHRONOUS).to_bytes(8, "little"))
-        _hide(thread, mask)
+        _note_blocked(thread, int.from_bytes(frame, "little"))
     thread.resume()
 
 
@@ -141,7 +293,8 @@ SENT_TO_PROCESS = (0, -1, 0x80)
 
 
 def note_sent(thread: Thread, stop: Stop) -> None:
-    """The thread stops for a signal.  Without a tracer it would handle one that was sent to its process at once."""
+    """The thread has stopped.  Without a tracer it would handle a signal that was sent to its process at once."""
+    thread.delivering = 0
     signo = stop.signo
     if stop.kind is not Kind.SIGNAL or signo in SYNCHRONOUS_SIGNALS or len(thread.process.threads) < 2:
         return
@@ -175,70 +328,98 @@ def send_put_off(thread: Thread) -> None:
             send(thread, thread.put_off.pop(0))
 
 
+# What the program sets.
+
+
 def set_mask(thread: Thread, mask: int) -> None:
-    """The program wants `mask` blocked: block it but for the synchronous signals, which are remembered."""
-    ptrace.set_signal_mask(thread.tid, mask & ~SYNCHRONOUS)
-    _hide(thread, mask)
-
-
-def _hide(thread: Thread, mask: int) -> None:
-    """Of `mask`, remember the synchronous signals; send those that were held and no longer are."""
-    thread.hidden_mask = mask & SYNCHRONOUS
-    still = []
-    for signo in thread.held:
-        if mask & bit(signo):
-            still.append(signo)
-        else:
-            send(thread, signo)  # now, while it is stopped: it shall not execute an instruction before
-    thread.held = still
-
-
-def mask_of(thread: Thread) -> int:
-    """The mask that the program believes to have."""
-    return ptrace.signal_mask(thread.tid) | thread.hidden_mask
+    """The program wants `mask` blocked."""
+    _note_blocked(thread, mask)
+    ptrace.set_signal_mask(thread.tid, mask)
 
 
 def watch(thread: Thread) -> None:
-    """Take over the mask of a thread whose process has just begun to use SGX."""
-    set_mask(thread, ptrace.signal_mask(thread.tid) | thread.hidden_mask)
+    """Take over the mask of a stopped thread whose process uses SGX."""
+    _note_blocked(thread, ptrace.signal_mask(thread.tid))
+
+
+def watch_running(thread: Thread) -> None:
+    """Take over the mask of a thread whose process has just begun to use SGX, without stopping it.
+
+    A mask that is in force only while the thread waits hides the one that comes after it.
+    """
+    try:
+        mask, call = int(proc.status(thread.tid)["SigBlk"], 16), proc.system_call(thread.tid)
+    except OSError:
+        return  # it is gone
+    thread.blocked = mask & SYNCHRONOUS | (GUESSED if call in WAITING_NR else 0)
 
 
 def inherit_mask(thread: Thread) -> None:
-    """First stop of a new thread: its kernel mask came from its parent, its hidden one with its Thread."""
+    """First stop of a new thread: its mask came from its parent."""
     if thread.process.watches_maps:
         watch(thread)
 
 
 def watch_handlers(thread: Thread) -> None:
-    """Take over the handlers that the process already has."""
-    caught = int(proc.status(thread.tid)["SigCgt"], 16)
+    """Take over the actions that the process already has."""
+    status = proc.status(thread.tid)
+    known = int(status["SigCgt"], 16) | int(status["SigIgn"], 16)
     for signo in range(1, 65):
-        if caught & bit(signo) and inject(thread, NR["rt_sigaction"], signo, 0, SCRATCH, 8) == 0:
-            set_action(thread, signo, thread.space.peek(SCRATCH, SIGACTION.size))
+        if known & bit(signo) and inject(thread, NR["rt_sigaction"], signo, 0, SCRATCH, 8) == 0:
+            thread.process.handlers.actions[signo] = _unpacked(thread.space.peek(SCRATCH, SIGACTION.size))
 
 
+KNOWN_FLAGS = 0xDC00_0807
+"""UAPI_SA_FLAGS and SA_RESTORER of kernel/signal.c: the kernel drops others."""
 SIGACTION = struct.Struct("<QQQQ")
 """struct kernel_sigaction: handler, flags, restorer, mask."""
-SA_NODEFER, SA_RESETHAND = 0x4000_0000, 0x8000_0000
 
 
-def set_action(thread: Thread, signo: int, wanted: bytes) -> int:
-    """rt_sigaction with what the program wants, less what must not be blocked; the call's result.
-
-    The kernel's former action is left at SCRATCH + 64.
-    """
-    handler, flags, restorer, mask = SIGACTION.unpack(wanted)
-    real_flags = flags | SA_NODEFER if signo in SYNCHRONOUS_SIGNALS else flags
-    thread.space.poke(SCRATCH, SIGACTION.pack(handler, real_flags, restorer, mask & ~SYNCHRONOUS))
-    result = inject(thread, NR["rt_sigaction"], signo, SCRATCH, SCRATCH + 64, 8)
-    if result == 0:
-        thread.process.handlers.actions[signo] = SignalAction(handler, flags, mask)
-    return result
+def _unpacked(image: bytes) -> SignalAction:
+    return SignalAction(*SIGACTION.unpack(image))
 
 
-def former_action(shown: SignalAction | None, kernels: bytes) -> bytes:
-    """The action that rt_sigaction tells the program of: what it set itself, if it ever did."""
-    if shown is None:
-        return kernels
-    _, _, restorer, _ = SIGACTION.unpack(kernels)
-    return SIGACTION.pack(shown.handler, shown.flags, restorer, shown.mask)
+def _packed(action: SignalAction) -> bytes:
+    return SIGACTION.pack(action.handler, action.flags, action.restorer, action.mask)
+
+
+def _give(thread: Thread, signo: int, action: SignalAction) -> bytes:
+    """Have the kernel know the action; the one that it knew before."""
+    thread.space.poke(SCRATCH, _packed(action))
+    inject(thread, NR["rt_sigaction"], signo, SCRATCH, SCRATCH + 64, 8)
+    return thread.space.peek(SCRATCH + 64, SIGACTION.size)
+
+
+def repair(thread: Thread, signals: int = SYNCHRONOUS) -> None:
+    """Give the kernel those of the actions again that it may have reset."""
+    handlers = thread.process.handlers
+    for signo in SYNCHRONOUS_SIGNALS:
+        if handlers.reset & signals & bit(signo):
+            handlers.reset &= ~bit(signo)
+            if signo in handlers.actions:
+                _give(thread, signo, handlers.actions[signo])
+
+
+def repair_ignored(thread: Thread) -> bool:
+    """Before exec: what the program ignores is inherited.  False if there was nothing to do."""
+    handlers = thread.process.handlers
+    ignored = sum(bit(signo) for signo, action in handlers.actions.items() if action.ignored)
+    if not handlers.reset & ignored:
+        return False
+    repair(thread, ignored)
+    return True
+
+
+def action(thread: Thread, signo: int, wanted: bytes | None) -> tuple[int, bytes]:
+    """rt_sigaction: the call's result, and the former action."""
+    actions = thread.process.handlers.actions
+    if wanted is not None:
+        thread.space.poke(SCRATCH, wanted)
+    result = inject(thread, NR["rt_sigaction"], signo, SCRATCH if wanted is not None else 0, SCRATCH + 64, 8)
+    kernels = thread.space.peek(SCRATCH + 64, SIGACTION.size)
+    former = _packed(actions[signo]) if signo in actions else kernels
+    if result == 0 and wanted is not None:
+        given = _unpacked(wanted)
+        kept = given.mask & ~(bit(signal.SIGKILL) | bit(signal.SIGSTOP))
+        actions[signo] = replace(given, flags=given.flags & KNOWN_FLAGS, mask=kept)
+    return result, former

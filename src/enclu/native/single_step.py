@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
-from enclu.native import ptrace
+from enclu.native import ptrace, signals
 from enclu.native.resume import SINGLESTEP, SYSEMU_SINGLESTEP, until
 from enclu.native.stop import Kind, Stop
 
@@ -19,13 +19,17 @@ AT_SYSCALL = signal.SIGTRAP | ptrace.SYSCALL_STOP
 def single_step(thread: Thread) -> ptrace.SigInfo | None:
     """Execute one instruction, of a string instruction one repetition; its exception if it raises one.
 
-    Signals that come instead are put off.  A SYSCALL in enclave mode is not executed: the stop is one `AT_SYSCALL`.
+    Only synchronous signals may be unblocked.  Signals that come instead are put off.
+    A SYSCALL in enclave mode is not executed: the stop is one `AT_SYSCALL`.
     """
     info = ptrace.SigInfo()
 
     def over(stop: Stop) -> bool:
         if stop.kind not in (Kind.SIGNAL, Kind.SYSCALL):
             return False
+        if thread.blocked and stop.kind is Kind.SIGNAL:
+            thread.fetch()
+            signals.forced(thread, stop.signo)
         info.get(thread.tid)
         return info.code > 0
 

@@ -28,10 +28,9 @@ XSTATE_BV = slice(HEADER, HEADER + 8)
 
 @dataclass(frozen=True)
 class FramePatch:
-    """Corrections of a signal frame: trap number, error code and CR2, and signals that belong into uc_sigmask."""
+    """Corrections of a signal frame: trap number, error code and CR2, if they are not right."""
 
     trap: tuple[int, int, int] | None
-    blocked: int
 
 
 class Thread:
@@ -64,10 +63,10 @@ class Thread:
         """The host kernel has it."""
         self.frame_patch: FramePatch | None = None
         """What to write into the signal frame that the kernel is about to build."""
-        self.hidden_mask = 0
-        """Synchronous signals that the program believes to have blocked; the kernel must never block them."""
-        self.held: list[int] = []
-        """Signals sent while the program had them blocked in `hidden_mask`."""
+        self.blocked = 0
+        """Synchronous signals that it has blocked, since its process uses SGX (see `native.signals`)."""
+        self.delivering = 0
+        """A synchronous signal that it has been resumed with, until it has stopped at its handler."""
         self.undelivered = 0
         """A signal that its process was sent, and that it stopped for."""
         self.put_off: list[int] = []

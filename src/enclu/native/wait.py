@@ -91,6 +91,13 @@ class Waiter:
             if stop.kind is Kind.EXEC and _former(tid) == thread.tid:
                 raise ThreadGone  # it has another name since its exec
 
+    def settle(self, thread: Thread) -> None:
+        """Wait for a thread that is about to stop, and tell of that as of what comes to others."""
+        try:
+            self._arrived(thread.tid, self.of(thread))
+        except ThreadGone:
+            return  # which has been told
+
     def collect(self) -> None:
         """Tell of every stop that there is.  waitpid favours the oldest threads, and others would be starved."""
         try:

@@ -11,9 +11,10 @@ from enclu.base.abi import PROT_EXEC, PROT_WRITE
 from enclu.native import ptrace
 from enclu.native.address_space import VDSO_BASE
 from enclu.native.debug_registers import RFLAGS_RF, TRAP_HWBKPT
-from enclu.native.inject import ALL_BUT_SYNCHRONOUS
+from enclu.native.inject import EVERY_SIGNAL
 from enclu.native.native_fault import error_code, exception_of
 from enclu.native.path_calls import SLOTS
+from enclu.native.process import SYNCHRONOUS
 from enclu.native.single_step import AT_SYSCALL, single_step
 from enclu.sgx import xcr0
 from enclu.sgx.enclu.enter import RFLAGS_TF
@@ -161,7 +162,7 @@ def _copy(thread: Thread, instruction: Instruction) -> int:
 
 def _step(thread: Thread) -> ptrace.SigInfo | None:
     mask = ptrace.signal_mask(thread.tid)
-    ptrace.set_signal_mask(thread.tid, ALL_BUT_SYNCHRONOUS)
+    ptrace.set_signal_mask(thread.tid, EVERY_SIGNAL & ~SYNCHRONOUS | mask)
     try:
         return single_step(thread)
     finally:

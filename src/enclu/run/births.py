@@ -10,7 +10,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from enclu.base.abi import CLONE_SIGHAND, CLONE_THREAD, CLONE_VM, NR
+from enclu.base.abi import CLONE_CLEAR_SIGHAND, CLONE_SIGHAND, CLONE_THREAD, CLONE_VM, NR
 from enclu.native import proc, ptrace
 from enclu.native.inject import inject
 from enclu.native.process import Process
@@ -48,7 +48,7 @@ class Births:
         regs = parent.fetch()
         flags = 0
         if regs.orig_rax == NR["clone"]:
-            flags = regs.rdi
+            flags = regs.rdi & 0xFFFF_FFFF
         elif regs.orig_rax == NR["clone3"]:
             flags = int.from_bytes(parent.space.peek(regs.rdi, 8), "little")
         elif event == ptrace.Event.VFORK:
@@ -58,10 +58,13 @@ class Births:
             space = parent.space if flags & CLONE_VM else sup.new_space(tid)
             handlers = parent.process.handlers
             process = Process(
-                tid, space, handlers if flags & CLONE_SIGHAND else handlers.copy(), watches_maps=process.watches_maps
+                tid,
+                space,
+                handlers if flags & CLONE_SIGHAND else handlers.copy(cleared=bool(flags & CLONE_CLEAR_SIGHAND)),
+                watches_maps=process.watches_maps,
             )
         thread = sup.new_thread(tid, process)
-        thread.hidden_mask = parent.hidden_mask
+        thread.blocked = parent.blocked
         if process.space is not parent.space:
             process.space.mm = parent.space.mm.fork(process.space)
             process.space.sites = parent.space.sites.copy()

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from enclu.base import console
 from enclu.base.events import ProcessExit, ProcessGone, ThreadGone
-from enclu.native import proc, ptrace
+from enclu.native import proc, ptrace, signals
+from enclu.native.inject import call_again
 from enclu.native.resume import let_go
 from enclu.native.stop import Kind
 from enclu.run.departures import Departures
@@ -87,6 +88,10 @@ class Ends:
 
     def execve(self, thread: Thread) -> None:
         """It may take over the name of the first thread of its process (see `_may_be_another`)."""
+        if signals.repair_ignored(thread):
+            call_again(thread)
+            thread.resume()
+            return
         if len(thread.process.threads) > 1:
             thread.in_exec = True
             thread.on_syscall_exit = _exec_failed

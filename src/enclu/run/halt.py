@@ -12,10 +12,10 @@ import signal
 from typing import TYPE_CHECKING
 
 from enclu.native import exceptions, proc, ptrace, signals
-from enclu.native.inject import MachineGone, inject
+from enclu.native.inject import MachineGone, call_again, inject
 from enclu.native.narrowed import NarrowedEnclave
+from enclu.native.process import SYNCHRONOUS_SIGNALS
 from enclu.native.resume import CONT, interrupt, resume, until
-from enclu.native.signals import SYNCHRONOUS_SIGNALS
 from enclu.native.stop import INTERRUPTED, Kind, Stop
 from enclu.native.wait import ThreadGone
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from enclu.native.thread import Thread
     from enclu.run.supervisor import Supervisor
 
-SYSCALL_SIZE = 2
-
 
 def restore_info(thread: Thread) -> None:
     """Before a stop that was put off is looked at: give it back its siginfo, if it has one."""
@@ -39,14 +37,6 @@ def restore_info(thread: Thread) -> None:
             ptrace.SigInfo.of(kept).set(thread.tid)
         except ProcessLookupError:
             return  # killed meanwhile, as whoever looks at the stop will find
-
-
-def _call_again(thread: Thread) -> None:
-    """Undo the beginning of a system call, so that the instruction is executed again."""
-    regs = thread.regs
-    regs.rip -= SYSCALL_SIZE
-    regs.rax, regs.orig_rax = regs.orig_rax, ptrace.NO_SYSCALL
-    thread.store()
 
 
 class Halter:
@@ -169,7 +159,7 @@ class Halter:
         stop = thread.waiter.of(thread)
         if stop.kind in (Kind.INTERRUPTION, Kind.GROUP):
             thread.listening = stop.kind is Kind.GROUP
-            if not SYNCHRONOUS_SIGNALS.isdisjoint(ptrace.queued_signals(thread.tid)):
+            if signals.faulted(thread):
                 # It has faulted, but the interruption came first.  Before anything else it stops for the fault.
                 return until(thread, CONT, lambda stop: True)
         return stop
@@ -184,9 +174,12 @@ class Halter:
             return None
         if stop.kind is Kind.CALL or (stop.kind is Kind.SYSCALL and thread.mode.enclave):
             thread.fetch()
-            _call_again(thread)
+            call_again(thread)
             return INTERRUPTED
         if stop.kind is Kind.SIGNAL and thread.kept_info is None:
+            if thread.blocked and stop.signo in SYNCHRONOUS_SIGNALS:
+                thread.fetch()
+                signals.forced(thread, stop.signo)
             info = ptrace.SigInfo()
             info.get(thread.tid)
             if stop.signo in SYNCHRONOUS_SIGNALS and stop.signo != signal.SIGTRAP and info.code > 0:

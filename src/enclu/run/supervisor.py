@@ -19,7 +19,7 @@ from enclu.native.address_space import VDSO_AREA, VDSO_BASE, AddressSpace
 from enclu.native.inject import MachineGone
 from enclu.native.intercept import Interceptor
 from enclu.native.native_fault import raised_by_enclu
-from enclu.native.process import Process, SignalHandlers
+from enclu.native.process import SYNCHRONOUS, SYNCHRONOUS_SIGNALS, Process
 from enclu.native.resume import NOTHING, SYSCALL, at_last_stop, listen, resume, until
 from enclu.native.stop import AT_EXEC, Kind, Stop
 from enclu.native.thread import Thread
@@ -218,7 +218,7 @@ class Supervisor:
         Does what `_dispatch` would, without what these three leaves never need.
         """
         thread = self.threads.get(tid)
-        if thread is None or thread.frame_patch is not None or thread.user_dispatch:
+        if thread is None or thread.blocked or thread.frame_patch is not None or thread.user_dispatch:
             return False
         raw, regs, who, where = ptrace.raw, thread.regs, thread.word, thread.regs_word
         if raw(GETREGS, who, NOTHING, where) or regs.rip not in thread.process.space.enclu_sites:
@@ -345,7 +345,6 @@ class Supervisor:
                 self._exec(thread)
             case Kind.VFORK_DONE:
                 thread.in_vfork = False
-                signals.inherit_mask(thread)  # `signals.watch` could not stop it
                 thread.resume()
             case Kind.EXIT:
                 self.ends.at_exit(thread.tid, thread)
@@ -376,7 +375,10 @@ class Supervisor:
                 signals.apply_frame_patch(thread)
                 thread.resume()
                 return
+            thread.blocked = ptrace.signal_mask(thread.tid) & SYNCHRONOUS
             thread.frame_patch = None  # there was no room for the frame: this is the SIGSEGV that tells
+        if thread.blocked and signo in SYNCHRONOUS_SIGNALS:
+            signals.forced(thread, signo)
         if signo in ENCLU_SIGNALS:
             self._info.get(thread.tid)
             if raised_by_enclu(regs, self._info) and self.execute_enclu(thread):
@@ -462,7 +464,8 @@ class Supervisor:
         with self.events.acting(process.tgid, thread.tid):
             self.events.emit(ProcessExec)
         old = process.space
-        process.handlers = SignalHandlers()
+        process.handlers = process.handlers.after_exec()
+        process.handlers.sharers.append(process)
         process.may_use_amx = False
         thread.breakpoints = ()
         process.space = self.new_space(thread.tid)
