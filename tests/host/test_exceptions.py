@@ -69,7 +69,7 @@ def test_a_handler_has_it_raised_though_the_enclave_could_handle_it(process: enc
 
 
 def test_a_handler_that_returns_no_action_is_told(process: enclu.Process, image: Path) -> None:
-    enclave = process.load(image, on_exception=lambda _: "resume")  # type: ignore[arg-type, return-value]
+    enclave = process.load(image, on_exception=lambda _: "resume")  # type: ignore[arg-type, return-value]  # a mistake
     with pytest.raises(enclu.HostError, match="no Action"):
         enclave.ecall(UD)
     enclave.on_exception = None

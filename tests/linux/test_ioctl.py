@@ -2,6 +2,7 @@
 
 import errno
 import struct
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -9,20 +10,23 @@ from hypothesis import strategies as st
 
 from enclu.linux import uapi
 from enclu.sgx.enclu import execute
+from enclu.sgx.layout import Structure
 from enclu.sgx.structs import SECINFO, EncluLeaf
 from tests.support.memory_processor import BASE, REG_R, REG_RW, TCS_PAGE, World, tcs_image
 
 U = uapi
 
 
-def fails(number: int, world: World, cmd: int, argument: bytes, **more: object) -> None:
+def fails(
+    number: int, world: World, cmd: int, argument: bytes, provision: Callable[[int], bool] = lambda fd: False
+) -> None:
     with pytest.raises(OSError) as caught:
-        world.ioctl(cmd, argument, **more)
+        world.ioctl(cmd, argument, provision=provision)
     assert errno.errorcode[caught.value.errno or 0] == errno.errorcode[number]
 
 
-def result_of(world: World, layout: object, name: str) -> int:
-    return int(layout.get(world.user.read(world.ARG, layout.size), name))  # type: ignore[attr-defined]
+def result_of(world: World, layout: Structure, name: str) -> int:
+    return int(layout.get(world.user.read(world.ARG, layout.size), name))
 
 
 def test_unknown_ioctl_is_enotty() -> None:

@@ -22,10 +22,10 @@ RESTRICT, MODIFY, REMOVE = (
 )
 
 
-def outcome(world: World, cmd: int, argument: bytes, **more: object) -> str:
+def outcome(world: World, cmd: int, argument: bytes, interrupted: Callable[[], bool] = lambda: False) -> str:
     """The errno's name, "" for success."""
     try:
-        world.ioctl(cmd, argument, **more)
+        world.ioctl(cmd, argument, interrupted=interrupted)
     except OSError as error:
         return errno.errorcode[error.errno or 0]
     return ""
@@ -71,7 +71,7 @@ def test_an_argument_that_cannot_be_written_back_is_efault() -> None:
     def refuse(address: int, data: bytes) -> None:
         raise OSError(errno.EFAULT, "read-only")
 
-    world.user.write = refuse  # type: ignore[method-assign]
+    world.user.write = refuse  # type: ignore[method-assign]  # a fault put in
     with pytest.raises(OSError) as caught:
         from enclu.linux.ioctl import sgx_ioctl
 

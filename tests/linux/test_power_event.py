@@ -11,6 +11,7 @@ from enclu.linux import fault, uapi
 from enclu.linux.fault import Resolution
 from enclu.sgx.enclu import execute
 from enclu.sgx.exceptions import Fault, PageFault, Vector
+from enclu.sgx.layout import Structure
 from enclu.sgx.structs import EncluLeaf
 from tests.linux.test_mm_and_paging import crowded, evicted
 from tests.support.memory_processor import BASE, REG_RW, MemoryProcessor, World
@@ -120,9 +121,9 @@ def test_an_enclave_under_construction_is_lost_too() -> None:
         (uapi.SGX_IOC_ENCLAVE_MODIFY_TYPES, uapi.ENCLAVE_MODIFY_TYPES, {"page_type": 4}),
     ],
 )
-def test_changing_what_is_lost_is_efault(world: World, command: int, layout: object, more: dict[str, int]) -> None:
+def test_changing_what_is_lost_is_efault(world: World, command: int, layout: Structure, more: dict[str, int]) -> None:
     world.kernel.drop_epc()
-    argument = layout.pack(offset=0x6000, length=0x1000, **more)  # type: ignore[attr-defined]
+    argument = layout.pack(offset=0x6000, length=0x1000, **more)
     assert refused(lambda: world.ioctl(command, argument)) == errno.EFAULT
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import struct
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +13,11 @@ import pytest
 from tests.support.runs import enclu, environment, run, without_privileges
 
 
-def complains(done: object, status: int, *words: str) -> None:
+def complains(done: subprocess.CompletedProcess[str], status: int, *words: str) -> None:
     """One line on standard error, nothing on standard output."""
-    assert done.returncode == status, done.stderr  # type: ignore[attr-defined]
-    assert done.stdout == ""  # type: ignore[attr-defined]
-    (line,) = done.stderr.splitlines()  # type: ignore[attr-defined]
+    assert done.returncode == status, done.stderr
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
     assert line.startswith("enclu: ")
     for word in words:
         assert word in line

@@ -6,12 +6,13 @@ import fcntl
 import os
 import pty
 import select
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
 from enclu.base import console
+from enclu.linux.encl import Encl
 from enclu.run import loading
 from enclu.run.loading import Loading
 from tests.support.memory_processor import REG_RW, World
@@ -49,47 +50,50 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Load:
     return begun(epc_pages=4096)
 
 
+class Told:
+    """Lines so far of what is written to the other end."""
+
+    def __init__(self, reading: int, terminal: bool) -> None:
+        self.reading = reading
+        self.terminal = terminal
+        self.seen = b""
+
+    def __call__(self) -> list[str]:
+        while select.select([self.reading], [], [], 0)[0]:
+            self.seen += os.read(self.reading, 4096)
+        return self.seen.decode().splitlines()
+
+
 @pytest.fixture(params=["pipe", "terminal"])
-def told(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[str]]]:
+def told(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
     """Lines on standard error so far, which is a pipe or a terminal."""
     reading, writing = os.pipe() if request.param == "pipe" else pty.openpty()
     monkeypatch.setattr(console, "STDERR", writing)
-    seen = b""
-
-    def lines() -> list[str]:
-        nonlocal seen
-        while select.select([reading], [], [], 0)[0]:
-            seen += os.read(reading, 4096)
-        return seen.decode().splitlines()
-
-    lines.terminal = request.param == "terminal"  # type: ignore[attr-defined]
-    yield lines
+    yield Told(reading, request.param == "terminal")
     os.close(reading)
     os.close(writing)
 
 
-def test_a_load_that_is_soon_over_is_quiet(load: Load, told: Callable[[], list[str]]) -> None:
+def test_a_load_that_is_soon_over_is_quiet(load: Load, told: Told) -> None:
     for i in range(8):
         load.add(MIB, at=100 + i * 0.24)
     assert told() == []
 
 
-def test_a_small_enclave_is_quiet_however_long_the_program_takes(load: Load, told: Callable[[], list[str]]) -> None:
+def test_a_small_enclave_is_quiet_however_long_the_program_takes(load: Load, told: Told) -> None:
     for i in range(LARGE - 1):
         load.add(bytes(4096), at=1000 + i)
     assert told() == []
 
 
-def test_it_is_told_once_and_at_a_terminal_whenever_it_has_taken_twice_the_time(
-    load: Load, told: Callable[[], list[str]]
-) -> None:
+def test_it_is_told_once_and_at_a_terminal_whenever_it_has_taken_twice_the_time(load: Load, told: Told) -> None:
     for seconds in (1, 2, 3, 5, 6, 9, 10, 11):
         load.add(MIB, at=100 + seconds)
     lines = [f"enclu: loading an enclave: {mib} MiB added in {s} s" for mib, s in ((2, 2), (4, 5), (7, 10))]
-    assert told() == (lines if told.terminal else lines[:1])  # type: ignore[attr-defined]
+    assert told() == (lines if told.terminal else lines[:1])
 
 
-def test_every_enclave_has_a_time_of_its_own(load: Load, told: Callable[[], list[str]]) -> None:
+def test_every_enclave_has_a_time_of_its_own(load: Load, told: Told) -> None:
     load.add(MIB, at=110)
     load.world.encl = load.world.kernel.open_enclave(type(load.world.memory)())
     load.world.create()
@@ -100,7 +104,7 @@ def test_every_enclave_has_a_time_of_its_own(load: Load, told: Callable[[], list
     assert told()[1:] == ["enclu: loading an enclave: 2 MiB added in 2 s"]
 
 
-def test_evictions_are_named_as_a_cause(monkeypatch: pytest.MonkeyPatch, told: Callable[[], list[str]]) -> None:
+def test_evictions_are_named_as_a_cause(monkeypatch: pytest.MonkeyPatch, told: Told) -> None:
     monkeypatch.setattr(loading, "LARGE", LARGE)
     load = begun(epc_pages=300)
     load.add(MIB, at=100)
@@ -110,13 +114,13 @@ def test_evictions_are_named_as_a_cause(monkeypatch: pytest.MonkeyPatch, told: C
     assert line.endswith(" MiB of it evicted: a larger --epc is faster")
 
 
-def test_within_one_ioctl_it_is_told_too(load: Load, told: Callable[[], list[str]]) -> None:
+def test_within_one_ioctl_it_is_told_too(load: Load, told: Told) -> None:
     """As each chunk of pages takes the clock on."""
     report, times = load.world.kernel.loading, iter(range(100, 200))
 
-    def slowly(encl: object) -> None:
+    def slowly(encl: Encl) -> None:
         load.now = next(times)
-        report(encl)  # type: ignore[arg-type]
+        report(encl)
 
     load.world.kernel.loading = slowly
     load.add(MIB * 6, at=100)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -34,11 +36,11 @@ class Epcm(RuleBasedStateMachine):
     def address(self, i: int) -> int:
         return BASE + i * 4096
 
-    def attempt(self, i: int, may: bool, leaf: object, *arguments: object) -> int | None:
+    def attempt(self, i: int, may: bool, leaf: Callable[..., int | None], *arguments: object) -> int | None:
         """Run a leaf: it must succeed exactly if it `may`; its code, None after a fault, which changes nothing."""
         before = self.snapshot(i)
         try:
-            code = leaf(*arguments)  # type: ignore[operator]
+            code = leaf(*arguments)
         except Fault:
             assert not may, "a leaf faulted that the SDM allows"
             assert self.snapshot(i) == before

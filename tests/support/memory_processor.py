@@ -6,7 +6,7 @@ import errno
 import functools
 import hashlib
 import mmap
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -264,9 +264,12 @@ class World:
         self.encl = self.kernel.open_enclave(self.memory)
         self.size, self.miscselect, self.attributes, self.extra = size, miscselect, attributes, extra
 
-    def ioctl(self, cmd: int, argument: bytes, **more: object) -> int:
+    def ioctl(
+        self, cmd: int, argument: bytes, *, provision: Callable[[int], bool] = lambda fd: False,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> int:  # fmt: skip
         self.user.write(self.ARG, argument)
-        return sgx_ioctl(self.encl, self.mm, self.user, cmd, self.ARG, **more)  # type: ignore[arg-type]
+        return sgx_ioctl(self.encl, self.mm, self.user, cmd, self.ARG, provision=provision, interrupted=interrupted)
 
     def create(self, **fields: int) -> int:
         values = {
