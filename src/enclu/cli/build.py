@@ -6,9 +6,8 @@ from pathlib import Path
 
 import click
 
+from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.structs import Attribute
-
-PAGE = 4096
 
 
 class Pages(click.ParamType[int]):
@@ -25,9 +24,9 @@ class Pages(click.ParamType[int]):
         if not digits.isdecimal():
             self.fail(f"{value!r} is not a size; write for example 64K or 1M", param, ctx)
         size = int(digits) * factor
-        if size % PAGE:
-            self.fail(f"{value}: not a multiple of the page size, {PAGE}", param, ctx)
-        return size // PAGE
+        if size % PAGE_SIZE:
+            self.fail(f"{value}: not a multiple of the page size, {PAGE_SIZE}", param, ctx)
+        return size // PAGE_SIZE
 
 
 class BuildCommand(click.Command):

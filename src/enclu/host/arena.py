@@ -14,12 +14,12 @@ import operator
 import os
 
 from enclu.host.errors import HostError
+from enclu.sgx.epc import PAGE_SIZE
 
 ADDRESS = 0x10_0000_0000
 """Where every agent has it."""
 SIZE = 1 << 32
 """Bytes of addresses; memory is taken only where something is stored."""
-PAGE = 4096
 _ROUND = 64
 """Blocks begin on cache lines."""
 _ALIGN = 1 << 21
@@ -75,7 +75,7 @@ class Arena:
         """What `allocate` gave."""
         self._claims: dict[int, tuple[int]] = {}
         """Ends of what was cut off, by its start: the end of the one is the start of the next."""
-        self._next = PAGE  # the first page has struct hello
+        self._next = PAGE_SIZE  # the first page has struct hello
 
     def close(self) -> None:
         """Close the descriptor."""

@@ -11,9 +11,10 @@ from collections import deque
 from concurrent.futures import Future
 
 from enclu.base.workers import worker
+from enclu.sgx.epc import PAGE_SIZE
 
-PAGE, CHUNK, BLOCK = 4096, 256, 64
-PER_PAGE = BLOCK + PAGE // CHUNK * (BLOCK + CHUNK)
+CHUNK, BLOCK = 256, 64
+PER_PAGE = BLOCK + PAGE_SIZE // CHUNK * (BLOCK + CHUNK)
 """Measured bytes of a page added with its content measured: 5184."""
 BATCH = 256
 """Pages measured at a time: the log of a batch stays in the cache."""
@@ -64,12 +65,12 @@ class Measurement:
     def add_pages(self, offset: int, pages: int, secinfo: bytes) -> None:
         """Append EADD for `pages` pages from `offset`, whose contents are not measured."""
         if pages < BATCH:
-            self.update(b"".join(eadd(offset + i * PAGE, secinfo) for i in range(pages)))
+            self.update(b"".join(eadd(offset + i * PAGE_SIZE, secinfo) for i in range(pages)))
             return
         import numpy as np
 
         log = np.frombuffer(bytearray(eadd(0, secinfo) * pages), np.uint8).reshape(pages, BLOCK)
-        log[:, 8:16].view("<u8")[:, 0] = np.arange(offset, offset + pages * PAGE, PAGE, dtype="<u8")
+        log[:, 8:16].view("<u8")[:, 0] = np.arange(offset, offset + pages * PAGE_SIZE, PAGE_SIZE, dtype="<u8")
         self.update(log.data)
 
     def measure_pages(self, offset: int, secinfo: bytes, data: memoryview) -> None:
@@ -77,14 +78,14 @@ class Measurement:
 
         `data` has been copied when this returns; hashing the copy may go on.
         """
-        pages = len(data) // PAGE
+        pages = len(data) // PAGE_SIZE
         for first in range(0, pages, BATCH):
             n = min(BATCH, pages - first)
             batches = _batches().result()
             with _FILLING:
                 batch = batches[0]
                 batches.rotate(-1)
-                log = batch.fill(offset + first * PAGE, secinfo, data[first * PAGE : (first + n) * PAGE])
+                log = batch.fill(offset + first * PAGE_SIZE, secinfo, data[first * PAGE_SIZE : (first + n) * PAGE_SIZE])
                 self._under_way = batch.hashed = worker(HASHER).submit(self._hash.update, log)
 
 
@@ -105,21 +106,21 @@ class _Batch:
         """Done once nobody reads the log any more."""
         self._log = np.zeros((BATCH, PER_PAGE), np.uint8)
         self._log[:, :BLOCK] = np.frombuffer(eadd(0, b""), np.uint8)
-        self._chunks = self._log[:, BLOCK:].reshape(BATCH, PAGE // CHUNK, BLOCK + CHUNK)
+        self._chunks = self._log[:, BLOCK:].reshape(BATCH, PAGE_SIZE // CHUNK, BLOCK + CHUNK)
         self._chunks[:, :, :BLOCK] = np.frombuffer(eextend(0, b""), np.uint8)
         self._page_offsets = self._log[:, 8:16].view("<u8")
-        self._within = np.arange(0, PAGE, CHUNK, dtype="<u8")
+        self._within = np.arange(0, PAGE_SIZE, CHUNK, dtype="<u8")
 
     def fill(self, offset: int, secinfo: bytes, data: memoryview) -> memoryview:
-        np, pages = self._np, len(data) // PAGE
+        np, pages = self._np, len(data) // PAGE_SIZE
         if self.hashed is not None:
             self.hashed.result()
-        starts = np.arange(pages, dtype="<u8") * PAGE + offset
+        starts = np.arange(pages, dtype="<u8") * PAGE_SIZE + offset
         self._log[:pages, 16:BLOCK] = np.frombuffer(secinfo, np.uint8, 48)
         self._page_offsets[:pages, 0] = starts
         at = np.ascontiguousarray(starts[:, None] + self._within).view(np.uint8)
-        self._chunks[:pages, :, 8:16] = at.reshape(pages, PAGE // CHUNK, 8)
-        self._chunks[:pages, :, BLOCK:] = np.frombuffer(data, np.uint8).reshape(pages, PAGE // CHUNK, CHUNK)
+        self._chunks[:pages, :, 8:16] = at.reshape(pages, PAGE_SIZE // CHUNK, 8)
+        self._chunks[:pages, :, BLOCK:] = np.frombuffer(data, np.uint8).reshape(pages, PAGE_SIZE // CHUNK, CHUNK)
         return self._log[:pages].data
 
 
