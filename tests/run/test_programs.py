@@ -218,7 +218,7 @@ def test_an_exception_whose_signal_is_blocked_kills(
 @pytest.mark.parametrize("design", ANY)
 @pytest.mark.parametrize("seed", ["1", "2000"])
 def test_random_calls_harm_nobody_else(seed: str, design: str, passes: Passes) -> None:
-    assert passes("random_calls", seed, options=("--delivery", design)).stderr == ""
+    assert passes("random_calls", seed, options=("--quiet", "--delivery", design)).stderr == ""
 
 
 @pytest.mark.parametrize("child", CHILDREN)
