@@ -57,7 +57,7 @@ def test_the_report_has_outcomes_reasons_and_commands(compare: Compare) -> None:
     assert re.search(r"two-runtimes +│ killed +│ works", done.stdout)
     assert re.search(r"works +vdso: \d+ observations", done.stdout)
     assert re.search(r"killed +mm-handler: SIGABRT, ", done.stdout)
-    assert re.search(r"enclu run --delivery DESIGN \S+/two-runtimes/two-runtimes\n", done.stdout)
+    assert re.search(r"enclu run --quiet --delivery DESIGN \S+/two-runtimes/two-runtimes\n", done.stdout)
 
 
 @pytest.mark.timeout(300)

@@ -92,7 +92,7 @@ def test_a_failure_of_enclu_itself_is_no_outcome(tmp_path: Path) -> None:
 def test_the_command_of_a_cell_can_be_run_by_hand(tmp_path: Path) -> None:
     scenario = Scenario("script", tmp_path, "", "", (), (), options=("--epc", "8M"))
     assert Task(scenario, "mm-handler:write-once", tmp_path / "a b").command == (
-        f"enclu run --delivery mm-handler:write-once --epc 8M '{tmp_path}/a b'"
+        f"enclu run --quiet --delivery mm-handler:write-once --epc 8M '{tmp_path}/a b'"
     )
 
 

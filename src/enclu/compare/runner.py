@@ -53,7 +53,7 @@ class Task:
     @property
     def arguments(self) -> tuple[str, ...]:
         """Of the enclu command."""
-        return ("run", "--delivery", self.design, *self.scenario.options, str(self.program))
+        return ("run", "--quiet", "--delivery", self.design, *self.scenario.options, str(self.program))
 
     @property
     def command(self) -> str:

@@ -11,7 +11,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from enclu.base.abi import AT_NULL, AT_SYSINFO_EHDR, NR
-from enclu.native.address_space import SCRATCH, SCRATCH_SIZE
+from enclu.native.address_space import SCRATCH, SCRATCH_SIZE, VDSO_IMAGE
 from enclu.native.inject import inject
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _find_auxv(thread: Thread) -> tuple[int, int]:
 def install(thread: Thread, image: VdsoImage, base: int, area: int) -> None:
     """Map `image` at `base` with scratch memory behind its `area` bytes.  The thread is at its first instruction.
 
-    Both are sealed where the host kernel can (mseal(2), Linux 6.10): nothing the program calls takes them away.
+    All but the image is sealed where the host kernel can (mseal(2), Linux 6.10): no call of the program takes it away.
     Raises NoVdso, or OSError when the fixed range is taken.
     """
     space, rip = thread.space, thread.regs.rip
@@ -76,6 +76,7 @@ def install(thread: Thread, image: VdsoImage, base: int, area: int) -> None:
     size = 0x4000
     functions = _functions(space.peek(real, size))
     space.poke(base, image.build(base, real, functions))
-    inject(thread, NR["mseal"], base, SCRATCH + SCRATCH_SIZE - base, 0, stub=base + image.syscall_stub)
+    behind = VDSO_IMAGE[1]
+    inject(thread, NR["mseal"], behind, SCRATCH + SCRATCH_SIZE - behind, 0, stub=base + image.syscall_stub)
     space.poke(slot, struct.pack("<Q", base))
     space.mm.vdso = base

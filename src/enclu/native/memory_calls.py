@@ -21,13 +21,14 @@ from enclu.base.abi import (
     MREMAP_MAYMOVE,
     NR,
     PROT_EXEC,
+    PROT_READ,
     signed,
 )
 from enclu.base.events import MappingRefused
 from enclu.linux.madvise import MADV_DONTDUMP
 from enclu.linux.mm import TASK_SIZE, may_map
 from enclu.native import text
-from enclu.native.address_space import OWN_MEMORY, SCRATCH
+from enclu.native.address_space import OWN_MEMORY, SCRATCH, VDSO_IMAGE
 from enclu.native.inject import inject
 
 if TYPE_CHECKING:
@@ -56,6 +57,11 @@ def is_range(start: int, length: int) -> bool:
 def own(start: int, end: int) -> bool:
     """The range holds memory of the machine's own."""
     return start < OWN_MEMORY[1] and OWN_MEMORY[0] < end
+
+
+def _stays_executable(start: int, end: int, prot: int) -> bool:
+    """Of the machine's memory only the vDSO image is in the range, and system calls can be made there afterwards."""
+    return VDSO_IMAGE[0] <= start and end <= VDSO_IMAGE[1] and bool(prot & PROT_READ and prot & PROT_EXEC)
 
 
 class MemoryCalls:
@@ -136,7 +142,7 @@ class MemoryCalls:
         start, length, prot = regs.rdi, page_align(regs.rsi), regs.rdx & ~PROT_GROWS
         if not is_range(start, length) or prot & ~(7 | PROT_SEM):
             return None
-        if own(start, start + length):
+        if own(start, start + length) and not _stays_executable(start, start + length, prot):
             return -errno.EPERM
         if not mm.overlaps(start, length):
             return None

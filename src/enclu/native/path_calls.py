@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from enclu.native.address_space import OWN_TEXT, VDSO_BASE
+from enclu.native.address_space import OWN_TEXT, VDSO_BASE, VDSO_IMAGE
 from enclu.native.seccomp import PATH_CALLS
 from enclu.native.sites import Kind
 
@@ -26,7 +26,7 @@ SIZES = range(12, 22)
 """Bytes of such a place."""
 FROM_RDI = b"\x48\x89\xfe"
 """mov rsi, rdi: the path is still in RDI where the call begins."""
-SLOTS, SLOT_SIZE, SLOT_COUNT = 0x2000, 64, 384
+SLOTS, SLOT_SIZE, SLOT_COUNT = VDSO_IMAGE[1] - VDSO_BASE, 64, 384
 """Offset of the first slot in the vDSO's area, bytes of each, and how many there are."""
 TWIN = 0x8000
 """Distance of a slot's twin.  System calls stop there, and nowhere before in the vDSO's area."""
