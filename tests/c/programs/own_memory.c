@@ -20,7 +20,7 @@ int main(void)
 		ok(mprotect(own + 0x10000, PAGE, PROT_NONE) == -1 && errno == EPERM, "and of the last of it");
 		ok(mmap(own + 0x10000, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED && errno == EPERM, "mmap over it");
 		ordinary = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		ok(mremap(own, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, ordinary) == MAP_FAILED && errno == EPERM, "moved away");
+		ok(mremap(own + 0x10000, 0x10000, 0x10000, MREMAP_MAYMOVE | MREMAP_FIXED, ordinary) == MAP_FAILED && errno == EPERM, "moved away");
 		ok(mremap(ordinary, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, own + 0x10000) == MAP_FAILED && errno == EPERM, "replaced");
 		ok(madvise(own + 0x2000, PAGE, MADV_DONTNEED) == -1 && errno == EPERM, "discarded");
 		ok_eq(syscall(462 /* mseal */, own + 0x10000, 0x10000, 0), 0, "sealed once more");
