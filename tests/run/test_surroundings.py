@@ -118,7 +118,9 @@ def test_a_pid_namespace_with_its_own_proc_will_do(program: Program, enclave_env
 def test_programs_may_make_pid_namespaces(
     namespace: str, name: str, program: Program, enclave_environment: dict[str, str]
 ) -> None:
-    passed(run("unshare", *namespace.split(), program(name), env=environment(**enclave_environment)))
+    passed(
+        run("unshare", *namespace.split(), program(name), options=("--quiet",), env=environment(**enclave_environment))
+    )
 
 
 @needs_root
@@ -202,7 +204,7 @@ def test_a_hard_limit_of_file_sizes_is_the_reason_why_there_is_no_enclave(
 ) -> None:
     """The program gets an error, and neither it nor the supervisor a signal."""
     for limit in (0, SMALL):
-        done = run(program("counted"), "nop", "1", env=environment(**enclave_environment),
+        done = run(program("counted"), "nop", "1", options=("--quiet",), env=environment(**enclave_environment),
                    preexec_fn=limited(limit, limit))  # fmt: skip
         assert done.returncode > 0 and "CREATE: File too large" in done.stdout
         (line,) = done.stderr.splitlines()
