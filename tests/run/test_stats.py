@@ -19,7 +19,7 @@ from enclu.sgx.epc import EPC
 from tests.support.runs import HANGS, RUN, Marked, environment, marked, run, sh, supervisor_of, wait_until
 
 Counted = Callable[..., dict[str, Any]]
-IMAGE_PAGES = 32
+IMAGE_PAGES = 33
 """EPC pages of the test enclave without a heap: its image, the SECS and a version array."""
 
 
