@@ -97,6 +97,7 @@ class Kernel:
         del self._enclaves[encl]
         if encl.execution is not None:
             encl.execution.gone()
+            encl.execution = None  # which refers to the enclave, too
         secs = encl.secs
         if secs is not None:
             secs.inside.clear()
