@@ -57,6 +57,9 @@ struct enclave {
 
 /* Loads the test enclave, or ends the program with a message. */
 void enclave_load(struct enclave *enclave, const struct enclave_options *options);
+/* By SCM_RIGHTS; what is received is -1 where no descriptor came. */
+void send_descriptor(int socket, int fd);
+int receive_descriptor(int socket);
 void enclave_unload(struct enclave *enclave);
 int enclave_init(struct enclave *enclave);
 static inline void *enclave_tcs(const struct enclave *enclave, int index) { return enclave->base + index * PAGE; }

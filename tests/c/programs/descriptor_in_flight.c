@@ -3,32 +3,6 @@
 
 #include <sys/socket.h>
 
-union control { struct cmsghdr header; char room[CMSG_SPACE(sizeof(int))]; };
-
-static void send_descriptor(int socket, int fd)
-{
-	union control control = { .header = { .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET,
-					      .cmsg_type = SCM_RIGHTS } };
-	struct iovec byte = { .iov_base = "x", .iov_len = 1 };
-	struct msghdr message = { .msg_iov = &byte, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
-
-	memcpy(CMSG_DATA(&control.header), &fd, sizeof(int));
-	sendmsg(socket, &message, 0);
-}
-
-static int receive_descriptor(int socket)
-{
-	union control control;
-	char byte;
-	struct iovec vector = { .iov_base = &byte, .iov_len = 1 };
-	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
-	int fd;
-
-	recvmsg(socket, &message, 0);
-	memcpy(&fd, CMSG_DATA(&control.header), sizeof(int));
-	return fd;
-}
-
 int main(void)
 {
 	struct enclave_options options = { .heap_pages = 1, .no_map = true };

@@ -130,30 +130,6 @@ static void by_threads(void)
 	}
 }
 
-static void send_descriptor(int socket, int fd)
-{
-	union { struct cmsghdr header; char room[CMSG_SPACE(sizeof(int))]; } control = { 0 };
-	struct iovec byte = { .iov_base = "x", .iov_len = 1 };
-	struct msghdr message = { .msg_iov = &byte, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
-
-	control.header = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS };
-	memcpy(CMSG_DATA(&control.header), &fd, sizeof(int));
-	sendmsg(socket, &message, 0);
-}
-
-static int receive_descriptor(int socket)
-{
-	union { struct cmsghdr header; char room[CMSG_SPACE(sizeof(int))]; } control;
-	char byte;
-	struct iovec vector = { .iov_base = &byte, .iov_len = 1 };
-	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
-	int fd = -1;
-
-	if (recvmsg(socket, &message, 0) == 1 && message.msg_controllen)
-		memcpy(&fd, CMSG_DATA(&control.header), sizeof(int));
-	return fd;
-}
-
 /* Another process, which has been sent the enclave. */
 static int receiver(int socket, int go)
 {
