@@ -18,6 +18,7 @@ from enclu.base.abi import (
 )
 from enclu.host.thread import BREAK, INTERRUPT
 from enclu.native.address_space import VDSO_BASE
+from enclu.native.process import SignalAction
 
 if TYPE_CHECKING:
     from enclu.host.arena import Arena
@@ -81,6 +82,6 @@ def handle_signals(process: Agent) -> None:
     """Every design leaves some exceptions signals, #BP and #DB at least."""
     for signo in (signal.SIGSEGV, signal.SIGILL, signal.SIGBUS, signal.SIGFPE, signal.SIGTRAP, INTERRUPT, BREAK):
         flags = SA_SIGINFO | SA_NODEFER | SA_RESTORER | (SA_RESTART if signo != BREAK else 0)
-        action = struct.pack("<QQQQ", process.hello["on_signal"], flags, process.hello["restorer"], 0)
+        action = SignalAction(process.hello["on_signal"], flags, process.hello["restorer"], 0).pack()
         with process.memory.own(action) as address:
             process.control.syscall("rt_sigaction", signo, address, 0, 8)

@@ -24,7 +24,7 @@ thread may be about to get."""
 _TRAP, _FRAME = 1 << signal.SIGTRAP - 1, 1 << FRAME_SIGNAL - 1
 BUT_FRAME_SIGNAL = EVERY_SIGNAL & ~_FRAME
 MAX_ERRNO = 4095
-SYSCALL_SIZE = 2
+SYSCALL_SIZE, INT3_SIZE = 2, 1
 
 
 class MachineGone(Exception):
@@ -58,28 +58,38 @@ def inject(thread: Thread, nr: int, *arguments: int, stub: int = 0) -> int:
     for name, value in zip(("rdi", "rsi", "rdx", "r10", "r8", "r9"), arguments, strict=False):
         setattr(regs, name, value & (1 << 64) - 1)
     thread.store()
-    stop_at = regs.rip + 3
-
-    def reached(address: int, stop: Stop) -> bool:
-        faulted = stop.kind is Kind.SIGNAL and stop.signo in (signal.SIGSEGV, signal.SIGBUS)
-        rip = thread.fetch().rip
-        if faulted and rip == stop_at - 3:
-            raise MachineGone(thread)
-        return rip == address
-
+    call = regs.rip
     if traps:
-        until(thread, CONT, lambda stop: reached(stop_at, stop) and stop.signo == signal.SIGTRAP)
+        behind = call + SYSCALL_SIZE + INT3_SIZE
+        until(thread, CONT, lambda stop: _reached(thread, stop, call, behind) and stop.signo == signal.SIGTRAP)
     else:
-        # An INT3 would take a SIGTRAP that waits for the thread to unblock it.
-        for _ in ("entry", "exit"):
-            # The end of a call that is abandoned is a stop, too, before the stub is executed.
-            until(thread, SYSCALL, lambda stop: reached(stop_at - 1, stop) and stop.kind is Kind.SYSCALL)
+        by_stops(thread)  # an INT3 would take a SIGTRAP that waits for the thread to unblock it
         until(thread, CONT, at_frame_signal, FRAME_SIGNAL)
     result = ctypes.c_int64(regs.rax).value
     ptrace.set_signal_mask(thread.tid, mask)
     ctypes.memmove(ctypes.addressof(regs), ctypes.addressof(saved), ctypes.sizeof(saved))
     thread.store()
     return result
+
+
+def by_stops(thread: Thread) -> None:
+    """Make the system call at RIP, by stops and not by an exception; the thread is at its end then.
+
+    Raises MachineGone.
+    """
+    call = thread.regs.rip
+    end = call + SYSCALL_SIZE
+    for _ in ("entry", "exit"):
+        # The end of a call that is abandoned is a stop, too, before the one at RIP is made.
+        until(thread, SYSCALL, lambda stop: _reached(thread, stop, call, end) and stop.kind is Kind.SYSCALL)
+
+
+def _reached(thread: Thread, stop: Stop, call: int, address: int) -> bool:
+    """The thread, which makes the system call at `call`, has stopped at the address.  Raises MachineGone."""
+    rip = thread.fetch().rip
+    if stop.kind is Kind.SIGNAL and stop.signo in (signal.SIGSEGV, signal.SIGBUS) and rip == call:
+        raise MachineGone(thread)
+    return rip == address
 
 
 def at_frame_signal(stop: Stop) -> bool:

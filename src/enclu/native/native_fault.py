@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from enclu.base.abi import BUS_ADRALN, FPE_INTDIV, NR, SA_NODEFER, SA_RESTORER, SA_SIGINFO, SI_KERNEL
 from enclu.native import ptrace
 from enclu.native.address_space import SCRATCH, SCRATCH_SIZE
-from enclu.native.inject import BUT_FRAME_SIGNAL, FRAME_SIGNAL, at_frame_signal, inject
-from enclu.native.resume import CONT, SINGLESTEP, SYSCALL, until
+from enclu.native.inject import BUT_FRAME_SIGNAL, FRAME_SIGNAL, at_frame_signal, by_stops, inject
+from enclu.native.process import SignalAction
+from enclu.native.resume import CONT, SINGLESTEP, until
 from enclu.native.stop import Kind
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.exceptions import Fault, Vector
@@ -109,23 +110,21 @@ def trap_record(thread: Thread) -> tuple[int, int, int]:
     xstate = thread.xsave()
     mask = ptrace.signal_mask(tid)
     handler = space.syscall_stub
-    action = struct.pack("<QQQQ", handler, SA_SIGINFO | SA_RESTORER | SA_NODEFER, handler, 0)
-    space.poke(SCRATCH, action)
+    action = SignalAction(handler, SA_SIGINFO | SA_RESTORER | SA_NODEFER, handler, 0)
+    space.poke(SCRATCH, action.pack())
     ptrace.set_signal_mask(tid, BUT_FRAME_SIGNAL)
     # By system call stops, not the stub's INT3: an exception would overwrite what is to be read.
     regs.rip, regs.rax, regs.orig_rax = handler, NR["rt_sigaction"], ptrace.NO_SYSCALL
     regs.rdi, regs.rsi, regs.rdx, regs.r10 = FRAME_SIGNAL, SCRATCH, SCRATCH + 64, 8
     thread.store()
-    for _ in ("entry", "exit"):
-        until(thread, SYSCALL, lambda stop: stop.kind is Kind.SYSCALL)
-    thread.fetch()
+    by_stops(thread)
     regs.rsp = SCRATCH + SCRATCH_SIZE // 2
     thread.store()
     until(thread, CONT, at_frame_signal, FRAME_SIGNAL)
     until(thread, SINGLESTEP, lambda stop: stop.kind is Kind.SIGNAL and stop.signo == signal.SIGTRAP, FRAME_SIGNAL)
     thread.fetch()
     error, trapno, _, cr2 = _TRAP_RECORD.unpack(space.peek(regs.rsp + FRAME_UC + MC_ERR, _TRAP_RECORD.size))
-    old_action = space.peek(SCRATCH + 64, 32)
+    old_action = space.peek(SCRATCH + 64, SignalAction.SIZE)
     ctypes.memmove(thread.regs_pointer, saved, len(saved))
     thread.store()
     ptrace.set_signal_mask(tid, mask)

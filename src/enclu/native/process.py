@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
+import struct
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from enclu.base.abi import SIG_IGN
 
@@ -22,12 +23,24 @@ SYNCHRONOUS = sum(1 << signo - 1 for signo in SYNCHRONOUS_SIGNALS)
 
 @dataclass(frozen=True)
 class SignalAction:
-    """struct sigaction as the program set it."""
+    """struct kernel_sigaction, as the program set it."""
 
     handler: int
     flags: int
     restorer: int
     mask: int
+
+    LAYOUT: ClassVar[struct.Struct] = struct.Struct("<QQQQ")
+    SIZE: ClassVar[int] = LAYOUT.size
+
+    @classmethod
+    def unpack(cls, image: bytes) -> SignalAction:
+        """From a program's memory."""
+        return cls(*cls.LAYOUT.unpack(image))
+
+    def pack(self) -> bytes:
+        """As rt_sigaction(2) takes it."""
+        return self.LAYOUT.pack(self.handler, self.flags, self.restorer, self.mask)
 
     @property
     def handled(self) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from enclu.native import ptrace, signals
 from enclu.native.inject import finish
+from enclu.native.process import SignalAction
 
 if TYPE_CHECKING:
     from enclu.native.thread import Thread
@@ -25,7 +26,7 @@ class SignalCalls:
             thread.resume()
             return
         try:
-            wanted = space.read(new, signals.SIGACTION.size) if new else None
+            wanted = space.read(new, SignalAction.SIZE) if new else None
             result, former = signals.action(thread, signo, wanted)
             if old and result == 0:
                 space.write(old, former)

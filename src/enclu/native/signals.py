@@ -11,6 +11,7 @@ be about to reset its own (`_handle_by_frame_signal`).
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import struct
@@ -35,6 +36,7 @@ from enclu.sgx.exceptions import Fault, Vector
 if TYPE_CHECKING:
     from enclu.native.thread import Thread
 
+_libc = ctypes.CDLL(None)
 GUESSED = 1 << 64
 """In `Thread.blocked`: it waited in a call with another mask when its process began to use SGX."""
 Trap = tuple[int, int, int]
@@ -315,9 +317,7 @@ def pass_to_process(thread: Thread) -> None:
 
 def send(thread: Thread, signo: int) -> None:
     """tgkill: queue the signal for this thread."""
-    import ctypes
-
-    if ctypes.CDLL(None).syscall(234, thread.process.tgid, thread.tid, signo):
+    if _libc.syscall(NR["tgkill"], thread.process.tgid, thread.tid, signo):
         raise ProcessLookupError
 
 
@@ -366,28 +366,18 @@ def watch_handlers(thread: Thread) -> None:
     known = int(status["SigCgt"], 16) | int(status["SigIgn"], 16)
     for signo in range(1, 65):
         if known & bit(signo) and inject(thread, NR["rt_sigaction"], signo, 0, SCRATCH, 8) == 0:
-            thread.process.handlers.actions[signo] = _unpacked(thread.space.peek(SCRATCH, SIGACTION.size))
+            thread.process.handlers.actions[signo] = SignalAction.unpack(thread.space.peek(SCRATCH, SignalAction.SIZE))
 
 
 KNOWN_FLAGS = 0xDC00_0807
 """UAPI_SA_FLAGS and SA_RESTORER of kernel/signal.c: the kernel drops others."""
-SIGACTION = struct.Struct("<QQQQ")
-"""struct kernel_sigaction: handler, flags, restorer, mask."""
-
-
-def _unpacked(image: bytes) -> SignalAction:
-    return SignalAction(*SIGACTION.unpack(image))
-
-
-def _packed(action: SignalAction) -> bytes:
-    return SIGACTION.pack(action.handler, action.flags, action.restorer, action.mask)
 
 
 def _give(thread: Thread, signo: int, action: SignalAction) -> bytes:
     """Have the kernel know the action; the one that it knew before."""
-    thread.space.poke(SCRATCH, _packed(action))
+    thread.space.poke(SCRATCH, action.pack())
     inject(thread, NR["rt_sigaction"], signo, SCRATCH, SCRATCH + 64, 8)
-    return thread.space.peek(SCRATCH + 64, SIGACTION.size)
+    return thread.space.peek(SCRATCH + 64, SignalAction.SIZE)
 
 
 def repair(thread: Thread, signals: int = SYNCHRONOUS) -> None:
@@ -416,10 +406,10 @@ def action(thread: Thread, signo: int, wanted: bytes | None) -> tuple[int, bytes
     if wanted is not None:
         thread.space.poke(SCRATCH, wanted)
     result = inject(thread, NR["rt_sigaction"], signo, SCRATCH if wanted is not None else 0, SCRATCH + 64, 8)
-    kernels = thread.space.peek(SCRATCH + 64, SIGACTION.size)
-    former = _packed(actions[signo]) if signo in actions else kernels
+    kernels = thread.space.peek(SCRATCH + 64, SignalAction.SIZE)
+    former = actions[signo].pack() if signo in actions else kernels
     if result == 0 and wanted is not None:
-        given = _unpacked(wanted)
+        given = SignalAction.unpack(wanted)
         kept = given.mask & ~(bit(signal.SIGKILL) | bit(signal.SIGSTOP))
         actions[signo] = replace(given, flags=given.flags & KNOWN_FLAGS, mask=kept)
     return result, former
