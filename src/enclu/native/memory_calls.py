@@ -30,6 +30,7 @@ from enclu.linux.mm import TASK_SIZE, may_map
 from enclu.native import text
 from enclu.native.address_space import OWN_MEMORY, SCRATCH, VDSO_IMAGE
 from enclu.native.inject import inject
+from enclu.sgx.epc import PAGE_SIZE
 
 if TYPE_CHECKING:
     from enclu.linux.encl import Encl
@@ -149,7 +150,7 @@ class MemoryCalls:
         nr = regs.orig_rax
         if nr == NR["pkey_mprotect"]:
             # Where nothing can be mapped, only the key can be wrong.
-            result = inject(thread, nr, TASK_SIZE, 4096, 0, regs.r10)
+            result = inject(thread, nr, TASK_SIZE, PAGE_SIZE, 0, regs.r10)
             if result == -errno.EINVAL:
                 return result
         self._shoot_down(thread, start, length)

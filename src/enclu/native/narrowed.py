@@ -223,9 +223,6 @@ class NarrowedEnclave:
 
     def entered(self, thread: Thread) -> None:
         """The thread is about to execute its first instruction after a leaf."""
-        regs = thread.regs
-        if regs.rip in self.breakpoints:
-            regs.rflags &= ~debug_registers.RFLAGS_RF
         self._arm(thread)
 
     def _decode(self, rip: int) -> None:

@@ -18,12 +18,12 @@ from enclu.native import proc
 from enclu.native.address_space import OWN_MEMORY
 from enclu.native.inject import inject
 from enclu.native.memory_calls import is_range, own, page_align
+from enclu.sgx.epc import PAGE_SIZE
 
 if TYPE_CHECKING:
     from enclu.linux.mm import MM
     from enclu.native.thread import Thread
 
-PAGE_SIZE = 4096
 IOVEC = struct.Struct("<QQ")
 UIO_MAXIOV = 1024
 UFFD = "anon_inode:[userfaultfd]"

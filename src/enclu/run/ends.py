@@ -50,9 +50,8 @@ class Ends:
         At its exit event it may be too late: a thread that another one's exit_group has killed meanwhile does not stop
         there (ptrace_stop() in kernel/signal.c).
         """
-        if self._alone(
-            thread
-        ):  # synchronize_group_exit(): the process's status is the last thread's (since Linux 5.18)
+        if self._alone(thread):
+            # synchronize_group_exit(): the process's status is the last thread's (since Linux 5.18)
             self._process_exit(thread, thread.regs.rdi & 0xFF, 0)
         self.last_stop(thread.tid, thread)
 

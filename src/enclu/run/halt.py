@@ -203,8 +203,8 @@ class Halter:
         sup, secs = self._sup, encl.secs
         if secs is None:
             return
-        for thread in list(sup.threads.values()):
-            if thread is not sup.current and thread.mode.enclave and thread.mode.eid == secs.eid:
+        for thread in sup.threads_in(secs.eid):
+            if thread is not sup.current:
                 self.with_halted(thread, self._interrupt)
 
     def _interrupt(self, thread: Thread) -> None:

@@ -278,11 +278,9 @@ class Supervisor:
     def serve(self, thread: Thread, stop: Stop) -> None:
         """Do what the stop of a thread asks for; it has been resumed afterwards, or it is gone."""
         before, self.current = self.current, thread
-        events = self.events
-        who = events.pid, events.tid
-        events.pid, events.tid = thread.process.tgid, thread.tid
         try:
-            self._stopped(thread, stop)
+            with self.events.acting(thread.process.tgid, thread.tid):
+                self._stopped(thread, stop)
         except ThreadGone:
             self.leave(thread)
         except MachineGone as gone:
@@ -297,7 +295,6 @@ class Supervisor:
                 raise
         finally:
             self.current = before
-            events.pid, events.tid = who
 
     def end(self, gone: MachineGone) -> None:
         """Kill a process in which nothing can be done any more."""
@@ -308,9 +305,7 @@ class Supervisor:
 
     def is_stopped(self, thread: Thread) -> bool:
         """Whether the thread is in the stop that it was in, rather than killed and, perhaps, at its exit event."""
-        if thread.exiting:
-            return False
-        return not at_last_stop(thread)
+        return not thread.exiting and not at_last_stop(thread)
 
     def leave(self, thread: Thread, *, ended: bool = False) -> None:
         """The thread will execute no more instructions, for it is exiting or killed.
