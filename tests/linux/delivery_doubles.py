@@ -35,16 +35,11 @@ class MM(mm.MM):
         self.text = processors.text
 
 
-@dataclass
-class Space:
-    mm: MM = field(default_factory=MM)
-
-
 @dataclass(eq=False)
 class Thread:
-    """A thread; the first of its process, or given its process's space."""
+    """A thread; the first of its process, or given its process's memory map."""
 
-    space: Space = field(default_factory=Space)
+    mm: MM = field(default_factory=MM)
 
 
 @dataclass

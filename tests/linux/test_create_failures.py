@@ -6,7 +6,7 @@ import os
 import pytest
 
 from enclu.linux import fault, uapi
-from enclu.linux.fault import Resolution
+from enclu.linux.traps import Resolution
 from enclu.sgx.exceptions import Fault, PageFault, Vector
 from enclu.sgx.processor import Access
 from tests.support.memory_processor import BASE, REG_RW, World

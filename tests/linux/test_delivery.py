@@ -11,7 +11,7 @@ from enclu.linux.delivery import usage
 from enclu.linux.delivery.base import GET_DELIVERY
 from enclu.linux.vdso import image
 from enclu.sgx.exceptions import Vector
-from tests.linux.delivery_doubles import ENCLU, MM, Cpu, Regs, Space, Thread, User, refused
+from tests.linux.delivery_doubles import ENCLU, MM, Cpu, Regs, Thread, User, refused
 
 ENCLU_AT = 0x40_1000
 CHOICES = delivery.choices()
@@ -72,12 +72,12 @@ def test_hooks_accept_any_process(choice: str) -> None:
     design = delivery.create(choice)
     parent, child = Thread(), Thread()
     design.on_fork(parent, child)
-    design.on_fork(parent, Thread(parent.space))
-    design.on_clone(parent, Thread(parent.space))
-    design.on_unmap(parent.space.mm, 0x1000, 0x2000)
-    child.space = Space()
+    design.on_fork(parent, Thread(parent.mm))
+    design.on_clone(parent, Thread(parent.mm))
+    design.on_unmap(parent.mm, 0x1000, 0x2000)
+    child.mm = MM()
     design.on_exec(child)
-    assert not design.watches(child.space.mm, 0, 1 << 47)
+    assert not design.watches(child.mm, 0, 1 << 47)
 
 
 @pytest.mark.parametrize("choice", CHOICES)
@@ -85,9 +85,7 @@ def test_without_registration_an_enclu_of_the_program_leaves_signals(choice: str
     regs = Regs(rip=ENCLU_AT, rax=3)
     before = vars(regs).copy()
     thread = Thread()
-    assert not delivery.create(choice).fixup(
-        thread.space.mm, thread, Cpu({ENCLU_AT: ENCLU}), regs, Vector.PF, 7, 0x1000
-    )
+    assert not delivery.create(choice).fixup(thread.mm, thread, Cpu({ENCLU_AT: ENCLU}), regs, Vector.PF, 7, 0x1000)
     assert vars(regs) == before
 
 

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import enclu
-from enclu.linux import delivery, mm, uapi
+from enclu.linux import delivery, uapi
 from enclu.linux.delivery import usage
 from enclu.linux.vdso import image
+from enclu.sgx.processor import PageTables
 from tests.headers.twins import NUMBERS, STRUCTURES
-from tests.linux.delivery_doubles import MM, VDSO, Space, Thread
+from tests.linux.delivery_doubles import MM, VDSO, Thread
 from tests.support.memory_processor import Kicker
 
 ARG = 0x1000
@@ -77,7 +78,7 @@ class Patching(Kicker):
         super().__init__()
         self.memory = memory
 
-    def patch_text(self, mm: mm.MM, address: int, code: bytes) -> None:
+    def patch_text(self, tables: PageTables, address: int, code: bytes) -> None:
         self.memory.write(address, code)
 
 
@@ -96,12 +97,11 @@ CALL = st.tuples(COMMAND, ARGUMENT, st.sampled_from([ARG, ARG, ARG, ARG + 1, 0, 
 @given(st.lists(CALL, max_size=12))
 def test_whatever_a_program_passes_it_gets_zero_or_an_errno(choice: str, calls: list[tuple[int, bytes, int]]) -> None:
     design, memory = delivery.create(choice), Memory(b"")
-    space = Space(MM(executable=range(VDSO, VDSO + 0x10_0000), processors=Patching(memory)))
-    thread = Thread(space)
+    thread = Thread(MM(executable=range(VDSO, VDSO + 0x10_0000), processors=Patching(memory)))
     for cmd, data, arg in calls:
         memory.places[ARG] = bytearray(data)
         try:
-            assert design.ioctl(space.mm, thread, memory, cmd, arg) == 0
+            assert design.ioctl(thread.mm, thread, memory, cmd, arg) == 0
         except OSError as error:
             assert error.errno in ERRORS
             assert cmd in NUMBERS.values() or error.errno == errno.ENOTTY

@@ -10,7 +10,7 @@ import pytest
 
 from enclu.linux.delivery.mm_handler import REGISTER, UNREGISTER, MMHandlerDelivery
 from enclu.sgx.exceptions import Vector
-from tests.linux.delivery_doubles import ENCLU, MM, Cpu, Regs, Space, Thread, User, refused
+from tests.linux.delivery_doubles import ENCLU, MM, Cpu, Regs, Thread, User, refused
 
 ARG, SITE, HANDLER, OTHER = 0x1000, 0x40_1000, 0x40_2000, 0x40_3000
 POLICIES = ["overwrite", "write-once", "unregister-first"]
@@ -18,17 +18,17 @@ CODE = Cpu({SITE: ENCLU})
 
 
 def register(design: MMHandlerDelivery, mm: MM, handler: int = HANDLER, flags: int = 0) -> int:
-    return design.ioctl(mm, Thread(Space(mm)), User({ARG: struct.pack("<QQ", handler, flags)}), REGISTER, ARG)
+    return design.ioctl(mm, Thread(mm), User({ARG: struct.pack("<QQ", handler, flags)}), REGISTER, ARG)
 
 
 def unregister(design: MMHandlerDelivery, mm: MM) -> int:
-    return design.ioctl(mm, Thread(Space(mm)), User({}), UNREGISTER, 0)
+    return design.ioctl(mm, Thread(mm), User({}), UNREGISTER, 0)
 
 
 def target(design: MMHandlerDelivery, mm: MM) -> int | None:
     """Where an exception in an enclave of `mm` leads."""
     regs = Regs(rip=SITE, rax=3)
-    fixed = design.fixup(mm, Thread(Space(mm)), CODE, regs, Vector.PF, 7, 0x9000)
+    fixed = design.fixup(mm, Thread(mm), CODE, regs, Vector.PF, 7, 0x9000)
     return regs.rip if fixed else None
 
 
@@ -121,7 +121,7 @@ def test_registers_after_a_fixup(leaf: int, vector: Vector) -> None:
     design, mm = MMHandlerDelivery(), MM()
     register(design, mm)
     regs = Regs(rip=SITE, rax=leaf)
-    assert design.fixup(mm, Thread(Space(mm)), CODE, regs, vector, 0x8007, 0x9000)
+    assert design.fixup(mm, Thread(mm), CODE, regs, vector, 0x8007, 0x9000)
     assert regs == Regs(rip=HANDLER, rax=leaf, rdi=vector, rsi=0x8007, rdx=0x9000)
 
 
@@ -130,7 +130,7 @@ def test_debug_exceptions_stay_signals(vector: Vector) -> None:
     design, mm = MMHandlerDelivery(), MM()
     register(design, mm)
     regs = Regs(rip=SITE, rax=3)
-    assert not design.fixup(mm, Thread(Space(mm)), CODE, regs, vector, 0, 0)
+    assert not design.fixup(mm, Thread(mm), CODE, regs, vector, 0, 0)
     assert regs == Regs(rip=SITE, rax=3)
 
 
@@ -138,55 +138,55 @@ def test_debug_exceptions_stay_signals(vector: Vector) -> None:
 def test_other_leaves_stay_signals(leaf: int) -> None:
     design, mm = MMHandlerDelivery(), MM()
     register(design, mm)
-    assert not design.fixup(mm, Thread(Space(mm)), CODE, Regs(rip=SITE, rax=leaf), Vector.GP, 0, 0)
+    assert not design.fixup(mm, Thread(mm), CODE, Regs(rip=SITE, rax=leaf), Vector.GP, 0, 0)
 
 
 @pytest.mark.parametrize("code", [{}, {SITE: b"\x0f\x0b\x90"}, {SITE: b"\x0f\x01\xcf"}, {SITE: b"\x0f\x01"}])
 def test_other_instructions_stay_signals(code: dict[int, bytes]) -> None:
     design, mm = MMHandlerDelivery(), MM()
     register(design, mm)
-    assert not design.fixup(mm, Thread(Space(mm)), Cpu(code), Regs(rip=SITE, rax=3), Vector.UD, 0, 0)
+    assert not design.fixup(mm, Thread(mm), Cpu(code), Regs(rip=SITE, rax=3), Vector.UD, 0, 0)
 
 
 def test_a_forked_child_has_a_copy() -> None:
     design, parent, child = MMHandlerDelivery(), Thread(), Thread()
-    register(design, parent.space.mm)
+    register(design, parent.mm)
     design.on_fork(parent, child)
-    register(design, child.space.mm, OTHER)
-    assert target(design, parent.space.mm) == HANDLER
-    assert target(design, child.space.mm) == OTHER
+    register(design, child.mm, OTHER)
+    assert target(design, parent.mm) == HANDLER
+    assert target(design, child.mm) == OTHER
 
 
 def test_write_once_holds_in_a_forked_child() -> None:
     design, parent, child = MMHandlerDelivery("write-once"), Thread(), Thread()
-    register(design, parent.space.mm)
+    register(design, parent.mm)
     design.on_fork(parent, child)
-    refused(errno.EBUSY, register, design, child.space.mm, OTHER)
+    refused(errno.EBUSY, register, design, child.mm, OTHER)
 
 
 def test_fork_without_registration() -> None:
     design, parent, child = MMHandlerDelivery(), Thread(), Thread()
     design.on_fork(parent, child)
-    assert target(design, child.space.mm) is None
+    assert target(design, child.mm) is None
 
 
 def test_the_end_of_a_vfork_child_leaves_the_parents_handler() -> None:
     design, parent = MMHandlerDelivery(), Thread()
-    child = Thread(parent.space)
-    register(design, parent.space.mm)
+    child = Thread(parent.mm)
+    register(design, parent.mm)
     design.on_fork(parent, child)
     del child
     gc.collect()
-    assert target(design, parent.space.mm) == HANDLER
+    assert target(design, parent.mm) == HANDLER
 
 
 def test_exec_forgets() -> None:
     design, process = MMHandlerDelivery("write-once"), Thread()
-    register(design, process.space.mm)
-    process.space = Space()
+    register(design, process.mm)
+    process.mm = MM()
     design.on_exec(process)
-    assert target(design, process.space.mm) is None
-    assert register(design, process.space.mm, OTHER) == 0
+    assert target(design, process.mm) is None
+    assert register(design, process.mm, OTHER) == 0
 
 
 def test_a_dead_address_space_leaves_nothing_behind() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from enclu.linux.delivery.range_handler import MAX_RANGES, REGISTER, UNREGISTER, RangeHandlerDelivery
 from enclu.linux.mm import TASK_SIZE
 from enclu.sgx.exceptions import Vector
-from tests.linux.delivery_doubles import ENCLU, MM, Cpu, Regs, Space, Thread, User, refused
+from tests.linux.delivery_doubles import ENCLU, MM, Cpu, Regs, Thread, User, refused
 
 ARG, START, LENGTH, HANDLER, OTHER = 0x1000, 0x40_0000, 0x1000, 0x50_0000, 0x60_0000
 
@@ -28,17 +28,17 @@ def register(
     flags: int = 0,
 ) -> int:  # fmt: skip
     user = User({ARG: struct.pack("<QQQQ", start, length, handler, flags)})
-    return design.ioctl(mm, Thread(Space(mm)), user, REGISTER, ARG)
+    return design.ioctl(mm, Thread(mm), user, REGISTER, ARG)
 
 
 def unregister(design: RangeHandlerDelivery, mm: MM, start: int = START, length: int = LENGTH) -> int:
-    return design.ioctl(mm, Thread(Space(mm)), User({ARG: struct.pack("<QQ", start, length)}), UNREGISTER, ARG)
+    return design.ioctl(mm, Thread(mm), User({ARG: struct.pack("<QQ", start, length)}), UNREGISTER, ARG)
 
 
 def target(design: RangeHandlerDelivery, mm: MM, site: int) -> int | None:
     """Where an exception at the ENCLU at `site` leads."""
     regs = Regs(rip=site, rax=3)
-    fixed = design.fixup(mm, Thread(Space(mm)), Cpu({site: ENCLU}), regs, Vector.PF, 7, 0x9000)
+    fixed = design.fixup(mm, Thread(mm), Cpu({site: ENCLU}), regs, Vector.PF, 7, 0x9000)
     return regs.rip if fixed else None
 
 
@@ -148,7 +148,7 @@ def test_registers_after_a_fixup(design: RangeHandlerDelivery, leaf: int) -> Non
     mm = MM()
     register(design, mm)
     regs = Regs(rip=START, rax=leaf)
-    assert design.fixup(mm, Thread(Space(mm)), Cpu({START: ENCLU}), regs, Vector.GP, 0x18, 0)
+    assert design.fixup(mm, Thread(mm), Cpu({START: ENCLU}), regs, Vector.GP, 0x18, 0)
     assert regs == Regs(rip=HANDLER, rax=leaf, rdi=13, rsi=0x18, rdx=0)
 
 
@@ -156,7 +156,7 @@ def test_registers_after_a_fixup(design: RangeHandlerDelivery, leaf: int) -> Non
 def test_debug_exceptions_stay_signals(design: RangeHandlerDelivery, vector: Vector) -> None:
     mm = MM()
     register(design, mm)
-    assert not design.fixup(mm, Thread(Space(mm)), Cpu({START: ENCLU}), Regs(rip=START, rax=3), vector, 0, 0)
+    assert not design.fixup(mm, Thread(mm), Cpu({START: ENCLU}), Regs(rip=START, rax=3), vector, 0, 0)
 
 
 @pytest.mark.parametrize(("code", "leaf"), [({}, 3), ({START: b"\x0f\x0b\x90"}, 3), ({START: ENCLU}, 4)])
@@ -165,7 +165,7 @@ def test_other_instructions_and_leaves_stay_signals(
 ) -> None:
     mm = MM()
     register(design, mm)
-    assert not design.fixup(mm, Thread(Space(mm)), Cpu(code), Regs(rip=START, rax=leaf), Vector.UD, 0, 0)
+    assert not design.fixup(mm, Thread(mm), Cpu(code), Regs(rip=START, rax=leaf), Vector.UD, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -198,27 +198,27 @@ def test_unmapping_beside_a_range_is_not_watched_and_changes_nothing(
 
 def test_a_forked_child_has_a_copy(design: RangeHandlerDelivery) -> None:
     parent, child = Thread(), Thread()
-    register(design, parent.space.mm)
+    register(design, parent.mm)
     design.on_fork(parent, child)
-    unregister(design, child.space.mm)
-    assert target(design, parent.space.mm, START) == HANDLER
-    assert target(design, child.space.mm, START) is None
+    unregister(design, child.mm)
+    assert target(design, parent.mm, START) == HANDLER
+    assert target(design, child.mm, START) is None
 
 
 def test_a_vfork_child_shares_its_parents(design: RangeHandlerDelivery) -> None:
     parent = Thread()
-    child = Thread(parent.space)
-    register(design, parent.space.mm)
+    child = Thread(parent.mm)
+    register(design, parent.mm)
     design.on_fork(parent, child)
-    assert target(design, child.space.mm, START) == HANDLER
+    assert target(design, child.mm, START) == HANDLER
 
 
 def test_exec_forgets(design: RangeHandlerDelivery) -> None:
     thread = Thread()
-    register(design, thread.space.mm)
-    thread.space = Space()
+    register(design, thread.mm)
+    thread.mm = MM()
     design.on_exec(thread)
-    assert target(design, thread.space.mm, START) is None
+    assert target(design, thread.mm, START) is None
 
 
 def test_a_dead_address_space_leaves_nothing_behind(design: RangeHandlerDelivery) -> None:

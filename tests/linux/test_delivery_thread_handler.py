@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from enclu.linux.delivery.thread_handler import MAX_DEPTH, REGISTER, UNREGISTER, ThreadHandlerDelivery
 from enclu.sgx.exceptions import Vector
-from tests.linux.delivery_doubles import ENCLU, MM, Cpu, Regs, Space, Thread, User, refused
+from tests.linux.delivery_doubles import ENCLU, MM, Cpu, Regs, Thread, User, refused
 
 ARG, SITE, OUTER, INNER, OTHER = 0x1000, 0x40_1000, 0x40_2000, 0x40_3000, 0x40_4000
 CODE = Cpu({SITE: ENCLU})
@@ -24,7 +24,7 @@ def design() -> ThreadHandlerDelivery:
 
 
 def call(design: ThreadHandlerDelivery, thread: Thread, cmd: int, handler: int, flags: int = 0) -> int:
-    return design.ioctl(thread.space.mm, thread, User({ARG: struct.pack("<QQ", handler, flags)}), cmd, ARG)
+    return design.ioctl(thread.mm, thread, User({ARG: struct.pack("<QQ", handler, flags)}), cmd, ARG)
 
 
 def register(design: ThreadHandlerDelivery, thread: Thread, *handlers: int) -> None:
@@ -39,7 +39,7 @@ def unregister(design: ThreadHandlerDelivery, thread: Thread, handler: int) -> i
 def target(design: ThreadHandlerDelivery, thread: Thread) -> int | None:
     """Where an exception in an enclave that `thread` entered leads."""
     regs = Regs(rip=SITE, rax=3)
-    return regs.rip if design.fixup(thread.space.mm, thread, CODE, regs, Vector.PF, 7, 0x9000) else None
+    return regs.rip if design.fixup(thread.mm, thread, CODE, regs, Vector.PF, 7, 0x9000) else None
 
 
 def test_the_innermost_handler_is_the_target(design: ThreadHandlerDelivery) -> None:
@@ -86,7 +86,7 @@ def test_unregistering_a_handler_that_is_not_there_is_enoent_and_changes_nothing
 
 def test_handlers_are_the_threads_own(design: ThreadHandlerDelivery) -> None:
     first = Thread()
-    second = Thread(first.space)
+    second = Thread(first.mm)
     register(design, first, OUTER)
     assert target(design, second) is None
     refused(errno.ENOENT, unregister, design, second, OUTER)
@@ -127,7 +127,7 @@ def test_registers_after_a_fixup(design: ThreadHandlerDelivery, leaf: int) -> No
     thread = Thread()
     register(design, thread, OUTER)
     regs = Regs(rip=SITE, rax=leaf)
-    assert design.fixup(thread.space.mm, thread, CODE, regs, Vector.PF, 0x8007, 0x9000)
+    assert design.fixup(thread.mm, thread, CODE, regs, Vector.PF, 0x8007, 0x9000)
     assert regs == Regs(rip=OUTER, rax=leaf, rdi=14, rsi=0x8007, rdx=0x9000)
 
 
@@ -135,7 +135,7 @@ def test_registers_after_a_fixup(design: ThreadHandlerDelivery, leaf: int) -> No
 def test_debug_exceptions_stay_signals(design: ThreadHandlerDelivery, vector: Vector) -> None:
     thread = Thread()
     register(design, thread, OUTER)
-    assert not design.fixup(thread.space.mm, thread, CODE, Regs(rip=SITE, rax=3), vector, 0, 0)
+    assert not design.fixup(thread.mm, thread, CODE, Regs(rip=SITE, rax=3), vector, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -146,12 +146,12 @@ def test_other_instructions_and_leaves_stay_signals(
 ) -> None:
     thread = Thread()
     register(design, thread, OUTER)
-    assert not design.fixup(thread.space.mm, thread, Cpu(code), Regs(rip=SITE, rax=leaf), Vector.UD, 0, 0)
+    assert not design.fixup(thread.mm, thread, Cpu(code), Regs(rip=SITE, rax=leaf), Vector.UD, 0, 0)
 
 
 def test_a_new_thread_has_none(design: ThreadHandlerDelivery) -> None:
     parent = Thread()
-    child = Thread(parent.space)
+    child = Thread(parent.mm)
     register(design, parent, OUTER)
     design.on_clone(parent, child)
     assert target(design, child) is None
@@ -167,7 +167,7 @@ def test_a_forked_child_has_a_copy(design: ThreadHandlerDelivery) -> None:
 
 def test_a_vfork_child_has_none(design: ThreadHandlerDelivery) -> None:
     parent = Thread()
-    child = Thread(parent.space)
+    child = Thread(parent.mm)
     register(design, parent, OUTER)
     design.on_fork(parent, child)
     assert target(design, child) is None
@@ -175,7 +175,7 @@ def test_a_vfork_child_has_none(design: ThreadHandlerDelivery) -> None:
 
 def test_a_forked_child_has_nothing_of_its_parents_other_threads(design: ThreadHandlerDelivery) -> None:
     parent, child = Thread(), Thread()
-    other = Thread(parent.space)
+    other = Thread(parent.mm)
     register(design, other, OUTER)
     design.on_fork(parent, child)
     assert target(design, child) is None
@@ -184,7 +184,7 @@ def test_a_forked_child_has_nothing_of_its_parents_other_threads(design: ThreadH
 def test_exec_forgets(design: ThreadHandlerDelivery) -> None:
     thread = Thread()
     register(design, thread, OUTER)
-    thread.space = Space()
+    thread.mm = MM()
     design.on_exec(thread)
     assert target(design, thread) is None
 
@@ -204,7 +204,7 @@ HANDLERS = st.sampled_from([OUTER, INNER, OTHER])
 def test_any_order_is_a_stack_for_each_thread(steps: list[tuple[bool, int, int]]) -> None:
     design = ThreadHandlerDelivery()
     first = Thread()
-    threads = [first, Thread(first.space)]
+    threads = [first, Thread(first.mm)]
     expected: list[str] = ["", ""]
     letters = {OUTER: "o", INNER: "i", OTHER: "x"}
     for registers, number, handler in steps:

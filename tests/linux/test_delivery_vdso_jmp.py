@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from enclu.linux.delivery.vdso_jmp import CLEAR_TARGET, SET_TARGET, UNPATCHED, VdsoJmpDelivery
 from enclu.linux.vdso import image
 from enclu.sgx.exceptions import Vector
-from tests.linux.delivery_doubles import ENCLU, MM, VDSO, Cpu, Regs, Space, Thread, User, refused
+from tests.linux.delivery_doubles import ENCLU, MM, VDSO, Cpu, Regs, Thread, User, refused
 
 ARG = 0x1000
 ((INSN, LANDING),) = image.load("vdso_jmp").extable
@@ -42,11 +42,11 @@ def mm() -> MM:
 
 def set_target(design: VdsoJmpDelivery, mm: MM, target: int = TARGET, flags: int = 0) -> int:
     user = User({ARG: struct.pack("<QQ", target, flags), **mm.text})
-    return design.ioctl(mm, Thread(Space(mm)), user, SET_TARGET, ARG)
+    return design.ioctl(mm, Thread(mm), user, SET_TARGET, ARG)
 
 
 def clear_target(design: VdsoJmpDelivery, mm: MM) -> int:
-    return design.ioctl(mm, Thread(Space(mm)), User(mm.text), CLEAR_TARGET, 0)
+    return design.ioctl(mm, Thread(mm), User(mm.text), CLEAR_TARGET, 0)
 
 
 def jumps_to(mm: MM) -> int | None:

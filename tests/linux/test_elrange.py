@@ -8,6 +8,7 @@ import pytest
 
 from enclu.base.events import PageEvicted
 from enclu.linux import fault
+from enclu.linux.traps import Resolution
 from enclu.sgx.exceptions import PFEC, Fault, Vector
 from tests.support.memory_processor import REG_RW, TCS_PAGE, World, tcs_image
 
@@ -63,7 +64,7 @@ def test_changing_all_of_it_takes_no_memory(sparse: World) -> None:
 def test_a_fault_anywhere_adds_one_page(sparse: World) -> None:
     address = (1 << 45) + 0x123
     before = sparse.machine.epc.used
-    assert fault.handle(sparse.mm, Fault(Vector.PF, PFEC.U, address)) is fault.Resolution.RESOLVED
+    assert fault.handle(sparse.mm, Fault(Vector.PF, PFEC.U, address)) is Resolution.RESOLVED
     assert sparse.machine.epc.used == before + 1
     assert set(content(sparse, address)) == {0}
 

@@ -6,7 +6,7 @@ import pytest
 
 from enclu.base.events import PageEvicted, PageRefused, PageReloaded
 from enclu.linux import cpuid, fault, procfs
-from enclu.linux.fault import Resolution
+from enclu.linux.traps import Resolution
 from enclu.sgx.enclu import execute
 from enclu.sgx.exceptions import Fault, PageFault, Vector
 from enclu.sgx.processor import Access
@@ -66,15 +66,15 @@ def full_world() -> tuple[World, FullPageTables]:
 def test_a_page_that_cannot_be_shown_is_sigbus_and_not_taken_for_shown() -> None:
     world, tables = full_world()
     tables.full = True
-    assert not fault.handle_address(world.mm, BASE + 0x6000)
+    assert not fault.supply(world.mm, BASE + 0x6000)
     assert fault.handle(world.mm, Fault(Vector.PF, 4, BASE + 0x6000)) is Resolution.SIGBUS
     tables.full = False
-    assert fault.handle_address(world.mm, BASE + 0x6000)
+    assert fault.supply(world.mm, BASE + 0x6000)
 
 
 def test_pages_that_cannot_be_hidden_alone_are_hidden_with_their_neighbours() -> None:
     world, tables = full_world()
-    fault.handle_address(world.mm, BASE + 0x6000)
+    fault.supply(world.mm, BASE + 0x6000)
     tables.full = True
     world.mm.zap(world.encl, BASE + 0x6000, BASE + 0x7000)
     assert not any(tables.prot[(BASE + at) >> 12] for at in (0x6000, 0x7000))
@@ -107,13 +107,13 @@ def test_a_mapping_moved_out_of_elrange_has_no_pages(world: World) -> None:
 
 def test_pages_appear_on_fault_with_their_neighbours(world: World) -> None:
     assert not world.page_tables.prot
-    assert fault.handle_address(world.mm, BASE + 0x6123)
+    assert fault.supply(world.mm, BASE + 0x6123)
     assert world.page_tables.prot == {(BASE + 0x6000) >> 12: 3, (BASE + 0x7000) >> 12: 3}
-    assert not fault.handle_address(world.mm, BASE + 0x6123)
+    assert not fault.supply(world.mm, BASE + 0x6123)
 
 
 def test_a_tcs_is_never_shown(world: World) -> None:
-    assert not fault.handle_address(world.mm, BASE)
+    assert not fault.supply(world.mm, BASE)
 
 
 def test_unmapping_a_middle_leaves_both_ends(world: World) -> None:
@@ -193,7 +193,7 @@ def test_more_pages_than_the_epc_survive_eviction() -> None:
     assert world.stats.count(PageEvicted) > 16
     assert world.machine.epc.peak <= 24
     for i in range(40):
-        assert fault.handle_address(world.mm, BASE + 0x10000 + i * 4096) or world.mm.resident(BASE + 0x10000 + i * 4096)
+        assert fault.supply(world.mm, BASE + 0x10000 + i * 4096) or world.mm.resident(BASE + 0x10000 + i * 4096)
         assert bytes(world.page(0x10000 + i * 4096).data) == bytes([i + 1]) * 4096
     assert world.stats.count(PageReloaded) > 0
 
@@ -225,7 +225,7 @@ def test_an_old_version_of_a_page_is_refused() -> None:
     page = world.encl.pages[index]
     assert page.backing is not None
     _, _, old, old_pcmd = page.backing
-    assert fault.handle_address(world.mm, index << 12)
+    assert fault.supply(world.mm, index << 12)
     while page.epc is not None:
         world.kernel.reclaimer.reclaim()
     assert page.backing is not None
@@ -239,7 +239,7 @@ def test_evicting_under_a_running_thread_makes_it_leave() -> None:
     cpu = world.processor()
     for offset in (0, 0x1000):
         if world.mm.resident(BASE + offset) is None:
-            fault.handle_address(world.mm, BASE + offset)
+            fault.supply(world.mm, BASE + offset)
     cpu.regs.rax, cpu.regs.rbx, cpu.regs.rcx = EncluLeaf.EENTER, BASE, 0x41_0000
     execute(cpu)
     world.kernel.reclaimer.reclaim()

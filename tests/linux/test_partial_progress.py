@@ -8,7 +8,7 @@ import pytest
 
 from enclu.base.events import PageRefused
 from enclu.linux import fault, uapi
-from enclu.linux.fault import Resolution
+from enclu.linux.traps import Resolution
 from enclu.sgx.enclu import execute
 from enclu.sgx.epc import PageType
 from enclu.sgx.exceptions import Fault, Vector

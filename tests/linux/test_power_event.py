@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from enclu.linux import fault, uapi
-from enclu.linux.fault import Resolution
+from enclu.linux.traps import Resolution
 from enclu.sgx.enclu import execute
 from enclu.sgx.exceptions import Fault, PageFault, Vector
 from enclu.sgx.layout import Structure
@@ -55,10 +55,10 @@ def test_who_is_inside_leaves_by_an_interrupt_and_cannot_resume(world: World) ->
 
 
 def test_no_translation_is_left(world: World) -> None:
-    assert fault.handle_address(world.mm, BASE + 0x6000)
+    assert fault.supply(world.mm, BASE + 0x6000)
     world.kernel.drop_epc()
     assert set(world.page_tables.prot.values()) == {0}
-    assert not fault.handle_address(world.mm, BASE + 0x6000)
+    assert not fault.supply(world.mm, BASE + 0x6000)
     assert world.mm.hardware_code(BASE + 0x6000, 4) == 0x8005
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from enclu.base.events import PageRefused, PageReloaded
 from enclu.linux import fault
-from enclu.linux.fault import Resolution
+from enclu.linux.traps import Resolution
 from enclu.sgx.exceptions import Fault, Vector
 from tests.support.memory_processor import BASE, REG_RW, TCS_PAGE, World, tcs_image
 

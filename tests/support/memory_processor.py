@@ -13,8 +13,6 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from enclu.base.listeners import Events
 from enclu.linux.delivery.signal import SignalDelivery
-from enclu.linux.encl import Encl
-from enclu.linux.interfaces import WINDOW
 from enclu.linux.ioctl import sgx_ioctl
 from enclu.linux.kernel import Kernel
 from enclu.linux.mm import MM
@@ -32,7 +30,7 @@ from enclu.sgx.enclave_mode import EnclaveMode
 from enclu.sgx.epc import EPCPage
 from enclu.sgx.exceptions import PageFault
 from enclu.sgx.machine import Machine
-from enclu.sgx.processor import Access
+from enclu.sgx.processor import WINDOW, Access, PageTables, ShownEnclave, Signal
 from enclu.sgx.structs import (
     SECINFO,
     SECS,
@@ -88,6 +86,14 @@ class MemoryProcessor:
     xcr0: int = 0
     xfd: int = 0
     aside: Aside | None = None
+    code: dict[int, bytes] = field(default_factory=dict)
+    """Instructions, by address."""
+    code_of_fault: int = 0
+    """What it has pushed for the page fault at hand."""
+    codes_asked: int = 0
+    unreachable: set[int] = field(default_factory=set)
+    aborted: list[int] = field(default_factory=list)
+    """Accesses that were led to the abort page."""
 
     def __post_init__(self) -> None:
         layout = self.machine.layout
@@ -120,6 +126,20 @@ class MemoryProcessor:
     def invalidate(self, page: EPCPage) -> None:
         self.invalidated.append(page)
 
+    def code_at(self, address: int, size: int) -> bytes:
+        return self.code.get(address, b"")[:size]
+
+    def error_code(self) -> int:
+        self.codes_asked += 1
+        return self.code_of_fault
+
+    def reachable(self, address: int) -> bool:
+        return address & -4096 not in self.unreachable
+
+    def through_abort_page(self, address: int, meets: Callable[[int, Access], bool]) -> Signal | None:
+        self.aborted.append(address)
+        return None
+
 
 class MemoryPageTables:
     """Remembers the protection of every page; ordinary memory is there where it may be executed, if anywhere."""
@@ -133,7 +153,7 @@ class MemoryPageTables:
         for index in range(start >> 12, end >> 12):
             self.prot[index] = prot
 
-    def remap(self, start: int, end: int, encl: Encl) -> None:
+    def remap(self, start: int, end: int, offset: int) -> None:
         self.remapped.append((start, end))
 
     def executable(self, address: int) -> bool:
@@ -202,16 +222,16 @@ class Kicker:
         self.kicks = 0
         self.text = text if text is not None else {}
 
-    def kick(self, encl: Encl) -> None:
+    def kick(self, eid: int) -> None:
         self.kicks += 1
         for cpu in self.processors:
-            if cpu.mode.enclave:
+            if cpu.mode.enclave and cpu.mode.eid == eid:
                 aex(cpu, None)
 
-    def execution(self, encl: Encl) -> None:
+    def execution(self, enclave: ShownEnclave) -> None:
         """Of a processor whose XCR0 is XFRM in an enclave, everything may be executed."""
 
-    def patch_text(self, mm: MM, address: int, code: bytes) -> None:
+    def patch_text(self, tables: PageTables, address: int, code: bytes) -> None:
         self.text[address] = code
 
 

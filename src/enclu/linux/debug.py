@@ -13,8 +13,8 @@ from enclu.sgx.exceptions import Fault
 from enclu.sgx.structs import Attribute, ErrorCode
 
 if TYPE_CHECKING:
-    from enclu.linux.interfaces import UserMemory
     from enclu.linux.mm import MM
+    from enclu.sgx.processor import UserMemory
 
 
 def debug_access(mm: MM, user: UserMemory, arg: int) -> None:

@@ -10,9 +10,9 @@ from enclu.sgx.epc import PAGE_SIZE, EPCPage, PageType
 from enclu.sgx.structs import Attribute, ErrorCode
 
 if TYPE_CHECKING:
-    from enclu.linux.interfaces import EnclaveMemory, Execution
     from enclu.linux.kernel import Kernel
     from enclu.linux.mm import MM
+    from enclu.sgx.processor import EnclaveMemory, Execution
     from enclu.sgx.secs import Secs
 
 UNPRIVILEGED = Attribute.DEBUG | Attribute.MODE64BIT | Attribute.KSS
@@ -48,7 +48,7 @@ class VAPage:
 
 
 class Encl:
-    """struct sgx_encl."""
+    """struct sgx_encl.  Implements `sgx.processor.ShownEnclave`."""
 
     def __init__(self, kernel: Kernel, memory: EnclaveMemory) -> None:
         self.kernel = kernel
@@ -67,6 +67,28 @@ class Encl:
         self.va_pages: list[VAPage] = []
         self.mms: set[MM] = set()
         self.execution: Execution | None = None
+
+    @property
+    def eid(self) -> int:
+        """SECS.EID, 0 before ECREATE."""
+        return self.secs.eid if self.secs is not None else 0
+
+    @property
+    def xfrm(self) -> int:
+        """SECS.ATTRIBUTES.XFRM of a created enclave."""
+        assert self.secs is not None
+        return self.secs.xfrm
+
+    def epc_page(self, index: int) -> EPCPage | None:
+        page = self.pages.get(index)
+        return page.epc if page is not None else None
+
+    def content(self, low: int, high: int) -> memoryview:
+        return self.memory.view((low << 12) - self.base, (high - low) * PAGE_SIZE)
+
+    def show(self, index: int) -> None:
+        for mm in list(self.mms):
+            mm.show(index << 12, index + 1 << 12)
 
     def grow(self, count: int = 1) -> None:
         """sgx_encl_grow(): account for `count` more pages, each with a version slot.  Raises OSError ENOMEM."""
@@ -105,10 +127,10 @@ class Encl:
         secs, kick = self.secs, self.kernel.processors.kick
         assert secs is not None
         if encls.etrack(secs) == ErrorCode.SGX_PREV_TRK_INCMPL:
-            kick(self)
+            kick(secs.eid)
             encls.etrack(secs)
         if not secs.tracked:
-            kick(self)
+            kick(secs.eid)
 
     def zap(self, start: int, end: int) -> None:
         """sgx_zap_enclave_ptes(): no mm keeps a translation to these pages."""

@@ -2,64 +2,76 @@
 
 from __future__ import annotations
 
-import enum
 import errno
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import PROT_EXEC, PROT_READ, PROT_WRITE
 from enclu.base.events import FaultResolved
 from enclu.linux.encl import EnclPage
-from enclu.linux.mm import TASK_SIZE
+from enclu.linux.mm import NEEDS, TASK_SIZE
+from enclu.linux.traps import Resolution
 from enclu.sgx import encls
 from enclu.sgx.epc import PageType
 from enclu.sgx.exceptions import PFEC, Fault
+from enclu.sgx.processor import access_of
 
 if TYPE_CHECKING:
     from enclu.linux.mm import MM, VMA
 
 
-class Resolution(enum.Enum):
-    """What becomes of a page fault."""
-
-    RESOLVED = enum.auto()
-    SIGSEGV_MAPERR = enum.auto()
-    SIGSEGV_ACCERR = enum.auto()
-    SIGBUS = enum.auto()
-
-
 def handle(mm: MM, fault: Fault) -> Resolution:
     """The page fault handler, with the exact error code at hand."""
+    refused = verdict_of_vma(mm, fault)
+    if refused is not None:
+        return refused
+    vma = mm.find_vma(fault.address)
+    if vma is not None and make_present(mm, vma, fault.address):
+        return Resolution.RESOLVED
+    return Resolution.SIGBUS
+
+
+def verdict_of_vma(mm: MM, fault: Fault) -> Resolution | None:
+    """What follows from the mapping alone, and from an EPCM that refused; None: the page decides."""
     vma = mm.find_vma(fault.address)
     if vma is None:
         if fault.address >= TASK_SIZE:  # sanitize_error_code(): tell nobody what the kernel maps
             fault.error_code |= PFEC.P
         return Resolution.SIGSEGV_MAPERR
-    code = fault.error_code
-    need = PROT_WRITE if code & PFEC.W else PROT_EXEC if code & PFEC.I else PROT_READ
-    if code & PFEC.SGX or not vma.prot & need:
+    if fault.error_code & PFEC.SGX or not vma.prot & NEEDS[access_of(fault.error_code)]:
         return Resolution.SIGSEGV_ACCERR
-    if make_present(mm, vma, fault.address):
-        return Resolution.RESOLVED
-    return Resolution.SIGBUS
+    return None
 
 
-def handle_address(mm: MM, address: int) -> bool:
-    """Resolve a fault of which only the address is known yet; False if nothing was missing there.
-
-    False as well where the kernel cannot supply what is missing.
-    """
+def missing(mm: MM, address: int) -> bool:
+    """Whether the fault may be one for a page that is to be shown, loaded or added; nothing is changed."""
     vma = mm.find_vma(address)
     if vma is None or not vma.prot:
         return False
     if mm.resident(address) is not None:
-        try:
-            shown = mm.show_around(address)
-        except OSError:
-            return False
-        if shown:
-            _resolved(mm, vma, address, "shown")
-        return shown
-    return make_present(mm, vma, address)
+        return bool(mm.wanted(address) & ~mm.shown(address))
+    encl = vma.encl
+    if encl is None:
+        return False
+    page = encl.pages.get(address >> 12)
+    if page is None:
+        return encl.initialized and encl.base <= address < encl.base + encl.size
+    return not vma.prot & ~page.max_prot
+
+
+def supply(mm: MM, address: int) -> bool:
+    """Show, load or add what is `missing`; False where the kernel cannot."""
+    vma = mm.find_vma(address)
+    if vma is None or not vma.prot:
+        return False
+    if mm.resident(address) is None:
+        return make_present(mm, vma, address)
+    try:
+        shown = mm.show_around(address)
+    except OSError:
+        return False
+    if shown:
+        _resolved(mm, vma, address, "shown")
+    return shown
 
 
 def make_present(mm: MM, vma: VMA, address: int) -> bool:
@@ -87,8 +99,7 @@ def make_present(mm: MM, vma: VMA, address: int) -> bool:
 
 
 def _resolved(mm: MM, vma: VMA, address: int, how: str) -> None:
-    secs = vma.encl.secs if vma.encl is not None else None
-    mm.kernel.events.emit(FaultResolved, secs.eid if secs is not None else 0, address & ~0xFFF, how)
+    mm.kernel.events.emit(FaultResolved, vma.encl.eid if vma.encl is not None else 0, address & ~0xFFF, how)
 
 
 def _augment(mm: MM, vma: VMA, address: int) -> None:

@@ -13,19 +13,19 @@ from enclu.base.abi import PROT_READ, PROT_WRITE
 from enclu.base.events import EnclaveInitialised
 from enclu.linux import ioctl_sgx2, uapi
 from enclu.linux.encl import VA_SLOT_COUNT, EnclPage
-from enclu.linux.interfaces import WINDOW
 from enclu.sgx import encls
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.exceptions import Fault
+from enclu.sgx.processor import WINDOW
 from enclu.sgx.structs import SECINFO, SECS, SIGSTRUCT, Attribute, ErrorCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from enclu.linux.encl import Encl
-    from enclu.linux.interfaces import UserMemory
     from enclu.linux.mm import MM
     from enclu.sgx.epc import EPCPage
+    from enclu.sgx.processor import UserMemory
 
 CHUNK_PAGES = 512
 """Pages that are added at a time, at most."""

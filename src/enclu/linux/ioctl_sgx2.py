@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from enclu.linux.encl import Encl, EnclPage
-    from enclu.linux.interfaces import UserMemory
     from enclu.sgx.layout import Structure
+    from enclu.sgx.processor import UserMemory
 
 
 def _range(encl: Encl, f: dict[str, int]) -> None:

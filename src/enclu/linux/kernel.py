@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from enclu.base.listeners import Events
     from enclu.linux.delivery.base import Delivery
-    from enclu.linux.interfaces import EnclaveMemory, Processors
     from enclu.linux.mm import MM
     from enclu.sgx.epc import EPCPage
     from enclu.sgx.machine import Machine
+    from enclu.sgx.processor import EnclaveMemory, Processors
 
 
 class Kernel:
@@ -78,7 +78,7 @@ class Kernel:
             epc = page.epc
             code = encls.eremove(epc)
             if code == ErrorCode.SGX_ENCLAVE_ACT:
-                self.processors.kick(page.encl)
+                self.processors.kick(page.encl.eid)
                 code = encls.eremove(epc)
             if code:
                 raise OSError(errno.EBUSY, f"EREMOVE: {ErrorCode(code).name}")
@@ -124,7 +124,8 @@ class Kernel:
         """
         lost = [va.epc for encl in self._enclaves for va in encl.va_pages]
         for encl in self._enclaves:
-            self.processors.kick(encl)
+            if encl.created:
+                self.processors.kick(encl.eid)
             pages = [page for page in (encl.secs_page, *encl.pages.values()) if page is not None]
             lost += [page.epc for page in pages if page.epc is not None]
         self.machine.lose_power(lost)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import errno
 
-MADV_DONTFORK, MADV_DONTDUMP = 10, 16
+from enclu.base.abi import MADV_DONTDUMP, MADV_DONTFORK
+
 MADV_HWPOISON, MADV_SOFT_OFFLINE = 100, 101
 INJECT_ERROR = (MADV_HWPOISON, MADV_SOFT_OFFLINE)
 """madvise_inject_error() pins each page, of which an enclave has none to pin."""

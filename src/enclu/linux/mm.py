@@ -12,16 +12,17 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import MAP_PRIVATE, MAP_TYPE, PROT_EXEC, PROT_READ, PROT_WRITE
+from enclu.linux.traps import signal_of
 from enclu.sgx.epc import PAGE_SIZE, EPCPage, PageType
-from enclu.sgx.exceptions import PFEC, PageFault
-from enclu.sgx.processor import Access
+from enclu.sgx.exceptions import PFEC, Fault, PageFault
+from enclu.sgx.processor import Access, access_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from enclu.linux.encl import Encl
-    from enclu.linux.interfaces import PageTables
     from enclu.linux.kernel import Kernel
+    from enclu.sgx.processor import PageTables, Processor, Signal
 
 NEEDS = [0] * (Access.FETCH + 1)
 """PROT_* by kind of access.  A list, not a dict: this is on the path of every EENTER, and hashing a member of an
@@ -30,11 +31,6 @@ NEEDS[Access.READ], NEEDS[Access.WRITE], NEEDS[Access.FETCH] = PROT_READ, PROT_W
 FAULT_AROUND = 256
 """Pages on either side of a fault that are shown with it."""
 TASK_SIZE = (1 << 47) - PAGE_SIZE
-
-
-def access_of(code: int) -> Access:
-    """The kind of access that a page-fault error code tells."""
-    return Access.WRITE if code & PFEC.W else Access.FETCH if code & PFEC.I else Access.READ
 
 
 class VMA:
@@ -82,7 +78,7 @@ def may_map(encl: Encl, start: int, end: int, prot: int) -> None:
 
 
 class MM:
-    """struct mm_struct, as far as SGX is concerned."""
+    """struct mm_struct, as far as SGX is concerned.  Implements `sgx.processor.KernelSide`."""
 
     def __init__(self, kernel: Kernel, page_tables: PageTables) -> None:
         self.kernel = kernel
@@ -237,7 +233,15 @@ class MM:
         """
         low, high = max(start, encl.base), min(end, encl.base + encl.size)
         if low < high:
-            self.page_tables.remap(low, high, encl)
+            self.page_tables.remap(low, high, low - encl.base)
+
+    # What a processor asks.
+
+    def invalidate(self, page: EPCPage) -> None:
+        self.kernel.invalidate(page)
+
+    def signal_of(self, fault: Fault, cpu: Processor) -> Signal:
+        return signal_of(fault, cpu)
 
     # Translations.
 
@@ -304,7 +308,7 @@ class MM:
         if allowed and encl is not None and encl.execution is not None:
             page = encl.pages[index].epc
             assert page is not None
-            return encl.execution.granted(self, index, page, allowed)
+            return encl.execution.granted(self.page_tables, index, page, allowed)
         return allowed
 
     def allowed(self, address: int) -> int:

@@ -80,7 +80,7 @@ class Reclaimer:
         page.epc = None
         kernel.free(epc)
         if page is not encl.secs_page:
-            kernel.events.emit(PageEvicted, _eid(encl), page.address)
+            kernel.events.emit(PageEvicted, encl.eid, page.address)
 
     def load_secs(self, encl: Encl) -> None:
         """sgx_encl_load_secs().  Whatever else is to be allocated comes before.  Raises OSError as `reload`."""
@@ -125,10 +125,6 @@ class Reclaimer:
             return
         self.add(page)
         kernel.events.emit(PageReloaded, encl.secs.eid, page.address)
-
-
-def _eid(encl: Encl) -> int:
-    return encl.secs.eid if encl.secs is not None else 0
 
 
 def _runs(pages: list[EnclPage]) -> Iterator[tuple[EnclPage, int]]:

@@ -11,7 +11,6 @@ import os
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, NR, PROT_READ, PROT_WRITE
-from enclu.linux.mm import access_of
 from enclu.native import ptrace
 from enclu.native.address_space import SCRATCH, SCRATCH_SIZE
 from enclu.native.inject import EVERY_SIGNAL, inject
@@ -19,41 +18,28 @@ from enclu.native.native_fault import error_code, exception_of
 from enclu.native.process import SYNCHRONOUS
 from enclu.native.single_step import single_step
 from enclu.sgx.epc import PAGE_SIZE
-from enclu.sgx.exceptions import Fault, PageFault, Vector
-from enclu.sgx.processor import Access
+from enclu.sgx.exceptions import Fault, Vector
+from enclu.sgx.processor import Access, Signal, access_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from enclu.native.thread import Thread
-    from enclu.run.supervisor import Supervisor
 
 PARKING = SCRATCH + SCRATCH_SIZE
 """Where the program's mappings wait meanwhile: addresses behind the scratch memory."""
 MREMAP_MAYMOVE_FIXED = 3
 
 
-def meets(thread: Thread, address: int, access: Access) -> bool:
-    """An access from outside: the page tables would lead it to an EPC page, and the processor to the abort page."""
-    if access is Access.FETCH:
-        return False  # ones are no instruction; the program cannot tell #UD from #PF by anything useful
-    try:
-        return thread.space.mm.translate(address, access) is not None
-    except PageFault:
-        return False
-
-
-def step(sup: Supervisor, thread: Thread, address: int) -> tuple[ptrace.SigInfo, Fault] | None:
+def step(thread: Thread, address: int, meets: Callable[[int, Access], bool]) -> Signal | None:
     """Execute the instruction at which the thread stopped for an access to `address`.
 
-    What to raise instead, if the instruction has another exception; the thread has not moved then.  Raises OSError
-    where the program's own seccomp filter forbids what this takes.
+    See `sgx.processor.Processor.through_abort_page`.
     """
     pages: list[int] = []
     mask = ptrace.signal_mask(thread.tid)
     try:
         while True:
-            vma = thread.space.mm.find_vma(address)
-            if vma is not None and vma.encl is not None:
-                sup.halter.kick(vma.encl)
             _replace(thread, address & -PAGE_SIZE, PARKING + len(pages) * PAGE_SIZE)
             pages.append(address & -PAGE_SIZE)
             ptrace.set_signal_mask(thread.tid, EVERY_SIGNAL & ~SYNCHRONOUS | mask)
@@ -64,12 +50,13 @@ def step(sup: Supervisor, thread: Thread, address: int) -> tuple[ptrace.SigInfo,
             if info is None:
                 return None
             address = info.address
-            fault = exception_of(thread, info.signo, info)
-            if fault is not None and fault.vector == Vector.PF:
+            fault = exception_of(thread, info.signo, info) or Fault(Vector.UD)
+            if fault.vector == Vector.PF:
                 fault.error_code = error_code(thread)
-                if address & -PAGE_SIZE not in pages and meets(thread, address, access_of(fault.error_code)):
+                if address & -PAGE_SIZE not in pages and meets(address, access_of(fault.error_code)):
                     continue
-            return info, fault or Fault(Vector.UD)
+            trap = (fault.vector, fault.error_code, fault.address)
+            return Signal(info.signo, info.code, info.address, trap)
     finally:
         ptrace.set_signal_mask(thread.tid, mask)
         for index in reversed(range(len(pages))):

@@ -1,6 +1,6 @@
 """The memory of a traced process, as user memory and as page tables.
 
-Implements `linux.interfaces.UserMemory` and `PageTables`: native protections are changed by mprotect and mmap
+Implements `sgx.processor.UserMemory` and `PageTables`: native protections are changed by mprotect and mmap
 calls made in a stopped thread of the process.
 """
 
@@ -10,21 +10,17 @@ import contextlib
 import ctypes
 import errno
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from enclu.base import console
-from enclu.base.abi import MAP_FIXED, MAP_SHARED, MS_ASYNC, NR
-from enclu.linux.madvise import MADV_DONTDUMP
-from enclu.linux.mm import MM
+from enclu.base.abi import MADV_DONTDUMP, MAP_FIXED, MAP_SHARED, MS_ASYNC, NR
 from enclu.native import proc, ptrace
 from enclu.native.sites import Sites
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from enclu.linux.encl import Encl
-    from enclu.linux.kernel import Kernel
-    from enclu.linux.vdso.image import VdsoImage
+    from enclu.sgx.processor import KernelSide
 
 VDSO_BASE = 0x7E90_0000_0000
 """Where every traced process has its vDSO: fixed, because the seccomp filter, older than the process's image,
@@ -50,17 +46,35 @@ def _address(buffer: bytearray | memoryview) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 
+class Image(Protocol):
+    """The vDSO image that programs get."""
+
+    @property
+    def symbols(self) -> dict[str, int]:
+        """Names to offsets, those of the machine's own functions included."""
+
+    @property
+    def syscall_stub(self) -> int:
+        """Offset of `syscall; int3`."""
+
+    def build(self, base: int, host: int, host_functions: dict[str, int]) -> bytes:
+        """The bytes to have at address `base`, with the host's vDSO, at `host`, behind it."""
+
+
 class AddressSpace:
     """One mm.  `inject` is how to have a system call made in it by whichever of its threads is stopped."""
 
-    def __init__(self, kernel: Kernel, pid: int, image: VdsoImage, inject: Callable[..., int]) -> None:
-        self.kernel = kernel
+    kernel: KernelSide
+    """Who says what of enclaves is there; set before any thread runs in it."""
+
+    def __init__(self, pid: int, image: Image, inject: Callable[..., int]) -> None:
         self.pid = pid
         """A thread last seen alive: a process whose first thread has ended is not reached by its own number."""
         self.image = image
         self.syscall_stub = VDSO_BASE + image.syscall_stub
         self._inject = inject
-        self.mm = MM(kernel, self)
+        self.installed = False
+        """The vDSO image is there."""
         self.memory = -1
         self.sites = Sites()
         self.path_slots = 0
@@ -92,7 +106,7 @@ class AddressSpace:
     @property
     def intact(self) -> bool:
         """What the machine keeps there is still there, if it has ever been."""
-        return not self.mm.vdso or (self.peek(self.syscall_stub, 3) == b"\x0f\x05\xcc" and self.reachable(SCRATCH))
+        return not self.installed or (self.peek(self.syscall_stub, 3) == b"\x0f\x05\xcc" and self.reachable(SCRATCH))
 
     def close_memory(self) -> None:
         if self.memory >= 0:
@@ -165,9 +179,9 @@ class AddressSpace:
             self._told = True
             console.say(f"{MAX_MAP_COUNT}: pages of an enclave cannot be shown (SIGBUS)")
 
-    def remap(self, start: int, end: int, encl: Encl) -> None:
+    def remap(self, start: int, end: int, offset: int) -> None:
         """Map [start, end), a part of ELRANGE, on the enclave's memory; no access yet."""
-        flags, offset = MAP_SHARED | MAP_FIXED, start - encl.base
+        flags = MAP_SHARED | MAP_FIXED
         result = self._inject(self, NR["mmap"], start, end - start, 0, flags, self.device_fd, offset)
         if result < 0:
             self._check_limit(result)
@@ -185,5 +199,5 @@ class AddressSpace:
                 bounds, permissions, _ = line.split(maxsplit=2)
                 start, end = (int(bound, 16) for bound in bounds.split("-"))
                 if start <= address < end:
-                    return "x" in permissions and self.mm.find_vma(address) is None
+                    return "x" in permissions
         return False

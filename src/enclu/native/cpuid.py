@@ -10,16 +10,15 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from enclu.linux import cpuid as machine_cpuid
 from enclu.native import machine_code
 from enclu.native.sites import Kind
 
 if TYPE_CHECKING:
-    from enclu.linux.intel_cpu import Registers
     from enclu.native.address_space import AddressSpace
     from enclu.native.thread import Thread
-    from enclu.run.supervisor import Supervisor
 
+Registers = tuple[int, int, int, int]
+"""EAX, EBX, ECX and EDX."""
 CPUID, UD2 = b"\x0f\xa2", b"\x0f\x0b"
 _CODE = bytes.fromhex("53 89f8 89f1 4989d0 0fa2 418900 41895804 41894808 4189500c 5b c3")
 """push rbx; eax=edi; ecx=esi; r8=rdx; cpuid; store eax, ebx, ecx, edx at r8; pop rbx; ret"""
@@ -31,15 +30,10 @@ def _host_function() -> Callable[[int, int, int], None]:
 
 
 def host(leaf: int, subleaf: int) -> Registers:
-    """EAX, EBX, ECX, EDX of the host processor's CPUID."""
+    """What the host processor's CPUID answers."""
     out = (ctypes.c_uint32 * 4)()
     _host_function()(leaf, subleaf, ctypes.addressof(out))
     return out[0], out[1], out[2], out[3]
-
-
-def shown(sup: Supervisor, leaf: int, subleaf: int) -> Registers:
-    """What programs of the run get."""
-    return machine_cpuid.cpuid(sup.machine, leaf, subleaf, sup.processor(leaf, subleaf))
 
 
 def patch(space: AddressSpace, address: int) -> None:
@@ -48,14 +42,12 @@ def patch(space: AddressSpace, address: int) -> None:
         space.sites.put(space, address, Kind.CPUID, CPUID, UD2)
 
 
-def emulate(sup: Supervisor, thread: Thread) -> bool:
-    """If the thread stands at a patched CPUID, answer it and resume."""
+def emulate(thread: Thread, answer: Callable[[int, int], Registers]) -> bool:
+    """If the thread stands at a patched CPUID: what follows from it, with `answer` to EAX and ECX."""
     regs = thread.regs
     if not thread.space.sites.stands(thread.space, regs.rip, Kind.CPUID):
         return False
-    leaf, subleaf = regs.rax & 0xFFFF_FFFF, regs.rcx & 0xFFFF_FFFF
-    regs.rax, regs.rbx, regs.rcx, regs.rdx = shown(sup, leaf, subleaf)
+    regs.rax, regs.rbx, regs.rcx, regs.rdx = answer(regs.rax & 0xFFFF_FFFF, regs.rcx & 0xFFFF_FFFF)
     regs.rip += 2
     thread.store()
-    thread.resume()
     return True

@@ -19,8 +19,8 @@ from enclu.native.inject import MachineGone, finish, inject
 
 if TYPE_CHECKING:
     from enclu.linux.encl import Encl
-    from enclu.native.thread import Thread
     from enclu.run.supervisor import Supervisor
+    from enclu.run.task import Task as Thread
 
 
 ENCLAVE = frozenset(("/dev/sgx_enclave", "/dev/sgx/enclave"))
@@ -151,7 +151,7 @@ class DeviceFiles:
     def _cpuinfo(self, real: str) -> str:
         sup = self._sup
         if sup.processor is not cpuid.host:
-            real = procfs.as_intel(real, lambda leaf, subleaf: cpuid.shown(sup, leaf, subleaf))
+            real = procfs.as_intel(real, sup.cpuid)
         return procfs.cpuinfo(real)
 
     def open(self, thread: Thread) -> None:

@@ -12,15 +12,15 @@ from concurrent.futures import Future
 
 from enclu.base import console
 from enclu.base.workers import worker
-from enclu.linux.interfaces import WINDOW
 from enclu.native import limits
+from enclu.sgx.processor import WINDOW
 
 _FALLOC_KEEP_SIZE, _FALLOC_PUNCH_HOLE = 1, 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class MemfdMemory:
-    """Implements `linux.interfaces.EnclaveMemory` on the memfd that stands for one open of the device."""
+    """Implements `sgx.processor.EnclaveMemory` on the memfd that stands for one open of the device."""
 
     def __init__(self, fd: int, counted: bool) -> None:
         """`fd` is the supervisor's own open file; `counted` says that the kernel counts the program's as a writer."""

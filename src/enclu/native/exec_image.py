@@ -15,7 +15,7 @@ from enclu.native.address_space import SCRATCH, SCRATCH_SIZE, VDSO_IMAGE
 from enclu.native.inject import inject
 
 if TYPE_CHECKING:
-    from enclu.linux.vdso.image import VdsoImage
+    from enclu.native.address_space import Image
     from enclu.native.thread import Thread
 
 _FIXED_NOREPLACE_ANON_PRIVATE = 0x100000 | 0x20 | 0x02
@@ -58,7 +58,7 @@ def _find_auxv(thread: Thread) -> tuple[int, int]:
     raise NoVdso("the host kernel gave the program no vDSO; boot it with vdso=1")
 
 
-def install(thread: Thread, image: VdsoImage, base: int, area: int) -> None:
+def install(thread: Thread, image: Image, base: int, area: int) -> None:
     """Map `image` at `base` with scratch memory behind its `area` bytes.  The thread is at its first instruction.
 
     All but the image is sealed where the host kernel can (mseal(2), Linux 6.10): no call of the program takes it away.
@@ -79,4 +79,4 @@ def install(thread: Thread, image: VdsoImage, base: int, area: int) -> None:
     behind = VDSO_IMAGE[1]
     inject(thread, NR["mseal"], behind, SCRATCH + SCRATCH_SIZE - behind, 0, stub=base + image.syscall_stub)
     space.poke(slot, struct.pack("<Q", base))
-    space.mm.vdso = base
+    space.installed = True

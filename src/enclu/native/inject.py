@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from enclu.native import ptrace
 from enclu.native.address_space import OWN_MEMORY
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from enclu.native.thread import Thread
+
+    T = TypeVar("T", bound=Thread)
 
 EVERY_SIGNAL = (1 << 64) - 1
 FRAME_SIGNAL = signal.SIGSTKFLT
@@ -106,10 +108,10 @@ def finish(thread: Thread, result: int) -> None:
     resume(thread)
 
 
-def answering(handler: Callable[[Thread], int | None]) -> Callable[[Thread], None]:
+def answering(handler: Callable[[T], int | None]) -> Callable[[T], None]:
     """What stops at a system call does with it: finish it with the handler's result or, for None, let it be made."""
 
-    def stopped(thread: Thread) -> None:
+    def stopped(thread: T) -> None:
         result = handler(thread)
         if result is None:
             resume(thread)

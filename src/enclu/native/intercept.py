@@ -20,8 +20,8 @@ from enclu.native.signal_calls import SignalCalls
 
 if TYPE_CHECKING:
     from enclu.linux.encl import Encl
-    from enclu.native.thread import Thread
     from enclu.run.supervisor import Supervisor
+    from enclu.run.task import Task as Thread
 
 
 class Interceptor:
@@ -74,11 +74,11 @@ class Interceptor:
             if cmd == ENCLU_SGX_IOC_DROP_EPC:
                 self._sup.kernel.drop_epc()
             elif cmd == ENCLU_SGX_IOC_DEBUG_ACCESS:
-                debug_access(space.mm, space, argument)
+                debug_access(thread.mm, space, argument)
             elif cmd >> 8 & 0xFF == SGX_MAGIC and cmd & 0xFF >= 0x20:
-                result = self._sup.delivery.ioctl(space.mm, thread, space, cmd, argument)
+                result = self._sup.delivery.ioctl(thread.mm, thread, space, cmd, argument)
             else:
-                result = sgx_ioctl(encl, space.mm, space, cmd, argument,
+                result = sgx_ioctl(encl, thread.mm, space, cmd, argument,
                                    provision=lambda n: self.files.of(thread, signed(n)) in self.files.provisions,
                                    interrupted=lambda: signals.pending(thread))  # fmt: skip
         except OSError as error:

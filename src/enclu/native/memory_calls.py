@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from enclu.base.abi import (
     IPC_STAT,
+    MADV_DONTDUMP,
     MAP_ANONYMOUS,
     MAP_FIXED,
     MAP_FIXED_NOREPLACE,
@@ -25,7 +26,6 @@ from enclu.base.abi import (
     signed,
 )
 from enclu.base.events import MappingRefused
-from enclu.linux.madvise import MADV_DONTDUMP
 from enclu.linux.mm import TASK_SIZE, may_map
 from enclu.native import text
 from enclu.native.address_space import OWN_MEMORY, SCRATCH, VDSO_IMAGE
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from enclu.linux.encl import Encl
     from enclu.linux.mm import MM
     from enclu.native.device_files import DeviceFiles
-    from enclu.native.thread import Thread
     from enclu.run.supervisor import Supervisor
+    from enclu.run.task import Task as Thread
 
 WORD = (1 << 64) - 1
 PROT_SEM, PROT_GROWS = 8, 0x0300_0000
@@ -77,7 +77,7 @@ class MemoryCalls:
     def mmap(self, thread: Thread) -> int | None:
         regs = thread.regs
         address, length, prot, flags, fd = regs.rdi, page_align(regs.rsi), regs.rdx, regs.r10, signed(regs.r8)
-        if flags & MAP_FIXED and is_range(address, length) and self._sealed(thread.space.mm, address, length):
+        if flags & MAP_FIXED and is_range(address, length) and self._sealed(thread.mm, address, length):
             return -errno.EPERM
         if fd >= 0 and not flags & MAP_ANONYMOUS:
             file = self._files.of(thread, fd)
@@ -97,7 +97,7 @@ class MemoryCalls:
         """What is no enclave, over one perhaps."""
         regs = thread.regs
         arguments = (address, regs.rsi, regs.rdx, regs.r10, signed(regs.r8), regs.r9)
-        over = bool(regs.r10 & MAP_FIXED) and self._matters(thread.space.mm, address, length)
+        over = bool(regs.r10 & MAP_FIXED) and self._matters(thread.mm, address, length)
         if not patch and not over:
             return None
         result = self._replacing(thread, address, length, NR["mmap"], *arguments) if over else inject(
@@ -110,7 +110,7 @@ class MemoryCalls:
         self, thread: Thread, encl: Encl, address: int, length: int, prot: int, flags: int, fd: int
     ) -> int:  # fmt: skip
         """mmap of the device.  Raises OSError."""
-        mm = thread.space.mm
+        mm = thread.mm
         if flags & MAP_TYPE == MAP_PRIVATE or length == 0:
             raise OSError(errno.EINVAL, "MAP_PRIVATE")
         fixed = bool(flags & MAP_FIXED) and not flags & MAP_FIXED_NOREPLACE
@@ -139,7 +139,7 @@ class MemoryCalls:
 
     def mprotect(self, thread: Thread) -> int | None:
         """do_mprotect_pkey(): one mapping after the other, to the first that refuses."""
-        regs, mm = thread.regs, thread.space.mm
+        regs, mm = thread.regs, thread.mm
         start, length, prot = regs.rdi, page_align(regs.rsi), regs.rdx & ~PROT_GROWS
         if not is_range(start, length) or prot & ~(7 | PROT_SEM):
             return None
@@ -169,7 +169,7 @@ class MemoryCalls:
     pkey_mprotect = mprotect
 
     def munmap(self, thread: Thread) -> int | None:
-        regs, mm = thread.regs, thread.space.mm
+        regs, mm = thread.regs, thread.mm
         start, length = regs.rdi, page_align(regs.rsi)
         if not is_range(start, length):
             return None
@@ -184,7 +184,7 @@ class MemoryCalls:
         self._shoot_down(thread, start, length)
         result = inject(thread, nr, *arguments)
         if result >= 0:
-            self._unmapped(thread.space.mm, start, length)
+            self._unmapped(thread.mm, start, length)
         return result
 
     def _refused(self, call: str, error: OSError) -> int:
@@ -195,9 +195,9 @@ class MemoryCalls:
 
     def _shoot_down(self, thread: Thread, start: int, length: int) -> None:
         """The TLB shootdown of a changed mapping interrupts processors: threads in its enclaves leave by an AEX."""
-        for encl in {v.encl for v in thread.space.mm.vmas if v.start < start + length and start < v.end}:
+        for encl in {v.encl for v in thread.mm.vmas if v.start < start + length and start < v.end}:
             if encl is not None:
-                self._sup.halter.kick(encl)
+                self._sup.halter.kick(encl.eid)
 
     def _matters(self, mm: MM, start: int, length: int) -> bool:
         """An enclave, or memory that the delivery design watches, is mapped in the range."""
@@ -217,7 +217,7 @@ class MemoryCalls:
 
     def mremap(self, thread: Thread) -> int | None:
         """Kernel: mm/mremap.c.  What VM_DONTEXPAND | VM_PFNMAP forbids, the host kernel would do to a memfd."""
-        regs, mm = thread.regs, thread.space.mm
+        regs, mm = thread.regs, thread.mm
         start, length, new_length = regs.rdi, page_align(regs.rsi), page_align(regs.rdx)
         flags, place = regs.r10, regs.r8
         if not _mremap_valid(start, length, new_length, flags, place):
@@ -252,7 +252,7 @@ class MemoryCalls:
 
     def remap_file_pages(self, thread: Thread) -> int | None:
         """The device once more where it is mapped already: sgx_mmap() asks for no offset, so that nothing changes."""
-        regs, mm = thread.regs, thread.space.mm
+        regs, mm = thread.regs, thread.mm
         start, size, pgoff = regs.rdi & ~0xFFF, regs.rsi & ~0xFFF, regs.r10
         first = mm.find_vma(start)
         if first is None or regs.rdx or start + size >> 64 or not size or pgoff + (size >> 12) >> 64:
@@ -273,7 +273,7 @@ class MemoryCalls:
 
     def shmat(self, thread: Thread) -> int | None:
         """SHM_REMAP replaces what is mapped there, as MAP_FIXED does (do_shmat() in ipc/shm.c)."""
-        regs, mm = thread.regs, thread.space.mm
+        regs, mm = thread.regs, thread.mm
         start = regs.rsi
         if inject(thread, NR["shmctl"], regs.rdi, IPC_STAT, SCRATCH) < 0:
             return inject(thread, NR["shmat"], regs.rdi, start, regs.rdx)

@@ -17,36 +17,47 @@ What is writable may change at any time: a page that is writable and executable 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from enclu.base import console
 from enclu.base.abi import PROT_EXEC, PROT_WRITE
 from enclu.native import debug_registers
 from enclu.sgx import xcr0
-from enclu.sgx.epc import PAGE_SIZE, EPCPage
+from enclu.sgx.epc import EPCPage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
-    from enclu.linux.encl import Encl
-    from enclu.linux.mm import MM
     from enclu.native.thread import Thread
-    from enclu.run.supervisor import Supervisor
+    from enclu.sgx.processor import PageTables, ShownEnclave
 
 _CHUNK = 512
 """Pages that are looked through at once."""
 _BOTH = PROT_WRITE | PROT_EXEC
 
 
-class NarrowedEnclave:
-    """One of them.  Implements `linux.interfaces.Execution`."""
+class Others(Protocol):
+    """Whoever knows all threads, and can stop them."""
 
-    def __init__(self, sup: Supervisor, encl: Encl) -> None:
-        assert encl.secs is not None
-        self._sup = sup
-        self.encl = encl
-        self.xfrm = encl.secs.xfrm
-        self._eid = encl.secs.eid
+    def in_all(self, eid: int, action: Callable[[Thread], object], but: Thread) -> None:
+        """Do something to every other thread that executes in the enclave, while it is stopped."""
+
+    def over(self, eid: int) -> None:
+        """The enclave is no more."""
+
+    def none_in(self, eid: int, but: Thread) -> AbstractContextManager[None]:
+        """No other thread executes in the enclave meanwhile."""
+
+
+class NarrowedEnclave:
+    """One of them.  Implements `sgx.processor.Execution`."""
+
+    def __init__(self, others: Others, enclave: ShownEnclave) -> None:
+        self._others = others
+        self._enclave = enclave
+        self.xfrm = enclave.xfrm
+        self._eid = enclave.eid
         self._known: set[int] = set()
         """Pages, by index, whose bytes have been looked through and cannot have changed since."""
         self._starts: dict[int, frozenset[int]] = {}
@@ -63,17 +74,16 @@ class NarrowedEnclave:
         """Of the pages that are writable and executable, those that are executed now."""
         self._stale: set[int] = set()
         """Pages to be shown again."""
-        self._alone: tuple[MM, range] | None = None
+        self._alone: tuple[PageTables, range] | None = None
         """Pages of which one instruction is executed by itself, and where."""
         self._race = (0, 0, 0)
         self._capacity = debug_registers.COUNT
-        sup.narrowed[self._eid] = self
 
     # Execution.
 
-    def granted(self, mm: MM, index: int, page: EPCPage, prot: int) -> int:
+    def granted(self, tables: PageTables, index: int, page: EPCPage, prot: int) -> int:
         """How much of PROT_* `prot`, as VMA and EPCM allow it, this memory map may have of the page at present."""
-        if self._alone is not None and self._alone[0] is mm and index in self._alone[1]:
+        if self._alone is not None and self._alone[0] is tables and index in self._alone[1]:
             return prot
         if page.rwx & PROT_WRITE:
             if page.rwx & _BOTH != _BOTH or index not in self._executed:
@@ -102,7 +112,7 @@ class NarrowedEnclave:
 
     def gone(self) -> None:
         """The enclave is no more."""
-        self._sup.narrowed.pop(self._eid, None)
+        self._others.over(self._eid)
 
     # What is found in the pages.
 
@@ -126,12 +136,8 @@ class NarrowedEnclave:
 
     def _settled(self, index: int) -> bool:
         """The page is in the EPC, and its bytes stay what they are while nobody calls `changed`."""
-        page = self.encl.pages.get(index)
-        return page is not None and page.epc is not None and (not page.epc.rwx & PROT_WRITE or index in self._executed)
-
-    def _bytes(self, low: int, high: int) -> memoryview:
-        """Of pages [low, high), which are in the EPC."""
-        return self.encl.memory.view((low << 12) - self.encl.base, (high - low) * PAGE_SIZE)
+        page = self._enclave.epc_page(index)
+        return page is not None and (not page.rwx & PROT_WRITE or index in self._executed)
 
     def _look_through(self, index: int) -> None:
         """Find the places of a page, and of those around it that are not known either."""
@@ -141,9 +147,9 @@ class NarrowedEnclave:
             low -= 1
         while high < chunk + _CHUNK and high not in self._known and self._settled(high):
             high += 1
-        before = bytes(self._bytes(low - 1, low)[-xcr0.LONGEST :]) if self._settled(low - 1) else b""
-        after = bytes(self._bytes(high, high + 1)[: xcr0.LONGEST]) if self._settled(high) else b""
-        code = before + bytes(self._bytes(low, high)) + after
+        before = bytes(self._enclave.content(low - 1, low)[-xcr0.LONGEST :]) if self._settled(low - 1) else b""
+        after = bytes(self._enclave.content(high, high + 1)[: xcr0.LONGEST]) if self._settled(high) else b""
+        code = before + bytes(self._enclave.content(low, high)) + after
         base = (low << 12) - len(before)
         end = len(code) - len(after)
         opcodes = [match.start() for match in xcr0.PATTERN.finditer(code, len(before)) if match.start() < end]
@@ -179,9 +185,7 @@ class NarrowedEnclave:
         self.breakpoints = self._registers(kept)
         if not self._arm(thread):
             return False
-        for other in self._sup.threads_in(self._eid):
-            if other is not thread:
-                self._sup.halter.with_halted(other, self._arm)
+        self._others.in_all(self._eid, self._arm, but=thread)
         if self.breakpoints == self._registers(kept):
             self._watched = kept  # else another thread's turn came meanwhile
         self._show(index, *wanted)
@@ -232,7 +236,7 @@ class NarrowedEnclave:
         low, high = rip >> 12, (rip >> 12) + 1
         low -= self._settled(low - 1)
         high += self._settled(high)
-        instructions = reached(bytes(self._bytes(low, high)), low << 12, rip)
+        instructions = reached(bytes(self._enclave.content(low, high)), low << 12, rip)
         places = frozenset[int]().union(*(self._places(i) for i in range(low, high)))
         within = {at for start, size in instructions.items() for at in range(start + 1, start + size)}
         self._inside = (self._inside | places & within) - instructions.keys()
@@ -262,9 +266,8 @@ class NarrowedEnclave:
     @contextlib.contextmanager
     def alone(self, thread: Thread, pages: range) -> Iterator[None]:
         """The pages as VMA and EPCM allow them, while no other thread of the enclave runs."""
-        mm = thread.space.mm
-        with self._sup.halter.halted([t for t in self._sup.threads_in(self._eid) if t is not thread]):
-            self._alone = mm, pages
+        with self._others.none_in(self._eid, but=thread):
+            self._alone = thread.space, pages
             try:
                 self._show(*pages)
                 yield
@@ -275,6 +278,5 @@ class NarrowedEnclave:
                 self._show(*pages)
 
     def _show(self, *indexes: int) -> None:
-        for mm in list(self.encl.mms):
-            for index in indexes:
-                mm.show(index << 12, index + 1 << 12)
+        for index in indexes:
+            self._enclave.show(index)

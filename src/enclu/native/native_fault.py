@@ -20,6 +20,7 @@ from enclu.native.resume import CONT, SINGLESTEP, until
 from enclu.native.stop import Kind
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.exceptions import Fault, Vector
+from enclu.sgx.structs import GPR_NAMES
 
 if TYPE_CHECKING:
     from enclu.native.thread import Thread
@@ -59,13 +60,13 @@ def raised_by_enclu(regs: ptrace.UserRegs, info: ptrace.SigInfo) -> bool:
 def exception_of(thread: Thread, signo: int, info: ptrace.SigInfo) -> Fault | None:
     """The exception behind a synchronous signal of the stopped thread, None if somebody just sent the signal.
 
-    A page fault's error code is not in the siginfo: it is 0 here, see `error_code`.
+    A page fault's error code is not in the siginfo, so the fault is not `exact`: see `error_code`.
     """
     code = info.code
     if code <= 0:
         return None
     if signo == signal.SIGSEGV:
-        return Fault(Vector.GP) if code == SI_KERNEL else Fault(Vector.PF, 0, info.address)
+        return Fault(Vector.GP) if code == SI_KERNEL else _page_fault(info)
     if signo == signal.SIGILL:
         return Fault(Vector.UD) if code != SI_KERNEL else None
     if signo == signal.SIGFPE:
@@ -75,10 +76,16 @@ def exception_of(thread: Thread, signo: int, info: ptrace.SigInfo) -> Fault | No
     if signo == signal.SIGBUS:
         if code == SI_KERNEL:
             return Fault(Vector.SS)
-        return Fault(Vector.AC) if code == BUS_ADRALN else Fault(Vector.PF, 0, info.address)
+        return Fault(Vector.AC) if code == BUS_ADRALN else _page_fault(info)
     if signo == signal.SIGTRAP:
         return Fault(Vector.BP) if code == SI_KERNEL else Fault(Vector.DB)
     return None
+
+
+def _page_fault(info: ptrace.SigInfo) -> Fault:
+    fault = Fault(Vector.PF, 0, info.address)
+    fault.exact = False
+    return fault
 
 
 def _is_x87(thread: Thread) -> bool:
@@ -104,6 +111,7 @@ def trap_record(thread: Thread) -> tuple[int, int, int]:
 
     The kernel keeps them in the thread and writes them only into a signal frame; so it builds one, on scratch
     memory, for a handler that never runs.  Must come before any other injected call: those trap too.
+    An enclave's registers are not for the frame: it gets none.
     """
     space, tid, regs = thread.space, thread.tid, thread.regs
     saved = bytes(regs)
@@ -113,6 +121,10 @@ def trap_record(thread: Thread) -> tuple[int, int, int]:
     action = SignalAction(handler, SA_SIGINFO | SA_RESTORER | SA_NODEFER, handler, 0)
     space.poke(SCRATCH, action.pack())
     ptrace.set_signal_mask(tid, BUT_FRAME_SIGNAL)
+    if thread.mode.enclave:
+        for name in GPR_NAMES:
+            setattr(regs, name, 0)
+        thread.make_initial()
     # By system call stops, not the stub's INT3: an exception would overwrite what is to be read.
     regs.rip, regs.rax, regs.orig_rax = handler, NR["rt_sigaction"], ptrace.NO_SYSCALL
     regs.rdi, regs.rsi, regs.rdx, regs.r10 = FRAME_SIGNAL, SCRATCH, SCRATCH + 64, 8

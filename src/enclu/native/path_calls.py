@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from enclu.native.address_space import OWN_TEXT, VDSO_BASE, VDSO_IMAGE
 from enclu.native.seccomp import PATH_CALLS
 from enclu.native.sites import Kind
+from enclu.sgx.exceptions import Fault, Vector
 
 if TYPE_CHECKING:
     from enclu.native.address_space import AddressSpace
@@ -56,12 +57,13 @@ def patch(space: AddressSpace, address: int, size: int) -> None:
     space.sites.put(space, address, Kind.PATH_CALL, code, to_slot.ljust(size, b"\x90"))
 
 
-def recover(thread: Thread) -> bool:
+def recover(thread: Thread, fault: Fault) -> bool:
     """If the thread faulted because it looked at a path that cannot be read: the system call is to say so."""
     regs, symbols = thread.regs, thread.space.image.symbols
+    if fault.vector not in (Vector.PF, Vector.GP):
+        return False
     if not any(regs.rip == VDSO_BASE + symbols[f"enclu_path_load_{register}"] for register in ("rdi", "rsi")):
         return False
     regs.rip = VDSO_BASE + symbols["enclu_path_pass"]
     thread.store()
-    thread.resume()
     return True

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from enclu.base.abi import SIG_IGN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from enclu.native.address_space import AddressSpace
     from enclu.native.thread import Thread
@@ -94,11 +94,7 @@ class Process:
     tgid: int
     space: AddressSpace
     handlers: SignalHandlers = field(default_factory=SignalHandlers)
-    threads: dict[int, Thread] = field(default_factory=dict)
-    watches_maps: bool = False
-    """The second seccomp filter is on: the process has opened an SGX device, or descends from one that has."""
-    ending: bool = False
-    """It is known how it will end, and has been told."""
+    threads: Mapping[int, Thread] = field(default_factory=dict)
     may_use_amx: bool = False
     """It has asked for AMX, as far as is known; nobody can give it back."""
 

@@ -11,7 +11,7 @@ import itertools
 import struct
 from typing import TYPE_CHECKING
 
-from enclu.base.abi import MCL_CURRENT, MS_ASYNC, NR, PIDFD_SELF, signed
+from enclu.base.abi import MADV_DONTFORK, MCL_CURRENT, MS_ASYNC, NR, PIDFD_SELF, signed
 from enclu.linux import madvise
 from enclu.linux.mm import TASK_SIZE
 from enclu.native import proc
@@ -22,7 +22,7 @@ from enclu.sgx.epc import PAGE_SIZE
 
 if TYPE_CHECKING:
     from enclu.linux.mm import MM
-    from enclu.native.thread import Thread
+    from enclu.run.task import Task as Thread
 
 IOVEC = struct.Struct("<QQ")
 UIO_MAXIOV = 1024
@@ -36,7 +36,7 @@ class RangeCalls:
 
     def madvise(self, thread: Thread) -> int | None:
         """do_madvise(): one mapping after the other, to the first that refuses; gaps are ENOMEM at last."""
-        regs, mm = thread.regs, thread.space.mm
+        regs, mm = thread.regs, thread.mm
         start, length, advice = regs.rdi, page_align(regs.rsi), signed(regs.rdx)
         if not is_range(start, length):
             return None
@@ -47,7 +47,7 @@ class RangeCalls:
         if first is None:
             return None
         if not refusal:
-            if advice == madvise.MADV_DONTFORK:
+            if advice == MADV_DONTFORK:
                 mm.dont_copy(start, start + length)
             return None
         if advice in madvise.INJECT_ERROR:
@@ -88,17 +88,17 @@ class RangeCalls:
         Of others the kernel takes only advice that the host kernel may follow, too (process_madvise_remote_valid()).
         """
         if pidfd in PIDFD_SELF:
-            return thread.space.mm
+            return thread.mm
         try:
             with proc.text(thread.tid, f"fdinfo/{pidfd}") as file:
                 fields = dict(line.split(":", 1) for line in file if ":" in line)
         except OSError:
             return None
-        return thread.space.mm if fields.get("Pid", "").strip() == str(thread.process.tgid) else None
+        return thread.mm if fields.get("Pid", "").strip() == str(thread.process.tgid) else None
 
     def mseal(self, thread: Thread) -> int | None:
         """do_mseal().  Mappings of enclaves are sealed to the program; the machine goes on changing them."""
-        regs, mm = thread.regs, thread.space.mm
+        regs, mm = thread.regs, thread.mm
         start, length = regs.rdi, page_align(regs.rsi)
         if regs.rdx or not is_range(start, length) or not mm.overlaps(start, length):
             return None
@@ -121,7 +121,7 @@ class RangeCalls:
         """MS_SYNC: vfs_fsync_range() of a device that has no fsync."""
         regs = thread.regs
         start, length = regs.rdi, page_align(regs.rsi)
-        first = _first_of_enclave(thread.space.mm, start, length) if is_range(start, length) else None
+        first = _first_of_enclave(thread.mm, start, length) if is_range(start, length) else None
         if first is None or regs.rdx & ~7 or regs.rdx & MS_ASYNC:
             return None
         return self._before(thread, start, first, -errno.EINVAL, regs.rdx)
@@ -130,12 +130,12 @@ class RangeCalls:
         """No page of a VM_PFNMAP mapping is in the page cache."""
         regs, space = thread.regs, thread.space
         start, length = regs.rdi, page_align(regs.rsi)
-        if not is_range(start, length) or not space.mm.overlaps(start, length):
+        if not is_range(start, length) or not thread.mm.overlaps(start, length):
             return None
         result = inject(thread, NR["mincore"], start, regs.rsi, regs.rdx)
         if result == 0:
             try:
-                for low, high, vma in space.mm.segments(start, start + length):
+                for low, high, vma in thread.mm.segments(start, start + length):
                     if vma is not None:
                         space.write(regs.rdx + (low - start >> 12), bytes(high - low >> 12))
             except OSError:
@@ -144,7 +144,7 @@ class RangeCalls:
 
     def mlock(self, thread: Thread) -> int | None:
         """mlock_fixup() leaves VM_SPECIAL mappings as they are."""
-        regs, mm = thread.regs, thread.space.mm
+        regs, mm = thread.regs, thread.mm
         start = regs.rdi & ~0xFFF
         length = page_align(regs.rsi + regs.rdi - start)
         if not is_range(start, length) or not mm.overlaps(start, length):
@@ -159,7 +159,7 @@ class RangeCalls:
     mlock2 = munlock = mlock
 
     def mlockall(self, thread: Thread) -> int | None:
-        ranges = thread.space.mm.enclave_ranges()
+        ranges = thread.mm.enclave_ranges()
         if not thread.regs.rdi & MCL_CURRENT or not ranges:
             return None
         result = inject(thread, NR["mlockall"], thread.regs.rdi)
@@ -177,7 +177,7 @@ class RangeCalls:
         except OSError:
             return None
         end = start + length
-        return -errno.EINVAL if is_uffd and (space.mm.overlaps(start, length) or own(start, end)) else None
+        return -errno.EINVAL if is_uffd and (thread.mm.overlaps(start, length) or own(start, end)) else None
 
 
 def _first_of_enclave(mm: MM, start: int, length: int) -> int | None:

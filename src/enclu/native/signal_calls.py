@@ -11,7 +11,7 @@ from enclu.native.inject import finish
 from enclu.native.process import SignalAction
 
 if TYPE_CHECKING:
-    from enclu.native.thread import Thread
+    from enclu.run.task import Task as Thread
 
 
 class SignalCalls:

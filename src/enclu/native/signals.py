@@ -18,9 +18,7 @@ import struct
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from enclu.base.abi import NR, SA_NODEFER, SA_RESETHAND, SA_SIGINFO, SI_KERNEL, SIG_DFL
-from enclu.linux.fault import Resolution
-from enclu.linux.traps import signal_of
+from enclu.base.abi import BUS_ADRERR, NR, SA_NODEFER, SA_RESETHAND, SA_SIGINFO, SI_KERNEL, SIG_DFL
 from enclu.native import proc, ptrace
 from enclu.native.address_space import SCRATCH
 from enclu.native.debug_registers import TRAP_HWBKPT
@@ -32,6 +30,7 @@ from enclu.native.resume import CONT, SINGLESTEP, until
 from enclu.native.stop import Kind, Stop
 from enclu.native.thread import FramePatch
 from enclu.sgx.exceptions import Fault, Vector
+from enclu.sgx.processor import Signal
 
 if TYPE_CHECKING:
     from enclu.native.thread import Thread
@@ -71,10 +70,12 @@ def forced(thread: Thread, signo: int) -> None:
     if info.code <= 0:
         vector, code, address = trap_record(thread)
         _queue_again(thread, info)
-        resolution = Resolution.SIGBUS if signo == signal.SIGBUS and vector == Vector.PF else None
-        what = signal_of(Fault(Vector(vector), code, address), resolution, thread.regs.rip)
-        at_breakpoint = vector == Vector.DB and thread.regs.rip in thread.breakpoints
-        ptrace.SigInfo.fault(signo, TRAP_HWBKPT if at_breakpoint else what.code, what.address).set(thread.tid)
+        what = thread.space.kernel.signal_of(Fault(Vector(vector), code, address), thread)
+        if vector == Vector.PF and signo == signal.SIGBUS:
+            what = replace(what, code=BUS_ADRERR)
+        if vector == Vector.DB and thread.regs.rip in thread.breakpoints:
+            what = replace(what, code=TRAP_HWBKPT)
+        ptrace.SigInfo.fault(signo, what.code, what.address).set(thread.tid)
 
 
 def _was_blocked(thread: Thread, signo: int) -> bool:
@@ -117,20 +118,22 @@ def _force_default(thread: Thread, info: ptrace.SigInfo) -> None:
 # Delivery.
 
 
-def deliver_fault(thread: Thread, info: ptrace.SigInfo, trap: Trap) -> None:
-    """Deliver a synchronous signal that the machine, not the host processor, decided on."""
+def deliver(thread: Thread, what: Signal) -> None:
+    """Deliver a synchronous signal that the kernel of the machine, not the host's, decided on."""
+    info = ptrace.SigInfo.fault(what.signo, what.code, what.address)
     action = thread.process.handlers.actions.get(info.signo)
     if thread.blocked & bit(info.signo) or action is None or not action.handled:
         _force_default(thread, info)
         thread.resume(info.signo)
     else:
-        _handle(thread, info, trap)
+        _handle(thread, info, what.trap)
 
 
-def deliver_native(thread: Thread, signo: int) -> None:
+def deliver_native(thread: Thread) -> None:
     """Let an exception that is not SGX's business become the signal that the host kernel made of it."""
     info = ptrace.SigInfo()
     info.get(thread.tid)
+    signo = info.signo
     action = thread.process.handlers.actions.get(signo)
     if thread.blocked & bit(signo):
         _force_default(thread, info)
@@ -203,12 +206,11 @@ def _handle_by_frame_signal(thread: Thread, info: ptrace.SigInfo, trap: Trap | N
     inject(thread, NR["rt_sigaction"], FRAME_SIGNAL, SCRATCH, 0, 8)
     if not built:  # there was no room for the frame
         ptrace.set_signal_mask(thread.tid, saved)
-        no_room = ptrace.SigInfo.fault(signal.SIGSEGV, SI_KERNEL, 0)
         if signo == signal.SIGSEGV:
-            _force_default(thread, no_room)
+            _force_default(thread, ptrace.SigInfo.fault(signal.SIGSEGV, SI_KERNEL, 0))
             thread.resume(signo)
         else:
-            deliver_fault(thread, no_room, trap or (0, 0, 0))
+            deliver(thread, Signal(signal.SIGSEGV, SI_KERNEL, 0, trap or (0, 0, 0)))
         return
     _account(thread, signo, action, in_force)
     ptrace.set_signal_mask(thread.tid, in_force | action.mask | _own(signo, action))
@@ -352,12 +354,6 @@ def watch_running(thread: Thread) -> None:
     except OSError:
         return  # it is gone
     thread.blocked = mask & SYNCHRONOUS | (GUESSED if call in WAITING_NR else 0)
-
-
-def inherit_mask(thread: Thread) -> None:
-    """First stop of a new thread: its mask came from its parent."""
-    if thread.process.watches_maps:
-        watch(thread)
 
 
 def watch_handlers(thread: Thread) -> None:

@@ -12,7 +12,7 @@ from enclu.native import extended_state, ptrace, resume
 from enclu.native.wait import ThreadGone
 from enclu.sgx.enclave_mode import EnclaveMode
 from enclu.sgx.exceptions import PFEC, PageFault
-from enclu.sgx.processor import Access
+from enclu.sgx.processor import Access, Signal
 from enclu.sgx.xsave import HEADER, Aside
 
 if TYPE_CHECKING:
@@ -158,8 +158,30 @@ class Thread:
         except OSError:
             raise PageFault(address, PFEC.U | PFEC.W, "ordinary memory not writable") from None
 
+    def code_at(self, address: int, size: int) -> bytes:
+        return self.space.peek(address, size)
+
+    def error_code(self) -> int:
+        from enclu.native.native_fault import error_code
+
+        return error_code(self)
+
+    def reachable(self, address: int) -> bool:
+        return self.space.reachable(address)
+
+    def through_abort_page(self, address: int, meets: Callable[[int, Access], bool]) -> Signal | None:
+        from enclu.native import abort_page
+
+        return abort_page.step(self, address, meets)
+
+    def make_initial(self) -> None:
+        """No extended state but what an initial processor has (SDM 1 section 13.6)."""
+        image = ptrace.borrow_xstate(self.word)
+        image[XSTATE_BV] = bytes(8)
+        ptrace.return_xstate(self.word)
+
     def translate(self, address: int, access: Access) -> EPCPage | None:
-        page = self.process.space.mm.translate(address, access)
+        page = self.process.space.kernel.translate(address, access)
         if page is None:
             self.read(address, 1)  # nothing mapped there is a fault of the page tables, not of the EPCM
         return page

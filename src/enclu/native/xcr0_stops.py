@@ -5,12 +5,14 @@ Nothing of it is seen in the enclave: hardware would have gone on, so there is n
 
 from __future__ import annotations
 
+import enum
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import PROT_EXEC, PROT_WRITE
 from enclu.native import ptrace
 from enclu.native.address_space import VDSO_BASE
 from enclu.native.debug_registers import RFLAGS_RF, TRAP_HWBKPT
+from enclu.native.exceptions import undo_syscall
 from enclu.native.inject import EVERY_SIGNAL
 from enclu.native.native_fault import error_code, exception_of
 from enclu.native.path_calls import SLOTS
@@ -25,46 +27,54 @@ from enclu.sgx.xsave import HEADER, HEADER_SIZE
 if TYPE_CHECKING:
     from enclu.native.narrowed import NarrowedEnclave
     from enclu.native.thread import Thread
-    from enclu.run.supervisor import Supervisor
 
-Outcome = tuple[Fault, ptrace.SigInfo | None] | None
-"""The exception that is left to be handled, with its siginfo if the host processor raised it; None: it goes on."""
+
+class Step(enum.Enum):
+    """How a thread goes on after a stop that its enclave knows nothing of."""
+
+    GOES_ON = enum.auto()
+    PAST_BREAKPOINT = enum.auto()
+    """The instruction at RIP is executed although it is watched."""
+    ALONE = enum.auto()
+    """One instruction is to be executed while nobody else is in the enclave: an ENCLU, or by `alone`."""
+
+
+Outcome = tuple[Fault, ptrace.SigInfo | None] | Step
+"""Or the exception that is left to be handled, with its siginfo if the host processor raised it."""
 COPY = VDSO_BASE + SLOTS - 64
 """Where an XSAVE is executed with RCX for its operand's address: in the vDSO's area, behind the image."""
 _LOW = (1 << 32) - 1
 
 
-def handle(sup: Supervisor, narrowed: NarrowedEnclave, thread: Thread, fault: Fault, info: ptrace.SigInfo) -> Outcome:
-    """Make of a stop what there is to make of it, and resume the thread; else what is left for others to handle."""
+def handle(narrowed: NarrowedEnclave, thread: Thread, fault: Fault, info: ptrace.SigInfo) -> Outcome:
+    """Make of a stop what there is to make of it."""
     if fault.vector == Vector.DB and info.code == TRAP_HWBKPT:
         outcome = _at_breakpoint(narrowed, thread)
-        if outcome is None or outcome[1] is None or outcome[0].vector != Vector.PF:
+        if isinstance(outcome, Step) or outcome[1] is None or outcome[0].vector != Vector.PF:
             return outcome
         fault, info = outcome[0], outcome[1]  # the page may have been taken away since the thread stopped
     if fault.vector != Vector.PF:
         return fault, info
-    mm, rip, address = thread.space.mm, thread.regs.rip, fault.address
+    kernel, rip, address = thread.space.kernel, thread.regs.rip, fault.address
     index = address >> 12
-    allowed, shown = mm.allowed(address), mm.shown(address)
+    allowed, shown = kernel.allowed(address), kernel.shown(address)
     fetched = address == rip or (0 < address - rip < xcr0.LONGEST and not address & 0xFFF)
     if fetched and shown & PROT_EXEC and narrowed.raced(thread.tid, rip, address):
-        thread.resume()
-        return None
-    if not allowed & ~shown or (not shown and mm.wanted(address)):
+        return Step.GOES_ON
+    if not allowed & ~shown or (not shown and kernel.wanted(address)):
         return fault, info  # not allowed, or not there yet
     if allowed & ~shown & PROT_EXEC and fetched:
         if allowed & PROT_WRITE and not narrowed.executed(index):
             narrowed.execute(index)
         if not narrowed.watch(thread, index, rip):
-            return _alone(sup, narrowed, thread)
+            return Step.ALONE
     elif allowed & ~shown & PROT_WRITE and narrowed.executed(index):
         if rip >> 12 <= index <= rip + xcr0.LONGEST - 1 >> 12:
-            return _alone(sup, narrowed, thread)  # it writes to where it is
+            return Step.ALONE  # it writes to where it is
         narrowed.write(index)
     else:
         return fault, info
-    thread.resume()
-    return None
+    return Step.GOES_ON
 
 
 def _at_breakpoint(narrowed: NarrowedEnclave, thread: Thread) -> Outcome:
@@ -73,12 +83,10 @@ def _at_breakpoint(narrowed: NarrowedEnclave, thread: Thread) -> Outcome:
     if instruction is None:
         narrowed.look_again(thread.regs.rip >> 12)
     if instruction is None or (not thread.regs.rflags & RFLAGS_TF and _same(thread, narrowed.xfrm, instruction)):
-        thread.resume(past_breakpoint=True)
-        return None
+        return Step.PAST_BREAKPOINT
     outcome = _execute(thread, narrowed.xfrm, instruction)
-    if outcome is None:
+    if outcome is Step.GOES_ON:
         thread.store()
-        thread.resume()
     return outcome
 
 
@@ -130,7 +138,7 @@ def _left(thread: Thread, info: ptrace.SigInfo | None) -> Outcome:
         fault = exception_of(thread, info.signo, info)
         assert fault is not None
         return fault, info
-    return (Fault(Vector.DB), None) if thread.regs.rflags & RFLAGS_TF else None
+    return (Fault(Vector.DB), None) if thread.regs.rflags & RFLAGS_TF else Step.GOES_ON
 
 
 def _save(thread: Thread, xfrm: int, instruction: Instruction) -> ptrace.SigInfo | None:
@@ -169,11 +177,9 @@ def _step(thread: Thread) -> ptrace.SigInfo | None:
         ptrace.set_signal_mask(thread.tid, mask)
 
 
-def _alone(sup: Supervisor, narrowed: NarrowedEnclave, thread: Thread) -> Outcome:
+def alone(narrowed: NarrowedEnclave, thread: Thread) -> Outcome:
     """Execute one instruction of a page that cannot be watched as a whole, while nobody else is in the enclave."""
     rip = thread.regs.rip
-    if sup.execute_enclu(thread):
-        return None
     instruction = xcr0.decode(thread.space.peek(rip, xcr0.LONGEST))
     outcome: Outcome
     with narrowed.alone(thread, range(rip >> 12, (rip + xcr0.LONGEST - 1 >> 12) + 1)):
@@ -185,21 +191,11 @@ def _alone(sup: Supervisor, narrowed: NarrowedEnclave, thread: Thread) -> Outcom
                 outcome = undo_syscall(thread), None
             else:
                 outcome = _left(thread, info)
-        if outcome is not None and outcome[1] is not None and outcome[0].vector == Vector.PF:
+        if not isinstance(outcome, Step) and outcome[1] is not None and outcome[0].vector == Vector.PF:
             # Now, for showing pages destroys what the kernel remembers of the fault.
             fault = outcome[0]
-            fault.error_code = thread.space.mm.hardware_code(fault.address, error_code(thread))
+            fault.error_code = thread.space.kernel.hardware_code(fault.address, error_code(thread))
+            fault.exact = True
             outcome = fault, None
         thread.store()
-    if outcome is None:
-        thread.resume()
     return outcome
-
-
-def undo_syscall(thread: Thread) -> Fault:
-    """SYSCALL in an enclave is #UD.  The instruction itself has overwritten RCX and R11."""
-    regs = thread.regs
-    regs.rip -= 2
-    regs.rax = regs.orig_rax
-    regs.orig_rax = ptrace.NO_SYSCALL
-    return Fault(Vector.UD, why="SYSCALL in an enclave")

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 from enclu.base.abi import CLONE_CLEAR_SIGHAND, CLONE_SIGHAND, CLONE_THREAD, CLONE_VM, NR
 from enclu.native import proc, ptrace
 from enclu.native.inject import inject
-from enclu.native.process import Process
 from enclu.native.stop import Kind, Stop
 from enclu.native.wait import ThreadGone
+from enclu.run.task import ThreadGroup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from enclu.native.thread import Thread
     from enclu.run.supervisor import Supervisor
+    from enclu.run.task import Task
 
 PRIVATE_FIXED_ANONYMOUS = 0x32
 
@@ -41,7 +41,7 @@ class Births:
         self.early[tid] = stop
         self.unsettled = self.unsettled or not any(self._parents(tid))
 
-    def event(self, parent: Thread, event: int) -> None:
+    def event(self, parent: Task, event: int) -> None:
         """The parent's event; it and the child go on afterwards."""
         sup = self._sup
         tid = ptrace.event_message(parent.tid)
@@ -55,18 +55,20 @@ class Births:
             flags = CLONE_VM
         process = parent.process
         if not flags & CLONE_THREAD:
-            space = parent.space if flags & CLONE_VM else sup.new_space(tid)
+            shared = bool(flags & CLONE_VM)
+            space, mm = (parent.space, parent.mm) if shared else sup.new_memory(tid, parent.mm)
             handlers = parent.process.handlers
-            process = Process(
+            process = ThreadGroup(
                 tid,
                 space,
                 handlers if flags & CLONE_SIGHAND else handlers.copy(cleared=bool(flags & CLONE_CLEAR_SIGHAND)),
+                mm=mm,
                 watches_maps=process.watches_maps,
             )
         thread = sup.new_thread(tid, process)
         thread.blocked = parent.blocked
         if process.space is not parent.space:
-            process.space.mm = parent.space.mm.fork(process.space)
+            process.space.installed = parent.space.installed
             process.space.sites = parent.space.sites.copy()
             process.space.path_slots = parent.space.path_slots
             process.space.undumpable = parent.space.undumpable
@@ -78,7 +80,7 @@ class Births:
         self._begin(parent, thread)
         parent.resume()
 
-    def _begin(self, parent: Thread, thread: Thread) -> None:
+    def _begin(self, parent: Task, thread: Task) -> None:
         sup, space = self._sup, thread.space
         try:
             stop = self.early.pop(thread.tid, None)
@@ -108,10 +110,10 @@ class Births:
         else:
             sup.deferred[thread.tid] = stop
 
-    def _hide_enclaves(self, thread: Thread) -> None:
+    def _hide_enclaves(self, thread: Task) -> None:
         """A forked child keeps the addresses of its parent's enclaves, but no EPC page behind them."""
         thread.fetch()
-        for start, end in thread.space.mm.enclave_ranges():
+        for start, end in thread.mm.enclave_ranges():
             inject(thread, NR["mmap"], start, end - start, 0, PRIVATE_FIXED_ANONYMOUS, -1, 0)
 
     def ended(self, tid: int) -> None:
@@ -134,7 +136,7 @@ class Births:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(tid, signal.SIGKILL)
 
-    def _parents(self, tid: int) -> Iterator[Thread]:
+    def _parents(self, tid: int) -> Iterator[Task]:
         """Threads that may be about to announce the child: of its process or, for a process, of its parent.
 
         After them, for CLONE_PARENT, those of its siblings.
@@ -168,5 +170,5 @@ def _parent_of(pid: int) -> int:
     return int((_state(pid) or ["X", "-1"])[1])
 
 
-def _nothing(thread: Thread) -> None:
+def _nothing(thread: Task) -> None:
     """What to do to a thread that is only to be halted."""

@@ -24,9 +24,9 @@ from enclu.sgx.leave import shut_down
 if TYPE_CHECKING:
     from enclu.linux.mm import MM
     from enclu.native.address_space import AddressSpace
-    from enclu.native.process import Process
     from enclu.native.thread import Thread
     from enclu.run.supervisor import Supervisor
+    from enclu.run.task import Task, ThreadGroup
 
 
 class Ends:
@@ -36,7 +36,7 @@ class Ends:
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._sup = supervisor
-        self.over: list[tuple[int, Thread | None]] = []
+        self.over: list[tuple[int, Task | None]] = []
         """Threads that have been let go, or whose ends were reported."""
         self.gone: list[MM] = []
         """Address spaces that nobody runs in any more."""
@@ -44,7 +44,7 @@ class Ends:
 
     # Stops.
 
-    def exit(self, thread: Thread) -> None:
+    def exit(self, thread: Task) -> None:
         """It calls exit.
 
         At its exit event it may be too late: a thread that another one's exit_group has killed meanwhile does not stop
@@ -55,12 +55,12 @@ class Ends:
             self._process_exit(thread, thread.regs.rdi & 0xFF, 0)
         self.last_stop(thread.tid, thread)
 
-    def exit_group(self, thread: Thread) -> None:
+    def exit_group(self, thread: Task) -> None:
         """It ends its process."""
         self._process_exit(thread, thread.regs.rdi & 0xFF, 0)
         self.last_stop(thread.tid, thread)
 
-    def at_exit(self, tid: int, thread: Thread | None) -> None:
+    def at_exit(self, tid: int, thread: Task | None) -> None:
         """The exit event, of one that has not been let go before."""
         if thread is not None:
             with contextlib.suppress(ProcessLookupError):  # killed here: its end will be reported
@@ -72,11 +72,11 @@ class Ends:
         self.last_stop(tid, thread)
 
     @staticmethod
-    def _alone(thread: Thread) -> bool:
+    def _alone(thread: Task) -> bool:
         """No other thread of its process goes on."""
         return all(other.exiting for other in thread.process.threads.values() if other is not thread)
 
-    def _process_exit(self, thread: Thread, status: int, signo: int) -> None:
+    def _process_exit(self, thread: Task, status: int, signo: int) -> None:
         """Its process is about to end like this.  Of several threads that say so the first is right."""
         process, events = thread.process, self._sup.events
         if process.ending or not events.heard(ProcessExit):
@@ -85,7 +85,7 @@ class Ends:
         with events.acting(process.tgid, thread.tid):
             events.emit(ProcessExit, proc.comm(process.tgid), status, signo)
 
-    def execve(self, thread: Thread) -> None:
+    def execve(self, thread: Task) -> None:
         """It may take over the name of the first thread of its process (see `_may_be_another`)."""
         if signals.repair_ignored(thread):
             call_again(thread)
@@ -98,14 +98,14 @@ class Ends:
 
     execveat = execve
 
-    def wait4(self, thread: Thread) -> None:
+    def wait4(self, thread: Task) -> None:
         """It asks for ends without waiting for them: there may be one that only the supervisor has been told of."""
         self._sup.waiter.collect()
         thread.resume()
 
     waitid = wait4
 
-    def last_stop(self, tid: int, thread: Thread | None) -> None:
+    def last_stop(self, tid: int, thread: Task | None) -> None:
         """Let it go.  The last one of the run waits until `at_end` is done: who waits for the program finds it done.
 
         All others go at once, for the rest of their process may have to wait for it.  One that is killed here, or whom
@@ -131,7 +131,7 @@ class Ends:
         return not any(stop.kind is Kind.EXEC for stop in sup.deferred.values())
 
     @staticmethod
-    def _may_be_another(thread: Thread) -> bool:
+    def _may_be_another(thread: Task) -> bool:
         """Another thread is in exec: it may have killed this first one and have its name by now (de_thread() there).
 
         Detaching would hit the wrong one.  Nobody sees the end of a thread whose name goes on.
@@ -141,7 +141,7 @@ class Ends:
             return False
         return any(other.in_exec and not other.exiting for other in process.threads.values())
 
-    def reported(self, tid: int, thread: Thread | None) -> None:
+    def reported(self, tid: int, thread: Task | None) -> None:
         """A wait status tells that a thread has ended."""
         self.over.append((tid, thread))
         for other in list(self._sup.threads.values()):
@@ -161,7 +161,7 @@ class Ends:
         while self.gone:
             self._sup.kernel.mm_gone(self.gone.pop(0))
 
-    def forget(self, thread: Thread) -> None:
+    def forget(self, thread: Task) -> None:
         sup, tid = self._sup, thread.tid
         if sup.threads.get(tid) is not thread:
             return
@@ -179,10 +179,10 @@ class Ends:
         if not process.threads:
             self._process_gone(process)
 
-    def _process_gone(self, process: Process) -> None:
+    def _process_gone(self, process: ThreadGroup) -> None:
         sup, space = self._sup, process.space
         if not any(t.space is space for t in sup.threads.values()):
-            self.space_gone(space)
+            self.space_gone(space, process.mm)
         sup.release_unreferenced()
         if process.watches_maps and sup.kernel.enclaves():
             self.departures.add(process.tgid)
@@ -190,10 +190,10 @@ class Ends:
             # Whoever reads the program's standard error to its end must not have to wait for descendants.
             console.null(console.STDERR)
 
-    def space_gone(self, space: AddressSpace) -> None:
+    def space_gone(self, space: AddressSpace, mm: MM) -> None:
         """Nobody runs in it any more."""
         space.close_memory()
-        self.gone.append(space.mm)
+        self.gone.append(mm)
 
 
 def _exec_failed(thread: Thread) -> None:

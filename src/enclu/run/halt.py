@@ -11,25 +11,27 @@ import contextlib
 import signal
 from typing import TYPE_CHECKING
 
-from enclu.native import exceptions, proc, ptrace, signals
+from enclu.native import proc, ptrace, signals
+from enclu.native.exceptions import undo_trap
 from enclu.native.inject import MachineGone, call_again, inject
 from enclu.native.narrowed import NarrowedEnclave
 from enclu.native.process import SYNCHRONOUS_SIGNALS
 from enclu.native.resume import CONT, interrupt, resume, until
 from enclu.native.stop import INTERRUPTED, Kind, Stop
 from enclu.native.wait import ThreadGone
+from enclu.run import exceptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from enclu.linux.encl import Encl
-    from enclu.linux.mm import MM
     from enclu.native.address_space import AddressSpace
     from enclu.native.thread import Thread
     from enclu.run.supervisor import Supervisor
+    from enclu.run.task import Task
+    from enclu.sgx.processor import PageTables, ShownEnclave
 
 
-def restore_info(thread: Thread) -> None:
+def restore_info(thread: Task) -> None:
     """Before a stop that was put off is looked at: give it back its siginfo, if it has one."""
     if thread.kept_info is not None:
         kept, thread.kept_info = thread.kept_info, None
@@ -40,7 +42,7 @@ def restore_info(thread: Thread) -> None:
 
 
 class Halter:
-    """Acts on threads that may be running.  The `linux.interfaces.Processors` of the kernel."""
+    """Acts on threads that may be running.  The `sgx.processor.Processors` of the kernel."""
 
     def __init__(self, sup: Supervisor) -> None:
         self._sup = sup
@@ -54,7 +56,7 @@ class Halter:
         thread = sup.current
         results: list[int] = []
 
-        def call(halted: Thread) -> None:
+        def call(halted: Task) -> None:
             if halted.space is space:  # else it has called exec just now
                 results.append(inject(halted, nr, *arguments))
 
@@ -68,7 +70,7 @@ class Halter:
                 self.with_halted(other, call)
         return results[0] if results else 0
 
-    def with_halted(self, thread: Thread, action: Callable[[Thread], object]) -> None:
+    def with_halted(self, thread: Task, action: Callable[[Task], object]) -> None:
         """Do something to a thread that may be running.  Nothing is done to one that has ended."""
         with self._surviving(thread):
             if self._at_work(thread):
@@ -77,15 +79,15 @@ class Halter:
                 action(thread)
                 self._let_go(thread)
 
-    def patch_text(self, mm: MM, address: int, code: bytes) -> None:
+    def patch_text(self, tables: PageTables, address: int, code: bytes) -> None:
         """Poke while no other thread of the address space runs (stop_machine())."""
         sup = self._sup
         assert sup.current is not None
-        with self.halted([thread for thread in sup.threads.values() if thread.space.mm is mm]):
+        with self.halted([thread for thread in sup.threads.values() if thread.space is tables]):
             sup.current.space.poke(address, code)
 
     @contextlib.contextmanager
-    def halted(self, threads: list[Thread]) -> Iterator[None]:
+    def halted(self, threads: Iterable[Task]) -> Iterator[None]:
         """None of these threads runs meanwhile."""
         halted = []
         for thread in threads:
@@ -100,18 +102,35 @@ class Halter:
                 with self._surviving(thread):
                     self._let_go(thread)
 
-    def execution(self, encl: Encl) -> NarrowedEnclave | None:
-        """An enclave whose XFRM is less than XCR0 is watched."""
-        secs = encl.secs
-        assert secs is not None
-        return NarrowedEnclave(self._sup, encl) if self._sup.machine.layout.xcr0 & ~secs.xfrm else None
+    def threads_in(self, eid: int) -> list[Task]:
+        """Those that execute in the enclave."""
+        return [t for t in self._sup.threads.values() if t.mode.enclave and t.mode.eid == eid]
 
-    def _at_work(self, thread: Thread) -> bool:
+    def in_all(self, eid: int, action: Callable[[Thread], object], but: Thread) -> None:
+        for thread in self.threads_in(eid):
+            if thread is not but:
+                self.with_halted(thread, action)
+
+    def over(self, eid: int) -> None:
+        self._sup.narrowed.pop(eid, None)
+
+    def none_in(self, eid: int, but: Thread) -> contextlib.AbstractContextManager[None]:
+        return self.halted([thread for thread in self.threads_in(eid) if thread is not but])
+
+    def execution(self, enclave: ShownEnclave) -> NarrowedEnclave | None:
+        """An enclave whose XFRM is less than XCR0 is watched."""
+        if not self._sup.machine.layout.xcr0 & ~enclave.xfrm:
+            return None
+        narrowed = NarrowedEnclave(self, enclave)
+        self._sup.narrowed[enclave.eid] = narrowed
+        return narrowed
+
+    def _at_work(self, thread: Task) -> bool:
         """It is stopped, and somebody will see to it that it goes on."""
         return thread.stopped and thread.tid not in self._sup.deferred and not thread.exiting
 
     @contextlib.contextmanager
-    def _surviving(self, thread: Thread) -> Iterator[None]:
+    def _surviving(self, thread: Task) -> Iterator[None]:
         """Whatever is done to a thread that turns out to have ended is void; the caller's own business goes on."""
         try:
             yield
@@ -124,7 +143,7 @@ class Halter:
                 raise
             self._sup.leave(thread)
 
-    def _halt(self, thread: Thread) -> bool:
+    def _halt(self, thread: Task) -> bool:
         """Bring it to a stop at which system calls can be injected; False if it is gone or cannot come to one."""
         while not thread.exiting:
             stop = self._sup.deferred.pop(thread.tid, None)
@@ -143,7 +162,7 @@ class Halter:
         return False
 
     @staticmethod
-    def _runs(thread: Thread) -> bool:
+    def _runs(thread: Task) -> bool:
         """It has begun, has not ended before the rest of its process, and does not wait in vfork(2)."""
         if not thread.started or thread.exiting or thread.in_vfork:
             return False
@@ -153,7 +172,7 @@ class Halter:
             return False
 
     @staticmethod
-    def _interrupted(thread: Thread) -> Stop:
+    def _interrupted(thread: Task) -> Stop:
         """PTRACE_INTERRUPT; the stop that the thread comes to, which may be another."""
         interrupt(thread)
         stop = thread.waiter.of(thread)
@@ -165,7 +184,7 @@ class Halter:
         return stop
 
     @staticmethod
-    def _settled(thread: Thread, stop: Stop) -> Stop | None:
+    def _settled(thread: Task, stop: Stop) -> Stop | None:
         """Give the stop a form in which it can wait; the stop to go on with.
 
         None for a stop that cannot wait: between a clone, fork or exec and its result.
@@ -187,7 +206,7 @@ class Halter:
             thread.kept_info = bytes(info)
         return stop
 
-    def _let_go(self, thread: Thread) -> None:
+    def _let_go(self, thread: Task) -> None:
         if thread.listening:
             interrupt(thread)  # back to the stop of its process, first of all
         stop, thread.halted_at = thread.halted_at, None
@@ -198,22 +217,19 @@ class Halter:
         else:
             self._sup.deferred[thread.tid] = stop
 
-    def kick(self, encl: Encl) -> None:
+    def kick(self, eid: int) -> None:
         """The inter-processor interrupt: every other processor in this enclave leaves it by an AEX."""
-        sup, secs = self._sup, encl.secs
-        if secs is None:
-            return
-        for thread in sup.threads_in(secs.eid):
-            if thread is not sup.current:
+        for thread in self.threads_in(eid):
+            if thread is not self._sup.current:
                 self.with_halted(thread, self._interrupt)
 
-    def _interrupt(self, thread: Thread) -> None:
+    def _interrupt(self, thread: Task) -> None:
         """AEX by an interrupt, unless it has left meanwhile."""
         if not thread.mode.enclave:
             return
         if thread.kept_info is not None:
             info = ptrace.SigInfo.of(thread.kept_info)
             if info.signo == signal.SIGTRAP and info.code > 0:
-                exceptions.undo_trap(thread, info.code)
+                undo_trap(thread, info.code)
                 thread.kept_info, thread.halted_at = None, INTERRUPTED
         exceptions.interrupt(self._sup, thread)

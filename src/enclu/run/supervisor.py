@@ -12,24 +12,26 @@ from typing import TYPE_CHECKING
 
 from enclu.base import console
 from enclu.base.events import ProcessExec
+from enclu.linux import cpuid as machine_cpuid
 from enclu.linux.kernel import Kernel
+from enclu.linux.mm import MM
 from enclu.linux.vdso import image as vdso_image
-from enclu.native import cpuid, exceptions, exec_image, ptrace, signals, text
+from enclu.native import cpuid, exec_image, ptrace, signals, text
 from enclu.native.address_space import VDSO_AREA, VDSO_BASE, AddressSpace
+from enclu.native.exceptions import undo_syscall
 from enclu.native.inject import MachineGone
 from enclu.native.intercept import Interceptor
 from enclu.native.native_fault import raised_by_enclu
-from enclu.native.process import SYNCHRONOUS, SYNCHRONOUS_SIGNALS, Process
+from enclu.native.process import SYNCHRONOUS, SYNCHRONOUS_SIGNALS
 from enclu.native.resume import NOTHING, SYSCALL, at_last_stop, listen, resume, until
 from enclu.native.stop import AT_EXEC, Kind, Stop
-from enclu.native.thread import Thread
 from enclu.native.wait import ThreadGone, Waiter
-from enclu.native.xcr0_stops import undo_syscall
-from enclu.run import halt
+from enclu.run import exceptions, halt
 from enclu.run.births import Births
 from enclu.run.ends import Ends
 from enclu.run.halt import Halter
 from enclu.run.loading import Loading
+from enclu.run.task import Task, ThreadGroup
 from enclu.sgx import enclu, telling
 from enclu.sgx.enclave_mode import SLOT_SIZE
 from enclu.sgx.enclu.enter import RFLAGS_TF
@@ -71,8 +73,8 @@ class Supervisor:
         self.processor = processor or cpuid.host
         """What CPUID answers, SGX aside."""
         self.image = vdso_image.load(delivery.vdso)
-        self.threads: dict[int, Thread] = {}
-        self.current: Thread | None = None
+        self.threads: dict[int, Task] = {}
+        self.current: Task | None = None
         self.main_pid = 0
         self.at_end: Callable[[], None] | None = None
         """To be called when all that is left of the run is about to exit."""
@@ -102,26 +104,31 @@ class Supervisor:
 
     # Threads and processes.
 
-    def new_thread(self, tid: int, process: Process) -> Thread:
+    def new_thread(self, tid: int, process: ThreadGroup) -> Task:
         index = self._free_slots.pop()
         slot = self._slots[index * SLOT_SIZE : (index + 1) * SLOT_SIZE]
-        thread = Thread(tid, process, self.machine, slot, self.waiter)
+        thread = Task(tid, process, self.machine, slot, self.waiter)
         thread.slot_index = index
         self.threads[tid] = thread
         process.threads[tid] = thread
         return thread
 
-    def free_slot(self, thread: Thread) -> None:
+    def free_slot(self, thread: Task) -> None:
         """Its place in the enclave-mode table is another's from now on."""
         self._free_slots.append(thread.slot_index)
 
-    def new_space(self, pid: int) -> AddressSpace:
-        return AddressSpace(self.kernel, pid, self.image, self.halter.inject_in)
+    def new_memory(self, pid: int, parents: MM | None = None) -> tuple[AddressSpace, MM]:
+        """Another address space, a forked copy of its parent's if there is one."""
+        space = AddressSpace(pid, self.image, self.halter.inject_in)
+        mm = MM(self.kernel, space) if parents is None else parents.fork(space)
+        space.kernel = mm
+        return space, mm
 
     def adopt(self, pid: int) -> None:
         """Take over the first process, stopped at its exec event."""
         self.main_pid = pid
-        process = Process(pid, self.new_space(pid))
+        space, mm = self.new_memory(pid)
+        process = ThreadGroup(pid, space, mm=mm)
         thread = self.new_thread(pid, process)
         thread.started = True
         self.deferred[pid] = AT_EXEC
@@ -255,7 +262,7 @@ class Supervisor:
             self.leave(thread)
         return True
 
-    def _executed(self, thread: Thread, leaf: int, tcs: int) -> None:
+    def _executed(self, thread: Task, leaf: int, tcs: int) -> None:
         """Tell of a leaf, in the TCS that was in use before, if somebody wants to hear it."""
         pid, tid = thread.process.tgid, thread.tid
         if self._leaves.expects(pid, tid):
@@ -275,7 +282,7 @@ class Supervisor:
         if thread.put_off and thread.tid in self.threads:
             signals.send_put_off(thread)
 
-    def serve(self, thread: Thread, stop: Stop) -> None:
+    def serve(self, thread: Task, stop: Stop) -> None:
         """Do what the stop of a thread asks for; it has been resumed afterwards, or it is gone."""
         before, self.current = self.current, thread
         try:
@@ -301,13 +308,14 @@ class Supervisor:
         self.message(str(gone))
         with contextlib.suppress(ProcessLookupError):
             os.kill(gone.thread.process.tgid, signal.SIGKILL)
-        self.leave(gone.thread)
+        if gone.thread.tid in self.threads:
+            self.leave(self.threads[gone.thread.tid])
 
-    def is_stopped(self, thread: Thread) -> bool:
+    def is_stopped(self, thread: Task) -> bool:
         """Whether the thread is in the stop that it was in, rather than killed and, perhaps, at its exit event."""
         return not thread.exiting and not at_last_stop(thread)
 
-    def leave(self, thread: Thread, *, ended: bool = False) -> None:
+    def leave(self, thread: Task, *, ended: bool = False) -> None:
         """The thread will execute no more instructions, for it is exiting or killed.
 
         What follows from its end comes when it is let go or its end is reported (now, if it has `ended`), but never
@@ -320,7 +328,7 @@ class Supervisor:
         if ended:
             self.ends.reported(thread.tid, thread)
 
-    def _stopped(self, thread: Thread, stop: Stop) -> None:
+    def _stopped(self, thread: Task, stop: Stop) -> None:
         thread.stop_count += 1
         # Only what uses SGX: others stop often for a moment, when they start, and would be in each other's way later.
         if thread.stop_count >= PIN_AFTER and self._cpu >= 0 and thread.process.watches_maps:
@@ -346,7 +354,7 @@ class Supervisor:
             case Kind.BIRTH:
                 self.births.event(thread, stop.event)
 
-    def _place(self, thread: Thread) -> None:
+    def _place(self, thread: Task) -> None:
         """Bring threads that stop often onto one processor with the supervisor, send others back."""
         now = time.monotonic_ns()
         often = now - thread.stop_window < PIN_WINDOW_NS
@@ -362,7 +370,7 @@ class Supervisor:
 
     # Stops.
 
-    def _signal_stop(self, thread: Thread, signo: int) -> None:
+    def _signal_stop(self, thread: Task, signo: int) -> None:
         regs = thread.fetch()
         if thread.frame_patch is not None:
             self._info.get(thread.tid)
@@ -380,7 +388,7 @@ class Supervisor:
                 return
         exceptions.signal_stop(self, thread, signo)
 
-    def execute_enclu(self, thread: Thread) -> bool:
+    def execute_enclu(self, thread: Task) -> bool:
         """Execute the ENCLU at RIP, and resume; False if there is none."""
         regs, space = thread.regs, thread.process.space
         if space.peek(regs.rip, 3) != ENCLU:
@@ -390,7 +398,7 @@ class Supervisor:
         try:
             enclu.execute(thread)
         except Fault as fault:
-            exceptions.take(self, thread, fault, None)
+            exceptions.take(self, thread, fault)
             return True
         self._leaves.counts[leaf] += 1
         self._executed(thread, leaf, tcs)
@@ -399,36 +407,33 @@ class Supervisor:
         stepping = thread.mode.dbgoptin or not thread.mode.enclave
         if stepping and regs.rflags & RFLAGS_TF and leaf != EncluLeaf.ERESUME:
             # A single-step trap is pending behind ENCLU; ERESUME clears it (SDM 3D section 40.2).
-            exceptions.take(self, thread, Fault(Vector.DB), None)
+            exceptions.take(self, thread, Fault(Vector.DB))
             return True
         thread.store()
         thread.resume()
         return True
 
-    def enter_narrowed(self, thread: Thread) -> None:
+    def enter_narrowed(self, thread: Task) -> None:
         """A leaf has been executed, after which the thread may be in a narrowed enclave."""
         narrowed = self.narrowed.get(thread.mode.eid) if thread.mode.enclave else None
         if narrowed is not None:
             narrowed.entered(thread)
 
-    def threads_in(self, eid: int) -> list[Thread]:
-        """Those that execute in the enclave."""
-        return [thread for thread in self.threads.values() if thread.mode.enclave and thread.mode.eid == eid]
-
-    def _syscall_stop(self, thread: Thread) -> None:
+    def _syscall_stop(self, thread: Task) -> None:
         thread.fetch()
         if thread.mode.enclave:
-            exceptions.take(self, thread, undo_syscall(thread), None, at_syscall=True)
+            exceptions.take(self, thread, undo_syscall(thread), at_syscall=True)
             return
         on_exit, thread.on_syscall_exit = thread.on_syscall_exit, None
         if on_exit is not None:
             on_exit(thread)
         thread.resume()
 
-    def _interruption(self, thread: Thread, stop: Stop) -> None:
+    def _interruption(self, thread: Task, stop: Stop) -> None:
         if not thread.started:
             thread.started = True
-            signals.inherit_mask(thread)
+            if thread.process.watches_maps:
+                signals.watch(thread)
             thread.resume()
         elif stop.kind is Kind.GROUP:
             listen(thread)
@@ -436,14 +441,14 @@ class Supervisor:
             thread.listening = False
             thread.resume()
 
-    def _at_exec(self, tid: int) -> Thread | None:
+    def _at_exec(self, tid: int) -> Task | None:
         """The thread at its exec event, which has the name of the first one of its process, whatever it had before."""
         try:
             return self.threads.get(ptrace.event_message(tid))
         except ProcessLookupError:
             return None
 
-    def _exec(self, thread: Thread) -> None:
+    def _exec(self, thread: Task) -> None:
         process = thread.process
         for other in list(process.threads.values()):
             if other is not thread:
@@ -458,15 +463,15 @@ class Supervisor:
         process.ending = False
         with self.events.acting(process.tgid, thread.tid):
             self.events.emit(ProcessExec)
-        old = process.space
+        old, old_mm = process.space, process.mm
         process.handlers = process.handlers.after_exec()
         process.handlers.sharers.append(process)
         process.may_use_amx = False
         thread.breakpoints = ()
-        process.space = self.new_space(thread.tid)
+        process.give(*self.new_memory(thread.tid))
         self.delivery.on_exec(thread)
         if not any(t.space is old for t in self.threads.values()):
-            self.ends.space_gone(old)
+            self.ends.space_gone(old, old_mm)
             self.release_unreferenced()
         thread.on_syscall_exit = None
         thread.frame_patch = None
@@ -474,7 +479,7 @@ class Supervisor:
         self.births.unsettled = bool(self.births.early)
         self._after_exec(thread)
 
-    def _after_exec(self, thread: Thread) -> None:
+    def _after_exec(self, thread: Task) -> None:
         """Give the new image our vDSO; the thread is at its exec event."""
         until(thread, SYSCALL, lambda stop: stop.kind is Kind.SYSCALL)
         thread.fetch()
@@ -489,6 +494,7 @@ class Supervisor:
                     self.message(f"process {thread.process.tgid} cannot be run: {error}")
                     os.kill(thread.tid, signal.SIGKILL)
                 return
+            thread.mm.vdso = VDSO_BASE
             text.patch_program(thread)
         elif thread.tid == self.main_pid:
             self.message("the program's memory is hidden from its tracer: it runs without SGX (is its file readable?)")
@@ -506,15 +512,16 @@ class Supervisor:
     def _release_unreferenced(self) -> None:
         for encl in self.kernel.enclaves():
             if not encl.mms and not self.interceptor.files.referenced(encl):
-                self.halter.kick(encl)
+                if encl.created:
+                    self.halter.kick(encl.eid)
                 self.interceptor.files.forget(encl)
                 self.kernel.release(encl)
 
-    def emulate_cpuid(self, thread: Thread) -> bool:
-        """True if the thread stood at a CPUID instruction that was patched, and has been resumed."""
-        return cpuid.emulate(self, thread)
+    def cpuid(self, leaf: int, subleaf: int) -> cpuid.Registers:
+        """What CPUID answers to programs."""
+        return machine_cpuid.cpuid(self.machine, leaf, subleaf, self.processor(leaf, subleaf))
 
-    def warn_ptrace(self, thread: Thread) -> None:
+    def warn_ptrace(self, thread: Task) -> None:
         """Say once why a debugger or tracer inside the run fails."""
         if not self._warned_ptrace:
             self._warned_ptrace = True

@@ -67,6 +67,8 @@ class Fault(Exception):
         self.error_code = error_code
         self.address = address
         self.why = why
+        self.exact = True
+        """`error_code` is known.  That of a page fault may still have to be asked of the processor that took it."""
         self.leaf: int | None = None
         """The ENCLU leaf that raised it; None for every other instruction."""
 

@@ -1,6 +1,13 @@
-"""Instructions that behave otherwise in an enclave.  SDM 3D section 36.6.1."""
+"""What is otherwise in an enclave: instructions, and exceptions.  SDM 3D section 36.6.1 and chapter 40."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from enclu.sgx.exceptions import Fault, Vector
+
+if TYPE_CHECKING:
+    from enclu.sgx.processor import Processor
 
 _PREFIXES = bytes.fromhex("26 2e 36 3e 64 65 66 67 f0 f2 f3")
 _REX = range(0x40, 0x50)
@@ -30,3 +37,21 @@ def illegal(code: bytes) -> bool:
         return True
     modrm = code[at + len(opcode) : at + len(opcode) + 1]
     return bool(modrm) and modrm[0] >> 3 & 7 in _ILLEGAL_GROUPS.get(opcode, ())
+
+
+def exception(cpu: Processor, fault: Fault, *, stepped: bool) -> Fault | None:
+    """What enclave mode makes of an exception that a processor without it took there; None: nothing, it goes on.
+
+    SDM 3D sections 40.4.1 (INT3) and 40.2.5 (TF).  `stepped` says that a #DB is the trap of TF.
+    """
+    base, size = cpu.mode.elrange
+    rip = cpu.regs.rip
+    if fault.vector == Vector.BP:
+        return fault if cpu.mode.dbgoptin else Fault(Vector.UD, why="INT3 after an opt-out entry")
+    if fault.vector == Vector.DB:
+        return fault if cpu.mode.dbgoptin or not stepped else None
+    if not base <= rip < base + size:
+        return Fault(Vector.GP, why="instruction fetch outside ELRANGE in enclave mode")
+    if fault.vector == Vector.GP and illegal(cpu.code_at(rip, MAX_LENGTH)):
+        return Fault(Vector.UD, why="instruction illegal in an enclave")
+    return fault

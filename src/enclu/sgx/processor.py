@@ -1,18 +1,24 @@
-"""The small interface through which `sgx` and `linux` see a processor.
+"""The protocols by which a processor and the kernel know each other: `native` and `linux` by nothing else.
 
 A logical processor is registers, segment bases, extended state and memory at linear addresses; nothing here
-knows of ptrace, threads or file descriptors.  `native` implements it by a thread under ptrace; the tests
-implement it in memory.
+knows of ptrace, threads or file descriptors.  `native` implements `Processor`, `AddressSpace`, `EnclaveMemory`,
+`Execution` and (with `run`, which knows all threads) `Processors`; the tests implement them in memory.  `linux`
+implements `KernelSide` and `ShownEnclave`.
 """
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from enclu.sgx.exceptions import PFEC
 
 if TYPE_CHECKING:
     from enclu.sgx.enclave_mode import EnclaveMode
     from enclu.sgx.epc import EPCPage
+    from enclu.sgx.exceptions import Fault
     from enclu.sgx.machine import Machine
     from enclu.sgx.xsave import Aside
 
@@ -23,6 +29,11 @@ class Access(enum.IntEnum):
     READ = 0x0
     WRITE = 0x2
     FETCH = 0x10
+
+
+def access_of(code: int) -> Access:
+    """The kind of access that a page-fault error code tells."""
+    return Access.WRITE if code & PFEC.W else Access.FETCH if code & PFEC.I else Access.READ
 
 
 class Registers(Protocol):
@@ -48,6 +59,17 @@ class Registers(Protocol):
     rflags: int
     fs_base: int
     gs_base: int
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A signal with what its siginfo says: si_signo, si_code and si_addr."""
+
+    signo: int
+    code: int
+    address: int = 0
+    trap: tuple[int, int, int] | None = None
+    """Trap number, error code and CR2 of the exception behind it, as a handler finds them in its ucontext."""
 
 
 class Processor(Protocol):
@@ -97,3 +119,138 @@ class Processor(Protocol):
 
     def invalidate(self, page: EPCPage) -> None:
         """The EPCM entry of `page` changed: forget translations that were made from it."""
+
+    def code_at(self, address: int, size: int) -> bytes:
+        """Instructions as the processor executes them, whatever protects them; fewer bytes where nothing is mapped."""
+
+    def error_code(self) -> int:
+        """What the processor pushed for the page fault that it has just taken.  Lost with the next change of memory."""
+
+    def reachable(self, address: int) -> bool:
+        """Nothing but the protection that `AddressSpace` was asked for keeps user mode from the address."""
+
+    def through_abort_page(self, address: int, meets: Callable[[int, Access], bool]) -> Signal | None:
+        """Execute the instruction at RIP, for which `address`, and whatever else `meets` says, is the abort page.
+
+        The exception that it has instead, if it has one, as the signal that this is for ordinary code; the processor
+        has not moved then.  Raises OSError where this cannot be done.
+        """
+
+
+class UserMemory(Protocol):
+    """A program's memory as copy_from_user and copy_to_user see it: every failure is OSError EFAULT."""
+
+    def read(self, address: int, size: int) -> bytes: ...
+
+    def write(self, address: int, data: bytes) -> None: ...
+
+    def read_into(self, address: int, view: memoryview) -> None: ...
+
+
+class PageTables(Protocol):
+    """The page tables of one memory map, as far as enclaves use them."""
+
+    def protect(self, start: int, end: int, prot: int) -> None:
+        """Let [start, end) be accessed with PROT_* `prot` only.  Raises OSError."""
+
+    def remap(self, start: int, end: int, offset: int) -> None:
+        """Map [start, end) on the memory of the enclave at hand from `offset` on, without access.  Raises OSError."""
+
+    def executable(self, address: int) -> bool:
+        """Something is mapped at the address, and user mode may execute it."""
+
+
+class KernelSide(Protocol):
+    """What a processor asks of the kernel, for one memory map."""
+
+    def translate(self, address: int, access: Access) -> EPCPage | None:
+        """See `Processor.translate`.  Memory that is no enclave's need not be there."""
+
+    def allowed(self, address: int) -> int:
+        """PROT_* that mapping and EPCM allow the page at an address."""
+
+    def wanted(self, address: int) -> int:
+        """PROT_* that the page tables are to grant there now."""
+
+    def shown(self, address: int) -> int:
+        """PROT_* that they grant there at present."""
+
+    def hardware_code(self, address: int, code: int) -> int:
+        """The error code of SGX hardware, where page tables made from mapping and EPCM refused with `code`."""
+
+    def invalidate(self, page: EPCPage) -> None:
+        """See `Processor.invalidate`."""
+
+    def signal_of(self, fault: Fault, cpu: Processor) -> Signal:
+        """The signal that an exception becomes which nothing resolves."""
+
+
+WINDOW = 1 << 36
+"""Bytes of an enclave's memory that can be seen at once: an ELRANGE may be larger than what is left of addresses."""
+
+
+class ShownEnclave(Protocol):
+    """An enclave as who executes it sees it.  Pages go by their index: linear address / 4096."""
+
+    @property
+    def eid(self) -> int: ...
+
+    @property
+    def xfrm(self) -> int: ...
+
+    def epc_page(self, index: int) -> EPCPage | None:
+        """The page, if it is in the EPC."""
+
+    def content(self, low: int, high: int) -> memoryview:
+        """The bytes of pages [low, high), all of which are in the EPC."""
+
+    def show(self, index: int) -> None:
+        """Have all page tables agree with mapping, EPCM and `Execution.granted`."""
+
+
+class Execution(Protocol):
+    """Who says, of an enclave, which pages its processors may execute at the moment."""
+
+    def granted(self, tables: PageTables, index: int, page: EPCPage, prot: int) -> int:
+        """What these page tables may show of PROT_* `prot`, which VMA and EPCM allow.  The rest comes on a fault."""
+
+    def settle(self) -> None:
+        """The page tables have what was `granted`."""
+
+    def changed(self, index: int) -> None:
+        """The page's bytes have been changed by none of its processors."""
+
+    def gone(self) -> None:
+        """The enclave is no more."""
+
+
+class EnclaveMemory(Protocol):
+    """The bytes behind an enclave's pages, which processors map."""
+
+    def resize(self, size: int) -> None:
+        """Make it so many bytes, all zero, none of which takes memory yet.  Raises OSError."""
+
+    def view(self, offset: int, size: int) -> memoryview:
+        """Bytes of it, which reach across no multiple of `WINDOW`.  Raises OSError where it cannot be shown."""
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Store bytes, by the time that `settle` returns; nobody looks at them, or changes `data`, before."""
+
+    def settle(self) -> None: ...
+
+    def discard(self, offset: int, size: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Processors(Protocol):
+    """All logical processors."""
+
+    def kick(self, eid: int) -> None:
+        """Inter-processor interrupt: every processor in this enclave leaves it by an AEX before this returns."""
+
+    def execution(self, enclave: ShownEnclave) -> Execution | None:
+        """Who has a say in what is executed of an enclave that has just been created; None: nobody need have."""
+
+    def patch_text(self, tables: PageTables, address: int, code: bytes) -> None:
+        """Replace instructions in this memory map, protected or not; no processor executes a mixture of old and new."""

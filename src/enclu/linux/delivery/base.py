@@ -13,9 +13,8 @@ from enclu.sgx.layout import Structure
 from enclu.sgx.structs import EncluLeaf
 
 if TYPE_CHECKING:
-    from enclu.linux.interfaces import UserMemory
     from enclu.linux.mm import MM
-    from enclu.sgx.processor import Registers
+    from enclu.sgx.processor import Registers, UserMemory
 
 NEVER_FIXED_UP = (Vector.DB, Vector.BP)
 """Debug exceptions stay signals, for debuggers.  Kernel: fixup_vdso_exception()."""
@@ -26,18 +25,12 @@ GET_DELIVERY = ioc(IOC_READ, 0x28, DELIVERY.size, "ENCLU_SGX_IOC_GET_DELIVERY")
 ENCLU = b"\x0f\x01\xd7"
 
 
-class AddressSpace(Protocol):
+class Thread(Protocol):
+    """A thread: the same object from its start to its end, through exec too, where its memory map changes."""
+
     @property
     def mm(self) -> MM:
-        """The memory map."""
-
-
-class Thread(Protocol):
-    """A thread: the same object from its start to its end, through exec too, where its address space changes."""
-
-    @property
-    def space(self) -> AddressSpace:
-        """Its address space, shared with the other threads of its process and with children of vfork."""
+        """Its memory map, shared with the other threads of its process and with children of vfork."""
 
 
 class Code(Protocol):

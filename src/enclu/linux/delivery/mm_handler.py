@@ -15,9 +15,8 @@ from enclu.linux.uapi import IOC_NONE, IOC_WRITE, ioc
 from enclu.sgx.layout import Structure
 
 if TYPE_CHECKING:
-    from enclu.linux.interfaces import UserMemory
     from enclu.linux.mm import MM
-    from enclu.sgx.processor import Registers
+    from enclu.sgx.processor import Registers, UserMemory
 
 MM_HANDLER = Structure("enclu_sgx_mm_handler", 16, (0, "handler", "Q"), (8, "flags", "Q"))
 REGISTER = ioc(IOC_WRITE, 0x20, MM_HANDLER.size, "ENCLU_SGX_IOC_REGISTER_MM_HANDLER")
@@ -65,5 +64,5 @@ class MMHandlerDelivery(Delivery):
         return handler if handler is not None and at_enclu(cpu, regs) else None
 
     def on_fork(self, parent: Thread, child: Thread) -> None:
-        if child.space.mm is not parent.space.mm and parent.space.mm in self._handlers:
-            self._handlers[child.space.mm] = self._handlers[parent.space.mm]
+        if child.mm is not parent.mm and parent.mm in self._handlers:
+            self._handlers[child.mm] = self._handlers[parent.mm]

@@ -16,9 +16,8 @@ from enclu.linux.uapi import IOC_WRITE, ioc
 from enclu.sgx.layout import Structure
 
 if TYPE_CHECKING:
-    from enclu.linux.interfaces import UserMemory
     from enclu.linux.mm import MM
-    from enclu.sgx.processor import Registers
+    from enclu.sgx.processor import Registers, UserMemory
 
 RANGE_HANDLER = Structure(
     "enclu_sgx_range_handler", 32, (0, "start", "Q"), (8, "length", "Q"), (16, "handler", "Q"), (24, "flags", "Q")
@@ -85,8 +84,8 @@ class RangeHandlerDelivery(Delivery):
         return None
 
     def on_fork(self, parent: Thread, child: Thread) -> None:
-        if child.space.mm is not parent.space.mm and parent.space.mm in self._ranges:
-            self._ranges[child.space.mm] = list(self._ranges[parent.space.mm])
+        if child.mm is not parent.mm and parent.mm in self._ranges:
+            self._ranges[child.mm] = list(self._ranges[parent.mm])
 
     def watches(self, mm: MM, start: int, end: int) -> bool:
         return any(r.overlaps(start, end) for r in self._ranges.get(mm, ()))

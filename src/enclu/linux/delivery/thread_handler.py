@@ -16,9 +16,8 @@ from enclu.linux.uapi import IOC_WRITE, ioc
 from enclu.sgx.layout import Structure
 
 if TYPE_CHECKING:
-    from enclu.linux.interfaces import UserMemory
     from enclu.linux.mm import MM
-    from enclu.sgx.processor import Registers
+    from enclu.sgx.processor import Registers, UserMemory
 
 THREAD_HANDLER = Structure("enclu_sgx_thread_handler", 16, (0, "handler", "Q"), (8, "flags", "Q"))
 REGISTER = ioc(IOC_WRITE, 0x24, THREAD_HANDLER.size, "ENCLU_SGX_IOC_REGISTER_THREAD_HANDLER")
@@ -61,7 +60,7 @@ class ThreadHandlerDelivery(Delivery):
         return nested[-1] if nested and at_enclu(cpu, regs) else None
 
     def on_fork(self, parent: Thread, child: Thread) -> None:
-        if child.space.mm is not parent.space.mm and parent in self._handlers:
+        if child.mm is not parent.mm and parent in self._handlers:
             self._handlers[child] = list(self._handlers[parent])
 
     def on_exec(self, thread: Thread) -> None:

@@ -17,8 +17,8 @@ from enclu.linux.uapi import IOC_NONE, IOC_WRITE, ioc
 from enclu.sgx.layout import Structure
 
 if TYPE_CHECKING:
-    from enclu.linux.interfaces import UserMemory
     from enclu.linux.mm import MM
+    from enclu.sgx.processor import UserMemory
 
 VDSO_TARGET = Structure("enclu_sgx_vdso_target", 16, (0, "target", "Q"), (8, "flags", "Q"))
 SET_TARGET = ioc(IOC_WRITE, 0x22, VDSO_TARGET.size, "ENCLU_SGX_IOC_SET_VDSO_TARGET")
@@ -43,11 +43,11 @@ class VdsoJmpDelivery(VdsoDelivery):
             jump = self._jump(mm, site, VDSO_TARGET.unpack(user.read(arg, VDSO_TARGET.size)))
             if user.read(site, SIZE) != UNPATCHED:
                 raise OSError(errno.EBUSY, "the vDSO has been patched")
-            mm.kernel.processors.patch_text(mm, site, jump)
+            mm.kernel.processors.patch_text(mm.page_tables, site, jump)
         elif cmd == CLEAR_TARGET:
             if user.read(site, SIZE)[0] != JMP_REL32:
                 raise OSError(errno.ENOENT, "the vDSO has not been patched")
-            mm.kernel.processors.patch_text(mm, site, UNPATCHED)
+            mm.kernel.processors.patch_text(mm.page_tables, site, UNPATCHED)
         else:
             return super().ioctl(mm, thread, user, cmd, arg)
         return 0
@@ -60,6 +60,6 @@ class VdsoJmpDelivery(VdsoDelivery):
         distance = target - (site + SIZE)
         if not -(1 << 31) <= distance < 1 << 31:
             raise OSError(errno.EINVAL, f"{target:#x} is beyond 2 GiB from {site:#x}")
-        if not mm.page_tables.executable(target):
+        if mm.find_vma(target) is not None or not mm.page_tables.executable(target):
             raise OSError(errno.EINVAL, f"{target:#x} is not executable")
         return struct.pack("<Bi", JMP_REL32, distance)
