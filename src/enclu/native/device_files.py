@@ -46,7 +46,7 @@ class DeviceFiles:
         self.enclaves: dict[File, Encl] = {}
         self.provisions: set[File] = set()
         self._told: set[str] = set()
-        self._watch_filter = seccomp.program(seccomp.SGX_PROGRAM, OWN_TEXT)
+        self._watch_filter = seccomp.sgx_program(OWN_TEXT)
 
     # Descriptors.
 

@@ -23,6 +23,8 @@ _TRAP, _FRAME = 1 << signal.SIGTRAP - 1, 1 << FRAME_SIGNAL - 1
 BUT_FRAME_SIGNAL = EVERY_SIGNAL & ~_FRAME
 MAX_ERRNO = 4095
 SYSCALL_SIZE, INT3_SIZE = 2, 1
+USER_CS = 0x33
+"""__USER_CS: the kernel's segment of 64-bit code."""
 
 
 class MachineGone(Exception):
@@ -52,6 +54,7 @@ def inject(thread: Thread, nr: int, *arguments: int, stub: int = 0) -> int:
     ptrace.set_signal_mask(thread.tid, EVERY_SIGNAL & ~_TRAP if traps else BUT_FRAME_SIGNAL)
     regs = thread.regs
     regs.rip = stub or thread.space.syscall_stub
+    regs.cs = USER_CS  # a program may be in 32-bit code
     regs.rax = nr
     regs.orig_rax = ptrace.NO_SYSCALL
     for name, value in zip(("rdi", "rsi", "rdx", "r10", "r8", "r9"), arguments, strict=False):

@@ -15,7 +15,7 @@ from enclu.base.events import Ioctl, IoctlRefused
 from enclu.linux.debug import debug_access
 from enclu.linux.ioctl import sgx_ioctl
 from enclu.linux.uapi import ENCLU_SGX_IOC_DEBUG_ACCESS, ENCLU_SGX_IOC_DROP_EPC, SGX_MAGIC, ioctl_name
-from enclu.native import dumpable, ptrace, seccomp, signals, user_dispatch
+from enclu.native import compat_calls, dumpable, ptrace, seccomp, signals, user_dispatch
 from enclu.native.device_files import DeviceFiles
 from enclu.native.inject import call_again, finish, inject
 from enclu.native.memory_calls import MemoryCalls
@@ -46,30 +46,66 @@ class Interceptor:
             NR[name]: getattr(group, name) for group in groups for name in group.CALLS.split()
         }
         self._ending = {NR[name]: getattr(ends, name) for name in ends.ENDING.split()}
+        self._told: set[str] = set()
         self._of_ends = frozenset(NR[name] for name in ends.CALLS.split())
 
     def handle(self, thread: Thread) -> None:
         """The thread is about to make a system call that some rule names; resumes it, or lets it end."""
-        nr = thread.regs.orig_rax
-        ours = ptrace.event_message(thread.tid) == seccomp.TRACE_DATA
-        if ours and nr in self._ending:
-            self._ending[nr](thread)
+        regs, data = thread.regs, ptrace.event_message(thread.tid)
+        if data == seccomp.TRACE_DATA and regs.orig_rax in self._ending:
+            self._ending[regs.orig_rax](thread, regs.rdi)
+            return
+        if data == seccomp.COMPAT_DATA and compat_calls.NATIVE.get(regs.orig_rax) in self._ending:
+            self._ending[compat_calls.NATIVE[regs.orig_rax]](thread, regs.rbx)
             return
         thread.call_abandoned = False
-        # What another filter, the program's own, wants traced nobody traces, to the program.
-        result = self._answer(thread, nr) if ours else -errno.ENOSYS
+        result = self._asked(thread, data)
         if result is not None:
             finish(thread, result)
         elif thread.call_abandoned:
             call_again(thread)  # and is asked about again
         resume(thread)
 
-    def _answer(self, thread: Thread, nr: int) -> int | None:
+    def _asked(self, thread: Thread, data: int) -> int | None:
+        """The call's result, by SECCOMP_RET_DATA of the filter that stopped it."""
+        match data:
+            case seccomp.TRACE_DATA:
+                return self._answer(thread)
+            case seccomp.COMPAT_DATA:
+                return self._by_int80(thread)
+            case seccomp.X32_DATA:
+                return self._refused(thread, "a system call of x32 was made")
+            case _:  # another filter, the program's own, wants it traced, and to the program nobody traces it
+                return -errno.ENOSYS
+
+    def _answer(self, thread: Thread) -> int | None:
+        nr = thread.regs.orig_rax
         if not thread.space.visible and nr not in self._of_ends:
             return None
         thread.space.enclu_sites.clear()
         thread.space.pid = thread.tid
         return self._handlers[nr](thread)
+
+    def _by_int80(self, thread: Thread) -> int | None:
+        regs = thread.regs
+        if regs.orig_rax == compat_calls.IPC and regs.rbx & 0xFFFF != compat_calls.IPCOP_SHMAT:
+            return None
+        if regs.orig_rax in compat_calls.REFUSED:
+            return self._refused(thread, f"{compat_calls.REFUSED[regs.orig_rax]}(2) was called by INT 80H")
+        try:
+            arguments = compat_calls.arguments(thread)
+        except OSError:
+            return -errno.EFAULT
+        with compat_calls.as_native(thread, arguments):
+            return self._answer(thread)
+
+    def _refused(self, thread: Thread, what: str) -> int:
+        """Say so once for each call."""
+        if what not in self._told:
+            self._told.add(what)
+            self._sup.message(f"process {thread.process.tgid}: {what}, and gets ENOSYS; "
+                              "enclu follows only the one of x86-64, by SYSCALL")  # fmt: skip
+        return -errno.ENOSYS
 
     def ioctl(self, thread: Thread) -> int | None:
         regs = thread.regs

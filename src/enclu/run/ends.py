@@ -45,7 +45,7 @@ class Ends:
 
     # Stops.
 
-    def exit(self, thread: Thread) -> None:
+    def exit(self, thread: Thread, status: int) -> None:
         """It calls exit.
 
         At its exit event it may be too late: a thread that another one's exit_group has killed meanwhile does not stop
@@ -53,12 +53,12 @@ class Ends:
         """
         if self._alone(thread):
             # synchronize_group_exit(): the process's status is the last thread's (since Linux 5.18)
-            self._process_exit(thread, thread.regs.rdi & 0xFF, 0)
+            self._process_exit(thread, status & 0xFF, 0)
         self.last_stop(thread.tid, thread)
 
-    def exit_group(self, thread: Thread) -> None:
+    def exit_group(self, thread: Thread, status: int) -> None:
         """It ends its process."""
-        self._process_exit(thread, thread.regs.rdi & 0xFF, 0)
+        self._process_exit(thread, status & 0xFF, 0)
         self.last_stop(thread.tid, thread)
 
     def at_exit(self, tid: int, thread: Thread | None) -> None:
