@@ -30,7 +30,6 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "bad_stack": ANY,
     "clear_sighand": ANY,
     "clone_without_vm": ANY,
-    "compat_syscall": DRIVER,
     "cpuid_bytes": ANY,
     "cpuid_patched": DRIVER,
     "debug_access": ANY,
@@ -259,3 +258,11 @@ def test_standard_input_and_output_are_the_programs(enclu_run: EncluRun) -> None
 def test_at_the_limit_of_mappings_there_is_an_exception_and_a_line(design: str, passes: Passes) -> None:
     (line,) = passes("map_limit", options=("--delivery", design)).stderr.splitlines()
     assert line.startswith("enclu: ") and "sysctl -w vm.max_map_count" in line
+
+
+def test_what_is_not_answered_by_int80_or_of_x32_is_refused_with_a_line_each(passes: Passes) -> None:
+    refused = ("ipc(2)", "rt_sigaction(2)", "signal(2)", "rt_sigsuspend(2)", "x32")
+    lines = passes("int80_calls").stderr.splitlines()
+    assert len(lines) == len(refused)
+    for line, call in zip(lines, refused, strict=True):
+        assert line.startswith("enclu: process ") and call in line and "ENOSYS" in line

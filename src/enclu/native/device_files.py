@@ -15,7 +15,7 @@ from enclu.linux import procfs
 from enclu.native import cpuid, limits, proc, seccomp, signals
 from enclu.native.address_space import OWN_TEXT, SCRATCH, VDSO_BASE
 from enclu.native.enclave_memory import MemfdMemory
-from enclu.native.inject import MachineGone, finish, inject
+from enclu.native.inject import MachineGone, inject
 
 if TYPE_CHECKING:
     from enclu.linux.encl import Encl
@@ -46,7 +46,7 @@ class DeviceFiles:
         self.enclaves: dict[File, Encl] = {}
         self.provisions: set[File] = set()
         self._told: set[str] = set()
-        self._watch_filter = seccomp.program(seccomp.SGX_PROGRAM, OWN_TEXT)
+        self._watch_filter = seccomp.sgx_program(OWN_TEXT)
 
     # Descriptors.
 
@@ -154,28 +154,25 @@ class DeviceFiles:
             real = procfs.as_intel(real, sup.cpuid)
         return procfs.cpuinfo(real)
 
-    def open(self, thread: Thread) -> None:
-        self._open_path(thread, AT_FDCWD, thread.regs.rdi, thread.regs.rsi)
+    def open(self, thread: Thread) -> int | None:
+        return self._open_path(thread, AT_FDCWD, thread.regs.rdi, thread.regs.rsi)
 
-    def openat(self, thread: Thread) -> None:
-        self._open_path(thread, signed(thread.regs.rdi), thread.regs.rsi, thread.regs.rdx)
+    def openat(self, thread: Thread) -> int | None:
+        return self._open_path(thread, signed(thread.regs.rdi), thread.regs.rsi, thread.regs.rdx)
 
-    def openat2(self, thread: Thread) -> None:
+    def openat2(self, thread: Thread) -> int | None:
         flags = int.from_bytes(thread.space.peek(thread.regs.rdx, 8), "little")
-        self._open_path(thread, signed(thread.regs.rdi), thread.regs.rsi, flags)
+        return self._open_path(thread, signed(thread.regs.rdi), thread.regs.rsi, flags)
 
-    def _open_path(self, thread: Thread, dirfd: int, pointer: int, flags: int) -> None:
+    def _open_path(self, thread: Thread, dirfd: int, pointer: int, flags: int) -> int | None:
         path = self._path(thread, dirfd, pointer)
         content = self._proc_file(thread, path) if path and path.startswith("/proc/") else None
         if path is None or (path.startswith("/proc/") and (content is None or not self._fits(content, path))):
-            thread.resume()
-            return
+            return None
         if flags & os.O_DIRECTORY:
-            finish(thread, -errno.ENOTDIR)
-            return
+            return -errno.ENOTDIR
         if flags & os.O_EXCL and flags & os.O_CREAT:
-            finish(thread, -errno.EEXIST)
-            return
+            return -errno.EEXIST
         self._sup.release_unreferenced()  # closing an enclave is no event that we see
         thread.space.poke(SCRATCH, path.encode() + b"\0")
         cloexec = MFD_CLOEXEC if flags & os.O_CLOEXEC else 0
@@ -185,16 +182,14 @@ class DeviceFiles:
         if fd < 0:
             if -fd not in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
                 self._denied(thread, "memfd_create", -fd)
-            finish(thread, fd)
-            return
+            return fd
         counted = path in ENCLAVE and self._reopen(thread, fd, flags & os.O_CLOEXEC)
         try:
             ours = proc.follow(thread.tid, f"fd/{fd}", os.O_RDWR)
         except OSError as error:
             self._sup.message(f"cannot open what stands for {path}: {error.strerror}")
             inject(thread, NR["close"], fd)
-            finish(thread, -errno.ENFILE)
-            return
+            return -errno.ENFILE
         status = os.fstat(ours)
         file = (status.st_dev, status.st_ino)
         if content is None:
@@ -211,10 +206,9 @@ class DeviceFiles:
             except OSError as error:
                 os.close(ours)
                 inject(thread, NR["close"], fd)
-                finish(thread, -(error.errno or errno.EACCES))
-                return
+                return -(error.errno or errno.EACCES)
             self.enclaves[file] = self._sup.kernel.open_enclave(MemfdMemory(ours, counted))
-        finish(thread, fd)
+        return fd
 
     def _fits(self, content: bytes, path: str) -> bool:
         """Files may be large enough for it here; said once if not: the program reads the host's file."""
@@ -248,12 +242,11 @@ class DeviceFiles:
             return stat.S_IFCHR | 0o666, MINOR_PROVISION
         return None
 
-    def _stat_path(self, thread: Thread, dirfd: int, pointer: int, buffer: int, extended: bool = False) -> None:
+    def _stat_path(self, thread: Thread, dirfd: int, pointer: int, buffer: int, extended: bool = False) -> int | None:
         path = self._path(thread, dirfd, pointer)
         answer = self._stat_answer(path) if path else None
         if answer is None:
-            thread.resume()
-            return
+            return None
         mode, minor = answer
         if extended:
             data = struct.pack(
@@ -266,54 +259,53 @@ class DeviceFiles:
             )
         try:
             thread.space.write(buffer, data)
-            finish(thread, 0)
         except OSError:
-            finish(thread, -errno.EFAULT)
+            return -errno.EFAULT
+        return 0
 
-    def stat(self, thread: Thread) -> None:
-        self._stat_path(thread, AT_FDCWD, thread.regs.rdi, thread.regs.rsi)
+    def stat(self, thread: Thread) -> int | None:
+        return self._stat_path(thread, AT_FDCWD, thread.regs.rdi, thread.regs.rsi)
 
     lstat = stat
 
-    def newfstatat(self, thread: Thread) -> None:
+    def newfstatat(self, thread: Thread) -> int | None:
         regs = thread.regs
-        self._stat_path(thread, signed(regs.rdi), regs.rsi, regs.rdx)
+        return self._stat_path(thread, signed(regs.rdi), regs.rsi, regs.rdx)
 
-    def statx(self, thread: Thread) -> None:
+    def statx(self, thread: Thread) -> int | None:
         regs = thread.regs
-        self._stat_path(thread, signed(regs.rdi), regs.rsi, regs.r8, extended=True)
+        return self._stat_path(thread, signed(regs.rdi), regs.rsi, regs.r8, extended=True)
 
-    def _access_path(self, thread: Thread, dirfd: int, pointer: int, mode: int) -> None:
-        self._answer_path(thread, dirfd, pointer, -errno.EACCES if mode & os.X_OK else 0)
+    def _access_path(self, thread: Thread, dirfd: int, pointer: int, mode: int) -> int | None:
+        return self._answer_path(thread, dirfd, pointer, -errno.EACCES if mode & os.X_OK else 0)
 
-    def access(self, thread: Thread) -> None:
-        self._access_path(thread, AT_FDCWD, thread.regs.rdi, thread.regs.rsi)
+    def access(self, thread: Thread) -> int | None:
+        return self._access_path(thread, AT_FDCWD, thread.regs.rdi, thread.regs.rsi)
 
-    def faccessat(self, thread: Thread) -> None:
+    def faccessat(self, thread: Thread) -> int | None:
         regs = thread.regs
-        self._access_path(thread, signed(regs.rdi), regs.rsi, regs.rdx)
+        return self._access_path(thread, signed(regs.rdi), regs.rsi, regs.rdx)
 
     faccessat2 = faccessat
 
-    def _answer_path(self, thread: Thread, dirfd: int, pointer: int, result: int) -> None:
+    def _answer_path(self, thread: Thread, dirfd: int, pointer: int, result: int) -> int | None:
         path = self._path(thread, dirfd, pointer)
         if path is None or self._stat_answer(path) is None:
-            thread.resume()
-        else:
-            finish(thread, result)
+            return None
+        return result
 
-    def readlink(self, thread: Thread) -> None:
-        self._answer_path(thread, AT_FDCWD, thread.regs.rdi, -errno.EINVAL)
+    def readlink(self, thread: Thread) -> int | None:
+        return self._answer_path(thread, AT_FDCWD, thread.regs.rdi, -errno.EINVAL)
 
-    def readlinkat(self, thread: Thread) -> None:
-        self._answer_path(thread, signed(thread.regs.rdi), thread.regs.rsi, -errno.EINVAL)
+    def readlinkat(self, thread: Thread) -> int | None:
+        return self._answer_path(thread, signed(thread.regs.rdi), thread.regs.rsi, -errno.EINVAL)
 
-    def getxattr(self, thread: Thread) -> None:
-        self._answer_path(thread, AT_FDCWD, thread.regs.rdi, -errno.ENODATA)
+    def getxattr(self, thread: Thread) -> int | None:
+        return self._answer_path(thread, AT_FDCWD, thread.regs.rdi, -errno.ENODATA)
 
     lgetxattr = getxattr
 
-    def listxattr(self, thread: Thread) -> None:
-        self._answer_path(thread, AT_FDCWD, thread.regs.rdi, 0)
+    def listxattr(self, thread: Thread) -> int | None:
+        return self._answer_path(thread, AT_FDCWD, thread.regs.rdi, 0)
 
     llistxattr = listxattr

@@ -10,7 +10,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enclu.native.inject import finish
 from enclu.native.seccomp import PR_GET_DUMPABLE, PR_SET_DUMPABLE
 
 if TYPE_CHECKING:
@@ -27,15 +26,14 @@ def capable(capability: int) -> bool:
     return found is not None and bool(int(found[1], 16) >> capability & 1)
 
 
-def prctl(thread: Thread) -> None:
+def prctl(thread: Thread) -> int | None:
     """PR_SET_DUMPABLE and PR_GET_DUMPABLE: the program is told that its memory is hidden, and it is not."""
     option, value, space = thread.regs.rdi & 0xFFFF_FFFF, thread.regs.rsi, thread.space
     if option == PR_SET_DUMPABLE and value == 0 and not capable(CAP_SYS_PTRACE):
         space.undumpable = True
-        finish(thread, 0)
-    elif option == PR_GET_DUMPABLE and space.undumpable:
-        finish(thread, 0)
-    else:
-        if option == PR_SET_DUMPABLE and value == 1:
-            space.undumpable = False
-        thread.resume()
+        return 0
+    if option == PR_GET_DUMPABLE and space.undumpable:
+        return 0
+    if option == PR_SET_DUMPABLE and value == 1:
+        space.undumpable = False
+    return None

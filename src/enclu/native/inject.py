@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import signal
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from enclu.native import ptrace
 from enclu.native.address_space import OWN_MEMORY
-from enclu.native.resume import CONT, SYSCALL, resume, until
+from enclu.native.resume import CONT, SYSCALL, until
 from enclu.native.stop import Kind, Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from enclu.native.thread import Thread
-
-    T = TypeVar("T", bound=Thread)
 
 EVERY_SIGNAL = (1 << 64) - 1
 FRAME_SIGNAL = signal.SIGSTKFLT
@@ -27,6 +23,8 @@ _TRAP, _FRAME = 1 << signal.SIGTRAP - 1, 1 << FRAME_SIGNAL - 1
 BUT_FRAME_SIGNAL = EVERY_SIGNAL & ~_FRAME
 MAX_ERRNO = 4095
 SYSCALL_SIZE, INT3_SIZE = 2, 1
+USER_CS = 0x33
+"""__USER_CS: the kernel's segment of 64-bit code."""
 
 
 class MachineGone(Exception):
@@ -43,8 +41,9 @@ class MachineGone(Exception):
 def inject(thread: Thread, nr: int, *arguments: int, stub: int = 0) -> int:
     """Execute one system call in the stopped thread; its raw result, negative errno on failure.
 
-    The registers are as before afterwards.  A system call that the thread was entering is abandoned: end it
-    with `finish`.  Destroys the thread's record of its last fault (trap number and error code).
+    The registers are as before afterwards.  A system call that the thread was entering is abandoned: it has no result
+    until `finish` gives it one, and is made only if it begins again (`call_again`).
+    Destroys the thread's record of its last fault (trap number and error code).
     Afterwards a signal can be delivered.
     `stub` is the address of a `syscall; int3` sequence, by default the one of the thread's vDSO image.
     """
@@ -55,11 +54,13 @@ def inject(thread: Thread, nr: int, *arguments: int, stub: int = 0) -> int:
     ptrace.set_signal_mask(thread.tid, EVERY_SIGNAL & ~_TRAP if traps else BUT_FRAME_SIGNAL)
     regs = thread.regs
     regs.rip = stub or thread.space.syscall_stub
+    regs.cs = USER_CS  # a program may be in 32-bit code
     regs.rax = nr
     regs.orig_rax = ptrace.NO_SYSCALL
     for name, value in zip(("rdi", "rsi", "rdx", "r10", "r8", "r9"), arguments, strict=False):
         setattr(regs, name, value & (1 << 64) - 1)
     thread.store()
+    thread.call_abandoned = True
     call = regs.rip
     if traps:
         behind = call + SYSCALL_SIZE + INT3_SIZE
@@ -100,25 +101,11 @@ def at_frame_signal(stop: Stop) -> bool:
 
 
 def finish(thread: Thread, result: int) -> None:
-    """End the system call that the thread is entering (or that `inject` abandoned) with `result`, and resume."""
+    """End the system call that the thread is entering (or that `inject` abandoned) with `result`."""
     regs = thread.regs
     regs.rax = result & (1 << 64) - 1
     regs.orig_rax = ptrace.NO_SYSCALL
     thread.store()
-    resume(thread)
-
-
-def answering(handler: Callable[[T], int | None]) -> Callable[[T], None]:
-    """What stops at a system call does with it: finish it with the handler's result or, for None, let it be made."""
-
-    def stopped(thread: T) -> None:
-        result = handler(thread)
-        if result is None:
-            resume(thread)
-        else:
-            finish(thread, result)
-
-    return stopped
 
 
 def call_again(thread: Thread) -> None:

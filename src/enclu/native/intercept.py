@@ -1,4 +1,8 @@
-"""System calls that the supervisor answers or changes, by number; here those of the device, and what is left over."""
+"""System calls that the supervisor answers or changes, by number; here those of the device, and what is left over.
+
+A handler says what a call means: its result, or None if the host kernel is to make it.  It neither finishes the call
+nor resumes the thread.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,17 @@ from enclu.base.events import Ioctl, IoctlRefused
 from enclu.linux.debug import debug_access
 from enclu.linux.ioctl import sgx_ioctl
 from enclu.linux.uapi import ENCLU_SGX_IOC_DEBUG_ACCESS, ENCLU_SGX_IOC_DROP_EPC, SGX_MAGIC, ioctl_name
-from enclu.native import dumpable, ptrace, seccomp, signals, user_dispatch
+from enclu.native import compat_calls, dumpable, ptrace, seccomp, signals, user_dispatch
 from enclu.native.device_files import DeviceFiles
-from enclu.native.inject import answering, finish, inject
+from enclu.native.inject import call_again, finish, inject
 from enclu.native.memory_calls import MemoryCalls
 from enclu.native.range_calls import RangeCalls
+from enclu.native.resume import resume
 from enclu.native.signal_calls import SignalCalls
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from enclu.linux.encl import Encl
     from enclu.run.supervisor import Supervisor
     from enclu.run.task import Task as Thread
@@ -32,38 +39,83 @@ class Interceptor:
     def __init__(self, supervisor: Supervisor) -> None:
         self._sup = supervisor
         self.files = DeviceFiles(supervisor)
-        ranges = RangeCalls()
-        groups = (self, self.files, SignalCalls(), supervisor.ends)
-        self._handlers = {NR[name]: getattr(group, name) for group in groups for name in group.CALLS.split()}
-        for answers in (MemoryCalls(supervisor, self.files), ranges):
-            self._handlers |= {NR[name]: answering(getattr(answers, name)) for name in answers.CALLS.split()}
-        self._uffdio_register = answering(ranges.uffdio_register)
-        self._of_ends = frozenset(NR[name] for name in supervisor.ends.CALLS.split())
+        self._ranges = RangeCalls()
+        ends, memory = supervisor.ends, MemoryCalls(supervisor, self.files)
+        groups = (self, self.files, memory, self._ranges, SignalCalls(), ends)
+        self._handlers: dict[int, Callable[[Thread], int | None]] = {
+            NR[name]: getattr(group, name) for group in groups for name in group.CALLS.split()
+        }
+        self._ending = {NR[name]: getattr(ends, name) for name in ends.ENDING.split()}
+        self._told: set[str] = set()
+        self._of_ends = frozenset(NR[name] for name in ends.CALLS.split())
 
     def handle(self, thread: Thread) -> None:
-        """The thread is about to make a system call that some rule names; resumes it."""
-        if ptrace.event_message(thread.tid) != seccomp.TRACE_DATA:
-            # The program's own filter wants it traced, and to the program nobody traces it.
-            finish(thread, -errno.ENOSYS)
+        """The thread is about to make a system call that some rule names; resumes it, or lets it end."""
+        regs, data = thread.regs, ptrace.event_message(thread.tid)
+        if data == seccomp.TRACE_DATA and regs.orig_rax in self._ending:
+            self._ending[regs.orig_rax](thread, regs.rdi)
             return
-        if not thread.space.visible and thread.regs.orig_rax not in self._of_ends:
-            thread.resume()
+        if data == seccomp.COMPAT_DATA and compat_calls.NATIVE.get(regs.orig_rax) in self._ending:
+            self._ending[compat_calls.NATIVE[regs.orig_rax]](thread, regs.rbx)
             return
+        thread.call_abandoned = False
+        result = self._asked(thread, data)
+        if result is not None:
+            finish(thread, result)
+        elif thread.call_abandoned:
+            call_again(thread)  # and is asked about again
+        resume(thread)
+
+    def _asked(self, thread: Thread, data: int) -> int | None:
+        """The call's result, by SECCOMP_RET_DATA of the filter that stopped it."""
+        match data:
+            case seccomp.TRACE_DATA:
+                return self._answer(thread)
+            case seccomp.COMPAT_DATA:
+                return self._by_int80(thread)
+            case seccomp.X32_DATA:
+                return self._refused(thread, "a system call of x32 was made")
+            case _:  # another filter, the program's own, wants it traced, and to the program nobody traces it
+                return -errno.ENOSYS
+
+    def _answer(self, thread: Thread) -> int | None:
+        nr = thread.regs.orig_rax
+        if not thread.space.visible and nr not in self._of_ends:
+            return None
         thread.space.enclu_sites.clear()
         thread.space.pid = thread.tid
-        self._handlers[thread.regs.orig_rax](thread)
+        return self._handlers[nr](thread)
 
-    def ioctl(self, thread: Thread) -> None:
+    def _by_int80(self, thread: Thread) -> int | None:
+        regs = thread.regs
+        if regs.orig_rax == compat_calls.IPC and regs.rbx & 0xFFFF != compat_calls.IPCOP_SHMAT:
+            return None
+        if regs.orig_rax in compat_calls.REFUSED:
+            return self._refused(thread, f"{compat_calls.REFUSED[regs.orig_rax]}(2) was called by INT 80H")
+        try:
+            arguments = compat_calls.arguments(thread)
+        except OSError:
+            return -errno.EFAULT
+        with compat_calls.as_native(thread, arguments):
+            return self._answer(thread)
+
+    def _refused(self, thread: Thread, what: str) -> int:
+        """Say so once for each call."""
+        if what not in self._told:
+            self._told.add(what)
+            self._sup.message(f"process {thread.process.tgid}: {what}, and gets ENOSYS; "
+                              "enclu follows only the one of x86-64, by SYSCALL")  # fmt: skip
+        return -errno.ENOSYS
+
+    def ioctl(self, thread: Thread) -> int | None:
         regs = thread.regs
         if regs.rsi & 0xFFFF_FFFF == UFFDIO_REGISTER:
-            self._uffdio_register(thread)
-            return
+            return self._ranges.uffdio_register(thread)
         fd = signed(regs.rdi)
         file = self.files.of(thread, fd)
         encl = self.files.enclaves.get(file) if file else None
         if encl is None:
-            thread.resume()
-            return
+            return None
         cmd, argument = regs.rsi & 0xFFFF_FFFF, regs.rdx
         space = thread.space
         space.device_fd = fd
@@ -87,42 +139,39 @@ class Interceptor:
             events.emit(IoctlRefused, _eid(encl), name, errno.errorcode[number], error.strerror or str(error))
         else:
             events.emit(Ioctl, _eid(encl), name, result)
-        finish(thread, result)
+        return result
 
     def ptrace(self, thread: Thread) -> None:
         """Nested tracing cannot work; the host kernel answers EPERM, and we say why."""
         with contextlib.suppress(OSError):
             self._sup.warn_ptrace(thread)
-        thread.resume()
 
     def sched_getaffinity(self, thread: Thread) -> None:
         """The program is not to see, nor to change, where the supervisor has put a busy thread for a while."""
         target = self._sup.threads.get(signed(thread.regs.rdi) or thread.tid)
         if target is not None:
             target.unpin()
-        thread.resume()
 
     sched_setaffinity = sched_getaffinity
 
-    def prctl(self, thread: Thread) -> None:
+    def prctl(self, thread: Thread) -> int | None:
         if thread.regs.rdi & 0xFFFF_FFFF == PR_SET_SYSCALL_USER_DISPATCH:
-            self._set_user_dispatch(thread)
-        else:
-            dumpable.prctl(thread)
+            return self._set_user_dispatch(thread)
+        return dumpable.prctl(thread)
 
-    def _set_user_dispatch(self, thread: Thread) -> None:
+    @staticmethod
+    def _set_user_dispatch(thread: Thread) -> int:
         """EINVAL, as of a kernel that has none, where a tracer cannot change it (before Linux 6.4)."""
         regs = thread.regs
         try:
             user_dispatch.config(thread.tid)
         except OSError:
-            finish(thread, -errno.EINVAL)
-            return
+            return -errno.EINVAL
         result = inject(thread, NR["prctl"], regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8)
         if result == 0:
             thread.user_dispatch = user_dispatch.config(thread.tid)
             thread.dispatching = bool(thread.user_dispatch)
-        finish(thread, result)
+        return result
 
 
 def _eid(encl: Encl) -> int:

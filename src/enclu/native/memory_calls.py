@@ -1,6 +1,6 @@
 """System calls that map, unmap, move and protect memory, where that is of enclaves or watched by a delivery design.
 
-Each handler gives the result to finish the call with, or None: the host kernel makes the call as it is.
+Handlers as in `intercept`.
 """
 
 from __future__ import annotations

@@ -10,15 +10,22 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from enclu.base.abi import MS_SYNC, NR, PR_SET_SYSCALL_USER_DISPATCH, SHM_REMAP, UFFDIO_REGISTER
+from enclu.base.abi import MS_SYNC, NAME, NR, PR_SET_SYSCALL_USER_DISPATCH, SHM_REMAP, UFFDIO_REGISTER
+from enclu.native import compat_calls
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 RET_TRACE = 0x7FF00000
 TRACE_DATA = 0x0567
 """SECCOMP_RET_DATA of our filters: tells their stops from those that a filter of the program's own asks for."""
 RET_ALLOW = 0x7FFF0000
-AUDIT_ARCH_X86_64 = 0xC000003E
+COMPAT_DATA, X32_DATA = 0x0568, 0x0569
+"""Likewise, of calls by INT 80H, and of those of x32."""
+AUDIT_ARCH_X86_64, AUDIT_ARCH_I386 = 0xC000003E, 0x40000003
 PR_GET_DUMPABLE, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 3, 4, 38
 SET_MODE_FILTER, GET_ACTION_AVAIL = 1, 2
 FLAG_TSYNC = 1
@@ -85,66 +92,126 @@ SGX_PROGRAM = (
 )  # fmt: skip
 
 
-def program(rules: tuple[Rule, ...], own_text: tuple[int, int]) -> bytes:
+COMPAT_EVERY_PROGRAM = (
+    Rule(compat_calls.OLD_MMAP),
+    Rule(compat_calls.WAITPID, arg=2, mask=WNOHANG, equals=WNOHANG),
+)
+COMPAT_SGX_PROGRAM = (
+    *(Rule(nr) for nr in compat_calls.REFUSED if nr != compat_calls.IPC),
+    Rule(compat_calls.IPC, arg=2, mask=SHM_REMAP, equals=SHM_REMAP),
+)
+"""Rules for calls by INT 80H that are no call of x86-64's, or not answered as one."""
+
+
+def _by_int80(rules: tuple[Rule, ...]) -> Iterator[Rule]:
+    """The same for the same calls made by INT 80H."""
+    for rule in rules:
+        name = NAME[rule.nr]
+        if name == "mmap":
+            yield replace(rule, nr=compat_calls.MMAP2)
+        elif name in compat_calls.SAME:
+            yield replace(rule, nr=compat_calls.SAME[name])
+
+
+def every_program(own_text: tuple[int, int]) -> bytes:
+    """The filter that each program carries from its start."""
+    return program(EVERY_PROGRAM, (*_by_int80(EVERY_PROGRAM), *COMPAT_EVERY_PROGRAM), own_text)
+
+
+def sgx_program(own_text: tuple[int, int]) -> bytes:
+    """The filter that is added when a process opens an SGX device."""
+    return program(SGX_PROGRAM, (*_by_int80(SGX_PROGRAM), *COMPAT_SGX_PROGRAM), own_text)
+
+
+class _Assembler:
+    """Instructions of classic BPF with jumps to labels."""
+
+    def __init__(self) -> None:
+        self._out: list[tuple[int, int | str, str, str]] = []
+        self._labels: dict[str, int] = {}
+
+    def emit(self, code: int, k: int | str = 0, true: str = "", false: str = "") -> None:
+        """Jumps without a label go on behind the instruction."""
+        self._out.append((code, k, true, false))
+
+    def label(self, name: str) -> None:
+        self._labels[name] = len(self._out)
+
+    def _offset(self, label: str, here: int) -> int:
+        return self._labels[label] - here - 1 if label else 0
+
+    def __bytes__(self) -> bytes:
+        packed = bytearray()
+        for here, (code, k, true, false) in enumerate(self._out):
+            if isinstance(k, str):
+                k = self._offset(k, here)
+            packed += struct.pack("<HBBI", code, self._offset(true, here), self._offset(false, here), k)
+        return bytes(packed)
+
+
+def program(rules: tuple[Rule, ...], by_int80: tuple[Rule, ...], own_text: tuple[int, int]) -> bytes:
     """The filter as struct sock_filter[]; calls made from within `own_text` (start, end) never stop.
 
     Calls that no rule names are allowed after looking at their number alone, which lets the kernel cache the
     verdict (seccomp_cache_prepare).
     """
+    out = _Assembler()
+    out.emit(_LD_ABS, _ARCH)
+    out.emit(_JEQ, AUDIT_ARCH_X86_64, "native", "")
+    out.emit(_JEQ, AUDIT_ARCH_I386, "", "allow")
+    out.emit(_JA, "int80")
+    out.label("allow")
+    out.emit(_RET, RET_ALLOW)
+    out.label("native")
+    out.emit(_LD_ABS, _NR)
+    out.emit(_JGE, compat_calls.X32_BIT, "", "x86-64")
+    out.emit(_JGE, compat_calls.X32_END, "x86-64", "")
+    out.emit(_RET, RET_TRACE | X32_DATA)
+    out.label("x86-64")
+    _choose(out, rules, "ip")
+    out.label("ip")
+    start, end = own_text
+    out.emit(_LD_ABS, _IP + 4)
+    out.emit(_JEQ, start >> 32, "", "trace")
+    out.emit(_LD_ABS, _IP)
+    out.emit(_JGE, start & 0xFFFF_FFFF, "", "trace")
+    out.emit(_JGE, end & 0xFFFF_FFFF, "trace", "")
+    out.emit(_RET, RET_ALLOW)
+    out.label("trace")
+    out.emit(_RET, RET_TRACE | TRACE_DATA)
+    out.label("int80")
+    out.emit(_LD_ABS, _NR)
+    _choose(out, by_int80, "compat")
+    out.label("compat")
+    out.emit(_RET, RET_TRACE | COMPAT_DATA)
+    return bytes(out)
+
+
+def _choose(out: _Assembler, rules: tuple[Rule, ...], chosen: str) -> None:
+    """Go on at the label for calls that a rule names, and allow all others.  The number is loaded."""
     by_nr: dict[int, list[Rule]] = {}
     for rule in rules:
         by_nr.setdefault(rule.nr, []).append(rule)
-    out: list[list[int | str]] = []
-    labels: dict[str, int] = {}
-
-    def emit(code: int, k: int, true: str = "", false: str = "") -> None:
-        out.append([code, k, true, false])
-
-    emit(_LD_ABS, _ARCH)
-    emit(_JEQ, AUDIT_ARCH_X86_64, "", "allow")
-    emit(_LD_ABS, _NR)
     for nr in by_nr:
-        emit(_JEQ, nr, f"nr{nr}", "")
-    emit(_RET, RET_ALLOW)
+        out.emit(_JEQ, nr, f"{chosen}{nr}", "")
+    out.emit(_RET, RET_ALLOW)
     for nr, group in by_nr.items():
-        labels[f"nr{nr}"] = len(out)
+        out.label(f"{chosen}{nr}")
         for i, rule in enumerate(group):
-            following = f"nr{nr}.{i}"
+            following = f"{chosen}{nr}.{i}"
             if rule.arg is None:
-                emit(_JA, 0, "ip")
+                out.emit(_JA, chosen)
             elif rule.nonzero:
-                emit(_LD_ABS, _arg(rule.arg))
-                emit(_JSET, 0xFFFF_FFFF, "ip", "")
-                emit(_LD_ABS, _arg(rule.arg) + 4)
-                emit(_JSET, 0xFFFF_FFFF, "ip", following)
+                out.emit(_LD_ABS, _arg(rule.arg))
+                out.emit(_JSET, 0xFFFF_FFFF, chosen, "")
+                out.emit(_LD_ABS, _arg(rule.arg) + 4)
+                out.emit(_JSET, 0xFFFF_FFFF, chosen, following)
             else:
-                emit(_LD_ABS, _arg(rule.arg))
-                emit(_AND, rule.mask)
-                emit(_JEQ, rule.equals or 0, "ip", following)
-            labels[following] = len(out)
-        emit(_RET, RET_ALLOW)
-    labels["ip"] = len(out)
-    start, end = own_text
-    emit(_LD_ABS, _IP + 4)
-    emit(_JEQ, start >> 32, "", "trace")
-    emit(_LD_ABS, _IP)
-    emit(_JGE, start & 0xFFFF_FFFF, "", "trace")
-    emit(_JGE, end & 0xFFFF_FFFF, "trace", "allow")
-    labels["trace"] = len(out)
-    emit(_RET, RET_TRACE | TRACE_DATA)
-    labels["allow"] = len(out)
-    emit(_RET, RET_ALLOW)
-
-    def offset(label: int | str, here: int) -> int:
-        return labels[str(label)] - here - 1 if label else 0
-
-    packed = bytearray()
-    for here, (code, k, true, false) in enumerate(out):
-        if code == _JA:
-            packed += struct.pack("<HBBI", code, 0, 0, offset(true, here))
-        else:
-            packed += struct.pack("<HBBI", code, offset(true, here), offset(false, here), int(k))
-    return bytes(packed)
+                out.emit(_LD_ABS, _arg(rule.arg))
+                out.emit(_AND, rule.mask)
+                out.emit(_JEQ, rule.equals or 0, chosen, following)
+            out.label(following)
+        out.emit(_RET, RET_ALLOW)
 
 
 def install(filter_bytes: bytes) -> None:

@@ -1,4 +1,4 @@
-"""System calls that set masks and actions of signals, which `signals` must know."""
+"""System calls that set masks and actions of signals, which `signals` must know.  Handlers as in `intercept`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import signal
 from typing import TYPE_CHECKING
 
 from enclu.native import ptrace, signals
-from enclu.native.inject import finish
 from enclu.native.process import SignalAction
 
 if TYPE_CHECKING:
@@ -19,12 +18,11 @@ class SignalCalls:
 
     CALLS = "rt_sigaction rt_sigprocmask rt_sigreturn"
 
-    def rt_sigaction(self, thread: Thread) -> None:
+    def rt_sigaction(self, thread: Thread) -> int | None:
         regs, space = thread.regs, thread.space
         signo, new, old, size = regs.rdi, regs.rsi, regs.rdx, regs.r10
         if size != 8 or not 1 <= signo <= 64 or signo in (signal.SIGKILL, signal.SIGSTOP):
-            thread.resume()
-            return
+            return None
         try:
             wanted = space.read(new, SignalAction.SIZE) if new else None
             result, former = signals.action(thread, signo, wanted)
@@ -32,17 +30,17 @@ class SignalCalls:
                 space.write(old, former)
         except OSError:
             result = -errno.EFAULT
-        finish(thread, result)
+        return result
 
     def rt_sigreturn(self, thread: Thread) -> None:
-        signals.sigreturn(thread)
+        """The host kernel makes it; the mask that it restores is known before."""
+        signals.note_sigreturn(thread)
 
-    def rt_sigprocmask(self, thread: Thread) -> None:
+    def rt_sigprocmask(self, thread: Thread) -> int | None:
         regs = thread.regs
         how, new, old, size = regs.rdi & 0xFFFF_FFFF, regs.rsi, regs.rdx, regs.r10
         if size != 8:
-            thread.resume()
-            return
+            return None
         before = ptrace.signal_mask(thread.tid)
         try:
             if new:
@@ -62,4 +60,4 @@ class SignalCalls:
             result = 0
         except OSError as error:
             result = -(error.errno or errno.EINVAL)
-        finish(thread, result)
+        return result

@@ -284,12 +284,11 @@ def pending(thread: Thread) -> bool:
     return bool((own | shared) & ~blocked)
 
 
-def sigreturn(thread: Thread) -> None:
+def note_sigreturn(thread: Thread) -> None:
     """The thread is about to make rt_sigreturn: know the mask that it restores."""
     frame = thread.space.peek(thread.regs.rsp + UC_SIGMASK, 8)
     if len(frame) == 8:  # else the call itself will kill the thread
         _note_blocked(thread, int.from_bytes(frame, "little"))
-    thread.resume()
 
 
 SENT_TO_PROCESS = (0, -1, 0x80)
@@ -386,14 +385,9 @@ def repair(thread: Thread, signals: int = SYNCHRONOUS) -> None:
                 _give(thread, signo, handlers.actions[signo])
 
 
-def repair_ignored(thread: Thread) -> bool:
-    """Before exec: what the program ignores is inherited.  False if there was nothing to do."""
-    handlers = thread.process.handlers
-    ignored = sum(bit(signo) for signo, action in handlers.actions.items() if action.ignored)
-    if not handlers.reset & ignored:
-        return False
-    repair(thread, ignored)
-    return True
+def repair_ignored(thread: Thread) -> None:
+    """Before exec: what the program ignores is inherited."""
+    repair(thread, sum(bit(signo) for signo, action in thread.process.handlers.actions.items() if action.ignored))
 
 
 def action(thread: Thread, signo: int, wanted: bytes | None) -> tuple[int, bytes]:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from enclu.base import console
 from enclu.base.events import ProcessExit, ProcessGone, ThreadGone
 from enclu.native import proc, ptrace, signals
-from enclu.native.inject import call_again
 from enclu.native.resume import let_go
 from enclu.native.stop import Kind
 from enclu.run.departures import Departures
@@ -32,7 +31,9 @@ if TYPE_CHECKING:
 class Ends:
     """Lets threads go, and notes what follows from it until nobody is at work any more."""
 
-    CALLS = "exit exit_group execve execveat wait4 waitid"
+    CALLS = "execve execveat wait4 waitid"
+    ENDING = "exit exit_group"
+    """Calls without a result: the thread is let go."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._sup = supervisor
@@ -44,7 +45,7 @@ class Ends:
 
     # Stops.
 
-    def exit(self, thread: Task) -> None:
+    def exit(self, thread: Task, status: int) -> None:
         """It calls exit.
 
         At its exit event it may be too late: a thread that another one's exit_group has killed meanwhile does not stop
@@ -52,12 +53,12 @@ class Ends:
         """
         if self._alone(thread):
             # synchronize_group_exit(): the process's status is the last thread's (since Linux 5.18)
-            self._process_exit(thread, thread.regs.rdi & 0xFF, 0)
+            self._process_exit(thread, status & 0xFF, 0)
         self.last_stop(thread.tid, thread)
 
-    def exit_group(self, thread: Task) -> None:
+    def exit_group(self, thread: Task, status: int) -> None:
         """It ends its process."""
-        self._process_exit(thread, thread.regs.rdi & 0xFF, 0)
+        self._process_exit(thread, status & 0xFF, 0)
         self.last_stop(thread.tid, thread)
 
     def at_exit(self, tid: int, thread: Task | None) -> None:
@@ -87,21 +88,16 @@ class Ends:
 
     def execve(self, thread: Task) -> None:
         """It may take over the name of the first thread of its process (see `_may_be_another`)."""
-        if signals.repair_ignored(thread):
-            call_again(thread)
-            thread.resume()
-            return
+        signals.repair_ignored(thread)
         if len(thread.process.threads) > 1:
             thread.in_exec = True
             thread.on_syscall_exit = _exec_failed
-        thread.resume()
 
     execveat = execve
 
     def wait4(self, thread: Task) -> None:
         """It asks for ends without waiting for them: there may be one that only the supervisor has been told of."""
         self._sup.waiter.collect()
-        thread.resume()
 
     waitid = wait4
 

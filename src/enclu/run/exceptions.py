@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 def take(sup: Supervisor, task: Task, fault: Fault, *, ordinary: bool = False, at_syscall: bool = False) -> None:
     """Do what follows from an exception at the RIP of a stopped thread.
 
-    `ordinary` says that the instruction is no ENCLU, and outside enclaves; `at_syscall` that it is at a system call stop.
+    `ordinary` says that the instruction is no ENCLU, and outside enclaves; `at_syscall` that this is a system call
+    stop.
     """
     verdict = trap.exception(sup.kernel, task, fault, ordinary=ordinary)
     if verdict is Verdict.HOSTS:
@@ -67,6 +68,10 @@ def signal_stop(sup: Supervisor, task: Task, signo: int) -> None:
         _in_enclave(sup, task, narrowed, fault, info)
     else:
         take(sup, task, fault, ordinary=True)
+
+
+def _at_breakpoint(task: Task, fault: Fault, info: ptrace.SigInfo) -> bool:
+    return fault.vector == Vector.DB and info.code == TRAP_HWBKPT and task.regs.rip in task.breakpoints
 
 
 def _in_enclave(

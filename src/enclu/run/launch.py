@@ -185,7 +185,7 @@ def _become(path: str, arguments: Sequence[str]) -> NoReturn:
         signal.signal(signo, signal.SIG_DFL)  # Python ignores them, and what was before it has forgotten
     _undo_locale_coercion()
     try:
-        seccomp.install(seccomp.program(seccomp.EVERY_PROGRAM, OWN_TEXT))
+        seccomp.install(seccomp.every_program(OWN_TEXT))
     except OSError as error:
         raise LaunchError(126, f"may not filter system calls: {error.strerror}; enclu needs seccomp(2), "
                           "which this kernel, container or service manager denies") from None  # fmt: skip
