@@ -15,7 +15,7 @@ from enclu.sgx import enclu
 from enclu.sgx.exceptions import PFEC, Fault, InvalidOpcode, Vector
 from enclu.sgx.processor import Signal
 from enclu.sgx.structs import GPRSGX, EncluLeaf
-from tests.support.memory_processor import BASE, MemoryProcessor, World
+from tests.support.memory_processor import BASE, MemoryTask, World
 
 AEP = 0x40_2000
 DATA, CODE, TCS_AT = BASE + 0x6000, BASE + 0x5000, BASE
@@ -23,7 +23,7 @@ SSA_GPRSGX = 0x1FFF + 1 - GPRSGX.size
 """Offset in the enclave of the GPRSGX area of the first SSA frame."""
 
 
-def inside(world: World) -> MemoryProcessor:
+def inside(world: World) -> MemoryTask:
     """A processor that has just entered the enclave."""
     cpu = world.processor()
     cpu.regs.rax, cpu.regs.rbx, cpu.regs.rcx = EncluLeaf.EENTER, TCS_AT, AEP

@@ -61,7 +61,7 @@ def test_under_another_tracer_the_way_out_is_named() -> None:
 
 SABOTAGE = {
     "a system call": (
-        "import enclu.native.memory_calls as m",
+        "import enclu.linux.syscalls.memory as m",
         "m.MemoryCalls.mmap = lambda *a: {}['nothing here']",
         "KeyError: 'nothing here'",
     ),

@@ -88,12 +88,6 @@ class MemoryProcessor:
     aside: Aside | None = None
     code: dict[int, bytes] = field(default_factory=dict)
     """Instructions, by address."""
-    code_of_fault: int = 0
-    """What it has pushed for the page fault at hand."""
-    codes_asked: int = 0
-    unreachable: set[int] = field(default_factory=set)
-    aborted: list[int] = field(default_factory=list)
-    """Accesses that were led to the abort page."""
 
     def __post_init__(self) -> None:
         layout = self.machine.layout
@@ -128,17 +122,6 @@ class MemoryProcessor:
 
     def code_at(self, address: int, size: int) -> bytes:
         return self.code.get(address, b"")[:size]
-
-    def error_code(self) -> int:
-        self.codes_asked += 1
-        return self.code_of_fault
-
-    def reachable(self, address: int) -> bool:
-        return address & -4096 not in self.unreachable
-
-    def through_abort_page(self, address: int, meets: Callable[[int, Access], bool]) -> Signal | None:
-        self.aborted.append(address)
-        return None
 
 
 class MemoryPageTables:
@@ -212,6 +195,77 @@ class UserBytes:
     def write(self, address: int, data: bytes) -> None:
         self.read(address, len(data))
         self.bytes[address : address + len(data)] = data
+
+
+class MemorySpace(UserBytes, MemoryPageTables):
+    """The memory of a program that makes system calls."""
+
+    own_memory = (0x7E90_0000_0000, 0x7E90_0002_0000)
+    own_image = (0x7E90_0000_0000, 0x7E90_0000_2000)
+    scratch = 0x8_0000
+    device_fd = -1
+
+    def __init__(self) -> None:
+        UserBytes.__init__(self)
+        MemoryPageTables.__init__(self)
+
+    def peek(self, address: int, size: int) -> bytes:
+        return bytes(self.bytes[address : address + size])
+
+
+@dataclass
+class CallRegisters(MemoryRegisters):
+    orig_rax: int = -1
+
+
+@dataclass
+class MemoryTask(MemoryProcessor):
+    """A processor as the kernel sees it: with memory, descriptors and system calls of which it notes the host's."""
+
+    regs: CallRegisters = field(default_factory=CallRegisters)
+    space: MemorySpace = field(default_factory=MemorySpace)
+    tgid: int = 100
+    files: dict[int, str] = field(default_factory=dict)
+    pidfds: dict[int, int] = field(default_factory=dict)
+    texts: list[tuple[int, int, int, int]] = field(default_factory=list)
+    """Files mapped to be executed."""
+    host_calls: list[tuple[int, ...]] = field(default_factory=list)
+    answers: dict[int, int] = field(default_factory=dict)
+    """Of the host kernel, by number; 0 to all others."""
+    code_of_fault: int = 0
+    """What it has pushed for the page fault at hand."""
+    codes_asked: int = 0
+    unreachable: set[int] = field(default_factory=set)
+    aborted: list[int] = field(default_factory=list)
+    """Accesses that were led to the abort page."""
+
+    def host_call(self, nr: int, *arguments: int) -> int:
+        self.host_calls.append((nr, *arguments))
+        return self.answers.get(nr, 0)
+
+    def error_code(self) -> int:
+        self.codes_asked += 1
+        return self.code_of_fault
+
+    def reachable(self, address: int) -> bool:
+        return address & -4096 not in self.unreachable
+
+    def through_abort_page(self, address: int, meets: Callable[[int, Access], bool]) -> Signal | None:
+        self.aborted.append(address)
+        return None
+
+    def text_mapped(self, start: int, length: int, fd: int, offset: int) -> None:
+        self.texts.append((start, length, fd, offset))
+
+    def name_of(self, fd: int) -> str:
+        if fd not in self.files:
+            raise OSError(errno.ENOENT, f"no descriptor {fd}")
+        return self.files[fd]
+
+    def process_behind(self, pidfd: int) -> int:
+        if pidfd not in self.pidfds:
+            raise OSError(errno.ENOENT, f"no descriptor {pidfd}")
+        return self.pidfds[pidfd]
 
 
 class Kicker:
@@ -329,8 +383,8 @@ class World:
         self.mm.check_mmap(self.encl, BASE + offset, length, prot, 1)
         self.mm.mmap(self.encl, BASE + offset, length, prot)
 
-    def processor(self) -> MemoryProcessor:
-        cpu = MemoryProcessor(self.machine, self.mm)
+    def processor(self) -> MemoryTask:
+        cpu = MemoryTask(self.machine, self.mm)
         self.kicker.processors.append(cpu)
         return cpu
 

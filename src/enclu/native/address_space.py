@@ -113,6 +113,8 @@ class AddressSpace:
             os.close(self.memory)
             self.memory = -1
 
+    own_memory, own_image, scratch = OWN_MEMORY, VDSO_IMAGE, SCRATCH
+
     # UserMemory.
 
     def read(self, address: int, size: int) -> bytes:

@@ -10,7 +10,7 @@ from enclu.native import ptrace, signals
 from enclu.native.process import SignalAction
 
 if TYPE_CHECKING:
-    from enclu.run.task import Task as Thread
+    from enclu.native.thread import Thread
 
 
 class SignalCalls:

@@ -118,18 +118,20 @@ def _force_default(thread: Thread, info: ptrace.SigInfo) -> None:
 # Delivery.
 
 
-def deliver(thread: Thread, what: Signal) -> None:
+# Each of these gives the signal to resume the thread with, 0 if there is none (any more).
+
+
+def deliver(thread: Thread, what: Signal) -> int:
     """Deliver a synchronous signal that the kernel of the machine, not the host's, decided on."""
     info = ptrace.SigInfo.fault(what.signo, what.code, what.address)
     action = thread.process.handlers.actions.get(info.signo)
     if thread.blocked & bit(info.signo) or action is None or not action.handled:
         _force_default(thread, info)
-        thread.resume(info.signo)
-    else:
-        _handle(thread, info, what.trap)
+        return info.signo
+    return _handle(thread, info, what.trap)
 
 
-def deliver_native(thread: Thread) -> None:
+def deliver_native(thread: Thread) -> int:
     """Let an exception that is not SGX's business become the signal that the host kernel made of it."""
     info = ptrace.SigInfo()
     info.get(thread.tid)
@@ -137,30 +139,26 @@ def deliver_native(thread: Thread) -> None:
     action = thread.process.handlers.actions.get(signo)
     if thread.blocked & bit(signo):
         _force_default(thread, info)
-        thread.resume(signo)
     elif action is not None and action.handled:
-        _handle(thread, info, None, raised=True)
-    else:
-        thread.resume(signo)
+        return _handle(thread, info, None, raised=True)
+    return signo
 
 
-def deliver_sent(thread: Thread, signo: int) -> None:
+def deliver_sent(thread: Thread, signo: int) -> int:
     """Deliver a signal that somebody sent."""
     if signo in SYNCHRONOUS_SIGNALS:
         action = thread.process.handlers.actions.get(signo)
         if action is not None and action.ignored:
-            thread.resume()
-            return
+            return 0
         if action is not None and action.handled:
             info = ptrace.SigInfo()
             info.get(thread.tid)
-            _handle(thread, info, None)
-            return
+            return _handle(thread, info, None)
     _enter(thread, signo)
-    thread.resume(signo)
+    return signo
 
 
-def _handle(thread: Thread, info: ptrace.SigInfo, trap: Trap | None, *, raised: bool = False) -> None:
+def _handle(thread: Thread, info: ptrace.SigInfo, trap: Trap | None, *, raised: bool = False) -> int:
     """Deliver a synchronous signal to its handler.  `raised`: the kernel knows of the trap itself, so far."""
     signo, handlers = info.signo, thread.process.handlers
     contended = any(other.blocked & bit(signo) for other in handlers.threads() if other is not thread)
@@ -168,18 +166,17 @@ def _handle(thread: Thread, info: ptrace.SigInfo, trap: Trap | None, *, raised: 
     if raised and (contended or reset):
         trap = trap_record(thread)
     if contended or (reset and thread.regs.orig_rax in WAITING_NR):
-        _handle_by_frame_signal(thread, info, trap)
-        return
+        return _handle_by_frame_signal(thread, info, trap)
     if reset:
         repair(thread, reset)
     info.set(thread.tid)
     thread.frame_patch = FramePatch(trap)
     thread.delivering = signo
     _enter(thread, signo)
-    thread.resume(signo)
+    return signo
 
 
-def _handle_by_frame_signal(thread: Thread, info: ptrace.SigInfo, trap: Trap | None) -> None:
+def _handle_by_frame_signal(thread: Thread, info: ptrace.SigInfo, trap: Trap | None) -> int:
     """Another thread may reset the action at any moment: enter the handler as that of FRAME_SIGNAL.
 
     The kernel reads the action after the stop, too late to look once more.
@@ -208,13 +205,11 @@ def _handle_by_frame_signal(thread: Thread, info: ptrace.SigInfo, trap: Trap | N
         ptrace.set_signal_mask(thread.tid, saved)
         if signo == signal.SIGSEGV:
             _force_default(thread, ptrace.SigInfo.fault(signal.SIGSEGV, SI_KERNEL, 0))
-            thread.resume(signo)
-        else:
-            deliver(thread, Signal(signal.SIGSEGV, SI_KERNEL, 0, trap or (0, 0, 0)))
-        return
+            return signo
+        return deliver(thread, Signal(signal.SIGSEGV, SI_KERNEL, 0, trap or (0, 0, 0)))
     _account(thread, signo, action, in_force)
     ptrace.set_signal_mask(thread.tid, in_force | action.mask | _own(signo, action))
-    thread.resume()
+    return 0
 
 
 def _in_force(thread: Thread) -> int:

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from enclu.native import extended_state, ptrace, resume
+from enclu.native import extended_state, ptrace
 from enclu.native.wait import ThreadGone
 from enclu.sgx.enclave_mode import EnclaveMode
 from enclu.sgx.exceptions import PFEC, PageFault
-from enclu.sgx.processor import Access, Signal
+from enclu.sgx.processor import Access
 from enclu.sgx.xsave import HEADER, Aside
 
 if TYPE_CHECKING:
@@ -111,9 +111,6 @@ class Thread:
         self._check()
         ptrace.ptrace(ptrace.SETREGS, self.tid, 0, self.regs_pointer)
 
-    def resume(self, signo: int = 0, *, past_breakpoint: bool = False) -> None:
-        resume.resume(self, signo, past_breakpoint=past_breakpoint)
-
     # The processor interface.
 
     @property
@@ -162,19 +159,6 @@ class Thread:
 
     def code_at(self, address: int, size: int) -> bytes:
         return self.space.peek(address, size)
-
-    def error_code(self) -> int:
-        from enclu.native.native_fault import error_code
-
-        return error_code(self)
-
-    def reachable(self, address: int) -> bool:
-        return self.space.reachable(address)
-
-    def through_abort_page(self, address: int, meets: Callable[[int, Access], bool]) -> Signal | None:
-        from enclu.native import abort_page
-
-        return abort_page.step(self, address, meets)
 
     def make_initial(self) -> None:
         """No extended state but what an initial processor has (SDM 1 section 13.6)."""

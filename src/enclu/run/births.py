@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from enclu.base.abi import CLONE_CLEAR_SIGHAND, CLONE_SIGHAND, CLONE_THREAD, CLONE_VM, NR
 from enclu.native import proc, ptrace
 from enclu.native.inject import inject
+from enclu.native.resume import resume
 from enclu.native.stop import Kind, Stop
 from enclu.native.wait import ThreadGone
 from enclu.run.task import ThreadGroup
@@ -78,7 +79,7 @@ class Births:
             sup.delivery.on_clone(parent, thread)
         parent.in_vfork = event == ptrace.Event.VFORK
         self._begin(parent, thread)
-        parent.resume()
+        resume(parent)
 
     def _begin(self, parent: Task, thread: Task) -> None:
         sup, space = self._sup, thread.space
@@ -106,7 +107,7 @@ class Births:
         thread.started = True
         if stop.kind is Kind.INTERRUPTION:
             with contextlib.suppress(ProcessLookupError):  # killed: its end will be reported
-                thread.resume()
+                resume(thread)
         else:
             sup.deferred[thread.tid] = stop
 

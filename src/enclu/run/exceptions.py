@@ -35,7 +35,7 @@ def take(sup: Supervisor, task: Task, fault: Fault, *, ordinary: bool = False, a
         if cpuid.emulate(task, sup.cpuid) or path_calls.recover(task, fault):
             resume(task)
         else:
-            signals.deliver_native(task)
+            resume(task, signals.deliver_native(task))
         return
     task.regs.orig_rax = ptrace.NO_SYSCALL
     task.store()
@@ -45,7 +45,7 @@ def take(sup: Supervisor, task: Task, fault: Fault, *, ordinary: bool = False, a
     if at_syscall:
         # On to a stop that a signal can be delivered from: here one would only be sent, without its siginfo.
         inject(task, NR["getpid"])
-    signals.deliver(task, verdict)
+    resume(task, signals.deliver(task, verdict))
 
 
 def signal_stop(sup: Supervisor, task: Task, signo: int) -> None:
@@ -107,7 +107,7 @@ def _sent(sup: Supervisor, task: Task, signo: int) -> None:
         interrupt(sup, task)
     if signo != signal.SIGSTOP:
         sup.events.emit(SignalSent, signo)
-    signals.deliver_sent(task, signo)
+    resume(task, signals.deliver_sent(task, signo))
 
 
 def interrupt(sup: Supervisor, task: Task) -> None:

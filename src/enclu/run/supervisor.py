@@ -20,7 +20,6 @@ from enclu.native import cpuid, exec_image, ptrace, signals, text
 from enclu.native.address_space import VDSO_AREA, VDSO_BASE, AddressSpace
 from enclu.native.exceptions import undo_syscall
 from enclu.native.inject import MachineGone
-from enclu.native.intercept import Interceptor
 from enclu.native.native_fault import raised_by_enclu
 from enclu.native.process import SYNCHRONOUS, SYNCHRONOUS_SIGNALS
 from enclu.native.resume import NOTHING, SYSCALL, at_last_stop, listen, resume, until
@@ -30,6 +29,7 @@ from enclu.run import exceptions, halt
 from enclu.run.births import Births
 from enclu.run.ends import Ends
 from enclu.run.halt import Halter
+from enclu.run.intercept import Interceptor
 from enclu.run.loading import Loading
 from enclu.run.task import Task, ThreadGroup
 from enclu.sgx import enclu, telling
@@ -348,7 +348,7 @@ class Supervisor:
                 self._exec(thread)
             case Kind.VFORK_DONE:
                 thread.in_vfork = False
-                thread.resume()
+                resume(thread)
             case Kind.EXIT:
                 self.ends.at_exit(thread.tid, thread)
             case Kind.BIRTH:
@@ -376,7 +376,7 @@ class Supervisor:
             self._info.get(thread.tid)
             if signo == signal.SIGTRAP and self._info.code == signal.SIGTRAP:
                 signals.apply_frame_patch(thread)
-                thread.resume()
+                resume(thread)
                 return
             thread.blocked = ptrace.signal_mask(thread.tid) & SYNCHRONOUS
             thread.frame_patch = None  # there was no room for the frame: this is the SIGSEGV that tells
@@ -410,7 +410,7 @@ class Supervisor:
             exceptions.take(self, thread, Fault(Vector.DB))
             return True
         thread.store()
-        thread.resume()
+        resume(thread)
         return True
 
     def enter_narrowed(self, thread: Task) -> None:
@@ -427,19 +427,19 @@ class Supervisor:
         on_exit, thread.on_syscall_exit = thread.on_syscall_exit, None
         if on_exit is not None:
             on_exit(thread)
-        thread.resume()
+        resume(thread)
 
     def _interruption(self, thread: Task, stop: Stop) -> None:
         if not thread.started:
             thread.started = True
             if thread.process.watches_maps:
                 signals.watch(thread)
-            thread.resume()
+            resume(thread)
         elif stop.kind is Kind.GROUP:
             listen(thread)
         else:
             thread.listening = False
-            thread.resume()
+            resume(thread)
 
     def _at_exec(self, tid: int) -> Task | None:
         """The thread at its exec event, which has the name of the first one of its process, whatever it had before."""
@@ -500,7 +500,7 @@ class Supervisor:
             self.message("the program's memory is hidden from its tracer: it runs without SGX (is its file readable?)")
         thread.regs.orig_rax = ptrace.NO_SYSCALL
         thread.store()
-        thread.resume()
+        resume(thread)
 
     def release_unreferenced(self) -> None:
         """sgx_release() of every enclave whose device file nothing refers to any more, when nobody is at work.

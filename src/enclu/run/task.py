@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from enclu.linux.mm import MM
 from enclu.native.address_space import AddressSpace
 from enclu.native.process import Process
-from enclu.native.thread import Thread
+from enclu.native.processor import TracedProcessor
 
 
-class Task(Thread):
+class Task(TracedProcessor):
     """A thread.  Implements `linux.task.Task`."""
 
     process: ThreadGroup

@@ -123,11 +123,18 @@ class Processor(Protocol):
     def code_at(self, address: int, size: int) -> bytes:
         """Instructions as the processor executes them, whatever protects them; fewer bytes where nothing is mapped."""
 
+
+class SupervisedProcessor(Processor, Protocol):
+    """A logical processor, with what the kernel asks of it."""
+
     def error_code(self) -> int:
         """What the processor pushed for the page fault that it has just taken.  Lost with the next change of memory."""
 
     def reachable(self, address: int) -> bool:
         """Nothing but the protection that `AddressSpace` was asked for keeps user mode from the address."""
+
+    def host_call(self, nr: int, *arguments: int) -> int:
+        """Have the host kernel make a system call for the program; its raw result, negative errno on failure."""
 
     def through_abort_page(self, address: int, meets: Callable[[int, Access], bool]) -> Signal | None:
         """Execute the instruction at RIP, for which `address`, and whatever else `meets` says, is the abort page.
@@ -158,6 +165,28 @@ class PageTables(Protocol):
 
     def executable(self, address: int) -> bool:
         """Something is mapped at the address, and user mode may execute it."""
+
+
+class AddressSpace(UserMemory, PageTables, Protocol):
+    """A program's memory as a whole."""
+
+    @property
+    def own_memory(self) -> tuple[int, int]:
+        """[start, end) of what the machine keeps in it, which the program leaves alone."""
+
+    @property
+    def own_image(self) -> tuple[int, int]:
+        """The part of it that is the vDSO image, which may be changed while it can be executed."""
+
+    @property
+    def scratch(self) -> int:
+        """Address of some memory for arguments of `Processor.host_call`."""
+
+    device_fd: int
+    """The program's descriptor of the enclave that the call at hand is about."""
+
+    def peek(self, address: int, size: int) -> bytes:
+        """Bytes at `address`, whatever protects them; fewer or none where nothing is mapped."""
 
 
 class KernelSide(Protocol):

@@ -14,21 +14,21 @@ from enclu.base.abi import NR, PR_SET_SYSCALL_USER_DISPATCH, UFFDIO_REGISTER, si
 from enclu.base.events import Ioctl, IoctlRefused
 from enclu.linux.debug import debug_access
 from enclu.linux.ioctl import sgx_ioctl
+from enclu.linux.syscalls.memory import MemoryCalls
+from enclu.linux.syscalls.ranges import RangeCalls
 from enclu.linux.uapi import ENCLU_SGX_IOC_DEBUG_ACCESS, ENCLU_SGX_IOC_DROP_EPC, SGX_MAGIC, ioctl_name
 from enclu.native import compat_calls, dumpable, ptrace, seccomp, signals, user_dispatch
-from enclu.native.device_files import DeviceFiles
 from enclu.native.inject import call_again, finish, inject
-from enclu.native.memory_calls import MemoryCalls
-from enclu.native.range_calls import RangeCalls
 from enclu.native.resume import resume
 from enclu.native.signal_calls import SignalCalls
+from enclu.run.device_files import DeviceFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from enclu.linux.encl import Encl
     from enclu.run.supervisor import Supervisor
-    from enclu.run.task import Task as Thread
+    from enclu.run.task import Task
 
 
 class Interceptor:
@@ -40,16 +40,16 @@ class Interceptor:
         self._sup = supervisor
         self.files = DeviceFiles(supervisor)
         self._ranges = RangeCalls()
-        ends, memory = supervisor.ends, MemoryCalls(supervisor, self.files)
+        ends, memory = supervisor.ends, MemoryCalls(supervisor.kernel, self.files)
         groups = (self, self.files, memory, self._ranges, SignalCalls(), ends)
-        self._handlers: dict[int, Callable[[Thread], int | None]] = {
+        self._handlers: dict[int, Callable[[Task], int | None]] = {
             NR[name]: getattr(group, name) for group in groups for name in group.CALLS.split()
         }
         self._ending = {NR[name]: getattr(ends, name) for name in ends.ENDING.split()}
         self._told: set[str] = set()
         self._of_ends = frozenset(NR[name] for name in ends.CALLS.split())
 
-    def handle(self, thread: Thread) -> None:
+    def handle(self, thread: Task) -> None:
         """The thread is about to make a system call that some rule names; resumes it, or lets it end."""
         regs, data = thread.regs, ptrace.event_message(thread.tid)
         if data == seccomp.TRACE_DATA and regs.orig_rax in self._ending:
@@ -66,7 +66,7 @@ class Interceptor:
             call_again(thread)  # and is asked about again
         resume(thread)
 
-    def _asked(self, thread: Thread, data: int) -> int | None:
+    def _asked(self, thread: Task, data: int) -> int | None:
         """The call's result, by SECCOMP_RET_DATA of the filter that stopped it."""
         match data:
             case seccomp.TRACE_DATA:
@@ -78,7 +78,7 @@ class Interceptor:
             case _:  # another filter, the program's own, wants it traced, and to the program nobody traces it
                 return -errno.ENOSYS
 
-    def _answer(self, thread: Thread) -> int | None:
+    def _answer(self, thread: Task) -> int | None:
         nr = thread.regs.orig_rax
         if not thread.space.visible and nr not in self._of_ends:
             return None
@@ -86,7 +86,7 @@ class Interceptor:
         thread.space.pid = thread.tid
         return self._handlers[nr](thread)
 
-    def _by_int80(self, thread: Thread) -> int | None:
+    def _by_int80(self, thread: Task) -> int | None:
         regs = thread.regs
         if regs.orig_rax == compat_calls.IPC and regs.rbx & 0xFFFF != compat_calls.IPCOP_SHMAT:
             return None
@@ -99,7 +99,7 @@ class Interceptor:
         with compat_calls.as_native(thread, arguments):
             return self._answer(thread)
 
-    def _refused(self, thread: Thread, what: str) -> int:
+    def _refused(self, thread: Task, what: str) -> int:
         """Say so once for each call."""
         if what not in self._told:
             self._told.add(what)
@@ -107,7 +107,7 @@ class Interceptor:
                               "enclu follows only the one of x86-64, by SYSCALL")  # fmt: skip
         return -errno.ENOSYS
 
-    def ioctl(self, thread: Thread) -> int | None:
+    def ioctl(self, thread: Task) -> int | None:
         regs = thread.regs
         if regs.rsi & 0xFFFF_FFFF == UFFDIO_REGISTER:
             return self._ranges.uffdio_register(thread)
@@ -141,12 +141,12 @@ class Interceptor:
             events.emit(Ioctl, _eid(encl), name, result)
         return result
 
-    def ptrace(self, thread: Thread) -> None:
+    def ptrace(self, thread: Task) -> None:
         """Nested tracing cannot work; the host kernel answers EPERM, and we say why."""
         with contextlib.suppress(OSError):
             self._sup.warn_ptrace(thread)
 
-    def sched_getaffinity(self, thread: Thread) -> None:
+    def sched_getaffinity(self, thread: Task) -> None:
         """The program is not to see, nor to change, where the supervisor has put a busy thread for a while."""
         target = self._sup.threads.get(signed(thread.regs.rdi) or thread.tid)
         if target is not None:
@@ -154,13 +154,13 @@ class Interceptor:
 
     sched_setaffinity = sched_getaffinity
 
-    def prctl(self, thread: Thread) -> int | None:
+    def prctl(self, thread: Task) -> int | None:
         if thread.regs.rdi & 0xFFFF_FFFF == PR_SET_SYSCALL_USER_DISPATCH:
             return self._set_user_dispatch(thread)
         return dumpable.prctl(thread)
 
     @staticmethod
-    def _set_user_dispatch(thread: Thread) -> int:
+    def _set_user_dispatch(thread: Task) -> int:
         """EINVAL, as of a kernel that has none, where a tracer cannot change it (before Linux 6.4)."""
         regs = thread.regs
         try:

@@ -20,7 +20,7 @@ from enclu.native.inject import MachineGone, inject
 if TYPE_CHECKING:
     from enclu.linux.encl import Encl
     from enclu.run.supervisor import Supervisor
-    from enclu.run.task import Task as Thread
+    from enclu.run.task import Task
 
 
 ENCLAVE = frozenset(("/dev/sgx_enclave", "/dev/sgx/enclave"))
@@ -50,7 +50,7 @@ class DeviceFiles:
 
     # Descriptors.
 
-    def of(self, thread: Thread, fd: int) -> File | None:
+    def of(self, thread: Task, fd: int) -> File | None:
         try:
             return proc.file_of(thread.tid, fd)
         except OSError:
@@ -69,12 +69,27 @@ class DeviceFiles:
         return any(self.of(thread, fd) == file for thread in self._sup.threads.values()
                    for fd in proc.descriptors(thread.tid))  # fmt: skip
 
+    def opened(self, thread: Task, fd: int) -> Encl | None:
+        """The enclave that the descriptor is of, which the call at hand is about.
+
+        Raises OSError as `watch` does.
+        """
+        file = self.of(thread, fd)
+        encl = self.enclaves.get(file) if file else None
+        if encl is not None:
+            thread.space.device_fd = fd
+            self.watch(thread)
+        return encl
+
+    def unmapped(self) -> None:
+        self._sup.release_unreferenced()
+
     def forget(self, encl: Encl) -> None:
         file = self.file_of(encl)
         if file is not None:
             del self.enclaves[file]
 
-    def watch(self, thread: Thread) -> None:
+    def watch(self, thread: Task) -> None:
         """The process uses SGX: from now on its maps and signal masks matter.
 
         Raises OSError where a seccomp filter of the program's own does not let it be watched.
@@ -100,10 +115,10 @@ class DeviceFiles:
             elif other.started:
                 signals.watch_running(other)
 
-    def _denied(self, thread: Thread, call: str, error: int) -> None:
+    def _denied(self, thread: Task, call: str, error: int) -> None:
         self._refused(thread, f"a seccomp filter of its own denies {call}(2) ({os.strerror(error)})")
 
-    def _refused(self, thread: Thread, why: str) -> None:
+    def _refused(self, thread: Task, why: str) -> None:
         """Say once for each reason why a program that asks for SGX does not get it."""
         if why not in self._told:
             self._told.add(why)
@@ -111,7 +126,7 @@ class DeviceFiles:
 
     # Paths.
 
-    def _path(self, thread: Thread, dirfd: int, pointer: int) -> str | None:
+    def _path(self, thread: Task, dirfd: int, pointer: int) -> str | None:
         """The absolute path a call names if it is one of ours."""
         try:
             name = os.fsdecode(thread.space.string(pointer))
@@ -128,7 +143,7 @@ class DeviceFiles:
         name = os.path.normpath(name)
         return name if name in ENCLAVE or name in PROVISION or name == CPUINFO or AUXV.fullmatch(name) else None
 
-    def _proc_file(self, thread: Thread, path: str) -> bytes | None:
+    def _proc_file(self, thread: Task, path: str) -> bytes | None:
         """What the program shall read in a file under /proc; None where the real one is right."""
         if path == CPUINFO:
             with open(CPUINFO) as real:
@@ -142,7 +157,7 @@ class DeviceFiles:
         with os.fdopen(proc.follow(tid, "auxv", os.O_RDONLY), "rb") as vector:
             return procfs.auxv(vector.read(), VDSO_BASE)
 
-    def _thread_called(self, thread: Thread, number: int) -> int | None:
+    def _thread_called(self, thread: Task, number: int) -> int | None:
         """The thread that has this number in the /proc that `thread` sees: ours, or its own PID namespace's."""
         if proc.is_seen_by(thread.tid):
             return number
@@ -154,17 +169,17 @@ class DeviceFiles:
             real = procfs.as_intel(real, sup.cpuid)
         return procfs.cpuinfo(real)
 
-    def open(self, thread: Thread) -> int | None:
+    def open(self, thread: Task) -> int | None:
         return self._open_path(thread, AT_FDCWD, thread.regs.rdi, thread.regs.rsi)
 
-    def openat(self, thread: Thread) -> int | None:
+    def openat(self, thread: Task) -> int | None:
         return self._open_path(thread, signed(thread.regs.rdi), thread.regs.rsi, thread.regs.rdx)
 
-    def openat2(self, thread: Thread) -> int | None:
+    def openat2(self, thread: Task) -> int | None:
         flags = int.from_bytes(thread.space.peek(thread.regs.rdx, 8), "little")
         return self._open_path(thread, signed(thread.regs.rdi), thread.regs.rsi, flags)
 
-    def _open_path(self, thread: Thread, dirfd: int, pointer: int, flags: int) -> int | None:
+    def _open_path(self, thread: Task, dirfd: int, pointer: int, flags: int) -> int | None:
         path = self._path(thread, dirfd, pointer)
         content = self._proc_file(thread, path) if path and path.startswith("/proc/") else None
         if path is None or (path.startswith("/proc/") and (content is None or not self._fits(content, path))):
@@ -222,7 +237,7 @@ class DeviceFiles:
             self._sup.message(why)
         return False
 
-    def _reopen(self, thread: Thread, fd: int, cloexec: int) -> bool:
+    def _reopen(self, thread: Task, fd: int, cloexec: int) -> bool:
         """Open the memfd `fd` as a file, under the same number: the kernel counts only files that were opened."""
         thread.space.poke(SCRATCH, f"/proc/self/fd/{fd}".encode() + b"\0")
         again = inject(thread, NR["openat"], AT_FDCWD, SCRATCH, os.O_RDWR)
@@ -242,7 +257,7 @@ class DeviceFiles:
             return stat.S_IFCHR | 0o666, MINOR_PROVISION
         return None
 
-    def _stat_path(self, thread: Thread, dirfd: int, pointer: int, buffer: int, extended: bool = False) -> int | None:
+    def _stat_path(self, thread: Task, dirfd: int, pointer: int, buffer: int, extended: bool = False) -> int | None:
         path = self._path(thread, dirfd, pointer)
         answer = self._stat_answer(path) if path else None
         if answer is None:
@@ -263,49 +278,49 @@ class DeviceFiles:
             return -errno.EFAULT
         return 0
 
-    def stat(self, thread: Thread) -> int | None:
+    def stat(self, thread: Task) -> int | None:
         return self._stat_path(thread, AT_FDCWD, thread.regs.rdi, thread.regs.rsi)
 
     lstat = stat
 
-    def newfstatat(self, thread: Thread) -> int | None:
+    def newfstatat(self, thread: Task) -> int | None:
         regs = thread.regs
         return self._stat_path(thread, signed(regs.rdi), regs.rsi, regs.rdx)
 
-    def statx(self, thread: Thread) -> int | None:
+    def statx(self, thread: Task) -> int | None:
         regs = thread.regs
         return self._stat_path(thread, signed(regs.rdi), regs.rsi, regs.r8, extended=True)
 
-    def _access_path(self, thread: Thread, dirfd: int, pointer: int, mode: int) -> int | None:
+    def _access_path(self, thread: Task, dirfd: int, pointer: int, mode: int) -> int | None:
         return self._answer_path(thread, dirfd, pointer, -errno.EACCES if mode & os.X_OK else 0)
 
-    def access(self, thread: Thread) -> int | None:
+    def access(self, thread: Task) -> int | None:
         return self._access_path(thread, AT_FDCWD, thread.regs.rdi, thread.regs.rsi)
 
-    def faccessat(self, thread: Thread) -> int | None:
+    def faccessat(self, thread: Task) -> int | None:
         regs = thread.regs
         return self._access_path(thread, signed(regs.rdi), regs.rsi, regs.rdx)
 
     faccessat2 = faccessat
 
-    def _answer_path(self, thread: Thread, dirfd: int, pointer: int, result: int) -> int | None:
+    def _answer_path(self, thread: Task, dirfd: int, pointer: int, result: int) -> int | None:
         path = self._path(thread, dirfd, pointer)
         if path is None or self._stat_answer(path) is None:
             return None
         return result
 
-    def readlink(self, thread: Thread) -> int | None:
+    def readlink(self, thread: Task) -> int | None:
         return self._answer_path(thread, AT_FDCWD, thread.regs.rdi, -errno.EINVAL)
 
-    def readlinkat(self, thread: Thread) -> int | None:
+    def readlinkat(self, thread: Task) -> int | None:
         return self._answer_path(thread, signed(thread.regs.rdi), thread.regs.rsi, -errno.EINVAL)
 
-    def getxattr(self, thread: Thread) -> int | None:
+    def getxattr(self, thread: Task) -> int | None:
         return self._answer_path(thread, AT_FDCWD, thread.regs.rdi, -errno.ENODATA)
 
     lgetxattr = getxattr
 
-    def listxattr(self, thread: Thread) -> int | None:
+    def listxattr(self, thread: Task) -> int | None:
         return self._answer_path(thread, AT_FDCWD, thread.regs.rdi, 0)
 
     llistxattr = listxattr

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from enclu.base.abi import (
     IPC_STAT,
@@ -27,18 +27,17 @@ from enclu.base.abi import (
 )
 from enclu.base.events import MappingRefused
 from enclu.linux.mm import TASK_SIZE, may_map
-from enclu.native import text
-from enclu.native.address_space import OWN_MEMORY, SCRATCH, VDSO_IMAGE
-from enclu.native.inject import inject
 from enclu.sgx.epc import PAGE_SIZE
 
 if TYPE_CHECKING:
     from enclu.linux.encl import Encl
+    from enclu.linux.kernel import Kernel
     from enclu.linux.mm import MM
-    from enclu.native.device_files import DeviceFiles
-    from enclu.run.supervisor import Supervisor
-    from enclu.run.task import Task as Thread
+    from enclu.linux.task import Task
+    from enclu.sgx.processor import AddressSpace
 
+T = TypeVar("T", bound="Task")
+T_contra = TypeVar("T_contra", bound="Task", contravariant=True)
 WORD = (1 << 64) - 1
 PROT_SEM, PROT_GROWS = 8, 0x0300_0000
 SHMID_DS = struct.Struct("<48xQ")
@@ -55,62 +54,73 @@ def is_range(start: int, length: int) -> bool:
     return not start & 0xFFF and 0 < length <= TASK_SIZE and start <= TASK_SIZE - length
 
 
-def own(start: int, end: int) -> bool:
+def own(space: AddressSpace, start: int, end: int) -> bool:
     """The range holds memory of the machine's own."""
-    return start < OWN_MEMORY[1] and OWN_MEMORY[0] < end
+    low, high = space.own_memory
+    return start < high and low < end
 
 
-def _stays_executable(start: int, end: int, prot: int) -> bool:
+def _stays_executable(space: AddressSpace, start: int, end: int, prot: int) -> bool:
     """Of the machine's memory only the vDSO image is in the range, and system calls can be made there afterwards."""
-    return VDSO_IMAGE[0] <= start and end <= VDSO_IMAGE[1] and bool(prot & PROT_READ and prot & PROT_EXEC)
+    low, high = space.own_image
+    return low <= start and end <= high and bool(prot & PROT_READ and prot & PROT_EXEC)
 
 
-class MemoryCalls:
+class Devices(Protocol[T_contra]):
+    """Whoever knows which descriptors of programs are of the machine's devices."""
+
+    def opened(self, task: T_contra, fd: int) -> Encl | None:
+        """The enclave that the descriptor is of.  Raises OSError where the program keeps itself from using it."""
+
+    def unmapped(self) -> None:
+        """There may be an enclave now that nobody has a reference to."""
+
+
+class MemoryCalls(Generic[T]):
     """Answers mmap and its relatives, so that `linux.mm` knows what is mapped where."""
 
     CALLS = "mmap mprotect pkey_mprotect munmap mremap remap_file_pages shmat"
 
-    def __init__(self, supervisor: Supervisor, files: DeviceFiles) -> None:
-        self._sup = supervisor
-        self._files = files
+    def __init__(self, kernel: Kernel, devices: Devices[T]) -> None:
+        self._kernel = kernel
+        self._devices = devices
 
-    def mmap(self, thread: Thread) -> int | None:
-        regs = thread.regs
+    def mmap(self, task: T) -> int | None:
+        regs = task.regs
         address, length, prot, flags, fd = regs.rdi, page_align(regs.rsi), regs.rdx, regs.r10, signed(regs.r8)
-        if flags & MAP_FIXED and is_range(address, length) and self._sealed(thread.mm, address, length):
+        if flags & MAP_FIXED and is_range(address, length) and self._sealed(task, address, length):
             return -errno.EPERM
         if fd >= 0 and not flags & MAP_ANONYMOUS:
-            file = self._files.of(thread, fd)
-            encl = self._files.enclaves.get(file) if file else None
-            if encl is not None:
-                thread.space.device_fd = fd
-                try:
-                    self._files.watch(thread)
-                    return self._map_enclave(thread, encl, address, length, prot, flags, fd)
-                except OSError as error:
-                    return self._refused("mmap", error)
+            try:
+                encl = self._devices.opened(task, fd)
+                if encl is not None:
+                    return self._map_enclave(task, encl, address, length, prot, flags, fd)
+            except OSError as error:
+                return self._refused("mmap", error)
         # Not a shared mapping: what is patched there would be written into the file.
         private_file = fd >= 0 and not flags & MAP_ANONYMOUS and flags & MAP_TYPE == MAP_PRIVATE
-        return self._map_other(thread, address, length, patch=bool(prot & PROT_EXEC and private_file))
+        return self._map_other(task, address, length, patch=bool(prot & PROT_EXEC and private_file))
 
-    def _map_other(self, thread: Thread, address: int, length: int, *, patch: bool) -> int | None:
+    def _map_other(self, task: Task, address: int, length: int, *, patch: bool) -> int | None:
         """What is no enclave, over one perhaps."""
-        regs = thread.regs
+        regs = task.regs
         arguments = (address, regs.rsi, regs.rdx, regs.r10, signed(regs.r8), regs.r9)
-        over = bool(regs.r10 & MAP_FIXED) and self._matters(thread.mm, address, length)
+        over = bool(regs.r10 & MAP_FIXED) and self._matters(task.mm, address, length)
         if not patch and not over:
             return None
-        result = self._replacing(thread, address, length, NR["mmap"], *arguments) if over else inject(
-            thread, NR["mmap"], *arguments)  # fmt: skip
+        if over:
+            result = self._replacing(task, address, length, NR["mmap"], *arguments)
+        else:
+            result = task.host_call(NR["mmap"], *arguments)
         if result >= 0 and patch:
-            text.patch_mapping(thread, result, regs.rsi, arguments[4], regs.r9)
+            task.text_mapped(result, regs.rsi, arguments[4], regs.r9)
         return result
 
     def _map_enclave(
-        self, thread: Thread, encl: Encl, address: int, length: int, prot: int, flags: int, fd: int
+        self, task: Task, encl: Encl, address: int, length: int, prot: int, flags: int, fd: int
     ) -> int:  # fmt: skip
         """mmap of the device.  Raises OSError."""
-        mm = thread.mm
+        mm = task.mm
         if flags & MAP_TYPE == MAP_PRIVATE or length == 0:
             raise OSError(errno.EINVAL, "MAP_PRIVATE")
         fixed = bool(flags & MAP_FIXED) and not flags & MAP_FIXED_NOREPLACE
@@ -120,44 +130,44 @@ class MemoryCalls:
         wanted = bool(flags & (MAP_FIXED | MAP_FIXED_NOREPLACE))
         placed = wanted and encl.created and encl.base <= address < encl.base + encl.size
         offset = address - encl.base if placed else 0
-        result = inject(thread, NR["mmap"], address, length, 0, flags, fd, offset)
+        result = task.host_call(NR["mmap"], address, length, 0, flags, fd, offset)
         if result < 0:
             raise OSError(-result, "mmap")
         if not fixed:
             try:
                 mm.check_mmap(encl, result, length, prot, flags)
             except OSError:
-                inject(thread, NR["munmap"], result, length)
+                task.host_call(NR["munmap"], result, length)
                 raise
-        inject(thread, NR["madvise"], result, length, MADV_DONTDUMP)  # sgx_mmap()
+        task.host_call(NR["madvise"], result, length, MADV_DONTDUMP)  # sgx_mmap()
         mm.munmap(result, length)
         mm.mmap(encl, result, length, prot)
         if encl.created and not placed:
             mm.place(encl, result, result + length)
-        self._sup.delivery.on_unmap(mm, result, result + length)
+        self._kernel.delivery.on_unmap(mm, result, result + length)
         return result
 
-    def mprotect(self, thread: Thread) -> int | None:
+    def mprotect(self, task: Task) -> int | None:
         """do_mprotect_pkey(): one mapping after the other, to the first that refuses."""
-        regs, mm = thread.regs, thread.mm
+        regs, mm = task.regs, task.mm
         start, length, prot = regs.rdi, page_align(regs.rsi), regs.rdx & ~PROT_GROWS
         if not is_range(start, length) or prot & ~(7 | PROT_SEM):
             return None
-        if own(start, start + length) and not _stays_executable(start, start + length, prot):
+        if own(task.space, start, start + length) and not _stays_executable(task.space, start, start + length, prot):
             return -errno.EPERM
         if not mm.overlaps(start, length):
             return None
         nr = regs.orig_rax
         if nr == NR["pkey_mprotect"]:
             # Where nothing can be mapped, only the key can be wrong.
-            result = inject(thread, nr, TASK_SIZE, PAGE_SIZE, 0, regs.r10)
+            result = task.host_call(nr, TASK_SIZE, PAGE_SIZE, 0, regs.r10)
             if result == -errno.EINVAL:
                 return result
-        self._shoot_down(thread, start, length)
+        self._shoot_down(task, start, length)
         for low, high, vma in mm.segments(start, start + length):
             try:
                 if vma is None:
-                    result = inject(thread, nr, low, high - low, regs.rdx, regs.r10)
+                    result = task.host_call(nr, low, high - low, regs.rdx, regs.r10)
                     if result < 0:
                         return result
                 else:
@@ -168,75 +178,77 @@ class MemoryCalls:
 
     pkey_mprotect = mprotect
 
-    def munmap(self, thread: Thread) -> int | None:
-        regs, mm = thread.regs, thread.mm
+    def munmap(self, task: Task) -> int | None:
+        regs, mm = task.regs, task.mm
         start, length = regs.rdi, page_align(regs.rsi)
         if not is_range(start, length):
             return None
-        if self._sealed(mm, start, length):
+        if self._sealed(task, start, length):
             return -errno.EPERM
         if not self._matters(mm, start, length):
             return None
-        return self._replacing(thread, start, length, NR["munmap"], start, length)
+        return self._replacing(task, start, length, NR["munmap"], start, length)
 
-    def _replacing(self, thread: Thread, start: int, length: int, nr: int, *arguments: int) -> int:
+    def _replacing(self, task: Task, start: int, length: int, nr: int, *arguments: int) -> int:
         """A call that unmaps a range, or maps something else there."""
-        self._shoot_down(thread, start, length)
-        result = inject(thread, nr, *arguments)
+        self._shoot_down(task, start, length)
+        result = task.host_call(nr, *arguments)
         if result >= 0:
-            self._unmapped(thread.mm, start, length)
+            self._unmapped(task.mm, start, length)
         return result
 
     def _refused(self, call: str, error: OSError) -> int:
         """The result of a call that the driver refused."""
         number = error.errno or errno.EINVAL
-        self._sup.events.emit(MappingRefused, call, errno.errorcode[number], error.strerror or str(error))
+        self._kernel.events.emit(MappingRefused, call, errno.errorcode[number], error.strerror or str(error))
         return -number
 
-    def _shoot_down(self, thread: Thread, start: int, length: int) -> None:
+    def _shoot_down(self, task: Task, start: int, length: int) -> None:
         """The TLB shootdown of a changed mapping interrupts processors: threads in its enclaves leave by an AEX."""
-        for encl in {v.encl for v in thread.mm.vmas if v.start < start + length and start < v.end}:
+        for encl in {v.encl for v in task.mm.vmas if v.start < start + length and start < v.end}:
             if encl is not None:
-                self._sup.halter.kick(encl.eid)
+                self._kernel.processors.kick(encl.eid)
 
     def _matters(self, mm: MM, start: int, length: int) -> bool:
         """An enclave, or memory that the delivery design watches, is mapped in the range."""
-        return mm.overlaps(start, length) or self._sup.delivery.watches(mm, start, start + length)
+        return mm.overlaps(start, length) or self._kernel.delivery.watches(mm, start, start + length)
 
     @staticmethod
-    def _sealed(mm: MM, start: int, length: int) -> bool:
+    def _sealed(task: Task, start: int, length: int) -> bool:
         """EPERM: an enclave's mapping that the program sealed, or memory of the machine's own."""
-        return mm.sealed(start, start + length) or own(start, start + length)
+        return task.mm.sealed(start, start + length) or own(task.space, start, start + length)
 
     def _unmapped(self, mm: MM, start: int, length: int) -> None:
         """What was mapped in the range is so no more."""
         mm.munmap(start, length)
-        self._sup.delivery.on_unmap(mm, start, start + length)
-        if any(not encl.mms for encl in self._files.enclaves.values()):
-            self._sup.release_unreferenced()
+        self._kernel.delivery.on_unmap(mm, start, start + length)
+        if any(not encl.mms for encl in self._kernel.enclaves()):
+            self._devices.unmapped()
 
-    def mremap(self, thread: Thread) -> int | None:
+    def mremap(self, task: Task) -> int | None:
         """Kernel: mm/mremap.c.  What VM_DONTEXPAND | VM_PFNMAP forbids, the host kernel would do to a memfd."""
-        regs, mm = thread.regs, thread.mm
+        regs, mm = task.regs, task.mm
         start, length, new_length = regs.rdi, page_align(regs.rsi), page_align(regs.rdx)
         flags, place = regs.r10, regs.r8
         if not _mremap_valid(start, length, new_length, flags, place):
             return None
-        over = bool(flags & MREMAP_FIXED) and (self._matters(mm, place, new_length) or own(place, place + new_length))
-        if not over and not self._matters(mm, start, length or 1) and not own(start, start + (length or 1)):
+        over = bool(flags & MREMAP_FIXED) and (
+            self._matters(mm, place, new_length) or own(task.space, place, place + new_length)
+        )
+        if not over and not self._matters(mm, start, length or 1) and not own(task.space, start, start + (length or 1)):
             return None
-        if self._sealed(mm, start, length or 1) or (over and self._sealed(mm, place, new_length)):
+        if self._sealed(task, start, length or 1) or (over and self._sealed(task, place, new_length)):
             return -errno.EPERM
         if mm.find_vma(start) is not None:
             if flags & MREMAP_DONTUNMAP:
                 return -errno.EINVAL
             if new_length > length:
                 return -errno.EFAULT
-        self._shoot_down(thread, start, length or 1)
+        self._shoot_down(task, start, length or 1)
         if over:
-            self._shoot_down(thread, place, new_length)
+            self._shoot_down(task, place, new_length)
         mm.hide(start, start + length)  # which makes one mapping of it for the host kernel, too
-        result = inject(thread, NR["mremap"], start, regs.rsi, regs.rdx, flags, place)
+        result = task.host_call(NR["mremap"], start, regs.rsi, regs.rdx, flags, place)
         if result < 0:
             return result
         if over:
@@ -250,14 +262,14 @@ class MemoryCalls:
             self._unmapped(mm, start, length)
         return result
 
-    def remap_file_pages(self, thread: Thread) -> int | None:
+    def remap_file_pages(self, task: Task) -> int | None:
         """The device once more where it is mapped already: sgx_mmap() asks for no offset, so that nothing changes."""
-        regs, mm = thread.regs, thread.mm
+        regs, mm = task.regs, task.mm
         start, size, pgoff = regs.rdi & ~0xFFF, regs.rsi & ~0xFFF, regs.r10
         first = mm.find_vma(start)
         if first is None or regs.rdx or start + size >> 64 or not size or pgoff + (size >> 12) >> 64:
             return None
-        if self._sealed(mm, start, size):
+        if self._sealed(task, start, size):
             return -errno.EPERM
         kind = (first.encl, first.prot, first.dontcopy)
         for _, _, vma in mm.segments(start, start + size):
@@ -268,22 +280,22 @@ class MemoryCalls:
                 may_map(first.encl, start, start + size, first.prot)
             except OSError as error:
                 return -(error.errno or errno.EACCES)
-        self._shoot_down(thread, start, size)
+        self._shoot_down(task, start, size)
         return 0
 
-    def shmat(self, thread: Thread) -> int | None:
+    def shmat(self, task: Task) -> int | None:
         """SHM_REMAP replaces what is mapped there, as MAP_FIXED does (do_shmat() in ipc/shm.c)."""
-        regs, mm = thread.regs, thread.mm
+        regs, mm = task.regs, task.mm
         start = regs.rsi
-        if inject(thread, NR["shmctl"], regs.rdi, IPC_STAT, SCRATCH) < 0:
-            return inject(thread, NR["shmat"], regs.rdi, start, regs.rdx)
-        (size,) = SHMID_DS.unpack(thread.space.peek(SCRATCH, SHMID_DS.size))
+        if task.host_call(NR["shmctl"], regs.rdi, IPC_STAT, task.space.scratch) < 0:
+            return task.host_call(NR["shmat"], regs.rdi, start, regs.rdx)
+        (size,) = SHMID_DS.unpack(task.space.peek(task.space.scratch, SHMID_DS.size))
         low, length = start & ~0xFFF, page_align(size)
-        if is_range(low, length) and self._sealed(mm, low, length):
+        if is_range(low, length) and self._sealed(task, low, length):
             return -errno.EPERM
         if not self._matters(mm, low, length):
-            return inject(thread, NR["shmat"], regs.rdi, start, regs.rdx)
-        return self._replacing(thread, low, length, NR["shmat"], regs.rdi, start, regs.rdx)
+            return task.host_call(NR["shmat"], regs.rdi, start, regs.rdx)
+        return self._replacing(task, low, length, NR["shmat"], regs.rdi, start, regs.rdx)
 
 
 def _mremap_valid(start: int, length: int, new_length: int, flags: int, place: int) -> bool:
