@@ -259,6 +259,12 @@ def apply_frame_patch(thread: Thread) -> None:
     thread.blocked = ptrace.signal_mask(thread.tid) & SYNCHRONOUS
 
 
+def no_frame(thread: Thread) -> None:
+    """The kernel could not build the frame."""
+    thread.frame_patch = None
+    thread.blocked = ptrace.signal_mask(thread.tid) & SYNCHRONOUS
+
+
 def _patch(thread: Thread, trap: Trap | None) -> None:
     if trap is None:
         return

@@ -8,15 +8,22 @@ from typing import TYPE_CHECKING
 from enclu.base.abi import NR
 from enclu.base.events import SignalSent
 from enclu.linux import trap
+from enclu.linux.delivery.base import ENCLU
 from enclu.linux.trap import Verdict
 from enclu.native import cpuid, debug_registers, exceptions, path_calls, ptrace, signals, xcr0_stops
 from enclu.native.debug_registers import TRAP_HWBKPT
 from enclu.native.inject import inject
-from enclu.native.native_fault import exception_of
+from enclu.native.native_fault import exception_of, raised_by_enclu
 from enclu.native.process import SYNCHRONOUS_SIGNALS
 from enclu.native.resume import resume
 from enclu.native.xcr0_stops import Step
+from enclu.sgx import enclu, telling
+from enclu.sgx.enclu.enter import RFLAGS_TF
 from enclu.sgx.exceptions import Fault, Vector
+from enclu.sgx.structs import EncluLeaf
+
+ENCLU_SIGNALS = (signal.SIGILL, signal.SIGSEGV)
+"""What a host processor makes of ENCLU: see `native_fault.raised_by_enclu`."""
 
 if TYPE_CHECKING:
     from enclu.native.narrowed import NarrowedEnclave
@@ -50,8 +57,20 @@ def take(sup: Supervisor, task: Task, fault: Fault, *, ordinary: bool = False, a
 
 def signal_stop(sup: Supervisor, task: Task, signo: int) -> None:
     """A signal is about to be delivered to the thread: an exception's, or one that somebody sent."""
+    task.fetch()
     info = ptrace.SigInfo()
     info.get(task.tid)
+    if task.frame_patch is not None:
+        if signo == signal.SIGTRAP and info.code == signal.SIGTRAP:
+            signals.apply_frame_patch(task)
+            resume(task)
+            return
+        signals.no_frame(task)  # there was no room for it: this is the SIGSEGV that tells
+    if task.blocked and signo in SYNCHRONOUS_SIGNALS:
+        signals.forced(task, signo)
+        info.get(task.tid)
+    if signo in ENCLU_SIGNALS and raised_by_enclu(task.regs, info) and execute_enclu(sup, task):
+        return
     fault = exception_of(task, signo, info) if signo in SYNCHRONOUS_SIGNALS else None
     narrowed = sup.narrowed.get(task.mode.eid) if task.mode.enclave else None
     if fault is None:
@@ -70,6 +89,39 @@ def signal_stop(sup: Supervisor, task: Task, signo: int) -> None:
         take(sup, task, fault, ordinary=True)
 
 
+def execute_enclu(sup: Supervisor, task: Task) -> bool:
+    """Execute the ENCLU at RIP, and resume; False if there is none."""
+    regs, space = task.regs, task.process.space
+    if space.peek(regs.rip, len(ENCLU)) != ENCLU:
+        return False
+    space.enclu_sites.add(regs.rip)
+    leaf, tcs = regs.rax & 0xF, task.mode.tcs_la
+    try:
+        enclu.execute(task)
+    except Fault as fault:
+        take(sup, task, fault)
+        return True
+    sup.leaves.counts[leaf] += 1
+    sup.executed(task, leaf, tcs)
+    telling.refused(sup.events, task, leaf)
+    enter_narrowed(sup, task)
+    stepping = task.mode.dbgoptin or not task.mode.enclave
+    if stepping and regs.rflags & RFLAGS_TF and leaf != EncluLeaf.ERESUME:
+        # A single-step trap is pending behind ENCLU; ERESUME clears it (SDM 3D section 40.2).
+        take(sup, task, Fault(Vector.DB))
+        return True
+    task.store()
+    resume(task)
+    return True
+
+
+def enter_narrowed(sup: Supervisor, task: Task) -> None:
+    """A leaf has been executed, after which the thread may be in a narrowed enclave."""
+    narrowed = sup.narrowed.get(task.mode.eid) if task.mode.enclave else None
+    if narrowed is not None:
+        narrowed.entered(task)
+
+
 def _at_breakpoint(task: Task, fault: Fault, info: ptrace.SigInfo) -> bool:
     return fault.vector == Vector.DB and info.code == TRAP_HWBKPT and task.regs.rip in task.breakpoints
 
@@ -82,7 +134,7 @@ def _in_enclave(
     if narrowed is not None:
         outcome = xcr0_stops.handle(narrowed, task, fault, info)
         if outcome is Step.ALONE:
-            if sup.execute_enclu(task):
+            if execute_enclu(sup, task):
                 return
             outcome = xcr0_stops.alone(narrowed, task)
         if isinstance(outcome, Step):

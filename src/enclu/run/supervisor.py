@@ -3,41 +3,37 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import mmap
 import os
 import signal
-import time
 from typing import TYPE_CHECKING
 
 from enclu.base import console
-from enclu.base.events import ProcessExec
 from enclu.linux import cpuid as machine_cpuid
 from enclu.linux.kernel import Kernel
 from enclu.linux.mm import MM
 from enclu.linux.vdso import image as vdso_image
-from enclu.native import cpuid, exec_image, ptrace, signals, text
-from enclu.native.address_space import VDSO_AREA, VDSO_BASE, AddressSpace
+from enclu.native import cpuid, ptrace, signals
+from enclu.native.address_space import AddressSpace
 from enclu.native.exceptions import undo_syscall
 from enclu.native.inject import MachineGone
 from enclu.native.native_fault import raised_by_enclu
-from enclu.native.process import SYNCHRONOUS, SYNCHRONOUS_SIGNALS
-from enclu.native.resume import NOTHING, SYSCALL, at_last_stop, listen, resume, until
+from enclu.native.resume import NOTHING, at_last_stop, listen, resume
 from enclu.native.stop import AT_EXEC, Kind, Stop
 from enclu.native.wait import ThreadGone, Waiter
-from enclu.run import exceptions, halt
+from enclu.run import exceptions, execs, halt
 from enclu.run.births import Births
 from enclu.run.ends import Ends
+from enclu.run.exceptions import ENCLU_SIGNALS
 from enclu.run.halt import Halter
 from enclu.run.intercept import Interceptor
 from enclu.run.loading import Loading
+from enclu.run.placement import PIN_AFTER, Placement
 from enclu.run.task import Task, ThreadGroup
 from enclu.sgx import enclu, telling
 from enclu.sgx.enclave_mode import SLOT_SIZE
-from enclu.sgx.enclu.enter import RFLAGS_TF
-from enclu.sgx.exceptions import Fault, Vector
+from enclu.sgx.exceptions import Fault
 from enclu.sgx.leave import shut_down
-from enclu.sgx.structs import EncluLeaf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,12 +45,7 @@ if TYPE_CHECKING:
     from enclu.sgx.machine import Machine
 
 MAX_THREADS = 1 << 15
-ENCLU_SIGNALS = (signal.SIGILL, signal.SIGSEGV)
-"""What a host processor makes of ENCLU: see `native_fault.raised_by_enclu`."""
-ENCLU = b"\x0f\x01\xd7"
 GETREGS, SETREGS, GETSIGINFO = map(ptrace.Word, (ptrace.GETREGS, ptrace.SETREGS, ptrace.GETSIGINFO))
-PIN_AFTER, PIN_WINDOW_NS = 32, 32_000_000
-"""A thread that stops this often within this time shares the supervisor's processor from then on."""
 
 
 class Supervisor:
@@ -69,7 +60,7 @@ class Supervisor:
         self.machine = machine
         self.delivery = delivery
         self.events = events
-        self._leaves = events.leaves
+        self.leaves = events.leaves
         self.processor = processor or cpuid.host
         """What CPUID answers, SGX aside."""
         self.image = vdso_image.load(delivery.vdso)
@@ -92,15 +83,9 @@ class Supervisor:
         """Somebody outside wants one."""
         self._slots = memoryview(mmap.mmap(-1, MAX_THREADS * SLOT_SIZE))
         self._free_slots = list(range(MAX_THREADS - 1, -1, -1))
-        self._cpu = self._choose_cpu() if pin else -1
+        self._placement = Placement(wanted=pin)
         self._info = ptrace.SigInfo()
         self._warned_ptrace = False
-
-    def _choose_cpu(self) -> int:
-        """Settle on the processor that the supervisor is on now."""
-        cpu = int(ctypes.CDLL(None).sched_getcpu())
-        self._free_affinity = os.sched_getaffinity(0)
-        return cpu if len(self._free_affinity) > 1 else -1
 
     # Threads and processes.
 
@@ -238,12 +223,12 @@ class Supervisor:
         if leaf == 4 and thread.mode.save_tf:
             return False
         thread.stopped = True
-        leaves = self._leaves
+        leaves = self.leaves
         tcs = thread.mode.tcs_la if leaves.wanted else 0
         try:
             enclu.execute(thread)
             if leaf != 4:
-                self.enter_narrowed(thread)
+                exceptions.enter_narrowed(self, thread)
         except Fault:
             return False
         except (ThreadGone, ProcessLookupError):
@@ -251,10 +236,10 @@ class Supervisor:
             return True
         leaves.counts[leaf] += 1
         if leaves.wanted:
-            self._executed(thread, leaf, tcs)
+            self.executed(thread, leaf, tcs)
         thread.stop_count += 1
-        if thread.stop_count >= PIN_AFTER and self._cpu >= 0:
-            self._place(thread)
+        if thread.stop_count >= PIN_AFTER:
+            self._placement.place(thread)
         raw(SETREGS, who, NOTHING, where)
         try:
             resume(thread)
@@ -262,16 +247,16 @@ class Supervisor:
             self.leave(thread)
         return True
 
-    def _executed(self, thread: Task, leaf: int, tcs: int) -> None:
+    def executed(self, thread: Task, leaf: int, tcs: int) -> None:
         """Tell of a leaf, in the TCS that was in use before, if somebody wants to hear it."""
         pid, tid = thread.process.tgid, thread.tid
-        if self._leaves.expects(pid, tid):
+        if self.leaves.expects(pid, tid):
             with self.events.acting(pid, tid):
                 telling.executed(self.events, thread, leaf, tcs)
 
     def _dispatch(self, tid: int, stop: Stop) -> None:
         exec_event = stop.kind is Kind.EXEC
-        thread = self._at_exec(tid) if exec_event else self.threads.get(tid)
+        thread = execs.thread_at(self, tid) if exec_event else self.threads.get(tid)
         if exec_event and thread is None:
             return  # killed: its end will be reported
         if thread is None or stop.kind is Kind.ENDED:
@@ -331,12 +316,12 @@ class Supervisor:
     def _stopped(self, thread: Task, stop: Stop) -> None:
         thread.stop_count += 1
         # Only what uses SGX: others stop often for a moment, when they start, and would be in each other's way later.
-        if thread.stop_count >= PIN_AFTER and self._cpu >= 0 and thread.process.watches_maps:
-            self._place(thread)
+        if thread.stop_count >= PIN_AFTER and thread.process.watches_maps:
+            self._placement.place(thread)
         match stop.kind:
             case Kind.SIGNAL:
                 signals.note_sent(thread, stop)
-                self._signal_stop(thread, stop.signo)
+                exceptions.signal_stop(self, thread, stop.signo)
             case Kind.CALL:
                 thread.fetch()
                 self.interceptor.handle(thread)
@@ -345,7 +330,7 @@ class Supervisor:
             case Kind.INTERRUPTION | Kind.GROUP:
                 self._interruption(thread, stop)
             case Kind.EXEC:
-                self._exec(thread)
+                execs.happened(self, thread)
             case Kind.VFORK_DONE:
                 thread.in_vfork = False
                 resume(thread)
@@ -354,70 +339,7 @@ class Supervisor:
             case Kind.BIRTH:
                 self.births.event(thread, stop.event)
 
-    def _place(self, thread: Task) -> None:
-        """Bring threads that stop often onto one processor with the supervisor, send others back."""
-        now = time.monotonic_ns()
-        often = now - thread.stop_window < PIN_WINDOW_NS
-        if often != thread.pinned:
-            with contextlib.suppress(OSError):
-                if often:
-                    os.sched_setaffinity(0, {self._cpu})
-                    thread.pin(self._cpu)
-                else:
-                    thread.unpin()
-        thread.stop_count = 0
-        thread.stop_window = now
-
     # Stops.
-
-    def _signal_stop(self, thread: Task, signo: int) -> None:
-        regs = thread.fetch()
-        if thread.frame_patch is not None:
-            self._info.get(thread.tid)
-            if signo == signal.SIGTRAP and self._info.code == signal.SIGTRAP:
-                signals.apply_frame_patch(thread)
-                resume(thread)
-                return
-            thread.blocked = ptrace.signal_mask(thread.tid) & SYNCHRONOUS
-            thread.frame_patch = None  # there was no room for the frame: this is the SIGSEGV that tells
-        if thread.blocked and signo in SYNCHRONOUS_SIGNALS:
-            signals.forced(thread, signo)
-        if signo in ENCLU_SIGNALS:
-            self._info.get(thread.tid)
-            if raised_by_enclu(regs, self._info) and self.execute_enclu(thread):
-                return
-        exceptions.signal_stop(self, thread, signo)
-
-    def execute_enclu(self, thread: Task) -> bool:
-        """Execute the ENCLU at RIP, and resume; False if there is none."""
-        regs, space = thread.regs, thread.process.space
-        if space.peek(regs.rip, 3) != ENCLU:
-            return False
-        space.enclu_sites.add(regs.rip)
-        leaf, tcs = regs.rax & 0xF, thread.mode.tcs_la
-        try:
-            enclu.execute(thread)
-        except Fault as fault:
-            exceptions.take(self, thread, fault)
-            return True
-        self._leaves.counts[leaf] += 1
-        self._executed(thread, leaf, tcs)
-        telling.refused(self.events, thread, leaf)
-        self.enter_narrowed(thread)
-        stepping = thread.mode.dbgoptin or not thread.mode.enclave
-        if stepping and regs.rflags & RFLAGS_TF and leaf != EncluLeaf.ERESUME:
-            # A single-step trap is pending behind ENCLU; ERESUME clears it (SDM 3D section 40.2).
-            exceptions.take(self, thread, Fault(Vector.DB))
-            return True
-        thread.store()
-        resume(thread)
-        return True
-
-    def enter_narrowed(self, thread: Task) -> None:
-        """A leaf has been executed, after which the thread may be in a narrowed enclave."""
-        narrowed = self.narrowed.get(thread.mode.eid) if thread.mode.enclave else None
-        if narrowed is not None:
-            narrowed.entered(thread)
 
     def _syscall_stop(self, thread: Task) -> None:
         thread.fetch()
@@ -440,67 +362,6 @@ class Supervisor:
         else:
             thread.listening = False
             resume(thread)
-
-    def _at_exec(self, tid: int) -> Task | None:
-        """The thread at its exec event, which has the name of the first one of its process, whatever it had before."""
-        try:
-            return self.threads.get(ptrace.event_message(tid))
-        except ProcessLookupError:
-            return None
-
-    def _exec(self, thread: Task) -> None:
-        process = thread.process
-        for other in list(process.threads.values()):
-            if other is not thread:
-                self.leave(other)
-                self.ends.forget(other)
-        self.leave(thread)
-        if thread.tid != process.tgid:
-            del self.threads[thread.tid], process.threads[thread.tid]
-            thread.rename(process.tgid)
-            self.threads[thread.tid] = process.threads[thread.tid] = thread
-        thread.exiting = thread.in_exec = thread.in_vfork = False  # it may have been given up under its former name
-        process.ending = False
-        with self.events.acting(process.tgid, thread.tid):
-            self.events.emit(ProcessExec)
-        old, old_mm = process.space, process.mm
-        process.handlers = process.handlers.after_exec()
-        process.handlers.sharers.append(process)
-        process.may_use_amx = False
-        thread.breakpoints = ()
-        process.give(*self.new_memory(thread.tid))
-        self.delivery.on_exec(thread)
-        if not any(t.space is old for t in self.threads.values()):
-            self.ends.space_gone(old, old_mm)
-            self.release_unreferenced()
-        thread.on_syscall_exit = None
-        thread.frame_patch = None
-        thread.user_dispatch, thread.dispatching = b"", False
-        self.births.unsettled = bool(self.births.early)
-        self._after_exec(thread)
-
-    def _after_exec(self, thread: Task) -> None:
-        """Give the new image our vDSO; the thread is at its exec event."""
-        until(thread, SYSCALL, lambda stop: stop.kind is Kind.SYSCALL)
-        thread.fetch()
-        thread.space.open_memory(thread.tid)
-        if thread.space.visible:
-            try:
-                exec_image.install(thread, self.image, VDSO_BASE, VDSO_AREA)
-            except (OSError, exec_image.NoVdso) as error:
-                if thread.tid == self.main_pid:
-                    raise
-                if self.is_stopped(thread):
-                    self.message(f"process {thread.process.tgid} cannot be run: {error}")
-                    os.kill(thread.tid, signal.SIGKILL)
-                return
-            thread.mm.vdso = VDSO_BASE
-            text.patch_program(thread)
-        elif thread.tid == self.main_pid:
-            self.message("the program's memory is hidden from its tracer: it runs without SGX (is its file readable?)")
-        thread.regs.orig_rax = ptrace.NO_SYSCALL
-        thread.store()
-        resume(thread)
 
     def release_unreferenced(self) -> None:
         """sgx_release() of every enclave whose device file nothing refers to any more, when nobody is at work.

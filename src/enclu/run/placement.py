@@ -1,0 +1,38 @@
+"""On which processor threads run: one that stops often shares the supervisor's, where a stop costs no wake-up."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from enclu.native.thread import Thread
+
+PIN_AFTER, PIN_WINDOW_NS = 32, 32_000_000
+"""A thread that stops this often within this time is placed."""
+
+
+class Placement:
+    """Of the supervisor and all its threads."""
+
+    def __init__(self, *, wanted: bool) -> None:
+        """Where it is wanted, and there is more than one processor, settle on the one that the supervisor is on now."""
+        several = wanted and len(os.sched_getaffinity(0)) > 1
+        self._cpu = int(ctypes.CDLL(None).sched_getcpu()) if several else -1
+
+    def place(self, thread: Thread) -> None:
+        """After `PIN_AFTER` stops of a thread: bring it here if they came fast, else send it back."""
+        now = time.monotonic_ns()
+        often = now - thread.stop_window < PIN_WINDOW_NS
+        if self._cpu >= 0 and often != thread.pinned:
+            with contextlib.suppress(OSError):
+                if often:
+                    os.sched_setaffinity(0, {self._cpu})
+                    thread.pin(self._cpu)
+                else:
+                    thread.unpin()
+        thread.stop_count = 0
+        thread.stop_window = now
