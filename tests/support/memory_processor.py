@@ -136,7 +136,7 @@ class MemoryPageTables:
         for index in range(start >> 12, end >> 12):
             self.prot[index] = prot
 
-    def remap(self, start: int, end: int, offset: int) -> None:
+    def remap(self, start: int, end: int, fd: int, offset: int) -> None:
         self.remapped.append((start, end))
 
     def executable(self, address: int) -> bool:
@@ -203,7 +203,6 @@ class MemorySpace(UserBytes, MemoryPageTables):
     own_memory = (0x7E90_0000_0000, 0x7E90_0002_0000)
     own_image = (0x7E90_0000_0000, 0x7E90_0000_2000)
     scratch = 0x8_0000
-    device_fd = -1
 
     def __init__(self) -> None:
         UserBytes.__init__(self)

@@ -32,19 +32,20 @@ CHUNK_PAGES = 512
 
 
 def sgx_ioctl(
-    encl: Encl, mm: MM, user: UserMemory, cmd: int, arg: int, *,
+    encl: Encl, mm: MM, user: UserMemory, cmd: int, arg: int, *, fd: int = -1,
     provision: Callable[[int], bool] = lambda fd: False, interrupted: Callable[[], bool] = lambda: False,
 ) -> int:  # fmt: skip
     """sgx_ioctl(): 0, or OSError with the driver's errno.
 
-    `provision` tells whether a descriptor is of /dev/sgx_provision, `interrupted` whether a signal is pending.
+    `fd` is the descriptor that the caller names.  `provision` tells whether a descriptor is of /dev/sgx_provision,
+    `interrupted` whether a signal is pending.
     """
     if encl.busy:
         raise OSError(errno.EBUSY, "another ioctl on this enclave is under way")
     encl.busy = True
     try:
         if cmd == uapi.SGX_IOC_ENCLAVE_CREATE:
-            _create(encl, mm, user, arg)
+            _create(encl, mm, user, fd, arg)
         elif cmd == uapi.SGX_IOC_ENCLAVE_ADD_PAGES:
             _add_pages(encl, user, arg, interrupted)
         elif cmd == uapi.SGX_IOC_ENCLAVE_INIT:
@@ -67,7 +68,7 @@ def sgx_ioctl(
     return 0
 
 
-def _create(encl: Encl, mm: MM, user: UserMemory, arg: int) -> None:
+def _create(encl: Encl, mm: MM, user: UserMemory, fd: int, arg: int) -> None:
     if encl.created:
         raise OSError(errno.EINVAL, "the enclave of this descriptor has been created already")
     src = uapi.ENCLAVE_CREATE.unpack(user.read(arg, 8))["src"]
@@ -102,7 +103,7 @@ def _create(encl: Encl, mm: MM, user: UserMemory, arg: int) -> None:
     encl.secs_page = EnclPage(encl, 0, 0, PageType.SECS, epc)
     encl.created = True
     kernel.created(encl)
-    mm.base_known(encl)
+    mm.base_known(encl, fd)
 
 
 def validate_range(encl: Encl, offset: int, length: int) -> None:

@@ -220,20 +220,20 @@ class MM:
                 child._insert(inherited)
         return child
 
-    def base_known(self, encl: Encl) -> None:
+    def base_known(self, encl: Encl, fd: int) -> None:
         """ECREATE fixed ELRANGE: mappings made before get their place in the enclave's memory."""
         for vma in self.vmas:
             if vma.encl is encl:
-                self.place(encl, vma.start, vma.end)
+                self.place(encl, vma.start, vma.end, fd)
 
-    def place(self, encl: Encl, start: int, end: int) -> None:
+    def place(self, encl: Encl, start: int, end: int, fd: int) -> None:
         """Give a mapping of a created enclave its place in the enclave's memory.
 
         It may reach beyond ELRANGE, for runtimes map first and align SECS.BASEADDR in it: only what is inside has one.
         """
         low, high = max(start, encl.base), min(end, encl.base + encl.size)
         if low < high:
-            self.page_tables.remap(low, high, low - encl.base)
+            self.page_tables.remap(low, high, fd, low - encl.base)
 
     # What a processor asks.
 

@@ -83,8 +83,6 @@ class AddressSpace:
         """Addresses at which an ENCLU has been seen since the memory map last changed."""
         self.undumpable = False
         """What the program believes (see `native.dumpable`)."""
-        self.device_fd = -1
-        """The program's descriptor of the enclave that the ioctl at hand is about."""
         self._told = False
 
     def open_memory(self, pid: int) -> None:
@@ -181,10 +179,10 @@ class AddressSpace:
             self._told = True
             console.say(f"{MAX_MAP_COUNT}: pages of an enclave cannot be shown (SIGBUS)")
 
-    def remap(self, start: int, end: int, offset: int) -> None:
+    def remap(self, start: int, end: int, fd: int, offset: int) -> None:
         """Map [start, end), a part of ELRANGE, on the enclave's memory; no access yet."""
         flags = MAP_SHARED | MAP_FIXED
-        result = self._inject(self, NR["mmap"], start, end - start, 0, flags, self.device_fd, offset)
+        result = self._inject(self, NR["mmap"], start, end - start, 0, flags, fd, offset)
         if result < 0:
             self._check_limit(result)
             raise OSError(-result, os.strerror(-result))

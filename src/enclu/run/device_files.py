@@ -70,14 +70,13 @@ class DeviceFiles:
                    for fd in proc.descriptors(thread.tid))  # fmt: skip
 
     def opened(self, thread: Task, fd: int) -> Encl | None:
-        """The enclave that the descriptor is of, which the call at hand is about.
+        """The enclave that the descriptor is of.
 
         Raises OSError as `watch` does.
         """
         file = self.of(thread, fd)
         encl = self.enclaves.get(file) if file else None
         if encl is not None:
-            thread.space.device_fd = fd
             self.watch(thread)
         return encl
 

@@ -118,7 +118,6 @@ class Interceptor:
             return None
         cmd, argument = regs.rsi & 0xFFFF_FFFF, regs.rdx
         space = thread.space
-        space.device_fd = fd
         events, name = self._sup.events, ioctl_name(cmd)
         try:
             result = 0
@@ -130,7 +129,7 @@ class Interceptor:
             elif cmd >> 8 & 0xFF == SGX_MAGIC and cmd & 0xFF >= 0x20:
                 result = self._sup.delivery.ioctl(thread.mm, thread, space, cmd, argument)
             else:
-                result = sgx_ioctl(encl, thread.mm, space, cmd, argument,
+                result = sgx_ioctl(encl, thread.mm, space, cmd, argument, fd=fd,
                                    provision=lambda n: self.files.of(thread, signed(n)) in self.files.provisions,
                                    interrupted=lambda: signals.pending(thread))  # fmt: skip
         except OSError as error:

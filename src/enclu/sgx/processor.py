@@ -160,8 +160,11 @@ class PageTables(Protocol):
     def protect(self, start: int, end: int, prot: int) -> None:
         """Let [start, end) be accessed with PROT_* `prot` only.  Raises OSError."""
 
-    def remap(self, start: int, end: int, offset: int) -> None:
-        """Map [start, end) on the memory of the enclave at hand from `offset` on, without access.  Raises OSError."""
+    def remap(self, start: int, end: int, fd: int, offset: int) -> None:
+        """Map [start, end) on an enclave's memory from `offset` on, without access.  Raises OSError.
+
+        `fd` is a descriptor that the program has of the enclave.
+        """
 
     def executable(self, address: int) -> bool:
         """Something is mapped at the address, and user mode may execute it."""
@@ -181,9 +184,6 @@ class AddressSpace(UserMemory, PageTables, Protocol):
     @property
     def scratch(self) -> int:
         """Address of some memory for arguments of `Processor.host_call`."""
-
-    device_fd: int
-    """The program's descriptor of the enclave that the call at hand is about."""
 
     def peek(self, address: int, size: int) -> bytes:
         """Bytes at `address`, whatever protects them; fewer or none where nothing is mapped."""

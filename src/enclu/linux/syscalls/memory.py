@@ -143,7 +143,7 @@ class MemoryCalls(Generic[T]):
         mm.munmap(result, length)
         mm.mmap(encl, result, length, prot)
         if encl.created and not placed:
-            mm.place(encl, result, result + length)
+            mm.place(encl, result, result + length, fd)
         self._kernel.delivery.on_unmap(mm, result, result + length)
         return result
 
