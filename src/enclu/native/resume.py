@@ -59,7 +59,7 @@ def resume(thread: Thread, signo: int = 0, *, past_breakpoint: bool = False) -> 
             thread.store()
     elif thread.frame_patch is not None:
         how = SINGLESTEP
-    elif thread.on_syscall_exit is not None:
+    elif thread.to_syscall_exit:
         how = SYSCALL
     else:
         how = CONT

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +16,6 @@ from enclu.sgx.xsave import HEADER, Aside
 if TYPE_CHECKING:
     from enclu.native.address_space import AddressSpace
     from enclu.native.process import Process
-    from enclu.native.stop import Stop
     from enclu.native.wait import Waiter
     from enclu.sgx.epc import EPCPage
     from enclu.sgx.machine import Machine
@@ -47,16 +44,12 @@ class Thread:
         self.regs_pointer = ctypes.addressof(self.regs)
         self.word, self.regs_word = ptrace.Word(tid), ptrace.Word(self.regs_pointer)
         self.stopped = False
-        self.started = False
         self.listening = False
         """It takes part in a stop of its process by SIGSTOP or the like, and has said so."""
         self.exiting = False
         """It will execute no more instructions: past its exit event, or killed."""
-        self.in_vfork = False
-        """Its vfork has not returned: it cannot be stopped before the child has called exec or exited."""
-        self.in_exec = False
-        """It may end all others of its process, and have the name of the first one since."""
-        self.on_syscall_exit: Callable[[Thread], None] | None = None
+        self.to_syscall_exit = False
+        """It is to stop when the system call that it is about to make is over."""
         self.call_abandoned = False
         """The host kernel has made others in place of the system call that it was entering."""
         self.user_dispatch = b""
@@ -73,15 +66,6 @@ class Thread:
         """A signal that its process was sent, and that it stopped for."""
         self.put_off: list[int] = []
         """Signals that came while the thread ran for the supervisor's own purposes."""
-        self.slot_index = -1
-        self.halted_at: Stop | None = None
-        """The stop with which the thread came to a halt (see `run.halt`), until it goes on."""
-        self.kept_info: bytes | None = None
-        """siginfo of the signal in a stop that is still to be looked at."""
-        self.stop_count = 0
-        self.stop_window = 0
-        self.pinned = False
-        self.free_affinity: set[int] | None = None
         self.aside: Aside | None = None
         self.breakpoints: tuple[int, ...] = ()
         """What `native.debug_registers` has loaded."""
@@ -174,17 +158,3 @@ class Thread:
 
     def invalidate(self, page: EPCPage) -> None:
         self.space.kernel.invalidate(page)
-
-    # Placement.
-
-    def pin(self, cpu: int) -> None:
-        """Run on the supervisor's processor: a stop then costs a context switch, not a wake-up elsewhere."""
-        self.free_affinity = os.sched_getaffinity(self.tid)
-        if cpu in self.free_affinity:
-            os.sched_setaffinity(self.tid, {cpu})
-            self.pinned = True
-
-    def unpin(self) -> None:
-        if self.pinned and self.free_affinity:
-            os.sched_setaffinity(self.tid, self.free_affinity)
-        self.pinned = False

@@ -23,7 +23,6 @@ from enclu.sgx.leave import shut_down
 if TYPE_CHECKING:
     from enclu.linux.mm import MM
     from enclu.native.address_space import AddressSpace
-    from enclu.native.thread import Thread
     from enclu.run.supervisor import Supervisor
     from enclu.run.task import Task, ThreadGroup
 
@@ -91,7 +90,7 @@ class Ends:
         signals.repair_ignored(thread)
         if len(thread.process.threads) > 1:
             thread.in_exec = True
-            thread.on_syscall_exit = _exec_failed
+            thread.to_syscall_exit = True
 
     execveat = execve
 
@@ -190,7 +189,3 @@ class Ends:
         """Nobody runs in it any more."""
         space.close_memory()
         self.gone.append(mm)
-
-
-def _exec_failed(thread: Thread) -> None:
-    thread.in_exec = False

@@ -54,7 +54,7 @@ def happened(sup: Supervisor, thread: Task) -> None:
     if not any(t.space is old for t in sup.threads.values()):
         sup.ends.space_gone(old, old_mm)
         sup.release_unreferenced()
-    thread.on_syscall_exit = None
+    thread.to_syscall_exit = False
     thread.frame_patch = None
     thread.user_dispatch, thread.dispatching = b"", False
     sup.births.unsettled = bool(sup.births.early)

@@ -22,6 +22,7 @@ from enclu.native.inject import call_again, finish, inject
 from enclu.native.resume import resume
 from enclu.native.signal_calls import SignalCalls
 from enclu.run.device_files import DeviceFiles
+from enclu.run.placement import unpin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,7 +150,7 @@ class Interceptor:
         """The program is not to see, nor to change, where the supervisor has put a busy thread for a while."""
         target = self._sup.threads.get(signed(thread.regs.rdi) or thread.tid)
         if target is not None:
-            target.unpin()
+            unpin(target)
 
     sched_setaffinity = sched_getaffinity
 

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from enclu.native.thread import Thread
+    from enclu.run.task import Task
 
 PIN_AFTER, PIN_WINDOW_NS = 32, 32_000_000
 """A thread that stops this often within this time is placed."""
@@ -23,7 +23,7 @@ class Placement:
         several = wanted and len(os.sched_getaffinity(0)) > 1
         self._cpu = int(ctypes.CDLL(None).sched_getcpu()) if several else -1
 
-    def place(self, thread: Thread) -> None:
+    def place(self, thread: Task) -> None:
         """After `PIN_AFTER` stops of a thread: bring it here if they came fast, else send it back."""
         now = time.monotonic_ns()
         often = now - thread.stop_window < PIN_WINDOW_NS
@@ -31,8 +31,23 @@ class Placement:
             with contextlib.suppress(OSError):
                 if often:
                     os.sched_setaffinity(0, {self._cpu})
-                    thread.pin(self._cpu)
+                    _pin(thread, self._cpu)
                 else:
-                    thread.unpin()
+                    unpin(thread)
         thread.stop_count = 0
         thread.stop_window = now
+
+
+def _pin(thread: Task, cpu: int) -> None:
+    """Run on the supervisor's processor: a stop then costs a context switch, not a wake-up elsewhere."""
+    thread.free_affinity = os.sched_getaffinity(thread.tid)
+    if cpu in thread.free_affinity:
+        os.sched_setaffinity(thread.tid, {cpu})
+        thread.pinned = True
+
+
+def unpin(thread: Task) -> None:
+    """Let it run where it would without us.  Raises OSError."""
+    if thread.pinned and thread.free_affinity:
+        os.sched_setaffinity(thread.tid, thread.free_affinity)
+    thread.pinned = False

@@ -92,8 +92,7 @@ class Supervisor:
     def new_thread(self, tid: int, process: ThreadGroup) -> Task:
         index = self._free_slots.pop()
         slot = self._slots[index * SLOT_SIZE : (index + 1) * SLOT_SIZE]
-        thread = Task(tid, process, self.machine, slot, self.waiter)
-        thread.slot_index = index
+        thread = Task(tid, process, self.machine, slot, index, self.waiter)
         self.threads[tid] = thread
         process.threads[tid] = thread
         return thread
@@ -346,9 +345,7 @@ class Supervisor:
         if thread.mode.enclave:
             exceptions.take(self, thread, undo_syscall(thread), at_syscall=True)
             return
-        on_exit, thread.on_syscall_exit = thread.on_syscall_exit, None
-        if on_exit is not None:
-            on_exit(thread)
+        thread.to_syscall_exit = thread.in_exec = False  # which has failed
         resume(thread)
 
     def _interruption(self, thread: Task, stop: Stop) -> None:
