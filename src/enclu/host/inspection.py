@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from enclu.host import signing
-from enclu.host.conventions.sdk import tables
 from enclu.host.images import ElfImage, Image, IntelSdkImage, OpenEnclaveImage, Region, SgxsImage
+from enclu.host.images import sdk_tables as tables
 from enclu.host.images.intel_sdk import REBUILD
 from enclu.host.images.regions import ALL_MEASURED, NOT_MEASURED
 from enclu.sgx import xsave

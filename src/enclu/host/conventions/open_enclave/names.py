@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from enclu.host.conventions import call_sites
-from enclu.host.conventions.call_sites import Symbols
 from enclu.host.conventions.open_enclave.abi import DEFAULT_TABLE
+from enclu.host.images import call_sites
+from enclu.host.images.call_sites import Symbols
 from enclu.host.images.elf_file import RELA
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from enclu.host.call import Call
 from enclu.host.convention import Convention, Done
 from enclu.host.conventions.libraries import Libraries
-from enclu.host.conventions.sdk import abi, cpu, emm, tables
+from enclu.host.conventions.sdk import abi, cpu, edl_check, emm
 from enclu.host.conventions.sdk.abi import BuiltinOcall, EnterCommand, SystemFeatures
 from enclu.host.conventions.sdk.ocalls import SdkOcalls
 from enclu.host.conventions.sdk.pool import TcsPool, TrustedThread
@@ -27,6 +27,7 @@ from enclu.host.edl.marshal import EcallMarshaller, OcallMarshaller
 from enclu.host.edl.types import Type, Types
 from enclu.host.errors import HostError
 from enclu.host.events import EnclaveException, Exit
+from enclu.host.images import sdk_tables
 from enclu.host.images.intel_sdk import REBUILD
 
 if TYPE_CHECKING:
@@ -104,13 +105,13 @@ class SdkConvention(Convention):
         self._ecalls: dict[str, EcallMarshaller] = {}
         self._ocalls: dict[int, Callable[[int], None]] = {}
         if interface is not None:
-            tables.check(image.path, interface)
+            edl_check.check(image.path, interface)
             self._check_ocalls(interface)
 
     @cached_property
     def release(self) -> tuple[int, int, int] | None:
         """The SDK's release by which the enclave was built; None if it does not say."""
-        return tables.release(self.enclave.image.path)
+        return sdk_tables.release(self.enclave.image.path)
 
     # The enclave's life.
 
@@ -178,7 +179,7 @@ class SdkConvention(Convention):
             raise HostError(f"{self.interface.path}: there is no trusted function `{name}'")
         if name not in self._ecalls:
             ecall = self.interface.ecalls[number]
-            self._ecalls[name] = EcallMarshaller(ecall, self._types, string_lengths=tables.string_lengths(self.release))
+            self._ecalls[name] = EcallMarshaller(ecall, self._types, string_lengths=abi.string_lengths(self.release))
         with self.enclave.process.memory.lending() as memory:
             return self._ecalls[name].call(memory, args, lambda address: self._enter(number, address, timeout))
 
