@@ -87,7 +87,7 @@ def _identity(inspection: Inspection) -> Table:
         ("XFRM", f"{image.xfrm:#x}  {', '.join(bit_names(image.xfrm, XFRM_NAMES))}"),
         ("MISCSELECT", f"{image.misc_select:#x}  {', '.join(bit_names(image.misc_select, MISC_NAMES))}"),
     ]  # fmt: skip
-    for name, value in inspection.details().items():
+    for name, value in image.details().items():
         shown = ", ".join(value) if isinstance(value, list) else str(value)
         if isinstance(value, bool):
             shown = "yes" if value else "no"

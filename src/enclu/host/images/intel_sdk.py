@@ -10,8 +10,9 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from enclu.host.images import sdk_tables
 from enclu.host.images.elf_file import (
     DT_JMPREL,
     DT_PLTRELSZ,
@@ -24,8 +25,9 @@ from enclu.host.images.elf_file import (
     Module,
     Segment,
 )
-from enclu.host.images.image import Image
+from enclu.host.images.image import Finding, Image
 from enclu.host.images.regions import ALL_MEASURED, NOT_MEASURED, TCS_FLAGS, ZEROS, Region, filled, map_file
+from enclu.host.images.source import Source
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.layout import Structure
 from enclu.sgx.structs import SIGSTRUCT, TCS, Attribute
@@ -218,16 +220,26 @@ class IntelSdkImage(Image):
 
     format = "intel-sdk"
 
-    def __init__(self, path: Path, data: memoryview, sigstruct: bytes | None,
-                 version: tuple[int, int] | None = None) -> None:  # fmt: skip
-        """`data` is changed, as the metadata's patches want it.  `version` chooses among several metadata."""
+    @classmethod
+    def read(cls, source: Source) -> Self | None:
+        elf = source.elf
+        if elf is None or elf.section(SECTION) is None:
+            return None
+        return cls(source.path, elf, source.sigstruct, source.metadata_version)
+
+    def __init__(
+        self, path: Path, elf: ElfFile, sigstruct: bytes | None, version: tuple[int, int] | None = None
+    ) -> None:
+        """The ELF file's content is changed, as the metadata's patches want it.  `version` chooses among several."""
         super().__init__(path)
-        self._elf = ElfFile(path, data)
+        self._elf = elf
         if self._elf.type != ET_DYN:
             raise self.error("e_type", self._elf.type, "the SDK's enclaves are shared objects")
         self.all_metadata = self._read_metadata()
         self.metadata = self._choose(version)
         self.metadata.check()
+        self.metadata_version = self.metadata.version
+        self.sigstruct_position = self.metadata.sigstruct_position
         f = self.metadata.fields
         self.enclave_size: int = f["enclave_size"]
         self.size, self._shift = self.enclave_size, 0
@@ -254,11 +266,10 @@ class IntelSdkImage(Image):
         self.check_regions()
 
     def other_versions(self) -> list[IntelSdkImage]:
-        """The image as older or newer loaders have it: by the other metadata."""
         found = []
         for metadata in self.all_metadata:
             if metadata is not self.metadata:
-                other = IntelSdkImage(self.path, map_file(self.path), None, metadata.version)
+                other = IntelSdkImage(self.path, ElfFile(self.path, map_file(self.path)), None, metadata.version)
                 if other._measured_parts() == self._measured_parts():
                     other._mrenclave = self.mrenclave()
                 found.append(other)
@@ -312,6 +323,32 @@ class IntelSdkImage(Image):
         both = EADD | EREMOVE
         return [self._shift + e.offset for e in self._entries
                 if e.flags == TCS_FLAGS and e.attributes & both == EADD]  # fmt: skip
+
+    def findings(self) -> Iterator[Finding]:
+        if self.text_relocations:
+            yield Finding("text relocations", True, "relocations write to code pages, which therefore are writable")
+        if self.simulation:
+            yield Finding(
+                "simulation", True, f"built for the SDK's simulation mode: it never executes ENCLU; {REBUILD}"
+            )
+        if self.reserved:
+            yield Finding("dynamic", False, "adds pages at run time (EDMM), which are not measured")
+        yield from super().findings()
+
+    def details(self) -> dict[str, Any]:
+        details = {
+            "metadata": "{}.{}".format(*self.metadata.version),
+            "other metadata": ["{}.{}".format(*m.version) for m in self.all_metadata if m is not self.metadata],
+            "TCS policy": "unbound" if self.tcs_policy else "bound", "TCS minimum pool": self.tcs_min_pool,
+            "simulation": self.simulation,
+        }  # fmt: skip
+        release, functions = sdk_tables.release(self.path), sdk_tables.read(self.path)
+        if release is not None:
+            details["SDK"] = ".".join(map(str, release))
+        if functions is not None:
+            details["ECALLs"] = [name or "?" for name in functions.ecalls]
+            details["OCALLs"] = functions.ocalls or 0
+        return details
 
     def _read_metadata(self) -> list[Metadata]:
         section = self._elf.section(SECTION)

@@ -27,7 +27,7 @@ from enclu.host.edl.marshal import EcallMarshaller, OcallMarshaller
 from enclu.host.edl.types import Type, Types
 from enclu.host.errors import HostError
 from enclu.host.events import EnclaveException, Exit
-from enclu.host.images import sdk_tables
+from enclu.host.images import IntelSdkImage, sdk_tables
 from enclu.host.images.intel_sdk import REBUILD
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class SdkConvention(Convention):
     @classmethod
     def check(cls, image: Image, process: AgentProcess) -> None:
         super().check(image, process)
-        if getattr(image, "simulation", False):
+        if isinstance(image, IntelSdkImage) and image.simulation:
             raise HostError(
                 f"{image.path}: built for the SDK's simulation mode, where its host's functions stand for ENCLU: "
                 f"{REBUILD}, and sign it again (`enclu measure` and `enclu inspect` read it all the same)"
