@@ -137,7 +137,7 @@ class NativeConvention(Convention):
             done = SGX_CALL.unpack(self.enclave.process.memory.read(call.memory, SGX_CALL.size))
             if done["result"] == depth:
                 return
-        self.enclave.abandon(call.tcs)
+        self.enclave.tcs_pool.abandon(call.tcs)
 
     def _reset(self, call: NativeCall, kept: int) -> int:
         self.enclave.process.memory.write(call.memory, SGX_CALL.pack(enter=Enter.RESET, argument=kept))

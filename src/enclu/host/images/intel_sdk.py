@@ -72,6 +72,9 @@ NAMES = {
 }  # fmt: skip
 """Of layout entries, by id."""
 TCS_DYN = 14
+TCS_POLICY_BIND = 0
+EDMM_MAJOR = 3
+"""Of the metadata's version, since the SDK has its present memory management."""
 GROUP = 1 << 12
 EADD, EEXTEND, EREMOVE, POST_ADD = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 """Attributes of layout entries."""
@@ -102,6 +105,20 @@ class Entry:
     @property
     def name(self) -> str:
         return NAMES.get(self.id, f"layout entry {self.id}")
+
+
+@dataclass(frozen=True)
+class RunTime:
+    """How memory and TCSes are managed while the enclave runs."""
+
+    edmm: bool = False
+    """By the enclave itself, with SGX2."""
+    bind: bool = True
+    """Threads of the application are bound to a TCS as long as they live."""
+    dynamic_tcs: tuple[int, ...] = ()
+    """Offsets of pages that the enclave makes TCSes of."""
+    minimum_tcs: int = 0
+    """So many of them are made before they are needed."""
 
 
 class Metadata:
@@ -251,7 +268,6 @@ class IntelSdkImage(Image):
         self.attributes = f["attributes"] & ~Attribute.INIT
         self.xfrm = f["xfrm"]
         self.tcs_policy: int = f["tcs_policy"]
-        """0: threads of the application are bound to a TCS; 1: they are not."""
         self.tcs_min_pool: int = f["tcs_min_pool"]
         self.sigstruct = sigstruct if sigstruct is not None else self.metadata.sigstruct
         self.entry: int = self._elf.entry
@@ -308,9 +324,13 @@ class IntelSdkImage(Image):
         return bool(self._writable)
 
     @property
-    def dynamic_tcs(self) -> list[int]:
-        """Offsets of pages that the enclave makes TCSes of at run time."""
-        return [self._shift + e.offset for e in self._entries if e.id == TCS_DYN and e.attributes & POST_ADD]
+    def run_time(self) -> RunTime:
+        """As the metadata has it."""
+        bind = self.tcs_policy == TCS_POLICY_BIND
+        if self.metadata.major != EDMM_MAJOR:
+            return RunTime(bind=bind)
+        made = tuple(self._shift + e.offset for e in self._entries if e.id == TCS_DYN and e.attributes & POST_ADD)
+        return RunTime(True, bind, made, self.tcs_min_pool if made else 0)
 
     @property
     def removed(self) -> list[tuple[int, int]]:

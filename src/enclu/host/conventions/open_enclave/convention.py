@@ -129,16 +129,16 @@ class OpenEnclaveConvention(Convention):
 
     # The enclave's life.
 
-    def start(self) -> None:
+    def start(self, timeout: float | None) -> None:
         """INIT_ENCLAVE: relocations, CPUID, constructors; then how much the enclave is to log."""
         self._starting = True
-        self.command(EcallFunction.INIT_ENCLAVE, self._handle)
+        self.command(EcallFunction.INIT_ENCLAVE, self._handle, timeout)
         self._starting = False
         if LOG_INIT in self.names.ecalls:
             level = 3  # OE_LOG_LEVEL_WARNING
             types = Types(log_interface(), foreign(None))
             marshaller = EcallMarshaller(log_interface().ecalls[0], types, self.deep_copy is not False)
-            self._call(LOG_INIT, *marshaller.pack((str(self.enclave.image.path), level)), None)
+            self._call(LOG_INIT, *marshaller.pack((str(self.enclave.image.path), level)), timeout)
 
     def stop(self) -> None:
         """CALL_AT_EXIT_FUNCTIONS, DESTRUCTOR; what the enclave had asked for is freed."""

@@ -19,8 +19,8 @@ from enclu.host.convention import Convention, Done
 from enclu.host.conventions.libraries import Libraries
 from enclu.host.conventions.sdk import abi, cpu, edl_check, emm
 from enclu.host.conventions.sdk.abi import BuiltinOcall, EnterCommand, SystemFeatures
+from enclu.host.conventions.sdk.binding import Binding, TrustedThread
 from enclu.host.conventions.sdk.ocalls import SdkOcalls
-from enclu.host.conventions.sdk.pool import TcsPool, TrustedThread
 from enclu.host.conventions.sdk.status import SdkError, SgxStatus
 from enclu.host.edl.interface import Interface
 from enclu.host.edl.marshal import EcallMarshaller, OcallMarshaller
@@ -28,7 +28,7 @@ from enclu.host.edl.types import Type, Types
 from enclu.host.errors import HostError
 from enclu.host.events import EnclaveException, Exit
 from enclu.host.images import IntelSdkImage, sdk_tables
-from enclu.host.images.intel_sdk import REBUILD
+from enclu.host.images.intel_sdk import REBUILD, RunTime
 
 if TYPE_CHECKING:
     from enclu.host.agent_process import AgentProcess
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     from enclu.host.images import Image
 
 MASK_64 = (1 << 64) - 1
-TCS_POLICY_BIND = 0
-EDMM_MAJOR = 3
-"""Of the metadata's version, since the SDK has its present memory management."""
 
 
 class SdkCall(Call):
@@ -54,9 +51,9 @@ class SdkCall(Call):
         if self.trusted is None:
             return
         assert isinstance(convention, SdkConvention)
-        convention.pool.release(self.trusted, self, reset=self.ended)
         if self.tcs in self.enclave.lost:
-            convention.pool.abandon(self.tcs, self)
+            convention.binding.abandon(self.tcs, self)
+        convention.binding.release(self.trusted, self, reset=self.ended)
 
 
 class SdkConvention(Convention):
@@ -73,6 +70,8 @@ class SdkConvention(Convention):
     """Of the enclave, if an EDL file tells it; `Interface.convention` makes the class that has it."""
     types: ClassVar[Mapping[str, Type | int]] = {}
     """What types of C headers are, which no EDL file tells: classes of ctypes, or sizes."""
+    run_time: ClassVar[RunTime | None] = None
+    """How memory and TCSes are managed; None takes what the image's metadata says."""
     serve: ClassVar[str | Sequence[str]] = ()
     """Libraries of OCALLs that are served without a function of the user's."""
 
@@ -90,15 +89,14 @@ class SdkConvention(Convention):
         interface = self.interface
         self.cpuid = cpu.of_process(enclave.process)
         image = enclave.image
-        metadata = getattr(image, "metadata", None)
-        self.edmm = metadata is not None and metadata.major == EDMM_MAJOR
+        # Runtimes of others, whose images have no metadata, may speak as the SDK's.
+        managed = self.run_time or (image.run_time if isinstance(image, IntelSdkImage) else RunTime())
+        self.edmm = managed.edmm
         """Whether the enclave manages its memory, by SGX2."""
-        dynamic = [enclave.base + offset for offset in getattr(image, "dynamic_tcs", ())] if self.edmm else []
-        self.pool = TcsPool(
-            list(enclave.tcs), dynamic, bind=getattr(image, "tcs_policy", TCS_POLICY_BIND) == TCS_POLICY_BIND,
-            minimum=getattr(image, "tcs_min_pool", 0) if dynamic else 0,
-        )  # fmt: skip
-        self.pool.make = self._make_tcs
+        dynamic = [enclave.base + offset for offset in managed.dynamic_tcs]
+        self.binding = Binding(
+            enclave.tcs_pool, dynamic, self._make_tcs, bind=managed.bind, minimum=managed.minimum_tcs
+        )
         self._sdk_ocalls = SdkOcalls(self)
         self._libraries = Libraries(enclave.process.memory, self.serve)
         self._types = Types(interface, self.types) if interface is not None else None
@@ -115,13 +113,13 @@ class SdkConvention(Convention):
 
     # The enclave's life.
 
-    def start(self) -> None:
+    def start(self, timeout: float | None) -> None:
         """ECMD_INIT_ENCLAVE: relocations, heap, what of the processor the libraries may use."""
         features = self._features()
         with self.enclave.process.memory.own(bytes(features)) as address:
-            self.command(EnterCommand.ECMD_INIT_ENCLAVE, address)
-        self.pool.reset()
-        self.pool.fill()
+            self.command(EnterCommand.ECMD_INIT_ENCLAVE, address, timeout)
+        self.binding.reset()
+        self.binding.fill(timeout)
 
     def stop(self) -> None:
         """ECMD_UNINIT_ENCLAVE: destructors run, memory goes back."""
@@ -142,11 +140,10 @@ class SdkConvention(Convention):
         features.cpu_core_num = len(os.sched_getaffinity(0))
         return features
 
-    def _make_tcs(self, tcs: int) -> None:
+    def _make_tcs(self, tcs: int, timeout: float | None) -> None:
         """ECMD_MKTCS: the enclave prepares a page and has its type changed."""
         with self.enclave.process.memory.own(tcs.to_bytes(8, "little")) as address:
-            self.command(EnterCommand.ECMD_MKTCS, address)
-        self.enclave.tcs.append(tcs)
+            self.command(EnterCommand.ECMD_MKTCS, address, timeout)
 
     # ECALLs.
 
@@ -167,9 +164,9 @@ class SdkConvention(Convention):
                 ms[:] = memory.read(address, len(ms))
         return None
 
-    def command(self, command: EnterCommand, argument: int) -> None:
+    def command(self, command: EnterCommand, argument: int, timeout: float | None = None) -> None:
         """Enter the enclave for something that is no ECALL.  Raises SdkError."""
-        self._enter(command, argument, None)
+        self._enter(command, argument, timeout)
 
     def _typed_ecall(self, name: str, args: tuple[Any, ...], timeout: float | None) -> Any:
         if self.interface is None or self._types is None:
@@ -190,13 +187,13 @@ class SdkConvention(Convention):
         """
         utility = number in (EnterCommand.ECMD_INIT_ENCLAVE, EnterCommand.ECMD_MKTCS, EnterCommand.ECMD_UNINIT_ENCLAVE)
         with SdkCall(self.enclave, timeout) as call:
-            if utility and self.pool.utility is not None:
-                call.trusted = self.pool.utility
+            if utility and self.binding.utility is not None:
+                call.trusted = self.binding.utility
                 call.trusted.calls.append(call)
             else:
-                call.trusted = self.pool.acquire(call)
+                call.trusted = self.binding.acquire(call)
             if call.trusted is None:
-                bound = "bound to a living thread" if self.pool.bind else "in use"
+                bound = "bound to a living thread" if self.binding.bind else "in use"
                 why = f"each TCS of {len(self.enclave.tcs)} is {bound}"
                 raise SdkError(self._at(number), SgxStatus.SGX_ERROR_OUT_OF_TCS, why)
             call.tcs = call.trusted.tcs
