@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NAMES = {
     "edp": ("edp", "EdpConvention"),
-    "native": ("native", "NativeConvention"),
+    "enclu": ("enclu", "EncluConvention"),
     "open-enclave": ("open_enclave", "OpenEnclaveConvention"),
     "registers": ("registers", "RegistersConvention"),
     "sdk": ("sdk", "SdkConvention"),

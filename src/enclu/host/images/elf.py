@@ -113,7 +113,7 @@ class ElfImage(Image):
 
     @property
     def convention(self) -> str:
-        return "native" if self.own else super().convention
+        return "enclu" if self.own else super().convention
 
     def details(self) -> dict[str, Any]:
         return {"heap pages": self.heap_pages, "spare pages": self.spare_pages}
