@@ -457,9 +457,7 @@ class IntelSdkImage(Image):
         return "sdk"
 
     def regions(self) -> Iterator[Region]:
-        for region in self._image_regions():
-            yield Region(region.name, region.offset + self._shift, region.size, region.flags, region.measured,
-                         region.content, region.added)  # fmt: skip
+        return (region.moved(self._shift) for region in self._image_regions())
 
     def _image_regions(self) -> Iterator[Region]:
         loads = [(self._elf, segment, 0) for segment in self._elf.loads]

@@ -304,9 +304,7 @@ class OpenEnclaveImage(Image):
         return "open-enclave"
 
     def regions(self) -> Iterator[Region]:
-        for region in self._image_regions():
-            yield Region(region.name, region.offset + self._shift, region.size, region.flags, region.measured,
-                         region.content, region.added)  # fmt: skip
+        return (region.moved(self._shift) for region in self._image_regions())
 
     def _image_regions(self) -> Iterator[Region]:
         for segment in self.elf.loads:
