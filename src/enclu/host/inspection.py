@@ -13,13 +13,13 @@ from enclu.host.images.image import Finding
 from enclu.host.images.regions import ALL_MEASURED, NOT_MEASURED
 from enclu.sgx import xsave
 from enclu.sgx.epc import PAGE_SIZE, PageType
-from enclu.sgx.structs import MISC_EXINFO, SIGSTRUCT, TCS, TCS_AEXNOTIFY, TCS_DBGOPTIN, Attribute
+from enclu.sgx.structs import EXINFO, GPRSGX, MISC_EXINFO, SIGSTRUCT, TCS, TCS_AEXNOTIFY, TCS_DBGOPTIN, Attribute
 
 XFRM_NAMES = {component.value: component.title for component in xsave.Component} | {11: "CET_U", 12: "CET_S"}
 MISC_NAMES = {0: "EXINFO", 1: "CPINFO"}
 WRITE_EXECUTE = 6
-SSA_TAIL = 184 + 16
-"""GPRSGX and EXINFO."""
+SSA_TAIL = GPRSGX.size + EXINFO.size
+"""What is in an SSA frame behind the XSAVE area, at its end."""
 PUBLIC_SIGNERS = {
     "83d719e77deaca1470f6baf62a4d774303c899db69020f9c70ee1dfc08c7ce9e": "the Intel SDK's samples",
     "ca9ad7331448980aa28890ce73e433638377f179ab4456b2fe237193193a8d0a": "Open Enclave's debug signing",

@@ -17,7 +17,7 @@ from enclu.host.images.regions import NOT_MEASURED, REG_RW, TCS_FLAGS, Region
 from enclu.host.images.source import Source
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.layout import Structure
-from enclu.sgx.structs import SIGSTRUCT, TCS, Attribute
+from enclu.sgx.structs import TCS, Attribute
 
 NOTE_NAME, NOTE_TYPE = b"enclu", 1
 NOTE = Structure(
@@ -67,10 +67,7 @@ class ElfImage(Image):
         self._end = self._check_order(loads)
         self.size = size_for(self._end + (self.heap_pages + self.spare_pages) * PAGE_SIZE)
         self.check_size("heap and spare pages, with the segments", self.size)
-        if sigstruct is not None:
-            self.misc_select = SIGSTRUCT.get(sigstruct, "MISCSELECT")
-            self.attributes = SIGSTRUCT.get(sigstruct, "ATTRIBUTES") & ~1
-            self.xfrm = SIGSTRUCT.get(sigstruct, "XFRM")
+        self._wish_what_is_signed()
         self.check_regions()
         self._check_tcs()
 

@@ -14,7 +14,7 @@ from enclu.host.images.regions import ALL_MEASURED, NOT_MEASURED, ImageError, Pa
 from enclu.host.images.source import Source
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.measurement import CHUNK, Measurement, eadd, ecreate, eextend
-from enclu.sgx.structs import SECINFO, Attribute
+from enclu.sgx.structs import SECINFO, SIGSTRUCT, Attribute
 
 MAXIMUM_SIZE = 1 << 47
 """Bytes of ELRANGE: all addresses that user mode has."""
@@ -146,6 +146,13 @@ class Image(ABC):
             f"`enclu sign {name} --key key.pem` makes it, with a key of `openssl genrsa -3 -out key.pem 3072`; "
             "or name a SIGSTRUCT file"
         )
+
+    def _wish_what_is_signed(self) -> None:
+        """SECS is to have what the SIGSTRUCT says, if there is one."""
+        if self.sigstruct is not None:
+            self.misc_select = SIGSTRUCT.get(self.sigstruct, "MISCSELECT")
+            self.attributes = SIGSTRUCT.get(self.sigstruct, "ATTRIBUTES") & ~Attribute.INIT
+            self.xfrm = SIGSTRUCT.get(self.sigstruct, "XFRM")
 
     def error(self, field: str, value: object, wrong: str) -> ImageError:
         return ImageError(self.path, field, value, wrong)

@@ -20,7 +20,6 @@ from enclu.host.images.source import Source
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.layout import Structure
 from enclu.sgx.measurement import BLOCK, CHUNK, HASHER, PER_PAGE, Measurement
-from enclu.sgx.structs import SIGSTRUCT
 
 if TYPE_CHECKING:
     import numpy as np
@@ -110,10 +109,7 @@ class SgxsImage(Image):
                 ahead.stop()
                 ahead = None
         self._ahead = ahead
-        if sigstruct is not None:
-            self.misc_select = SIGSTRUCT.get(sigstruct, "MISCSELECT")
-            self.attributes = SIGSTRUCT.get(sigstruct, "ATTRIBUTES") & ~1
-            self.xfrm = SIGSTRUCT.get(sigstruct, "XFRM")
+        self._wish_what_is_signed()
 
     def _read(self) -> list[_Page | _Full]:
         data = self._data
