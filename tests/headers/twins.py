@@ -11,7 +11,7 @@ import enclu.attestation
 from enclu.compare.build import SGX_TCS_COUNT
 from enclu.host import channel, designs
 from enclu.host.attestation import pce, platform, quote
-from enclu.host.conventions import native
+from enclu.host.conventions import enclu as own
 from enclu.linux import uapi
 from enclu.linux.delivery import base, mm_handler, range_handler, thread_handler, usage, vdso_2018, vdso_jmp
 from enclu.sgx import structs
@@ -51,11 +51,11 @@ ENCLAVE = (
         "src/enclu/enclave/attestation.h", {"struct report_request": fields(enclu.attestation.REPORT_REQUEST)},
     ),
     twins(
-        "src/enclu/enclave/call.h", {"struct sgx_call": fields(native.SGX_CALL)},
+        "src/enclu/enclave/call.h", {"struct sgx_call": fields(own.SGX_CALL)},
         {
-            "CALL_ENTER": native.SGX_CALL.offset("enter"),
-            **{f"ENTER_{enter.name}": enter for enter in native.Enter},
-            **{f"EXIT_{leave.name}": leave for leave in native.Leave},
+            "CALL_ENTER": own.SGX_CALL.offset("enter"),
+            **{f"ENTER_{enter.name}": enter for enter in own.Enter},
+            **{f"EXIT_{leave.name}": leave for leave in own.Leave},
         },
     ),
     twins("src/enclu/enclave/sealing.h", {"struct sgx_sealed": fields(platform.SEALED, "data")}),
@@ -85,7 +85,7 @@ ENCLAVE = (
             "struct ssa_exinfo": fields(structs.EXINFO, MADDR="address", ERRCD="error_code"),
         },
         {
-            "SGX_PAGE": PAGE_SIZE, "SGX_SSA_FRAMES": native.FRAMES,
+            "SGX_PAGE": PAGE_SIZE, "SGX_SSA_FRAMES": own.FRAMES,
             "EXITINFO_VALID": structs.EXITINFO_VALID, "EXITINFO_VECTOR": structs.EXITINFO_VECTOR,
         },
         alone=["struct thread"],
@@ -93,7 +93,7 @@ ENCLAVE = (
     twins(
         "src/enclu/enclave/entry.S",
         constants={
-            "FRAMES": native.FRAMES, "LAST_SP": "offsetof(struct thread, last_sp)",
+            "FRAMES": own.FRAMES, "LAST_SP": "offsetof(struct thread, last_sp)",
             "EXIT_TO": "offsetof(struct thread, exit_to)", "EXIT_RSP": "offsetof(struct thread, exit_rsp)",
             "EXIT_RBP": "offsetof(struct thread, exit_rbp)", "THREAD_CALL": "offsetof(struct thread, call)",
             "THREAD_TCS": "offsetof(struct thread, tcs)", "THREAD_CSSA": "offsetof(struct thread, cssa)",
@@ -175,7 +175,7 @@ ATTESTATION = (
 SCENARIOS = (
     twins(
         "scenarios/runtime.h", {},
-        {"SGX_PAGE": PAGE_SIZE, "SGX_TCS_COUNT": SGX_TCS_COUNT, "SGX_SSA_FRAMES": native.FRAMES, **ENTRY_LEAVES},
+        {"SGX_PAGE": PAGE_SIZE, "SGX_TCS_COUNT": SGX_TCS_COUNT, "SGX_SSA_FRAMES": own.FRAMES, **ENTRY_LEAVES},
         alone=[
             "struct sgx_enclave", "struct sgx_exception", "struct sgx_host", "struct sgx_registers",
             "struct sgx_runtime", "enum sgx_decision",

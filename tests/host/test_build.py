@@ -84,12 +84,10 @@ def test_without_gcc_it_is_said_how_to_get_it(source: Path, monkeypatch: pytest.
 
 
 def test_the_same_sources_give_the_same_enclave(source: Path, tmp_path: Path) -> None:
-    from enclu.host.measure import mrenclave
-
     measured = set()
     for name in ("a.elf", "b.elf"):
         build_enclave([source], tmp_path / name, flags=["-DNUMBER=1"])
-        measured.add(mrenclave(open_image(tmp_path / name)))
+        measured.add(open_image(tmp_path / name).mrenclave())
     assert len(measured) == 1
 
 

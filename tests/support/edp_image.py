@@ -11,7 +11,6 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from elftools.elf.elffile import ELFFile
 
 import enclu
-from enclu.host.measure import mrenclave
 from enclu.host.signing import sign
 from enclu.sgx.structs import SIGSTRUCT, SIGSTRUCT_HEADER, SIGSTRUCT_HEADER2, TCS
 
@@ -81,7 +80,7 @@ def signed(path: Path, data: bytes) -> Path:
     values = {
         "HEADER": SIGSTRUCT_HEADER, "HEADER2": SIGSTRUCT_HEADER2, "DATE": 0x20260101, "EXPONENT": 3,
         "ATTRIBUTES": 6, "ATTRIBUTEMASK": (1 << 64) - 3, "XFRM": 3, "XFRMMASK": 3,
-        "ENCLAVEHASH": mrenclave(enclu.open_image(path)),
+        "ENCLAVEHASH": enclu.open_image(path).mrenclave(),
     }  # fmt: skip
     path.with_suffix(".sig").write_bytes(sign(SIGSTRUCT.pack(**values), rsa.generate_private_key(3, 3072)))
     return path

@@ -87,7 +87,7 @@ def _identity(inspection: Inspection) -> Table:
         ("XFRM", f"{image.xfrm:#x}  {', '.join(bit_names(image.xfrm, XFRM_NAMES))}"),
         ("MISCSELECT", f"{image.misc_select:#x}  {', '.join(bit_names(image.misc_select, MISC_NAMES))}"),
     ]  # fmt: skip
-    for name, value in inspection.details().items():
+    for name, value in image.details().items():
         shown = ", ".join(value) if isinstance(value, list) else str(value)
         if isinstance(value, bool):
             shown = "yes" if value else "no"
@@ -141,6 +141,7 @@ def _threads(inspection: Inspection) -> Table:
 def _layout(inspection: Inspection) -> Table:
     from rich.table import Table
 
+    from enclu.host.images.regions import ALL_MEASURED, NOT_MEASURED
     from enclu.host.inspection import type_name
 
     regions = inspection.regions
@@ -148,10 +149,10 @@ def _layout(inspection: Inspection) -> Table:
     for name in ("offset", "end", "pages", "", "", "measured", ""):
         table.add_column(name, justify="right" if name in ("offset", "end", "pages") else "left")
     for r in regions[:SHOWN_REGIONS]:
-        measured = {0xFFFF: "yes", 0: "no"}.get(r.measured, f"{r.measured.bit_count()}/16") if r.added else "not added"
+        measured = {ALL_MEASURED: "yes", NOT_MEASURED: "no"}.get(r.measured, f"{r.measured.bit_count()}/16")
         rights = r.rights if r.flags else ""
-        table.add_row(f"{r.offset:#x}", f"{r.offset + r.size:#x}", f"{r.size >> 12:,}", type_name(r), rights, measured,
-                      r.name)  # fmt: skip
+        table.add_row(f"{r.offset:#x}", f"{r.offset + r.size:#x}", f"{r.size >> 12:,}", type_name(r), rights,
+                      measured if r.added else "not added", r.name)  # fmt: skip
     if len(regions) > SHOWN_REGIONS:
         table.add_row("", "", f"and {len(regions) - SHOWN_REGIONS} more")
     return table

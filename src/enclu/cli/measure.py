@@ -76,8 +76,8 @@ def measure(
 
     try:
         image = open_image(file, sigstruct, metadata)
-        checked = [image, *_of_other_versions(image, given=sigstruct is not None or metadata is not None)]
-        results = [_result(each) for each in checked]
+        others = image.other_versions() if sigstruct is None and metadata is None else ()
+        results = [_result(each) for each in (image, *others)]
     except HostError as error:
         console.say(str(error))
         ctx.exit(1)
@@ -93,14 +93,7 @@ def measure(
     ctx.exit(1 if any(result["agrees"] is False for result in results) else 0)
 
 
-def _of_other_versions(image: Image, given: bool) -> list[Image]:
-    from enclu.host.images import IntelSdkImage
-
-    return [] if given or not isinstance(image, IntelSdkImage) else list(image.other_versions())
-
-
 def _result(image: Image) -> dict[str, Any]:
-    from enclu.host.images import IntelSdkImage
     from enclu.sgx.structs import SIGSTRUCT
 
     measured = image.mrenclave()
@@ -108,7 +101,7 @@ def _result(image: Image) -> dict[str, Any]:
     return {
         "mrenclave": measured.hex(), "sigstruct": None if signed is None else signed.hex(),
         "agrees": None if signed is None else signed == measured,
-        "metadata": "{}.{}".format(*image.metadata.version) if isinstance(image, IntelSdkImage) else None,
+        "metadata": None if image.metadata_version is None else "{}.{}".format(*image.metadata_version),
     }  # fmt: skip
 
 

@@ -142,11 +142,11 @@ def sign(ctx: click.Context, /, as_json: bool, file: Path, **options: Any) -> No
 
 def _sign(file: Path, options: dict[str, Any]) -> dict[str, str]:
     from enclu.host import signing
-    from enclu.host.images import ElfImage, SgxsImage, open_image
+    from enclu.host.images import open_image
     from enclu.sgx.structs import SIGSTRUCT
 
     image = open_image(file)
-    beside = isinstance(image, ElfImage | SgxsImage)
+    beside = image.sigstruct_position is None
     output = options["output"] or (file.with_name(file.name + ".sig") if beside else file)
     key = _key(options) if options["key"] is not None else None
     if options["unsigned"] is not None:

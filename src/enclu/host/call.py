@@ -92,7 +92,7 @@ class Call:
         self.unfinished = False
         self.finish()
         guard.give_back(self.tokens)
-        enclave.give_back(self.leased)
+        enclave.tcs_pool.give_back(self.leased)
         self.blocks.give_back()
         self.frame = None
         calls.remove(self)
@@ -143,11 +143,6 @@ class Call:
     def left(self) -> float | None:
         """Seconds until the call shall be over; None for any time."""
         return None if self._until is None else max(0.0, self._until - time.monotonic())
-
-    def limit(self, seconds: float | None) -> None:
-        """A limit for a call that has none."""
-        if self._until is None and seconds is not None:
-            self._until = time.monotonic() + seconds
 
     # What happens during a call.
 

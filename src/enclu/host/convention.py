@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NAMES = {
     "edp": ("edp", "EdpConvention"),
-    "native": ("native", "NativeConvention"),
+    "enclu": ("enclu", "EncluConvention"),
     "open-enclave": ("open_enclave", "OpenEnclaveConvention"),
     "registers": ("registers", "RegistersConvention"),
     "sdk": ("sdk", "SdkConvention"),
@@ -55,8 +55,8 @@ class Convention(ABC):
     def __init__(self, enclave: Enclave) -> None:
         self.enclave = enclave
 
-    def start(self) -> None:  # noqa: B027 - nothing by default
-        """The enclave is loaded: what it wants to hear first."""
+    def start(self, timeout: float | None) -> None:  # noqa: B027 - nothing by default
+        """The enclave is loaded: what it wants to hear first, by calls that may take so many seconds each."""
 
     def stop(self) -> None:  # noqa: B027
         """The enclave is about to be unloaded."""
@@ -89,7 +89,6 @@ class Convention(ABC):
     def run(self, call: Call, **registers: int) -> Any:
         """The call from EENTER to its end; its result."""
         enclave = self.enclave
-        call.limit(enclave.limit)
         call.unfinished = True
         call.entry = entry = call.thread.enter(call.tcs, **registers, timeout=call.left())
         try:
@@ -155,7 +154,7 @@ class Convention(ABC):
 
     def give_up(self, call: Call) -> None:
         """The enclave was left before the call was over, and will not be resumed.  May be called again."""
-        self.enclave.abandon(call.tcs)
+        self.enclave.tcs_pool.abandon(call.tcs)
 
 
 def _handled_before(exception: EnclaveException, handled: EnclaveException) -> None:

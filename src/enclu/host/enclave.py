@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import queue
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from enclu.host.agent_process import AgentProcess
@@ -16,6 +14,7 @@ from enclu.host.debugger import Debugger
 from enclu.host.errors import HostError, ProcessDied
 from enclu.host.events import Action, EnclaveException
 from enclu.host.keys import MachineKeys
+from enclu.host.tcs import TcsPool
 from enclu.host.thread import executing
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ class EnclaveProcess(AgentProcess, ABC):
 class Calling(Protocol):
     """What an enclave asks of its convention (`convention.Convention`)."""
 
-    def start(self) -> None: ...
+    def start(self, timeout: float | None) -> None: ...
 
     def stop(self) -> None: ...
 
@@ -86,18 +85,20 @@ class Enclave:
         """Callables by number."""
         self.on_exception = on_exception
         """Called with every EnclaveException, on the Python thread of the ECALL; without one, Action.HANDLE."""
-        self.tcs = [self.base + offset for offset in image.tcs]
-        """Addresses."""
-        self.limit: float | None = None
-        """Seconds for calls that have no limit of their own."""
+        self.tcs_pool = TcsPool(self.base + offset for offset in image.tcs)
         self.loaded = True
         self._mapped: list[tuple[str, int, int]] = [("munmap", self.base, self.size), ("close", self.fd, 0)]
         """The system calls that undo it: each is made once, for somebody else may have the addresses afterwards."""
-        self.lost: list[int] = []
+
+    @property
+    def tcs(self) -> list[int]:
+        """Addresses of the TCSes that can be entered."""
+        return self.tcs_pool.every
+
+    @property
+    def lost(self) -> list[int]:
         """TCSes that were left interrupted, by an exception, a timeout or what broke into a call: not entered again."""
-        self._free = list(reversed(self.tcs))
-        self._freed: queue.SimpleQueue[None] = queue.SimpleQueue()
-        """Wakes who waits for a TCS."""
+        return self.tcs_pool.lost
 
     @property
     def debug(self) -> bool:
@@ -141,30 +142,15 @@ class Enclave:
 
         Waits for one that other threads use.  Raises HostError if there is none to wait for.
         """
-        waited = False
-        while True:
-            try:
-                call.leased.extend(map(list.pop, (self._free,)))
-                break
-            except IndexError:
-                if not self._others(call):
-                    raise HostError(f"{self.image.path}: {self._why_no_tcs(call)}") from None
+        pool, waited = self.tcs_pool, False
+        while not pool.take(call.leased):
+            if not self._others(call):
+                raise HostError(f"{self.image.path}: {self._why_no_tcs(call)}")
             waited = True
-            with contextlib.suppress(queue.Empty):
-                self._freed.get(timeout=1)
-        if waited and self._free:
-            self._freed.put(None)
+            pool.await_free()
+        if waited and pool.free:
+            pool.wake()
         return call.leased[-1]
-
-    def give_back(self, leased: list[int]) -> None:
-        """TCSes that a call held, but for those that are lost.  May be broken into, and called again."""
-        while leased:
-            if leased[-1] in self.tcs:
-                self._free.extend(map(list.pop, (leased,)))
-            else:
-                leased.pop()
-        if self._freed.empty():
-            self._freed.put(None)
 
     @property
     def entries(self) -> list[Entry]:
@@ -172,13 +158,6 @@ class Enclave:
         end = self.base + self.size
         threads = list(self.process.threads)
         return [entry for thread in threads for entry in list(thread.entries) if self.base <= entry.tcs < end]
-
-    def abandon(self, tcs: int) -> None:
-        """Never enter this TCS again."""
-        if tcs not in self.lost:
-            self.lost.append(tcs)
-        with contextlib.suppress(ValueError):
-            self.tcs.remove(tcs)
 
     def _others(self, call: CallUnderWay) -> bool:
         """Whether there are TCSes that calls of other threads have, or have just had."""
@@ -230,7 +209,5 @@ class Enclave:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.unload()

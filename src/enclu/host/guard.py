@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import queue
-from types import TracebackType
 
 
 class Event:
@@ -62,7 +61,5 @@ class Holding:
     def __enter__(self) -> None:
         self._guard.take(self._tokens)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._guard.give_back(self._tokens)

@@ -8,19 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from enclu.host import signing
-from enclu.host.conventions.sdk import tables
-from enclu.host.images import ElfImage, Image, IntelSdkImage, OpenEnclaveImage, Region, SgxsImage
-from enclu.host.images.intel_sdk import REBUILD
+from enclu.host.images import Image, Region
+from enclu.host.images.image import Finding
 from enclu.host.images.regions import ALL_MEASURED, NOT_MEASURED
 from enclu.sgx import xsave
 from enclu.sgx.epc import PAGE_SIZE, PageType
-from enclu.sgx.structs import MISC_EXINFO, SIGSTRUCT, TCS, TCS_AEXNOTIFY, TCS_DBGOPTIN, Attribute
+from enclu.sgx.structs import EXINFO, GPRSGX, MISC_EXINFO, SIGSTRUCT, TCS, TCS_AEXNOTIFY, TCS_DBGOPTIN, Attribute
 
 XFRM_NAMES = {component.value: component.title for component in xsave.Component} | {11: "CET_U", 12: "CET_S"}
 MISC_NAMES = {0: "EXINFO", 1: "CPINFO"}
 WRITE_EXECUTE = 6
-SSA_TAIL = 184 + 16
-"""GPRSGX and EXINFO."""
+SSA_TAIL = GPRSGX.size + EXINFO.size
+"""What is in an SSA frame behind the XSAVE area, at its end."""
 PUBLIC_SIGNERS = {
     "83d719e77deaca1470f6baf62a4d774303c899db69020f9c70ee1dfc08c7ce9e": "the Intel SDK's samples",
     "ca9ad7331448980aa28890ce73e433638377f179ab4456b2fe237193193a8d0a": "Open Enclave's debug signing",
@@ -39,15 +38,6 @@ class Thread:
     frames: int
     fs: int
     gs: int
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that weakens an enclave, or, if it is not `serious`, that is worth knowing."""
-
-    name: str
-    serious: bool
-    text: str
 
 
 class Inspection:
@@ -82,7 +72,7 @@ class Inspection:
 
     def findings(self) -> list[Finding]:
         """Weaknesses first."""
-        found = [*self._of_the_signature(), *self._of_the_pages(), *self._of_the_format()]
+        found = [*self._of_the_signature(), *self._of_the_pages(), *self.image.findings()]
         return sorted(found, key=lambda finding: not finding.serious)
 
     def _of_the_signature(self) -> Iterator[Finding]:
@@ -142,22 +132,6 @@ class Inspection:
         f = SIGSTRUCT.unpack(self.image.sigstruct)
         return int(f["XFRM"] & f["XFRMMASK"]) | xsave.LEGACY
 
-    def _of_the_format(self) -> Iterator[Finding]:
-        image = self.image
-        if isinstance(image, IntelSdkImage):
-            if image.text_relocations:
-                yield Finding("text relocations", True, "relocations write to code pages, which therefore are writable")
-            if image.simulation:
-                yield Finding(
-                    "simulation", True, f"built for the SDK's simulation mode: it never executes ENCLU; {REBUILD}"
-                )
-            if image.reserved:
-                yield Finding("dynamic", False, "adds pages at run time (EDMM), which are not measured")
-        if isinstance(image, SgxsImage) and not image.canonical:
-            yield Finding("not canonical", False, "the stream's pages or chunks are not in ascending order")
-        if image.base is not None:
-            yield Finding("fixed address", False, f"ELRANGE must begin at {image.base:#x}")
-
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         image, f = self.image, self.sigstruct
@@ -165,7 +139,7 @@ class Inspection:
             "file": str(image.path), "format": image.format, "mrenclave": self.mrenclave.hex(), "size": image.size,
             "added": self.added, "measured": self.measured, "ssa_frame_size": image.ssa_frame_size,
             "attributes": attribute_names(self.attributes), "xfrm": bit_names(image.xfrm, XFRM_NAMES),
-            "misc_select": bit_names(image.misc_select, MISC_NAMES), "details": self.details(),
+            "misc_select": bit_names(image.misc_select, MISC_NAMES), "details": image.details(),
             "sigstruct": None if f is None else {
                 "valid": not self.problems, "problems": self.problems, "mrenclave": f["ENCLAVEHASH"].hex(),
                 "mrsigner": self.mrsigner, "product": f["ISVPRODID"], "svn": f["ISVSVN"], "vendor": f["VENDOR"],
@@ -182,32 +156,6 @@ class Inspection:
             ],
             "findings": [vars(finding) for finding in self.findings()],
         }  # fmt: skip
-
-    def details(self) -> dict[str, Any]:
-        """What only this format has."""
-        image = self.image
-        if isinstance(image, IntelSdkImage):
-            return {
-                "metadata": "{}.{}".format(*image.metadata.version),
-                "other metadata": ["{}.{}".format(*m.version) for m in image.all_metadata if m is not image.metadata],
-                "TCS policy": "unbound" if image.tcs_policy else "bound", "TCS minimum pool": image.tcs_min_pool,
-                "simulation": image.simulation, **_functions(image),
-            }  # fmt: skip
-        if isinstance(image, OpenEnclaveImage):
-            return {"loader": image.loader.name, "heap pages": image.heap_pages, "stack pages": image.stack_pages}
-        if isinstance(image, ElfImage):
-            return {"heap pages": image.heap_pages, "spare pages": image.spare_pages}
-        return {"canonical": image.canonical} if isinstance(image, SgxsImage) else {}
-
-
-def _functions(image: IntelSdkImage) -> dict[str, Any]:
-    """What the SDK has put into the image, as far as it tells."""
-    release, functions = tables.release(image.path), tables.read(image.path)
-    details: dict[str, Any] = {"SDK": ".".join(map(str, release))} if release else {}
-    if functions is not None:
-        details["ECALLs"] = [name or "?" for name in functions.ecalls]
-        details["OCALLs"] = functions.ocalls or 0
-    return details
 
 
 def attribute_names(attributes: int) -> list[str]:

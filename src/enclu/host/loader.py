@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from enclu.base.abi import MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_NORESERVE, MAP_PRIVATE, MAP_SHARED
 from enclu.host.errors import HostError
-from enclu.host.measure import mrenclave
+from enclu.host.images.regions import ALL_MEASURED, NOT_MEASURED
 from enclu.linux import uapi
 from enclu.native import extended_state
 from enclu.sgx.epc import PAGE_SIZE, PageType
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 CHUNK = 4 << 20
 """Bytes of pages that are added by one ioctl."""
-MEASURED = 0xFFFF
 READ, WRITE, EXEC = 1, 2, 4
 
 
@@ -108,7 +107,7 @@ def _why_not_initialized(image: Image, loaded: Loaded) -> str:
     """What EINIT objects to, which the driver tells as EPERM whatever it is."""
     assert image.sigstruct is not None
     sigstruct = SIGSTRUCT.unpack(image.sigstruct)
-    measured = mrenclave(image)
+    measured = image.mrenclave()
     if measured != sigstruct["ENCLAVEHASH"]:
         return f"it measures to {measured.hex()}, its SIGSTRUCT is for {sigstruct['ENCLAVEHASH'].hex()}"
     for name, value, mask in (
@@ -138,7 +137,7 @@ def _reserve(process: AgentProcess, image: Image) -> int:
 
 
 def _add(process: AgentProcess, image: Image, loaded: Loaded, pages: Pages, staging: int) -> None:
-    if pages.measured not in (0, MEASURED):
+    if pages.measured not in (NOT_MEASURED, ALL_MEASURED):
         raise HostError(
             f"{image.path}: the page at {pages.offset:#x} is measured in part; Linux's driver measures whole pages only"
         )

@@ -7,7 +7,7 @@ import struct
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Protocol, Self
 
 from enclu.host.arena import Arena, Blocks, Given
@@ -77,9 +77,7 @@ class Lending:
         self._begin(sys._getframe(1))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _begin(self, frame: FrameType) -> None:
@@ -107,9 +105,7 @@ class Temporary:
         self._lending._begin(sys._getframe(1))
         return self._memory.put(self._content, self._align, self._lending.blocks)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._lending.close()
 
 

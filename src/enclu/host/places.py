@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enclu.host.errors import HostError
-from enclu.host.images import Image, ImageError, SgxsImage
+from enclu.host.images import Image, ImageError
 from enclu.host.images.elf_file import PF_X, SHN_UNDEF, SHT_NOBITS, SYM, ElfFile, Module
 from enclu.host.images.regions import map_file
 from enclu.host.lines import Line, LinesError, LineTable
@@ -115,8 +115,8 @@ _KNOWN: weakref.WeakKeyDictionary[Image, Places] = weakref.WeakKeyDictionary()
 def _instead(image: Image, path: Path) -> Module:
     """The file's symbols for the image's segments.  Raises HostError."""
     elf = ElfFile(path, map_file(path))
-    if isinstance(image, SgxsImage):
-        return elf.module()  # which has forgotten of what it was made
+    if not image.modules:
+        return elf.module()  # the image has forgotten of what it was made
     mine = image.modules[0]
     if [(s.vaddr, s.memsz, s.flags) for s in elf.loads] != [(s.vaddr, s.memsz, s.flags) for _, s in mine.segments]:
         raise HostError(f"{path}: not of {image.path}, whose segments are elsewhere")

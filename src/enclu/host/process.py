@@ -54,9 +54,7 @@ class Process(EnclaveProcess):
         self.enclaves.append(enclave)
         try:
             enclave.convention = kind(enclave)
-            enclave.limit = start_timeout
-            enclave.convention.start()
-            enclave.limit = None
+            enclave.convention.start(start_timeout)
         except BaseException:
             enclave.release()
             raise

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from enclu.base import directories, files
 from enclu.host.errors import HostError
-from enclu.host.images import ElfImage, Image, IntelSdkImage, OpenEnclaveImage, SgxsImage
+from enclu.host.images import Image
 from enclu.host.images.regions import map_file
 from enclu.sgx.encls.init import signature_valid
 from enclu.sgx.structs import SIGSTRUCT, SIGSTRUCT_HEADER, SIGSTRUCT_HEADER2, SIGSTRUCT_SIGNED, Attribute
@@ -29,9 +29,6 @@ from enclu.sgx.structs import SIGSTRUCT, SIGSTRUCT_HEADER, SIGSTRUCT_HEADER2, SI
 KEY_BITS, EXPONENT = 3072, 3
 NUMBER = KEY_BITS // 8
 """Bytes of MODULUS, SIGNATURE, Q1 and Q2."""
-ALL_64, ALL_32 = (1 << 64) - 1, (1 << 32) - 1
-OE_ATTRIBUTE_MASK, OE_XFRM_MASK = 0xFFFF_FFFF_FFFF_FF7B, 0xFFFF_FFFF_FFFF_FF1B
-"""oesign's: processors with and without AVX and KSS."""
 VENDORS = (0, 0x8086)
 SIGNED_SIZE = sum(end - start for start, end in SIGSTRUCT_SIGNED)
 LARGEST_FILE = 1 << 20
@@ -126,16 +123,8 @@ def unsigned(image: Image, *, debug: bool | None = None, **fields: Any) -> bytes
     `fields` are SIGSTRUCT's, by name.  Those that are not given are as in the SIGSTRUCT that the image has, or else
     as the image wants them, exactly; `debug` tells whether it may be a debug enclave, which a new one may.
     """
-    values: dict[str, Any] = {"MISCSELECT": image.misc_select, "MISCMASK": ALL_32, "XFRM": image.xfrm,
-                              "XFRMMASK": ALL_64, "ATTRIBUTES": image.attributes & ~Attribute.DEBUG,
-                              "ATTRIBUTEMASK": ALL_64 & ~Attribute.DEBUG}  # fmt: skip
-    if isinstance(image, OpenEnclaveImage):
-        config = image.config
-        values |= {"ISVPRODID": config["product_id"], "ISVSVN": config["security_version"],
-                   "ISVFAMILYID": config.get("family_id", b""), "ISVEXTPRODID": config.get("extended_product_id", b""),
-                   "ATTRIBUTEMASK": OE_ATTRIBUTE_MASK, "XFRMMASK": OE_XFRM_MASK, "MISCSELECT": 0,
-                   "MISCMASK": ALL_32 & ~image.misc_select}  # fmt: skip
-        debug = bool(image.attributes & Attribute.DEBUG) if debug is None else debug
+    values = image.sigstruct_fields()
+    debug = image.debug if debug is None else debug
     if image.sigstruct is not None:
         old = SIGSTRUCT.unpack(image.sigstruct)
         values |= {name: old[name] for name in KEPT}
@@ -155,7 +144,7 @@ def unsigned(image: Image, *, debug: bool | None = None, **fields: Any) -> bytes
 
 def _check_wanted(image: Image, values: dict[str, Any]) -> None:
     """Loaders take SECS's fields from the image, if it has them: EINIT would refuse others."""
-    if isinstance(image, SgxsImage) or (isinstance(image, ElfImage) and not image.own):
+    if not image.fixes_secs:
         return
     for name, wanted, mask in (
         ("ATTRIBUTES", image.attributes & ~Attribute.DEBUG, values["ATTRIBUTEMASK"] & ~Attribute.DEBUG),
@@ -242,36 +231,38 @@ def verify(sigstruct: bytes, mrenclave: bytes | None = None) -> list[str]:
 
 
 def write(image: Image, sigstruct: bytes, output: Path, key: rsa.RSAPrivateKey | None = None) -> None:
-    """Store the SIGSTRUCT where loaders find it: ELF and SGXS images' is `output`, others' copy with it is.
+    """Store the SIGSTRUCT where loaders find it: in `output`, alone or in a copy of the image.
 
     Metadata of other versions of an Intel SDK image get it, too; those that measure to something else are signed with
     `key`.  Raises SigningError.
     """
-    if isinstance(image, ElfImage | SgxsImage):
+    if image.sigstruct_position is None:
         write_file(output, sigstruct)
         return
     content = bytearray(map_file(image.path))
-    if isinstance(image, OpenEnclaveImage):
-        start = image.sigstruct_position
-        content[start : start + SIGSTRUCT.size] = sigstruct
-    elif isinstance(image, IntelSdkImage):
-        for other in (image, *image.other_versions()):
-            metadata, own = other.metadata, sigstruct
-            if other.mrenclave() != SIGSTRUCT.get(sigstruct, "ENCLAVEHASH"):
-                if key is None:
-                    version = "{}.{}".format(*metadata.version)
-                    raise SigningError(
-                        f"{image.path}: its metadata {version} measures to something else and needs a signature of its "
-                        f"own: --metadata {version}"
-                    )
-                out = bytearray(sigstruct)
-                SIGSTRUCT.put(out, "ENCLAVEHASH", other.mrenclave())
-                own = sign(bytes(out), key)
-            start = metadata.sigstruct_position
-            content[start : start + SIGSTRUCT.size] = own
-    else:
-        raise SigningError(f"{image.path}: images of the format {image.format} have no place for a SIGSTRUCT")
+    placed = [(image.sigstruct_position, sigstruct)]
+    for other in image.other_versions():
+        assert other.sigstruct_position is not None
+        placed.append((other.sigstruct_position, _for_other_version(other, sigstruct, key)))
+    for start, each in placed:
+        content[start : start + SIGSTRUCT.size] = each
     write_file(output, bytes(content), image.path.stat().st_mode & 0o777)
+
+
+def _for_other_version(image: Image, sigstruct: bytes, key: rsa.RSAPrivateKey | None) -> bytes:
+    """The SIGSTRUCT of an image in the same file.  Raises SigningError."""
+    if image.mrenclave() == SIGSTRUCT.get(sigstruct, "ENCLAVEHASH"):
+        return sigstruct
+    if key is None:
+        assert image.metadata_version is not None
+        version = "{}.{}".format(*image.metadata_version)
+        raise SigningError(
+            f"{image.path}: its metadata {version} measures to something else and needs a signature of its own: "
+            f"--metadata {version}"
+        )
+    out = bytearray(sigstruct)
+    SIGSTRUCT.put(out, "ENCLAVEHASH", image.mrenclave())
+    return sign(bytes(out), key)
 
 
 def write_file(path: Path, content: bytes, mode: int = 0o644) -> None:

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from enclu.base.abi import NR
@@ -330,9 +330,7 @@ class Entry:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self.thread.process.alive:
             self.close()
 

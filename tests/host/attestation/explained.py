@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from cryptography import x509
 
 from enclu.host.attestation.chain import fingerprint
-from enclu.host.attestation.pck import platform_of
+from enclu.host.attestation.pck import sgx_extension
 from enclu.host.attestation.quote import parse
 from enclu.host.attestation.verify import certificates
 from tests.host.attestation.mutations import Case
@@ -107,7 +107,7 @@ BELIEFS = [
 
 def cpusvn(case: Case) -> bool:
     """The PCK certificate's CPUSVN is not made of its components."""
-    tcb = platform_of(certificates(parse(case.quote))[0]).tcb
+    tcb = sgx_extension(certificates(parse(case.quote))[0]).tcb
     return bytes(tcb.components) != tcb.cpusvn
 
 

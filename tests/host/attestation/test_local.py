@@ -18,7 +18,6 @@ from enclu.host.attestation import identity
 from enclu.host.attestation.architectural import signing_key
 from enclu.host.attestation.platform import SEALED
 from enclu.host.images import open_image
-from enclu.host.measure import mrenclave
 from enclu.sgx import keys
 from enclu.sgx.machine import CPUSVN
 from enclu.sgx.structs import KEYREQUEST, REPORT, TARGETINFO, Attribute, KeyName, KeyPolicy
@@ -45,7 +44,7 @@ def loaded(app: Path) -> Any:
 
 def test_a_report_says_who_made_it_and_what_it_was_asked_to_say(loaded: Any, app: Path) -> None:
     report = REPORT.unpack(enclu.attestation.report(loaded, loaded, b"hello", by=MAKE_REPORT))
-    assert report["MRENCLAVE"] == mrenclave(open_image(app))
+    assert report["MRENCLAVE"] == open_image(app).mrenclave()
     n = signing_key().public_key().public_numbers().n
     assert report["MRSIGNER"] == hashlib.sha256(n.to_bytes(384, "little")).digest()
     assert (report["ISVPRODID"], report["REPORTDATA"]) == (PRODUCT, b"hello".ljust(64, b"\0"))
@@ -165,7 +164,7 @@ def egetkey(enclave: Any, sealed: dict[str, Any], keyid: bytes) -> bytes:
     )  # fmt: skip
     image = enclave.image
     secs = SimpleNamespace(
-        mrenclave=mrenclave(image), mrsigner=signing.mrsigner(image.sigstruct), isvprodid=PRODUCT, configid=bytes(64),
+        mrenclave=image.mrenclave(), mrsigner=signing.mrsigner(image.sigstruct), isvprodid=PRODUCT, configid=bytes(64),
         attributes=enclave.attributes | Attribute.INIT, xfrm=enclave.xfrm, miscselect=image.misc_select,
         isvfamilyid=bytes(16), isvextprodid=bytes(16),
     )  # fmt: skip

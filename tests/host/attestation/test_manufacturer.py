@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from enclu.host.attestation import der
 from enclu.host.attestation.chain import fingerprint
 from enclu.host.attestation.manufacturer import P256_ORDER, ROOT, Manufacturer, pem, scalar
-from enclu.host.attestation.pck import CertificateError, Platform, Tcb, platform_of, subject
+from enclu.host.attestation.pck import CertificateError, SgxExtension, Tcb, sgx_extension, subject
 from tests.host.attestation.forge import MANUFACTURER, PCE
 
 octets = st.integers(0, 255)
 platforms = st.builds(
-    Platform,
+    SgxExtension,
     st.binary(min_size=16, max_size=16),
     st.builds(
         Tcb, st.tuples(*[octets] * 16), st.integers(0, 0xFFFF), st.binary(min_size=16, max_size=16)
@@ -76,14 +76,14 @@ def test_a_private_key_is_never_zero_nor_too_large() -> None:
 
 
 @given(platforms)
-def test_what_a_certificate_says_of_its_platform_is_read_back(platform: Platform) -> None:
-    assert platform_of(_with_extension(platform.encode())) == platform
+def test_what_a_certificate_says_of_its_platform_is_read_back(platform: SgxExtension) -> None:
+    assert sgx_extension(_with_extension(platform.encode())) == platform
 
 
 @given(st.binary(max_size=60))
 def test_a_damaged_extension_is_an_error(data: bytes) -> None:
     with pytest.raises(CertificateError, match="SGX extension: "):
-        platform_of(_with_extension(data))
+        sgx_extension(_with_extension(data))
 
 
 def _with_extension(value: bytes) -> x509.Certificate:
@@ -91,7 +91,7 @@ def _with_extension(value: bytes) -> x509.Certificate:
 
 
 class _Certificate:
-    """As much of one as platform_of() looks at: signing one takes longer."""
+    """As much of one as sgx_extension() looks at: signing one takes longer."""
 
     def __init__(self, value: bytes) -> None:
         extension = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.840.113741.1.13.1"), value)
@@ -101,7 +101,7 @@ class _Certificate:
 
 def test_a_certificate_without_the_extension_is_named() -> None:
     with pytest.raises(CertificateError, match=r"Root CA.*no SGX extension \(1.2.840.113741.1.13.1\)"):
-        platform_of(MANUFACTURER.root)
+        sgx_extension(MANUFACTURER.root)
 
 
 @given(st.integers(0, 1 << 70))

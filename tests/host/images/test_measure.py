@@ -7,7 +7,6 @@ import pytest
 
 from enclu.host.images import ElfImage, IntelSdkImage, OpenEnclaveImage, SgxsImage, open_image
 from enclu.host.images.intel_sdk import LAYOUT_ENTRY
-from enclu.host.measure import mrenclave
 from enclu.sgx.structs import SIGSTRUCT
 from tests.support import enclave_images as made
 from tests.support.enclave_images import ALL, PAGE, REG_RW, REG_RX, TCS_PAGE
@@ -20,7 +19,7 @@ def test_the_machines_leaves_measure_and_einit_accepts_the_same(image_file: Imag
     image = open_image(image_file(name))
     _, digest = made.loaded(image)
     assert image.format == name
-    assert mrenclave(image) == digest
+    assert image.mrenclave() == digest
 
 
 @pytest.mark.parametrize("name", ["elf", "sgxs", "intel-sdk", "open-enclave"])
@@ -35,7 +34,7 @@ def test_pages_are_whole_and_within_elrange(image_file: ImageFile, name: str) ->
 def test_an_sgx_stream_hashes_to_its_mrenclave_without_what_is_not_measured(image_file: ImageFile) -> None:
     image = open_image(image_file("sgxs"))
     assert isinstance(image, SgxsImage) and image.canonical
-    assert mrenclave(image) == made.mrenclave_of(made.SMALL, made.SMALL_SIZE)
+    assert image.mrenclave() == made.mrenclave_of(made.SMALL, made.SMALL_SIZE)
     runs = [(r.offset, bytes(r.data), r.flags, r.measured) for r in image.pages()]
     flat = [(o + at, d[at : at + PAGE], f, m) for o, d, f, m in runs for at in range(0, len(d), PAGE)]
     assert flat == made.SMALL
@@ -49,7 +48,7 @@ def test_a_long_sgx_stream_comes_in_runs(tmp_path: Path) -> None:
     path.write_bytes(made.sgxs(pages, 1 << 22))
     image = open_image(path)
     runs = list(image.pages())
-    assert mrenclave(image) == made.mrenclave_of(pages, 1 << 22) == made.loaded(image)[1]
+    assert image.mrenclave() == made.mrenclave_of(pages, 1 << 22) == made.loaded(image)[1]
     assert len(runs) < 10
     assert b"".join(bytes(r.data) for r in runs) == b"".join(content for _, content, _, _ in pages)
 
@@ -62,7 +61,7 @@ def test_a_stream_out_of_order_is_measured_in_its_own_order(tmp_path: Path) -> N
     path.write_bytes(first + later[len(tcs) :] + tcs)
     image = open_image(path)
     assert isinstance(image, SgxsImage) and not image.canonical
-    assert mrenclave(image) == made.mrenclave_of([*made.SMALL[1:], made.SMALL[0]], made.SMALL_SIZE)
+    assert image.mrenclave() == made.mrenclave_of([*made.SMALL[1:], made.SMALL[0]], made.SMALL_SIZE)
     assert image.tcs == [0]
 
 
@@ -76,7 +75,7 @@ def test_chunks_of_a_page_may_come_in_any_order(tmp_path: Path) -> None:
     assert isinstance(image, SgxsImage) and not image.in_order
     import hashlib
 
-    assert mrenclave(image) == hashlib.sha256(create + add + swapped).digest()
+    assert image.mrenclave() == hashlib.sha256(create + add + swapped).digest()
     assert b"".join(bytes(r.data) for r in image.pages()) == bytes(range(256)) * 16
 
 
@@ -86,7 +85,7 @@ def test_an_sdk_image_is_segments_patched_then_the_layout_with_its_groups(tmp_pa
     image = open_image(path)
     assert isinstance(image, IntelSdkImage)
     assert image.sigstruct is not None
-    assert mrenclave(image) == SIGSTRUCT.get(image.sigstruct, "ENCLAVEHASH")
+    assert image.mrenclave() == SIGSTRUCT.get(image.sigstruct, "ENCLAVEHASH")
     assert len(image.tcs) == threads
     assert (image.tcs_policy, image.tcs_min_pool, image.ssa_frame_size) == (1, 1, 1)
     _, _, end = made.sdk_place(path)
@@ -97,7 +96,7 @@ def test_text_relocations_make_pages_writable_also_across_a_boundary(tmp_path: P
     image = open_image(made.sdk_image(tmp_path / "enclave.so", text_relocation=True))
     assert isinstance(image, IntelSdkImage) and image.text_relocations
     assert image.sigstruct is not None
-    assert mrenclave(image) == SIGSTRUCT.get(image.sigstruct, "ENCLAVEHASH")
+    assert image.mrenclave() == SIGSTRUCT.get(image.sigstruct, "ENCLAVEHASH")
     assert sum(len(run.data) for run in image.pages() if run.flags & 7 == 7) == 2 * PAGE
 
 
@@ -148,7 +147,7 @@ def test_an_open_enclave_image_is_what_its_loader_makes_of_it(image_file: ImageF
     assert isinstance(image, OpenEnclaveImage)
     pages, size = made.oe_pages(path)
     assert image.size == size
-    assert mrenclave(image) == made.mrenclave_of(pages, size)
+    assert image.mrenclave() == made.mrenclave_of(pages, size)
     assert (image.misc_select, image.attributes, image.sigstruct) == (1, 6, None)
 
 

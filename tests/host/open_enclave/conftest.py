@@ -12,7 +12,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 import enclu
-from enclu.host.measure import mrenclave
 from enclu.host.signing import sign
 from enclu.sgx.structs import SIGSTRUCT, SIGSTRUCT_HEADER, SIGSTRUCT_HEADER2
 from tests.host.open_enclave.calls import Load
@@ -40,7 +39,7 @@ def build(directory: Path, name: str, *flags: str) -> Path:
     values = {
         "HEADER": SIGSTRUCT_HEADER, "HEADER2": SIGSTRUCT_HEADER2, "DATE": 0x20260101, "EXPONENT": 3,
         "MISCMASK": 0, "ATTRIBUTES": 6, "ATTRIBUTEMASK": (1 << 64) - 3, "XFRM": 3, "XFRMMASK": 3,
-        "ENCLAVEHASH": mrenclave(enclu.open_image(image)),
+        "ENCLAVEHASH": enclu.open_image(image).mrenclave(),
     }  # fmt: skip
     image.with_name(name + ".sig").write_bytes(sign(SIGSTRUCT.pack(**values), key))
     return image

@@ -58,7 +58,7 @@ def test_an_old_enclave_says_in_which_table_a_function_is(load: Load, with_table
 
     enclave = load(image=with_tables, ocalls={"host_add": add})
     assert isinstance(enclave.convention, OpenEnclaveConvention)
-    assert enclave.convention.tables and enclave.convention.deep_copy is False
+    assert enclave.convention.names.tables and enclave.convention.host_functions.deep_copy is False
     assert enclave.convention.names.ocall(0, 7) == "oe_log_is_supported_ocall"
     table = enclave.ecall("cpuid", None, 160)[8:]
     assert struct.unpack_from("<4I", table) == enclave.process.cpuid(0)

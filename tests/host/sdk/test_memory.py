@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 import enclu
 from enclu.host.conventions.sdk.abi import FEATURES_EDMM, SdkVersion, SystemFeatures
 from enclu.host.edl import Interface
+from enclu.host.images.intel_sdk import RunTime
 from tests.host.sdk.conftest import SPARE, TCSES, Load
 
 PAGE = 4096
@@ -29,14 +29,14 @@ def spare(enclave: enclu.Enclave, page: int = 0) -> int:
 
 @pytest.fixture
 def managed(process: enclu.Process, sdk_image: Path, interface: Interface) -> Load:
-    """Loads the enclave as one whose metadata is of version 3, with room for two TCSes more."""
+    """Loads the enclave as one that manages its memory, with room for two TCSes more."""
 
     def load(**ocalls: Callable[..., object]) -> enclu.Enclave:
         image = enclu.open_image(sdk_image)
         (offset, _), *_ = image.reserved
-        dynamic = [offset, offset + MADE * PAGE]
-        vars(image).update(metadata=SimpleNamespace(major=3), dynamic_tcs=dynamic, tcs_min_pool=0)
-        return process.load(image, convention=interface.convention(), ocalls=ocalls)
+        managed = RunTime(edmm=True, dynamic_tcs=(offset, offset + MADE * PAGE))
+        convention = type("Managed", (interface.convention(),), {"run_time": managed})
+        return process.load(image, convention=convention, ocalls=ocalls)
 
     return load
 

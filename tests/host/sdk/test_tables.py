@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 import enclu
-from enclu.host.conventions.sdk import tables
+from enclu.host.conventions.sdk import abi, edl_check
 from enclu.host.edl import parse
+from enclu.host.images import sdk_tables
 
 SOURCE = """
 __attribute__((noipa, section(".text.far"))) int sgx_ocall(unsigned number, void *ms) { return ms ? number : 0; }
@@ -37,16 +38,16 @@ def shared_object(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_functions_are_found(shared_object: Path) -> None:
-    assert tables.read(shared_object) == tables.Tables(("first", "second"), 3, {1: "b", 2: "c"})
+    assert sdk_tables.read(shared_object) == sdk_tables.Tables(("first", "second"), 3, {1: "b", 2: "c"})
 
 
 def test_the_sdks_release_is_found(shared_object: Path) -> None:
-    assert tables.release(shared_object) == (2, 13, 100)
+    assert sdk_tables.release(shared_object) == (2, 13, 100)
 
 
 def test_an_image_without_symbols_does_not_say(shared_object: Path, tmp_path: Path) -> None:
     subprocess.run(["strip", "-o", str(tmp_path / "stripped.so"), str(shared_object)], check=True)
-    assert tables.read(tmp_path / "stripped.so") is None
+    assert sdk_tables.read(tmp_path / "stripped.so") is None
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def test_an_image_without_symbols_does_not_say(shared_object: Path, tmp_path: Pa
      ((2, 1, 3), True), ((2, 13, 100), True), (None, True)],
 )  # fmt: skip
 def test_releases_since_2_1_2_pass_the_lengths_of_strings(release: tuple[int, int, int] | None, they_do: bool) -> None:
-    assert tables.string_lengths(release) is they_do
+    assert abi.string_lengths(release) is they_do
 
 
 ECALLS = "enclave { trusted { public void first(); void second(); }; "
@@ -83,20 +84,20 @@ OCALLS = "untrusted { void a(); void b(); void c(); }; };"
 )  # fmt: skip
 def test_an_edl_file_of_another_enclave_is_refused(shared_object: Path, text: str, reason: str) -> None:
     with pytest.raises(enclu.HostError, match=rf"other\.edl is not of .*enclave\.so: {reason}"):
-        tables.check(shared_object, parse(text, "other.edl"))
+        edl_check.check(shared_object, parse(text, "other.edl"))
 
 
 def test_an_edl_file_of_another_release_is_refused_with_the_release(shared_object: Path) -> None:
     with pytest.raises(enclu.HostError, match=r"it is of SDK 2\.13, whose files are taken with sdk=\(2, 13\)$"):
-        tables.check(shared_object, parse(ECALLS + "};"))
+        edl_check.check(shared_object, parse(ECALLS + "};"))
 
 
 def test_its_own_is_not(shared_object: Path) -> None:
-    tables.check(shared_object, parse(ECALLS + OCALLS))
+    edl_check.check(shared_object, parse(ECALLS + OCALLS))
 
 
 def test_an_ocall_of_a_name_that_the_code_does_not_have_proves_nothing(shared_object: Path) -> None:
-    tables.check(shared_object, parse(ECALLS + "untrusted { void a(); void inlined(); void c(); }; };"))
+    edl_check.check(shared_object, parse(ECALLS + "untrusted { void a(); void inlined(); void c(); }; };"))
 
 
 def test_damaged_images_do_not_say_or_say_something(shared_object: Path, tmp_path: Path) -> None:
@@ -109,5 +110,5 @@ def test_damaged_images_do_not_say_or_say_something(shared_object: Path, tmp_pat
             if place < len(changed):
                 changed[place] = chance.choice([0, 0xFF, 0x80, chance.randrange(256)])
         damaged.write_bytes(changed)
-        assert tables.read(damaged) is None or isinstance(tables.read(damaged), tables.Tables)
-        tables.release(damaged)
+        assert sdk_tables.read(damaged) is None or isinstance(sdk_tables.read(damaged), sdk_tables.Tables)
+        sdk_tables.release(damaged)

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from enclu.base import files
-from enclu.host.attestation.pck import COMPONENTS, Platform, Tcb
+from enclu.host.attestation.pck import COMPONENTS, SgxExtension, Tcb
 from enclu.host.errors import HostError
 
 MAX_SIZE = 1 << 20
@@ -77,7 +77,7 @@ class TcbInfo(Statement):
 
     KIND = "tcbInfo"
 
-    def concerns(self, platform: Platform) -> bool:
+    def concerns(self, platform: SgxExtension) -> bool:
         """It is about this kind of platform."""
         return (self.fields["fmspc"], self.fields["pceId"]) == (platform.fmspc, platform.pceid)
 

@@ -1,4 +1,8 @@
-"""As much of DER (X.690) as the SGX extension of certificates and ECDSA signatures need."""
+"""As much of DER (X.690) as the SGX extension of certificates needs, and exactly that.
+
+Certificates are read by `cryptography`, which hands out extensions that it does not know as bytes; its own ASN.1 is not
+stable yet.  asn1crypto and pyasn1 take what DER forbids: lengths and numbers that are longer than need be.
+"""
 
 from __future__ import annotations
 

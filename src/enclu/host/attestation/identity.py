@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from enclu.host.errors import HostError
-from enclu.host.measure import mrenclave
 from enclu.sgx import keys
 from enclu.sgx.machine import CPUSVN
 from enclu.sgx.structs import REPORT, TARGETINFO, Attribute
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 def target_info(enclave: Enclave) -> bytes:
     """The enclave's TARGETINFO, with which others report to it."""
     return TARGETINFO.pack(
-        MEASUREMENT=mrenclave(enclave.image), ATTRIBUTES=enclave.attributes | Attribute.INIT, XFRM=enclave.xfrm,
+        MEASUREMENT=enclave.image.mrenclave(), ATTRIBUTES=enclave.attributes | Attribute.INIT, XFRM=enclave.xfrm,
         MISCSELECT=enclave.image.misc_select,
     )  # fmt: skip
 

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from enclu.host.attestation import collateral
-from enclu.host.attestation.pck import SGX_EXTENSION, Platform, Tcb
+from enclu.host.attestation.pck import SGX_EXTENSION, SgxExtension, Tcb
 from enclu.sgx import keys
 from enclu.sgx.machine import CPUSVN
 from enclu.sgx.structs import KEYREQUEST, Attribute, KeyName
@@ -100,10 +100,10 @@ class Manufacturer:
 
     # Certificates.
 
-    def platform(self, pce: Product) -> Platform:
+    def platform(self, pce: Product) -> SgxExtension:
         """What the PCK certificate says."""
         tcb = Tcb(tuple(CPUSVN), pce.isvsvn, CPUSVN)
-        return Platform(self.ppid(pce), tcb, pce.pceid.to_bytes(2, "little"), FMSPC)
+        return SgxExtension(self.ppid(pce), tcb, pce.pceid.to_bytes(2, "little"), FMSPC)
 
     def pck(self, pce: Product) -> x509.Certificate:
         """A certificate for the PCE's key."""

@@ -31,8 +31,8 @@ class Tcb:
 
 
 @dataclass(frozen=True)
-class Platform:
-    """The SGX extension."""
+class SgxExtension:
+    """What the extension says: which platform it is, and what its security depends on."""
 
     ppid: bytes
     tcb: Tcb
@@ -58,7 +58,7 @@ class Platform:
         )
 
 
-def platform_of(certificate: x509.Certificate) -> Platform:
+def sgx_extension(certificate: x509.Certificate) -> SgxExtension:
     """The certificate's SGX extension.  Raises CertificateError."""
     try:
         extension = certificate.extensions.get_extension_for_oid(SGX_EXTENSION).value
@@ -69,7 +69,7 @@ def platform_of(certificate: x509.Certificate) -> Platform:
         found = _entries(der.only(extension.value, der.SEQUENCE))
         tcb = _entries(_content(found, "2", der.SEQUENCE))
         components = tuple(_number(tcb, f"2.{i}", 8) for i in range(1, COMPONENTS + 1))
-        return Platform(
+        return SgxExtension(
             _octets(found, "1", 16),
             Tcb(components, _number(tcb, "2.17", 16), _octets(tcb, "2.18", 16)),
             _octets(found, "3", 2),
@@ -81,12 +81,12 @@ def platform_of(certificate: x509.Certificate) -> Platform:
 
 
 def subject(certificate: x509.Certificate) -> str:
-    """Its subject's common name, or else all of it; issuers sign names that cannot be read, too."""
+    """For people: the common name in its subject, or else all of that; issuers sign names that cannot be read, too."""
     return _common_name(certificate.subject)
 
 
 def issuer(certificate: x509.Certificate) -> str:
-    """Likewise."""
+    """For people: the common name of its issuer, or else all of that."""
     return _common_name(certificate.issuer)
 
 

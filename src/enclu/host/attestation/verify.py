@@ -15,7 +15,7 @@ from enclu.host.attestation import chain as chains
 from enclu.host.attestation.chain import PCK, TCB_SIGNING, Purpose, fingerprint, load_certificates
 from enclu.host.attestation.collateral import Statement, verify_p256
 from enclu.host.attestation.expectations import Expectations
-from enclu.host.attestation.pck import CertificateError, issuer, platform_of, subject
+from enclu.host.attestation.pck import CertificateError, issuer, sgx_extension, subject
 from enclu.host.attestation.quote import INTEL, VENDORS, CertificationType, Quote
 from enclu.host.attestation.revocation import is_looked_up
 from enclu.host.errors import HostError
@@ -164,7 +164,7 @@ def _compare(name: str, found: object, wanted: object) -> Check:
 
 def _check_tcb(quote: Quote, leaf: x509.Certificate, expected: Expectations, at: datetime.datetime) -> Iterator[Check]:
     try:
-        platform = platform_of(leaf)
+        platform = sgx_extension(leaf)
     except CertificateError as error:
         yield Check("TCB", False, str(error))
         return

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from enclu.host.images.elf_file import PF_R, PF_W, ElfFile, Module, Segment
 from enclu.host.images.image import Image, size_for
 from enclu.host.images.regions import NOT_MEASURED, REG_RW, TCS_FLAGS, Region
+from enclu.host.images.source import Source
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.layout import Structure
-from enclu.sgx.structs import SIGSTRUCT, TCS, Attribute
+from enclu.sgx.structs import TCS, Attribute
 
 NOTE_NAME, NOTE_TYPE = b"enclu", 1
 NOTE = Structure(
@@ -39,9 +40,13 @@ class ElfImage(Image):
 
     format = "elf"
 
-    def __init__(self, path: Path, data: memoryview, sigstruct: bytes | None) -> None:
+    @classmethod
+    def read(cls, source: Source) -> Self | None:
+        return None if source.elf is None else cls(source.path, source.elf, source.sigstruct_beside())
+
+    def __init__(self, path: Path, elf: ElfFile, sigstruct: bytes | None) -> None:
         super().__init__(path, sigstruct)
-        self._elf = ElfFile(path, data)
+        self._elf = elf
         loads = self._elf.loads
         if not loads:
             raise self.error("e_phnum", len(self._elf.segments), "an enclave has PT_LOAD segments")
@@ -50,6 +55,7 @@ class ElfImage(Image):
             raise self.error(".note.enclu, n_descsz", len(note), f"has {NOTE.size} bytes")
         self.own = note is not None or any(not s.flags & 7 for s in loads)
         """One of ours; otherwise the kernel's selftest."""
+        self.fixes_secs = self.own
         self.heap_pages, self.spare_pages = 0 if self.own else 1, 0
         if note is not None:
             self._take(NOTE.unpack(note))
@@ -61,10 +67,7 @@ class ElfImage(Image):
         self._end = self._check_order(loads)
         self.size = size_for(self._end + (self.heap_pages + self.spare_pages) * PAGE_SIZE)
         self.check_size("heap and spare pages, with the segments", self.size)
-        if sigstruct is not None:
-            self.misc_select = SIGSTRUCT.get(sigstruct, "MISCSELECT")
-            self.attributes = SIGSTRUCT.get(sigstruct, "ATTRIBUTES") & ~1
-            self.xfrm = SIGSTRUCT.get(sigstruct, "XFRM")
+        self._wish_what_is_signed()
         self.check_regions()
         self._check_tcs()
 
@@ -107,7 +110,10 @@ class ElfImage(Image):
 
     @property
     def convention(self) -> str:
-        return "native" if self.own else super().convention
+        return "enclu" if self.own else super().convention
+
+    def details(self) -> dict[str, Any]:
+        return {"heap pages": self.heap_pages, "spare pages": self.spare_pages}
 
     def regions(self) -> Iterator[Region]:
         for position, segment in enumerate(self._elf.loads):

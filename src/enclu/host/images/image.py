@@ -5,26 +5,42 @@ from __future__ import annotations
 import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 from enclu.host.images.elf_file import Module
 from enclu.host.images.regions import ALL_MEASURED, NOT_MEASURED, ImageError, Pages, Region
+from enclu.host.images.source import Source
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.measurement import CHUNK, Measurement, eadd, ecreate, eextend
-from enclu.sgx.structs import SECINFO, Attribute
+from enclu.sgx.structs import SECINFO, SIGSTRUCT, Attribute
 
 MAXIMUM_SIZE = 1 << 47
 """Bytes of ELRANGE: all addresses that user mode has."""
 ADDED_LIMIT, MEASURED_LIMIT = 1 << 39, 1 << 34
 """Bytes of pages that images may declare to be added, and of those to be measured, without having them in the file;
 what measuring takes is bounded.  There are enclaves with heaps of 100 GiB, and with 10 GiB of measured stacks."""
+ALL_64, ALL_32 = (1 << 64) - 1, (1 << 32) - 1
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that weakens an enclave, or, if it is not `serious`, that is worth knowing."""
+
+    name: str
+    serious: bool
+    text: str
 
 
 class Image(ABC):
-    """An enclave image: what its loader would do with it, in that order."""
+    """An enclave image: what its loader would do with it, in that order.
+
+    Whatever depends on the format is asked of the image; who asks knows no formats.
+    """
 
     format: str
-    """elf, sgxs, intel-sdk or open-enclave."""
+    """The format's name."""
     size: int
     """Of ELRANGE; a power of two."""
     ssa_frame_size: int = 1
@@ -35,11 +51,24 @@ class Image(ABC):
     xfrm: int = 3
     base: int | None = None
     """Where ELRANGE must start, if the image says so."""
+    fixes_secs: bool = True
+    """The loader takes SECS's attributes from the image, not from the SIGSTRUCT."""
+    debug: bool | None = None
+    """Whether it is to be a debug enclave, if the image says so."""
+    sigstruct_position: int | None = None
+    """Of the SIGSTRUCT in the file; None if it is in a file of its own."""
+    metadata_version: tuple[int, int] | None = None
+    """Of a file with metadata for loaders of several versions: which one this is."""
 
     def __init__(self, path: Path, sigstruct: bytes | None = None) -> None:
         self.path = path
         self.sigstruct = sigstruct
         self._mrenclave: bytes | None = None
+
+    @classmethod
+    @abstractmethod
+    def read(cls, source: Source) -> Self | None:
+        """The image in a file, None if that is of another format.  Raises ImageError."""
 
     @property
     def convention(self) -> str:
@@ -65,6 +94,26 @@ class Image(ABC):
             if region.added and region.page_type == PageType.TCS
             for offset in range(region.offset, region.offset + region.size, PAGE_SIZE)
         ]
+
+    def other_versions(self) -> Sequence[Image]:
+        """The image as older or newer loaders have it, by other metadata of the same file."""
+        return ()
+
+    def sigstruct_fields(self) -> dict[str, Any]:
+        """SIGSTRUCT's fields, as far as a new one depends on the image: what it wants to be, exactly."""
+        return {
+            "MISCSELECT": self.misc_select, "MISCMASK": ALL_32, "XFRM": self.xfrm, "XFRMMASK": ALL_64,
+            "ATTRIBUTES": self.attributes & ~Attribute.DEBUG, "ATTRIBUTEMASK": ALL_64 & ~Attribute.DEBUG,
+        }  # fmt: skip
+
+    def findings(self) -> Iterator[Finding]:
+        """What there is to say about images of this format alone."""
+        if self.base is not None:
+            yield Finding("fixed address", False, f"ELRANGE must begin at {self.base:#x}")
+
+    def details(self) -> dict[str, Any]:
+        """What only images of this format have, by its name for people."""
+        return {}
 
     @property
     def modules(self) -> Sequence[Module]:
@@ -97,6 +146,13 @@ class Image(ABC):
             f"`enclu sign {name} --key key.pem` makes it, with a key of `openssl genrsa -3 -out key.pem 3072`; "
             "or name a SIGSTRUCT file"
         )
+
+    def _wish_what_is_signed(self) -> None:
+        """SECS is to have what the SIGSTRUCT says, if there is one."""
+        if self.sigstruct is not None:
+            self.misc_select = SIGSTRUCT.get(self.sigstruct, "MISCSELECT")
+            self.attributes = SIGSTRUCT.get(self.sigstruct, "ATTRIBUTES") & ~Attribute.INIT
+            self.xfrm = SIGSTRUCT.get(self.sigstruct, "XFRM")
 
     def error(self, field: str, value: object, wrong: str) -> ImageError:
         return ImageError(self.path, field, value, wrong)

@@ -10,8 +10,9 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from enclu.host.images import sdk_tables
 from enclu.host.images.elf_file import (
     DT_JMPREL,
     DT_PLTRELSZ,
@@ -24,8 +25,9 @@ from enclu.host.images.elf_file import (
     Module,
     Segment,
 )
-from enclu.host.images.image import Image
+from enclu.host.images.image import Finding, Image
 from enclu.host.images.regions import ALL_MEASURED, NOT_MEASURED, TCS_FLAGS, ZEROS, Region, filled, map_file
+from enclu.host.images.source import Source
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.layout import Structure
 from enclu.sgx.structs import SIGSTRUCT, TCS, Attribute
@@ -70,6 +72,9 @@ NAMES = {
 }  # fmt: skip
 """Of layout entries, by id."""
 TCS_DYN = 14
+TCS_POLICY_BIND = 0
+EDMM_MAJOR = 3
+"""Of the metadata's version, since the SDK has its present memory management."""
 GROUP = 1 << 12
 EADD, EEXTEND, EREMOVE, POST_ADD = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 """Attributes of layout entries."""
@@ -100,6 +105,20 @@ class Entry:
     @property
     def name(self) -> str:
         return NAMES.get(self.id, f"layout entry {self.id}")
+
+
+@dataclass(frozen=True)
+class RunTime:
+    """How memory and TCSes are managed while the enclave runs."""
+
+    edmm: bool = False
+    """By the enclave itself, with SGX2."""
+    bind: bool = True
+    """Threads of the application are bound to a TCS as long as they live."""
+    dynamic_tcs: tuple[int, ...] = ()
+    """Offsets of pages that the enclave makes TCSes of."""
+    minimum_tcs: int = 0
+    """So many of them are made before they are needed."""
 
 
 class Metadata:
@@ -218,16 +237,26 @@ class IntelSdkImage(Image):
 
     format = "intel-sdk"
 
-    def __init__(self, path: Path, data: memoryview, sigstruct: bytes | None,
-                 version: tuple[int, int] | None = None) -> None:  # fmt: skip
-        """`data` is changed, as the metadata's patches want it.  `version` chooses among several metadata."""
+    @classmethod
+    def read(cls, source: Source) -> Self | None:
+        elf = source.elf
+        if elf is None or elf.section(SECTION) is None:
+            return None
+        return cls(source.path, elf, source.sigstruct, source.metadata_version)
+
+    def __init__(
+        self, path: Path, elf: ElfFile, sigstruct: bytes | None, version: tuple[int, int] | None = None
+    ) -> None:
+        """The ELF file's content is changed, as the metadata's patches want it.  `version` chooses among several."""
         super().__init__(path)
-        self._elf = ElfFile(path, data)
+        self._elf = elf
         if self._elf.type != ET_DYN:
             raise self.error("e_type", self._elf.type, "the SDK's enclaves are shared objects")
         self.all_metadata = self._read_metadata()
         self.metadata = self._choose(version)
         self.metadata.check()
+        self.metadata_version = self.metadata.version
+        self.sigstruct_position = self.metadata.sigstruct_position
         f = self.metadata.fields
         self.enclave_size: int = f["enclave_size"]
         self.size, self._shift = self.enclave_size, 0
@@ -239,7 +268,6 @@ class IntelSdkImage(Image):
         self.attributes = f["attributes"] & ~Attribute.INIT
         self.xfrm = f["xfrm"]
         self.tcs_policy: int = f["tcs_policy"]
-        """0: threads of the application are bound to a TCS; 1: they are not."""
         self.tcs_min_pool: int = f["tcs_min_pool"]
         self.sigstruct = sigstruct if sigstruct is not None else self.metadata.sigstruct
         self.entry: int = self._elf.entry
@@ -254,11 +282,10 @@ class IntelSdkImage(Image):
         self.check_regions()
 
     def other_versions(self) -> list[IntelSdkImage]:
-        """The image as older or newer loaders have it: by the other metadata."""
         found = []
         for metadata in self.all_metadata:
             if metadata is not self.metadata:
-                other = IntelSdkImage(self.path, map_file(self.path), None, metadata.version)
+                other = IntelSdkImage(self.path, ElfFile(self.path, map_file(self.path)), None, metadata.version)
                 if other._measured_parts() == self._measured_parts():
                     other._mrenclave = self.mrenclave()
                 found.append(other)
@@ -297,9 +324,13 @@ class IntelSdkImage(Image):
         return bool(self._writable)
 
     @property
-    def dynamic_tcs(self) -> list[int]:
-        """Offsets of pages that the enclave makes TCSes of at run time."""
-        return [self._shift + e.offset for e in self._entries if e.id == TCS_DYN and e.attributes & POST_ADD]
+    def run_time(self) -> RunTime:
+        """As the metadata has it."""
+        bind = self.tcs_policy == TCS_POLICY_BIND
+        if self.metadata.major != EDMM_MAJOR:
+            return RunTime(bind=bind)
+        made = tuple(self._shift + e.offset for e in self._entries if e.id == TCS_DYN and e.attributes & POST_ADD)
+        return RunTime(True, bind, made, self.tcs_min_pool if made else 0)
 
     @property
     def removed(self) -> list[tuple[int, int]]:
@@ -312,6 +343,32 @@ class IntelSdkImage(Image):
         both = EADD | EREMOVE
         return [self._shift + e.offset for e in self._entries
                 if e.flags == TCS_FLAGS and e.attributes & both == EADD]  # fmt: skip
+
+    def findings(self) -> Iterator[Finding]:
+        if self.text_relocations:
+            yield Finding("text relocations", True, "relocations write to code pages, which therefore are writable")
+        if self.simulation:
+            yield Finding(
+                "simulation", True, f"built for the SDK's simulation mode: it never executes ENCLU; {REBUILD}"
+            )
+        if self.reserved:
+            yield Finding("dynamic", False, "adds pages at run time (EDMM), which are not measured")
+        yield from super().findings()
+
+    def details(self) -> dict[str, Any]:
+        details = {
+            "metadata": "{}.{}".format(*self.metadata.version),
+            "other metadata": ["{}.{}".format(*m.version) for m in self.all_metadata if m is not self.metadata],
+            "TCS policy": "unbound" if self.tcs_policy else "bound", "TCS minimum pool": self.tcs_min_pool,
+            "simulation": self.simulation,
+        }  # fmt: skip
+        release, functions = sdk_tables.release(self.path), sdk_tables.read(self.path)
+        if release is not None:
+            details["SDK"] = ".".join(map(str, release))
+        if functions is not None:
+            details["ECALLs"] = [name or "?" for name in functions.ecalls]
+            details["OCALLs"] = functions.ocalls or 0
+        return details
 
     def _read_metadata(self) -> list[Metadata]:
         section = self._elf.section(SECTION)
@@ -400,9 +457,7 @@ class IntelSdkImage(Image):
         return "sdk"
 
     def regions(self) -> Iterator[Region]:
-        for region in self._image_regions():
-            yield Region(region.name, region.offset + self._shift, region.size, region.flags, region.measured,
-                         region.content, region.added)  # fmt: skip
+        return (region.moved(self._shift) for region in self._image_regions())
 
     def _image_regions(self) -> Iterator[Region]:
         loads = [(self._elf, segment, 0) for segment in self._elf.loads]

@@ -11,11 +11,13 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 from enclu.base.abi import MAP_NORESERVE
 from enclu.host.images.elf_file import DT_NEEDED, EHDR, ET_DYN, PT_TLS, RELA, ElfFile, Module, Section
-from enclu.host.images.image import MAXIMUM_SIZE, Image, size_for
+from enclu.host.images.image import ALL_32, MAXIMUM_SIZE, Image, size_for
 from enclu.host.images.regions import NOT_MEASURED, REG_R, REG_RW, TCS_FLAGS, ZEROS, Region, filled
+from enclu.host.images.source import Source
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.layout import Structure
 from enclu.sgx.structs import MISC_EXINFO, SIGSTRUCT, TCS, Attribute
@@ -55,6 +57,8 @@ VARIABLES = (
 """What the loader sets in the enclave."""
 R_X86_64_TPOFF64 = 18
 MOST_TCS = 1024
+SIGNED_ATTRIBUTE_MASK, SIGNED_XFRM_MASK = 0xFFFF_FFFF_FFFF_FF7B, 0xFFFF_FFFF_FFFF_FF1B
+"""oesign's: processors with and without AVX and KSS."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +102,22 @@ class OpenEnclaveImage(Image):
 
     format = "open-enclave"
 
-    def __init__(self, path: Path, data: memoryview, sigstruct: bytes | None, loader: Loader = NEW_LOADERS[0]) -> None:
+    @classmethod
+    def read(cls, source: Source) -> Self | None:
+        """The image as the loader for which it was signed has it; its SIGSTRUCT tells which that is."""
+        elf = source.elf
+        if elf is None or elf.section(SECTION) is None:
+            return None
+        images = [cls(source.path, elf, source.sigstruct, loader) for loader in candidates(elf)]
+        for image in images:
+            if image.sigstruct is not None and SIGSTRUCT.get(image.sigstruct, "ENCLAVEHASH") == image.mrenclave():
+                return image
+        return images[0]
+
+    def __init__(self, path: Path, elf: ElfFile, sigstruct: bytes | None, loader: Loader) -> None:
         super().__init__(path)
         self.loader = loader
-        self.elf = ElfFile(path, data)
+        self.elf = elf
         if self.elf.type != ET_DYN:
             raise self.error("e_type", self.elf.type, "Open Enclave's images are shared objects or PIE")
         section = self.elf.section(SECTION)
@@ -115,7 +131,7 @@ class OpenEnclaveImage(Image):
         self._relocations = self._read_relocations()
         self._place()
         self._patch(section)
-        own = bytes(data[self.sigstruct_position :][: SIGSTRUCT.size])
+        own = bytes(elf.data[self.sigstruct_position :][: SIGSTRUCT.size])
         self.sigstruct = sigstruct if sigstruct is not None else own if any(own) else None
         self.check_regions()
 
@@ -142,7 +158,7 @@ class OpenEnclaveImage(Image):
         self.config = table.unpack(raw[HEADER.size : HEADER.size + table.size])
         self._info = HEADER.size + table.size
         """Where oe_sgx_enclave_image_info is in the properties."""
-        self.sigstruct_position: int = section.offset + self._info + IMAGE_INFO.size
+        self.sigstruct_position = section.offset + self._info + IMAGE_INFO.size
         """In the file."""
         self.heap_pages: int = header["num_heap_pages"]
         self.stack_pages: int = header["num_stack_pages"]
@@ -153,6 +169,7 @@ class OpenEnclaveImage(Image):
             if header[field] > MAXIMUM_SIZE // PAGE_SIZE:
                 raise self.error(field, header[field], "more than the largest enclave")
         self.attributes = self.config["attributes"] & ~Attribute.INIT
+        self.debug = bool(self.attributes & Attribute.DEBUG)
         self.misc_select = MISC_EXINFO if self.config["flags"] & CAPTURE_PF_GP else 0
 
     def _read_tls(self) -> int:
@@ -265,6 +282,19 @@ class OpenEnclaveImage(Image):
                     raise self.error(f"symbol {name}, st_value", at, f"the segments end at {self._image_size:#x}")
                 self._image[at : at + 8] = value.to_bytes(8, "little")
 
+    def sigstruct_fields(self) -> dict[str, Any]:
+        """As oesign has them."""
+        config = self.config
+        return super().sigstruct_fields() | {
+            "ISVPRODID": config["product_id"], "ISVSVN": config["security_version"],
+            "ISVFAMILYID": config.get("family_id", b""), "ISVEXTPRODID": config.get("extended_product_id", b""),
+            "ATTRIBUTEMASK": SIGNED_ATTRIBUTE_MASK, "XFRMMASK": SIGNED_XFRM_MASK, "MISCSELECT": 0,
+            "MISCMASK": ALL_32 & ~self.misc_select,
+        }  # fmt: skip
+
+    def details(self) -> dict[str, Any]:
+        return {"loader": self.loader.name, "heap pages": self.heap_pages, "stack pages": self.stack_pages}
+
     @property
     def modules(self) -> tuple[Module, ...]:
         return (self.elf.module(self._shift),)
@@ -274,9 +304,7 @@ class OpenEnclaveImage(Image):
         return "open-enclave"
 
     def regions(self) -> Iterator[Region]:
-        for region in self._image_regions():
-            yield Region(region.name, region.offset + self._shift, region.size, region.flags, region.measured,
-                         region.content, region.added)  # fmt: skip
+        return (region.moved(self._shift) for region in self._image_regions())
 
     def _image_regions(self) -> Iterator[Region]:
         for segment in self.elf.loads:

@@ -6,7 +6,7 @@ import mmap
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from enclu.host.errors import HostError
@@ -68,6 +68,10 @@ class Region:
     def rights(self) -> str:
         """As `ls -l` has them."""
         return "".join(letter if self.flags >> bit & 1 else "-" for bit, letter in enumerate("rwx"))
+
+    def moved(self, distance: int) -> Region:
+        """The same, so many bytes further in ELRANGE."""
+        return replace(self, offset=self.offset + distance)
 
     def pages(self) -> Iterator[Pages]:
         step = len(self.content)

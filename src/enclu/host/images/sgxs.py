@@ -10,16 +10,16 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from enclu.base.workers import worker
 from enclu.host.images.edp import is_edp
-from enclu.host.images.image import Image
+from enclu.host.images.image import Finding, Image
 from enclu.host.images.regions import ALL_MEASURED, ZEROS, Region
+from enclu.host.images.source import Source
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.layout import Structure
 from enclu.sgx.measurement import BLOCK, CHUNK, HASHER, PER_PAGE, Measurement
-from enclu.sgx.structs import SIGSTRUCT
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,6 +87,12 @@ class SgxsImage(Image):
     """An enclave that is a stream of ECREATE, EADD and EEXTEND."""
 
     format = "sgxs"
+    fixes_secs = False
+
+    @classmethod
+    def read(cls, source: Source) -> Self | None:
+        known = source.data[:8] in (ECREATE, UNSIZED)
+        return cls(source.path, source.data, source.sigstruct_beside()) if known else None
 
     def __init__(self, path: Path, data: memoryview, sigstruct: bytes | None) -> None:
         super().__init__(path, sigstruct)
@@ -103,10 +109,7 @@ class SgxsImage(Image):
                 ahead.stop()
                 ahead = None
         self._ahead = ahead
-        if sigstruct is not None:
-            self.misc_select = SIGSTRUCT.get(sigstruct, "MISCSELECT")
-            self.attributes = SIGSTRUCT.get(sigstruct, "ATTRIBUTES") & ~1
-            self.xfrm = SIGSTRUCT.get(sigstruct, "XFRM")
+        self._wish_what_is_signed()
 
     def _read(self) -> list[_Page | _Full]:
         data = self._data
@@ -239,6 +242,14 @@ class SgxsImage(Image):
     @property
     def convention(self) -> str:
         return "edp" if is_edp(self) else super().convention
+
+    def findings(self) -> Iterator[Finding]:
+        if not self.canonical:
+            yield Finding("not canonical", False, "the stream's pages or chunks are not in ascending order")
+        yield from super().findings()
+
+    def details(self) -> dict[str, Any]:
+        return {"canonical": self.canonical}
 
     def regions(self) -> Iterator[Region]:
         """Neighbours of one kind together."""

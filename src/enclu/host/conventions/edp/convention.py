@@ -80,7 +80,7 @@ class EdpConvention(Convention):
     return a socket (or, for connect_stream, a file), raise OSError to refuse, or return None for a real connection.
     Asynchronous usercalls are refused, as the ABI allows.
 
-    SGXS files do not say that they are for this ABI: detect.py tells by their layout.
+    SGXS files do not say that they are for this ABI: enclu.host.images.edp tells by their layout.
     """
 
     needs = ("rdi", "rsi", "rdx", "r8", "r9", "r10")

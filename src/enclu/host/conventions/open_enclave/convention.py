@@ -7,19 +7,17 @@ RDX.  Open Enclave: host/sgx/linux/enter.c, host/sgx/calls.c, enclave/core/sgx/e
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from enclu.host.arena import Given
 from enclu.host.call import Call
 from enclu.host.convention import Convention, Done
-from enclu.host.conventions.libraries import Libraries
 from enclu.host.conventions.open_enclave import abi, names, releases
 from enclu.host.conventions.open_enclave.abi import Code, EcallFunction, OcallFunction, OeError, OeResult
-from enclu.host.conventions.open_enclave.attestation import FORMAT_IDS, AttestationOcalls
-from enclu.host.conventions.open_enclave.marshal import EcallMarshaller, OcallMarshaller, aligned
+from enclu.host.conventions.open_enclave.marshal import EcallMarshaller, aligned
+from enclu.host.conventions.open_enclave.ocalls import HostFunctions, Unserved
 from enclu.host.conventions.open_enclave.system import LOGGER, SystemOcalls, foreign, log_interface
-from enclu.host.conventions.open_enclave.system import interface as system_interface
 from enclu.host.edl.types import Type, Types
 from enclu.host.errors import EnclaveTimeout, HostError
 from enclu.host.events import EnclaveException, Exit
@@ -27,35 +25,25 @@ from enclu.host.images import OpenEnclaveImage
 
 if TYPE_CHECKING:
     from enclu.host.edl.interface import Interface
+    from enclu.host.edl.syntax import Ecall
     from enclu.host.enclave import Enclave
     from enclu.host.frames import Registers
     from enclu.host.thread import CallUnderWay
 
 ENCLAVE_HANDLE = 4096
 """Bytes of what enclaves take for their oe_enclave_t: an address that they hand back."""
-LARGEST_BUFFER = 1 << 28
-"""Bytes of one OCALL's buffer; an enclave that has more to say says something wrong."""
 NO_ARGUMENTS = bytes(256)
 """A function's structure with every number zero and every pointer NULL."""
 STOP = 10.0
 """Seconds that destructors may take."""
-CPUID_TABLE = "oe_sgx_get_cpuid_table_ocall"
-LOG_INIT = "oe_log_init_ecall"
-SHORT_STRUCTURE, LONG_STRUCTURE = 32, 48
-"""Bytes of the CPUID OCALL's structure, without and with what deep copies need (0.14 and later)."""
-
-SYSTEM_PREFIX = "oe_"
-"""Of names of Open Enclave's own functions."""
-
+LOG_INIT, LOG_LEVEL_WARNING = "oe_log_init_ecall", 3
 Function = int | str
 
 
-class Unserved(Exception):
-    """An OCALL of Open Enclave's own that is not served: enclaves know what to do without."""
-
-
 class OeCall(Call):
-    """`contexts` has an oe_ecall_context_t for each CSSA."""
+    """`contexts` has an oe_ecall_context_t for each CSSA; `function` is the runtime's that is called."""
+
+    function: int
 
     contexts: int
     context_size: int
@@ -89,64 +77,37 @@ class OpenEnclaveConvention(Convention):
         if not isinstance(enclave.image, OpenEnclaveImage):
             raise HostError(f"{enclave.image.path}: this is no Open Enclave image")
         self.names = names.read(enclave.image.elf)
-        self.tables = self.names.tables
-        """Calls name a table of functions; until 0.10."""
-        self.deep_copy: bool | None = None
-        """Structures have fields for deep copies.  Known from the first OCALL."""
         self.interface = interface
         self._types = Types(interface, foreign(types)) if interface is not None else None
-        self._libraries = Libraries(enclave.process.memory, serve)
-        self._system = SystemOcalls(self)
         self._ecalls: dict[str, EcallMarshaller] = {}
-        self._ocalls: dict[tuple[int, int], Callable[[bytes, int], bytes]] = {}
         self._handle = enclave.process.memory.allocate(ENCLAVE_HANDLE)
         self._given = Given(enclave.process.arena)
         """Memory that the enclave has asked for."""
-        self._starting = False
+        self._initialized = False
         self.release = releases.of(self.names, enclave.image.loader)
         """Of Open Enclave."""
         self.names.rename(self.release.renamed)
-        self._say_what_is_missing()
-
-    def _say_what_is_missing(self) -> None:
-        """Releases before 0.9 are provided for in part."""
-        if not self.release.missing:
-            return
-        own = sorted(name for name in self.names.ocalls.values() if name.startswith(SYSTEM_PREFIX))
-        unserved = [name for name in own if self._own(name) is None and name not in self.enclave.ocalls]
-        LOGGER.warning(
-            "%s: built with Open Enclave %s; missing will be %s%s", self.enclave.image.path, self.release.name,
-            self.release.missing, f"; of its own OCALLs: {', '.join(unserved)}" if unserved else "",
-        )  # fmt: skip
-
-    def _own(self, name: str) -> Callable[..., Any] | None:
-        """What serves an OCALL of Open Enclave's own."""
-        return None if name in self.release.other else self._system.table.get(name)
-
-    @property
-    def _args(self) -> Any:
-        return abi.CALL_ARGS_WITH_TABLE if self.tables else abi.CALL_ARGS
+        self._system = SystemOcalls(self)
+        self.host_functions = HostFunctions(self, self.release, self._system, interface, self._types, serve)
+        self.host_functions.say_what_is_missing()
 
     # The enclave's life.
 
-    def start(self) -> None:
+    def start(self, timeout: float | None) -> None:
         """INIT_ENCLAVE: relocations, CPUID, constructors; then how much the enclave is to log."""
-        self._starting = True
-        self.command(EcallFunction.INIT_ENCLAVE, self._handle)
-        self._starting = False
+        self.command(EcallFunction.INIT_ENCLAVE, self._handle, timeout)
+        self._initialized = True
         if LOG_INIT in self.names.ecalls:
-            level = 3  # OE_LOG_LEVEL_WARNING
-            types = Types(log_interface(), foreign(None))
-            marshaller = EcallMarshaller(log_interface().ecalls[0], types, self.deep_copy is not False)
-            self._call(LOG_INIT, *marshaller.pack((str(self.enclave.image.path), level)), None)
+            marshaller = self._marshaller(log_interface().ecalls[0], Types(log_interface(), foreign(None)))
+            self._call(LOG_INIT, *marshaller.pack((str(self.enclave.image.path), LOG_LEVEL_WARNING)), timeout)
 
     def stop(self) -> None:
         """CALL_AT_EXIT_FUNCTIONS, DESTRUCTOR; what the enclave had asked for is freed."""
-        if not self._starting:
+        if self._initialized:
             for function in (EcallFunction.CALL_AT_EXIT_FUNCTIONS, EcallFunction.DESTRUCTOR):
                 with contextlib.suppress(HostError):  # before 0.19, there is only the latter
                     self.command(function, 0, STOP)
-        self._libraries.close()
+        self.host_functions.close()
         self.enclave.process.memory.free(self._handle)
         self._given.give_back()
 
@@ -173,18 +134,21 @@ class OpenEnclaveConvention(Convention):
         number = interface.ecall_numbers[name]
         assert self._types is not None
         if name not in self._ecalls:
-            self._ecalls[name] = EcallMarshaller(interface.ecalls[number], self._types, self.deep_copy is not False)
+            self._ecalls[name] = self._marshaller(interface.ecalls[number], self._types)
         marshaller = self._ecalls[name]
         output = self._call(name if name in self.names.ecalls else number, *marshaller.pack(args), timeout)
         return None if output is None else marshaller.unpack(output, args)
+
+    def _marshaller(self, ecall: Ecall, types: Types) -> EcallMarshaller:
+        return EcallMarshaller(ecall, types, self.host_functions.deep_copy is not False)
 
     def _call(self, function: Function, data: bytes, output_size: int, timeout: float | None) -> bytes | None:
         """CALL_ENCLAVE_FUNCTION with these buffers; the output buffer."""
         number, what = self._number(function), f"{self.enclave.image.path}: ECALL {function}"
         data = data.ljust(max(aligned(len(data)), abi.ALIGNMENT), b"\0")
         output_size = max(aligned(output_size), abi.ALIGNMENT)
-        memory, args = self.enclave.process.memory, self._args
-        table = {"table_id": abi.DEFAULT_TABLE} if self.tables else {}
+        memory, args = self.enclave.process.memory, self.names.call_args
+        table = {"table_id": abi.DEFAULT_TABLE} if self.names.tables else {}
         with (
             memory.own(data) as source,
             memory.own(bytes(output_size)) as target,
@@ -214,9 +178,10 @@ class OpenEnclaveConvention(Convention):
 
     def _enter(self, function: int, argument: int, timeout: float | None) -> int | None:
         """One ECALL on a TCS of the calling thread; its result, None if it was given up."""
-        layout = abi.CONTEXT_WITH_TABLE if self.tables else abi.CONTEXT
+        layout = abi.CONTEXT_WITH_TABLE if self.names.tables else abi.CONTEXT
         with OeCall(self.enclave, timeout) as call:
             call.lease()
+            call.function = function
             buffer = call.allocate(abi.OCALL_BUFFER_SIZE)
             context = layout.pack(ocall_buffer_size=abi.OCALL_BUFFER_SIZE, ocall_buffer=buffer)
             call.contexts, call.context_size = call.allocate(context + layout.pack()), layout.size
@@ -249,9 +214,10 @@ class OpenEnclaveConvention(Convention):
             known, name = self.release.function(function), self.release.functions.get(function)
             if known is None and name is not None:
                 raise Unserved(f"{self.enclave.image.path}: the enclave's OE_OCALL_{name} is not supported")
+            initializing = call.function == EcallFunction.INIT_ENCLAVE
             function = known or function
             if function == OcallFunction.CALL_HOST_FUNCTION:
-                return self._host_function(argument), 0
+                return self.host_functions.call(argument, initializing=initializing), 0
             if function == OcallFunction.MALLOC:
                 return OeResult.OE_OK, self._malloc(argument)
             if function == OcallFunction.FREE:
@@ -277,68 +243,6 @@ class OpenEnclaveConvention(Convention):
         except BaseException as error:
             call.fail(error)
             return OeResult.OE_FAILURE, 0
-
-    def _host_function(self, address: int) -> int:
-        """CALL_HOST_FUNCTION: an OCALL of an EDL file, the program's or Open Enclave's own."""
-        memory, args = self.enclave.process.memory, self._args
-        image = memory.read(address, args.size)
-        given = args.unpack(image)
-        for name in ("input_buffer_size", "output_buffer_size"):
-            if given[name] > LARGEST_BUFFER:
-                raise OeError(f"{self._ocall_name(given)}: {name} {given[name]:#x}", OeResult.OE_INVALID_PARAMETER)
-        data = memory.read(given["input_buffer"], given["input_buffer_size"])
-        output_size = given["output_buffer_size"]
-        key = (given.get("table_id", abi.DEFAULT_TABLE), given["function_id"])
-        serve = self._ocalls.get(key)
-        if serve is None:
-            serve = self._ocalls[key] = self._server(key, given)
-        output = serve(data, output_size)
-        memory.write(given["output_buffer"], output)
-        done = args.pack(**given | {"output_bytes_written": output_size, "result": OeResult.OE_OK})
-        memory.write(address, done)
-        return OeResult.OE_OK
-
-    def _ocall_name(self, given: dict[str, int]) -> str:
-        name = self.names.ocall(given.get("table_id", abi.DEFAULT_TABLE), given["function_id"])
-        return f"{self.enclave.image.path}: the enclave's OCALL {name or given['function_id']}"
-
-    def _server(self, key: tuple[int, int], given: dict[str, int]) -> Callable[[bytes, int], bytes]:
-        """What serves an OCALL, given its input buffer and the size of the output buffer."""
-        table, number = key
-        name = self.names.ocall(table, number)
-        own = table == abi.DEFAULT_TABLE
-        interface = self.interface
-        if name is None and own and interface is not None and number < len(interface.ocalls):
-            name = interface.ocalls[number].name
-        if name is None and self._starting and self.deep_copy is None and _may_be_cpuid(given):
-            name = CPUID_TABLE  # the first that every enclave asks for
-        if self.deep_copy is None and name == CPUID_TABLE:
-            self.deep_copy = given["input_buffer_size"] != SHORT_STRUCTURE
-        function = self.enclave.ocalls.get(name) if name is not None else None
-        if function is None and own:
-            function = self.enclave.ocalls.get(number)
-        if function is None and interface is not None and self._types is not None and name in interface.ocall_numbers:
-            function = self._libraries.function(interface.ocalls[interface.ocall_numbers[name]], self._types)
-        if function is not None:
-            if interface is not None and name in interface.ocall_numbers:
-                assert self._types is not None
-                return self._served(interface, self._types, name, function)
-            return lambda data, size: _fitted(function(data, size), size)
-        if name == FORMAT_IDS:
-            return AttestationOcalls(self).format_ids
-        served = self._own(name or "")
-        if served is None and (not own or (name is not None and name.startswith(SYSTEM_PREFIX))):
-            raise Unserved(f"{self._ocall_name(given)} is not supported")
-        if served is None or name is None:
-            raise OeError(f"{self._ocall_name(given)}: there is no function for it", OeResult.OE_NOT_FOUND)
-        return self._served(system_interface(), Types(system_interface(), foreign(None)), name, served)
-
-    def _served(
-        self, interface: Interface, types: Types, name: str, python: Callable[..., Any]
-    ) -> Callable[[bytes, int], bytes]:
-        ocall = interface.ocalls[interface.ocall_numbers[name]]
-        marshaller = OcallMarshaller(ocall, types, self.deep_copy is not False)
-        return lambda data, size: marshaller.serve(python, data, size)
 
     # Memory for the enclave.
 
@@ -397,17 +301,3 @@ class OpenEnclaveConvention(Convention):
         aborting = answer in (OeResult.OE_ENCLAVE_ABORTING, OeResult.OE_ENCLAVE_ABORTED)
         exception.add_note("the enclave is aborting" if aborting else "the enclave does not handle it")
         return False
-
-
-def _may_be_cpuid(given: dict[str, int]) -> bool:
-    """By the sizes of the CPUID OCALL's buffers."""
-    table = given["output_buffer_size"] - given["input_buffer_size"]
-    return given["input_buffer_size"] in (SHORT_STRUCTURE, LONG_STRUCTURE) and table in (96, 128)
-
-
-def _fitted(output: Any, size: int) -> bytes:
-    """An OCALL's output buffer; without one, zeros, which say OE_OK."""
-    data = b"" if output is None else bytes(output)
-    if len(data) > size:
-        raise ValueError(f"the OCALL's output buffer has {size} bytes, not {len(data)}")
-    return data.ljust(size, b"\0")

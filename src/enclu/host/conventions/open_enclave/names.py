@@ -11,13 +11,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from enclu.host.conventions import call_sites
-from enclu.host.conventions.call_sites import Symbols
-from enclu.host.conventions.open_enclave.abi import DEFAULT_TABLE
+from enclu.host.conventions.open_enclave.abi import CALL_ARGS, CALL_ARGS_WITH_TABLE, DEFAULT_TABLE
+from enclu.host.images import call_sites
+from enclu.host.images.call_sites import Symbols
 from enclu.host.images.elf_file import RELA
 
 if TYPE_CHECKING:
     from enclu.host.images.elf_file import ElfFile
+    from enclu.sgx.layout import Structure
 
 BY_TABLE = "oe_call_host_function_by_table_id"
 """Only in enclaves of the time when there were several tables."""
@@ -37,6 +38,11 @@ class Names:
     tables: bool = False
     """The enclave says with every call in which table the function is."""
     symbols: Symbols | None = None
+
+    @property
+    def call_args(self) -> Structure:
+        """Of what a call of a function of an EDL file passes, in either direction."""
+        return CALL_ARGS_WITH_TABLE if self.tables else CALL_ARGS
 
     def at(self, offset: int) -> str:
         """The function with this place in it, for people; empty if none is known."""

@@ -94,3 +94,13 @@ def signed(value: int) -> int:
     """A 32-bit number as C's int."""
     value &= 0xFFFF_FFFF
     return value - (1 << 32) if value >> 31 else value
+
+
+def string_lengths(release: tuple[int, int, int] | None) -> bool:
+    """Whether ECALLs' structures have the lengths of strings, as since SDK 2.1.2, which calls itself 2.1.102.
+
+    Builds from source have 2.1.3 for 2.1.3, and 2.1.42002 for 2.1.
+    """
+    if release is None or release[:2] != (2, 1):
+        return release is None or release[:2] > (2, 1)
+    return release[2] in (2, 3, 102, 103)

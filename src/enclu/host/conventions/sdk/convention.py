@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from enclu.host.call import Call
 from enclu.host.convention import Convention, Done
 from enclu.host.conventions.libraries import Libraries
-from enclu.host.conventions.sdk import abi, cpu, emm, tables
+from enclu.host.conventions.sdk import abi, cpu, edl_check, emm
 from enclu.host.conventions.sdk.abi import BuiltinOcall, EnterCommand, SystemFeatures
+from enclu.host.conventions.sdk.binding import Binding, TrustedThread
 from enclu.host.conventions.sdk.ocalls import SdkOcalls
-from enclu.host.conventions.sdk.pool import TcsPool, TrustedThread
 from enclu.host.conventions.sdk.status import SdkError, SgxStatus
 from enclu.host.edl.interface import Interface
 from enclu.host.edl.marshal import EcallMarshaller, OcallMarshaller
 from enclu.host.edl.types import Type, Types
 from enclu.host.errors import HostError
 from enclu.host.events import EnclaveException, Exit
-from enclu.host.images.intel_sdk import REBUILD
+from enclu.host.images import IntelSdkImage, sdk_tables
+from enclu.host.images.intel_sdk import REBUILD, RunTime
 
 if TYPE_CHECKING:
     from enclu.host.agent_process import AgentProcess
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
     from enclu.host.images import Image
 
 MASK_64 = (1 << 64) - 1
-TCS_POLICY_BIND = 0
-EDMM_MAJOR = 3
-"""Of the metadata's version, since the SDK has its present memory management."""
 
 
 class SdkCall(Call):
@@ -53,9 +51,9 @@ class SdkCall(Call):
         if self.trusted is None:
             return
         assert isinstance(convention, SdkConvention)
-        convention.pool.release(self.trusted, self, reset=self.ended)
         if self.tcs in self.enclave.lost:
-            convention.pool.abandon(self.tcs, self)
+            convention.binding.abandon(self.tcs, self)
+        convention.binding.release(self.trusted, self, reset=self.ended)
 
 
 class SdkConvention(Convention):
@@ -72,13 +70,15 @@ class SdkConvention(Convention):
     """Of the enclave, if an EDL file tells it; `Interface.convention` makes the class that has it."""
     types: ClassVar[Mapping[str, Type | int]] = {}
     """What types of C headers are, which no EDL file tells: classes of ctypes, or sizes."""
+    run_time: ClassVar[RunTime | None] = None
+    """How memory and TCSes are managed; None takes what the image's metadata says."""
     serve: ClassVar[str | Sequence[str]] = ()
     """Libraries of OCALLs that are served without a function of the user's."""
 
     @classmethod
     def check(cls, image: Image, process: AgentProcess) -> None:
         super().check(image, process)
-        if getattr(image, "simulation", False):
+        if isinstance(image, IntelSdkImage) and image.simulation:
             raise HostError(
                 f"{image.path}: built for the SDK's simulation mode, where its host's functions stand for ENCLU: "
                 f"{REBUILD}, and sign it again (`enclu measure` and `enclu inspect` read it all the same)"
@@ -89,38 +89,37 @@ class SdkConvention(Convention):
         interface = self.interface
         self.cpuid = cpu.of_process(enclave.process)
         image = enclave.image
-        metadata = getattr(image, "metadata", None)
-        self.edmm = metadata is not None and metadata.major == EDMM_MAJOR
+        # Runtimes of others, whose images have no metadata, may speak as the SDK's.
+        managed = self.run_time or (image.run_time if isinstance(image, IntelSdkImage) else RunTime())
+        self.edmm = managed.edmm
         """Whether the enclave manages its memory, by SGX2."""
-        dynamic = [enclave.base + offset for offset in getattr(image, "dynamic_tcs", ())] if self.edmm else []
-        self.pool = TcsPool(
-            list(enclave.tcs), dynamic, bind=getattr(image, "tcs_policy", TCS_POLICY_BIND) == TCS_POLICY_BIND,
-            minimum=getattr(image, "tcs_min_pool", 0) if dynamic else 0,
-        )  # fmt: skip
-        self.pool.make = self._make_tcs
+        dynamic = [enclave.base + offset for offset in managed.dynamic_tcs]
+        self.binding = Binding(
+            enclave.tcs_pool, dynamic, self._make_tcs, bind=managed.bind, minimum=managed.minimum_tcs
+        )
         self._sdk_ocalls = SdkOcalls(self)
         self._libraries = Libraries(enclave.process.memory, self.serve)
         self._types = Types(interface, self.types) if interface is not None else None
         self._ecalls: dict[str, EcallMarshaller] = {}
         self._ocalls: dict[int, Callable[[int], None]] = {}
         if interface is not None:
-            tables.check(image.path, interface)
+            edl_check.check(image.path, interface)
             self._check_ocalls(interface)
 
     @cached_property
     def release(self) -> tuple[int, int, int] | None:
         """The SDK's release by which the enclave was built; None if it does not say."""
-        return tables.release(self.enclave.image.path)
+        return sdk_tables.release(self.enclave.image.path)
 
     # The enclave's life.
 
-    def start(self) -> None:
+    def start(self, timeout: float | None) -> None:
         """ECMD_INIT_ENCLAVE: relocations, heap, what of the processor the libraries may use."""
         features = self._features()
         with self.enclave.process.memory.own(bytes(features)) as address:
-            self.command(EnterCommand.ECMD_INIT_ENCLAVE, address)
-        self.pool.reset()
-        self.pool.fill()
+            self.command(EnterCommand.ECMD_INIT_ENCLAVE, address, timeout)
+        self.binding.reset()
+        self.binding.fill(timeout)
 
     def stop(self) -> None:
         """ECMD_UNINIT_ENCLAVE: destructors run, memory goes back."""
@@ -141,11 +140,10 @@ class SdkConvention(Convention):
         features.cpu_core_num = len(os.sched_getaffinity(0))
         return features
 
-    def _make_tcs(self, tcs: int) -> None:
+    def _make_tcs(self, tcs: int, timeout: float | None) -> None:
         """ECMD_MKTCS: the enclave prepares a page and has its type changed."""
         with self.enclave.process.memory.own(tcs.to_bytes(8, "little")) as address:
-            self.command(EnterCommand.ECMD_MKTCS, address)
-        self.enclave.tcs.append(tcs)
+            self.command(EnterCommand.ECMD_MKTCS, address, timeout)
 
     # ECALLs.
 
@@ -166,9 +164,9 @@ class SdkConvention(Convention):
                 ms[:] = memory.read(address, len(ms))
         return None
 
-    def command(self, command: EnterCommand, argument: int) -> None:
+    def command(self, command: EnterCommand, argument: int, timeout: float | None = None) -> None:
         """Enter the enclave for something that is no ECALL.  Raises SdkError."""
-        self._enter(command, argument, None)
+        self._enter(command, argument, timeout)
 
     def _typed_ecall(self, name: str, args: tuple[Any, ...], timeout: float | None) -> Any:
         if self.interface is None or self._types is None:
@@ -178,7 +176,7 @@ class SdkConvention(Convention):
             raise HostError(f"{self.interface.path}: there is no trusted function `{name}'")
         if name not in self._ecalls:
             ecall = self.interface.ecalls[number]
-            self._ecalls[name] = EcallMarshaller(ecall, self._types, string_lengths=tables.string_lengths(self.release))
+            self._ecalls[name] = EcallMarshaller(ecall, self._types, string_lengths=abi.string_lengths(self.release))
         with self.enclave.process.memory.lending() as memory:
             return self._ecalls[name].call(memory, args, lambda address: self._enter(number, address, timeout))
 
@@ -189,13 +187,13 @@ class SdkConvention(Convention):
         """
         utility = number in (EnterCommand.ECMD_INIT_ENCLAVE, EnterCommand.ECMD_MKTCS, EnterCommand.ECMD_UNINIT_ENCLAVE)
         with SdkCall(self.enclave, timeout) as call:
-            if utility and self.pool.utility is not None:
-                call.trusted = self.pool.utility
+            if utility and self.binding.utility is not None:
+                call.trusted = self.binding.utility
                 call.trusted.calls.append(call)
             else:
-                call.trusted = self.pool.acquire(call)
+                call.trusted = self.binding.acquire(call)
             if call.trusted is None:
-                bound = "bound to a living thread" if self.pool.bind else "in use"
+                bound = "bound to a living thread" if self.binding.bind else "in use"
                 why = f"each TCS of {len(self.enclave.tcs)} is {bound}"
                 raise SdkError(self._at(number), SgxStatus.SGX_ERROR_OUT_OF_TCS, why)
             call.tcs = call.trusted.tcs

@@ -16,7 +16,7 @@ from enclu.host.edl.sdk_files import SERVED
 from enclu.host.guard import Event
 
 if TYPE_CHECKING:
-    from enclu.host.conventions.sdk.pool import TcsPool
+    from enclu.host.conventions.sdk.binding import Binding
     from enclu.host.enclave import Enclave
     from enclu.linux.intel_cpu import Cpuid
 
@@ -28,7 +28,7 @@ class Runtime(Protocol):
     """The convention, as these OCALLs know it."""
 
     enclave: Enclave
-    pool: TcsPool
+    binding: Binding
 
     @property
     def cpuid(self) -> Cpuid: ...
@@ -52,9 +52,9 @@ class SdkOcalls:
 
     def _event(self, tcs: int) -> Event | None:
         for enclave in list(self._convention.enclave.process.enclaves):
-            pool = getattr(getattr(enclave, "convention", None), "pool", None)
-            if enclave.base <= tcs < enclave.base + enclave.size and pool is not None:
-                event: Event | None = pool.event(tcs)
+            binding = getattr(getattr(enclave, "convention", None), "binding", None)
+            if enclave.base <= tcs < enclave.base + enclave.size and binding is not None:
+                event: Event | None = binding.event(tcs)
                 return event
         return None
 
@@ -107,7 +107,7 @@ class SdkOcalls:
         """pthread_create in the enclave: a thread that enters by ECMD_ECALL_PTHREAD."""
         thread = threading.Thread(target=self._thread, name="enclave pthread", daemon=True)
         call = self._convention.enclave.process.thread().calls[-1]
-        started = self._convention.pool.start(thread, call)
+        started = self._convention.binding.start(thread, call)
         return SgxStatus.SGX_SUCCESS if started else SgxStatus.SGX_ERROR_OUT_OF_TCS
 
     def _thread(self) -> None:

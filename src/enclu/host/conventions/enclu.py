@@ -41,7 +41,7 @@ class Leave(enum.IntEnum):
     OCALL = 1
 
 
-class NativeCall(Call):
+class EncluCall(Call):
     """`memory` has a struct sgx_call for each depth."""
 
     memory = 0
@@ -51,7 +51,7 @@ class NativeCall(Call):
         return self.memory + self.depth * SGX_CALL.size
 
 
-class NativeConvention(Convention):
+class EncluConvention(Convention):
     """An ECALL has a number, an argument and a result, all 64-bit numbers; so has an OCALL, called with its argument.
 
     An argument of bytes is copied to untrusted memory, and its address passed; a `bytearray` is copied back, too.
@@ -61,7 +61,7 @@ class NativeConvention(Convention):
         self, function: int, argument: int | bytes | bytearray = 0, *, timeout: float | None = None
     ) -> int | None:
         """The enclave's result; None if an exception handler gave up the call."""
-        with NativeCall(self.enclave, timeout) as call:
+        with EncluCall(self.enclave, timeout) as call:
             call.lease()
             call.memory = call.allocate(FRAMES * SGX_CALL.size)
             address = argument if isinstance(argument, int) else call.allocate(bytes(argument))
@@ -74,7 +74,7 @@ class NativeConvention(Convention):
             return result
 
     def exited(self, call: Call, registers: Registers) -> None:
-        assert isinstance(call, NativeCall)
+        assert isinstance(call, EncluCall)
         memory = self.enclave.process.memory
         state = SGX_CALL.unpack(memory.read(call.here, SGX_CALL.size))
         if state["exit"] == Leave.DONE:
@@ -94,7 +94,7 @@ class NativeConvention(Convention):
         call.enter(rdi=call.here)
 
     def repair(self, call: Call, exception: EnclaveException) -> bool:
-        assert isinstance(call, NativeCall)
+        assert isinstance(call, EncluCall)
         if call.depth + 1 == FRAMES:
             return False
         call.depth += 1
@@ -121,7 +121,7 @@ class NativeConvention(Convention):
 
     def give_up(self, call: Call) -> None:
         """Have the enclave give up what it was doing for this call (EDECCSSA), so that the TCS can be used again."""
-        assert isinstance(call, NativeCall)
+        assert isinstance(call, EncluCall)
         outer = call.outer()
         depth = outer.depth if outer is not None and outer.tcs == call.tcs else 0
         waiting = sum(
@@ -137,8 +137,8 @@ class NativeConvention(Convention):
             done = SGX_CALL.unpack(self.enclave.process.memory.read(call.memory, SGX_CALL.size))
             if done["result"] == depth:
                 return
-        self.enclave.abandon(call.tcs)
+        self.enclave.tcs_pool.abandon(call.tcs)
 
-    def _reset(self, call: NativeCall, kept: int) -> int:
+    def _reset(self, call: EncluCall, kept: int) -> int:
         self.enclave.process.memory.write(call.memory, SGX_CALL.pack(enter=Enter.RESET, argument=kept))
         return call.memory

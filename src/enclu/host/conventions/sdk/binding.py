@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from enclu.host.call import Call
 from enclu.host.guard import Event, Guard
+from enclu.host.tcs import TcsPool
 from enclu.host.thread import CallUnderWay
 
 
@@ -25,37 +26,38 @@ class TrustedThread:
         """Its untrusted event: what sgx_thread_mutex_t and the like sleep on outside."""
 
 
-class TcsPool:
-    """The TCSes of one enclave.
+class Binding:
+    """Which thread has which TCS of the pool, until it is another's.
 
-    `dynamic` are pages that the enclave can make TCSes of: `make` has it do so, on the thread kept for that.
+    `dynamic` are pages that the enclave can make TCSes of: `make` has it do so, within so many seconds, on the thread
+    kept for that.  TCSes are made until `minimum` are free.
     """
 
-    def __init__(self, static: list[int], dynamic: list[int], *, bind: bool, minimum: int = 0) -> None:
+    def __init__(
+        self, pool: TcsPool, dynamic: list[int], make: Callable[[int, float | None], None], *, bind: bool, minimum: int
+    ) -> None:
         self.bind = bind
-        self.minimum = minimum
-        self.utility: TrustedThread | None = None
-        threads = [TrustedThread(tcs) for tcs in static]
-        if dynamic:
-            self.utility = threads.pop(0)
-        self._free = threads
+        self._minimum = minimum
+        self._pool, self._make = pool, make
+        self._of_tcs = {tcs: TrustedThread(tcs) for tcs in pool.every}
+        pool.free[:] = pool.every[bool(dynamic) :]  # the SDK takes the last first
+        self.utility = self._of_tcs[pool.every[0]] if dynamic else None
+        """The first thread, kept for commands where there are TCSes to be made."""
         self._unmade = list(dynamic)
-        self._bound: dict[threading.Thread, TrustedThread] = {}
-        self._of_tcs = {thread.tcs: thread for thread in [*threads, *([self.utility] if self.utility else [])]}
+        self._bound: dict[threading.Thread, int] = {}
         self._binding = Guard()
         self._making = Guard()
-        self.make: Callable[[int], None] | None = None
 
     def acquire(self, call: Call) -> TrustedThread | None:
         """The calling thread's TCS, with this call on it; None if there is none."""
         user = threading.current_thread()
         while True:
             with self._binding.hold(call.tokens):
-                found = self._bound.get(user) or self._bind(user)
-                if found is not None:
+                if user in self._bound or self._bind(user):
+                    found = self._of_tcs[self._bound[user]]
                     found.calls.append(call)
                     return found
-            if not self._make_one(call):
+            if not self._make_one(call, None):
                 return None
 
     def release(self, thread: TrustedThread, call: Call, *, reset: bool = False) -> None:
@@ -69,57 +71,57 @@ class TcsPool:
         """Start a thread that is bound to a TCS from its beginning; False if there is none.  `call` has it started."""
         while True:
             with self._binding.hold(call.tokens):
-                if self._bind(user) is not None:
+                if self._bind(user):
                     user.start()
                     return True
-            if not self._make_one(call):
+            if not self._make_one(call, None):
                 return False
 
     def abandon(self, tcs: int, call: Call) -> None:
         """Never enter this TCS again."""
         with self._binding.hold(call.tokens):
-            thread = self._of_tcs.pop(tcs, None)
             for user, bound in list(self._bound.items()):
-                if bound is thread:
+                if bound == tcs:
                     self._bound.pop(user)
+            self._of_tcs.pop(tcs, None)
 
     def reset(self) -> None:
         """Unbind all threads: after the enclave's initialization."""
         for user in list(self._bound):
-            self._free.extend(map(self._bound.pop, (user,)))
+            self._pool.free.extend(map(self._bound.pop, (user,)))
 
     def event(self, tcs: int) -> Event | None:
         """The untrusted event of a TCS."""
         thread = self._of_tcs.get(tcs)
         return thread.event if thread else None
 
-    def fill(self) -> None:
-        """Make TCSes until `minimum` are free."""
-        while len(self._free) < self.minimum and self._make_one(None):
+    def fill(self, timeout: float | None) -> None:
+        """Make TCSes until there are enough free ones, each within so many seconds."""
+        while len(self._pool.free) < self._minimum and self._make_one(None, timeout):
             pass
 
-    def _bind(self, user: threading.Thread) -> TrustedThread | None:
-        """Bind a thread that is not bound; the TCS goes from the free to the bound ones at once."""
-        if not self._free:
-            for other, thread in list(self._bound.items()):
-                if not thread.calls and (not self.bind or not other.is_alive()):
-                    self._free.extend(map(self._bound.pop, (other,)))
+    def _bind(self, user: threading.Thread) -> bool:
+        """Bind a thread that is not bound: a TCS goes from the free to the bound ones.  False: there is none."""
+        if not self._pool.free:
+            for other, tcs in list(self._bound.items()):
+                if not self._of_tcs[tcs].calls and (not self.bind or not other.is_alive()):
+                    self._pool.free.extend(map(self._bound.pop, (other,)))
         try:
-            self._bound.update(zip((user,), map(list.pop, (self._free,)), strict=True))
+            self._bound.update(zip((user,), map(list.pop, (self._pool.free,)), strict=True))
         except IndexError:
-            return None
-        return self._bound[user]
+            return False
+        return True
 
-    def _make_one(self, call: CallUnderWay | None) -> bool:
+    def _make_one(self, call: CallUnderWay | None, timeout: float | None) -> bool:
         """Have the enclave make one more TCS; False if there is no page for it."""
         tokens = call.tokens if call is not None else []
-        if self.make is None or self._making in tokens:
+        if self._making in tokens:
             return False
         with self._making.hold(tokens):
             if not self._unmade:
                 return False
             tcs = self._unmade.pop()
-            self.make(tcs)
-            thread = self._of_tcs[tcs] = TrustedThread(tcs)
-            self._free.append(thread)
+            self._make(tcs, timeout)
+            self._of_tcs[tcs] = TrustedThread(tcs)
+            self._pool.add(tcs)
             return True
