@@ -57,6 +57,8 @@ class Thread:
         self.in_exec = False
         """It may end all others of its process, and have the name of the first one since."""
         self.on_syscall_exit: Callable[[Thread], None] | None = None
+        self.own_arguments: dict[str, int] = {}
+        """Registers of the system call that it makes with others (see `native.calls`), with their values."""
         self.call_abandoned = False
         """The host kernel has made others in place of the system call that it was entering."""
         self.user_dispatch = b""
