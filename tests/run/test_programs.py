@@ -41,6 +41,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "descriptors": DRIVER,
     "device_file": DRIVER,
     "device_node": DRIVER,
+    "device_paths": DRIVER,
     "dynamic_tcs": ANY,
     "eacceptcopy": ANY,
     "edeccssa": ANY,
@@ -181,7 +182,7 @@ def test_busy_threads_are_pinned_unless_told_otherwise(options: tuple[str, ...],
     passes("affinity", *options, options=options)
 
 
-@pytest.mark.parametrize("name", ["clear_sighand", "clone_untraced", "sent_while_blocked"])
+@pytest.mark.parametrize("name", ["clear_sighand", "clone_untraced", "device_paths", "sent_while_blocked"])
 def test_natively_too(name: str, program: Callable[[str], Path]) -> None:
     """What the programs expect is what the kernel does."""
     done = subprocess.run([program(name), "native"], capture_output=True, text=True, timeout=HANGS, check=False)
