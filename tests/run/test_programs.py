@@ -83,6 +83,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "mmap_rules": DRIVER,
     "mxcsr": ANY,
     "nested_handler": ANY,
+    "no_memory_for_devices": DRIVER,
     "noexec_source": DRIVER,
     "open_during_vfork": ("vdso",),
     "ordinary_signals": DRIVER,

@@ -186,10 +186,15 @@ class DeviceFiles:
             return fd
         counted = path in ENCLAVE and self._reopen(thread, fd, flags & os.O_CLOEXEC)
         try:
-            ours = proc.follow(thread.tid, f"fd/{fd}", os.O_RDWR)
+            ours = self._ours(thread, fd)
         except OSError as error:
-            self._sup.message(f"cannot open what stands for {path}: {error.strerror}")
             inject(thread, NR["close"], fd)
+            if any(not encl.mms and not self.referenced(encl) for encl in self._sup.kernel.enclaves()):
+                return None  # once more, when what nobody refers to is gone
+            if error.errno == errno.EMFILE:
+                self._refused(thread, f"out of file descriptors; {limits.RAISE_DESCRIPTORS}")
+            else:
+                self._refused(thread, f"what stands for {path} cannot be opened: {error.strerror}")
             return -errno.ENFILE
         status = os.fstat(ours)
         file = (status.st_dev, status.st_ino)
@@ -210,6 +215,15 @@ class DeviceFiles:
                 return -(error.errno or errno.EACCES)
             self.enclaves[file] = self._sup.kernel.open_enclave(MemfdMemory(ours, counted))
         return fd
+
+    @staticmethod
+    def _ours(thread: Task, fd: int) -> int:
+        """The supervisor's own descriptor of a file of the thread's.  Raises OSError, EMFILE if too few are left."""
+        ours = proc.follow(thread.tid, f"fd/{fd}", os.O_RDWR)
+        if not limits.is_spare(ours):
+            os.close(ours)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return ours
 
     def _fits(self, content: bytes, path: str) -> bool:
         """Files may be large enough for it here; said once if not: the program reads the host's file."""
