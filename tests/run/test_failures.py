@@ -171,6 +171,18 @@ def test_too_few_descriptors_for_many_processes_end_the_run_with_a_reason() -> N
         assert processes.all_gone()
 
 
+@pytest.mark.parametrize("files", [48, 64, 70, 75])
+def test_devices_for_which_enclu_has_no_descriptors_are_refused(
+    files: int, program: Callable[[str], Path], enclave_environment: dict[str, str]
+) -> None:
+    done = run(
+        program("devices_of_many"), options=("--quiet",), env=environment(**enclave_environment),
+        preexec_fn=limited(resource.RLIMIT_NOFILE, files, files),
+    )  # fmt: skip
+    assert (done.returncode, "not ok" in done.stdout) == (0, False), done.stdout + done.stderr
+    one_line(done, "out of file descriptors", "ulimit -Hn")
+
+
 def test_limits_of_the_program_do_not_end_the_supervisor() -> None:
     """Small soft limits of memory and file size are the program's; the supervisor makes enclaves all the same."""
 

@@ -29,6 +29,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "bad_eenter": ANY,
     "bad_stack": ANY,
     "clear_sighand": ANY,
+    "clone_untraced": DRIVER,
     "clone_without_vm": ANY,
     "cpuid_bytes": ANY,
     "cpuid_patched": DRIVER,
@@ -40,6 +41,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "descriptors": DRIVER,
     "device_file": DRIVER,
     "device_node": DRIVER,
+    "device_paths": DRIVER,
     "dynamic_tcs": ANY,
     "eacceptcopy": ANY,
     "edeccssa": ANY,
@@ -81,6 +83,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "mmap_rules": DRIVER,
     "mxcsr": ANY,
     "nested_handler": ANY,
+    "no_memory_for_devices": DRIVER,
     "noexec_source": DRIVER,
     "open_during_vfork": ("vdso",),
     "ordinary_signals": DRIVER,
@@ -180,7 +183,7 @@ def test_busy_threads_are_pinned_unless_told_otherwise(options: tuple[str, ...],
     passes("affinity", *options, options=options)
 
 
-@pytest.mark.parametrize("name", ["clear_sighand", "sent_while_blocked"])
+@pytest.mark.parametrize("name", ["clear_sighand", "clone_untraced", "device_paths", "sent_while_blocked"])
 def test_natively_too(name: str, program: Callable[[str], Path]) -> None:
     """What the programs expect is what the kernel does."""
     done = subprocess.run([program(name), "native"], capture_output=True, text=True, timeout=HANGS, check=False)
@@ -261,7 +264,7 @@ def test_at_the_limit_of_mappings_there_is_an_exception_and_a_line(design: str, 
 
 
 def test_what_is_not_answered_by_int80_or_of_x32_is_refused_with_a_line_each(passes: Passes) -> None:
-    refused = ("ipc(2)", "rt_sigaction(2)", "signal(2)", "rt_sigsuspend(2)", "x32")
+    refused = ("ipc(2)", "rt_sigaction(2)", "signal(2)", "rt_sigsuspend(2)", "x32", "clone3(2)")
     lines = passes("int80_calls").stderr.splitlines()
     assert len(lines) == len(refused)
     for line, call in zip(lines, refused, strict=True):

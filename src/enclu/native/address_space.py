@@ -20,6 +20,7 @@ from enclu.native.sites import Sites
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from enclu.native.thread import Thread
     from enclu.sgx.processor import KernelSide
 
 VDSO_BASE = 0x7E90_0000_0000
@@ -79,6 +80,8 @@ class AddressSpace:
         self.sites = Sites()
         self.path_slots = 0
         """Slots in use, of `native.path_calls`."""
+        self.clone_copies: dict[int, Thread] = {}
+        """Who uses the copies of `native.clone_calls`, by index."""
         self.enclu_sites: set[int] = set()
         """Addresses at which an ENCLU has been seen since the memory map last changed."""
         self.undumpable = False

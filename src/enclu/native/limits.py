@@ -10,6 +10,9 @@ import resource
 
 _LIMITS = (resource.RLIMIT_NOFILE, resource.RLIMIT_AS, resource.RLIMIT_DATA, resource.RLIMIT_FSIZE, resource.RLIMIT_CPU)
 _UNLIMITED = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+_RESERVE = 16
+"""Descriptors for processes to come, and for what is looked up in /proc."""
+RAISE_DESCRIPTORS = "each device that a program has open takes one of enclu's: raise `ulimit -Hn` before enclu"
 RAISE_FILE_SIZE = "raise `ulimit -Hf` before enclu, or give it CAP_SYS_RESOURCE"
 
 
@@ -20,6 +23,15 @@ def let_go() -> None:
         resource.setrlimit(limit, (hard, hard))
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_FSIZE, _UNLIMITED)
+
+
+def is_spare(fd: int) -> bool:
+    """There are descriptors beyond this one, the last that this process has opened, for what the machine must do.
+
+    The kernel gives the lowest number that is free.
+    """
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return fd < most - min(_RESERVE, most // 4)
 
 
 def file_size() -> int | None:

@@ -123,8 +123,18 @@ def follow(tid: int, name: str, flags: int) -> int:
 
 def file_of(tid: int, fd: int) -> tuple[int, int]:
     """st_dev and st_ino behind a descriptor of the thread's."""
-    found = os.stat(f"{tid}/fd/{fd}", dir_fd=_handle())
+    return identity(os.stat(f"{tid}/fd/{fd}", dir_fd=_handle()))
+
+
+def identity(found: os.stat_result) -> tuple[int, int]:
+    """st_dev and st_ino."""
     return found.st_dev, found.st_ino
+
+
+def same_file(tid: int, name: str, other: int) -> bool:
+    """Whether two threads have the same under the name: root, cwd or a namespace."""
+    mine, theirs = (os.stat(f"{each}/{name}", dir_fd=_handle()) for each in (tid, other))
+    return identity(mine) == identity(theirs)
 
 
 def descriptors(tid: int) -> list[int]:

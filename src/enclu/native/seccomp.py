@@ -13,7 +13,15 @@ import struct
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from enclu.base.abi import MS_SYNC, NAME, NR, PR_SET_SYSCALL_USER_DISPATCH, SHM_REMAP, UFFDIO_REGISTER
+from enclu.base.abi import (
+    CLONE_UNTRACED,
+    MS_SYNC,
+    NAME,
+    NR,
+    PR_SET_SYSCALL_USER_DISPATCH,
+    SHM_REMAP,
+    UFFDIO_REGISTER,
+)
 from enclu.native import compat_calls
 
 if TYPE_CHECKING:
@@ -78,6 +86,8 @@ EVERY_PROGRAM = (
     Rule(NR["prctl"], arg=0, equals=PR_GET_DUMPABLE),
     Rule(NR["prctl"], arg=0, equals=PR_SET_DUMPABLE),
     Rule(NR["prctl"], arg=0, equals=PR_SET_SYSCALL_USER_DISPATCH),
+    Rule(NR["clone"], arg=0, mask=CLONE_UNTRACED, equals=CLONE_UNTRACED),
+    Rule(NR["clone3"]),
 )  # fmt: skip
 SGX_PROGRAM = (
     *(Rule(NR[name]) for name in
@@ -95,9 +105,10 @@ SGX_PROGRAM = (
 COMPAT_EVERY_PROGRAM = (
     Rule(compat_calls.OLD_MMAP),
     Rule(compat_calls.WAITPID, arg=2, mask=WNOHANG, equals=WNOHANG),
+    Rule(compat_calls.CLONE3),
 )
 COMPAT_SGX_PROGRAM = (
-    *(Rule(nr) for nr in compat_calls.REFUSED if nr != compat_calls.IPC),
+    *(Rule(nr) for nr in compat_calls.REFUSED if nr not in (compat_calls.IPC, compat_calls.CLONE3)),
     Rule(compat_calls.IPC, arg=2, mask=SHM_REMAP, equals=SHM_REMAP),
 )
 """Rules for calls by INT 80H that are no call of x86-64's, or not answered as one."""

@@ -1,4 +1,4 @@
-"""System calls that set masks and actions of signals, which `signals` must know.  Handlers as in `intercept`."""
+"""System calls that set masks and actions of signals, which `signals` must know.  Handlers as `calls` tells."""
 
 from __future__ import annotations
 

@@ -50,6 +50,8 @@ class Thread:
         """It will execute no more instructions: past its exit event, or killed."""
         self.to_syscall_exit = False
         """It is to stop when the system call that it is about to make is over."""
+        self.own_arguments: dict[str, int] = {}
+        """Registers of the system call that it makes with others (see `native.calls`), with their values."""
         self.call_abandoned = False
         """The host kernel has made others in place of the system call that it was entering."""
         self.user_dispatch = b""

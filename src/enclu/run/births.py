@@ -11,7 +11,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import CLONE_CLEAR_SIGHAND, CLONE_SIGHAND, CLONE_THREAD, CLONE_VM, NR
-from enclu.native import proc, ptrace
+from enclu.native import calls, compat_calls, proc, ptrace
 from enclu.native.inject import inject
 from enclu.native.resume import resume
 from enclu.native.stop import Kind, Stop
@@ -50,6 +50,8 @@ class Births:
         flags = 0
         if regs.orig_rax == NR["clone"]:
             flags = regs.rdi & 0xFFFF_FFFF
+        elif regs.orig_rax == compat_calls.SAME["clone"]:
+            flags = regs.rbx & 0xFFFF_FFFF
         elif regs.orig_rax == NR["clone3"]:
             flags = int.from_bytes(parent.space.peek(regs.rdi, 8), "little")
         elif event == ptrace.Event.VFORK:
@@ -79,6 +81,8 @@ class Births:
             sup.delivery.on_clone(parent, thread)
         parent.in_vfork = event == ptrace.Event.VFORK
         self._begin(parent, thread)
+        if parent.own_arguments:
+            calls.give_back(parent)
         resume(parent)
 
     def _begin(self, parent: Task, thread: Task) -> None:
@@ -94,6 +98,9 @@ class Births:
             if space is not parent.space:
                 space.open_memory(thread.tid)
                 self._hide_enclaves(thread)
+            if parent.own_arguments:
+                thread.fetch()
+                calls.put_arguments(thread, parent.own_arguments)
         except ThreadGone:
             sup.leave(thread)
             return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 import struct
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from enclu.base.events import DeviceOpened
 from enclu.linux import procfs
 from enclu.native import cpuid, limits, proc, seccomp, signals
 from enclu.native.address_space import OWN_TEXT, SCRATCH, VDSO_BASE
+from enclu.native.device_paths import AUXV, CPUINFO, ENCLAVE, PROVISION, dev, named
 from enclu.native.enclave_memory import MemfdMemory
 from enclu.native.inject import MachineGone, inject
 
@@ -23,10 +23,8 @@ if TYPE_CHECKING:
     from enclu.run.task import Task
 
 
-ENCLAVE = frozenset(("/dev/sgx_enclave", "/dev/sgx/enclave"))
-PROVISION = frozenset(("/dev/sgx_provision", "/dev/sgx/provision"))
-CPUINFO = "/proc/cpuinfo"
-AUXV = re.compile(r"/proc/(self|thread-self|\d+)(/task/\d+)?/auxv")
+OPEN_HOW = struct.Struct("<QQQ")
+"""struct open_how: flags, mode and resolve."""
 MISC_MAJOR = 10
 MINOR_ENCLAVE, MINOR_PROVISION = 125, 126
 File = tuple[int, int]
@@ -46,6 +44,7 @@ class DeviceFiles:
         self.enclaves: dict[File, Encl] = {}
         self.provisions: set[File] = set()
         self._told: set[str] = set()
+        dev()  # before the program changes what is there
         self._watch_filter = seccomp.sgx_program(OWN_TEXT)
 
     # Descriptors.
@@ -125,23 +124,6 @@ class DeviceFiles:
 
     # Paths.
 
-    def _path(self, thread: Task, dirfd: int, pointer: int) -> str | None:
-        """The absolute path a call names if it is one of ours."""
-        try:
-            name = os.fsdecode(thread.space.string(pointer))
-        except OSError:
-            return None
-        if "sgx" not in name and not name.endswith(("cpuinfo", "auxv", "enclave", "provision")):
-            return None
-        if not name.startswith("/"):
-            at = "cwd" if dirfd == AT_FDCWD else f"fd/{dirfd}"
-            try:
-                name = os.path.join(proc.name_of(thread.tid, at), name)
-            except OSError:
-                return None
-        name = os.path.normpath(name)
-        return name if name in ENCLAVE or name in PROVISION or name == CPUINFO or AUXV.fullmatch(name) else None
-
     def _proc_file(self, thread: Task, path: str) -> bytes | None:
         """What the program shall read in a file under /proc; None where the real one is right."""
         if path == CPUINFO:
@@ -175,11 +157,15 @@ class DeviceFiles:
         return self._open_path(thread, signed(thread.regs.rdi), thread.regs.rsi, thread.regs.rdx)
 
     def openat2(self, thread: Task) -> int | None:
-        flags = int.from_bytes(thread.space.peek(thread.regs.rdx, 8), "little")
-        return self._open_path(thread, signed(thread.regs.rdi), thread.regs.rsi, flags)
+        regs = thread.regs
+        how = thread.space.peek(regs.rdx, min(regs.r10, 4096))
+        if len(how) < OPEN_HOW.size or any(how[OPEN_HOW.size :]):
+            return None  # EINVAL, EFAULT or E2BIG
+        flags, _, resolve = OPEN_HOW.unpack_from(how)
+        return self._open_path(thread, signed(regs.rdi), regs.rsi, flags, resolve)
 
-    def _open_path(self, thread: Task, dirfd: int, pointer: int, flags: int) -> int | None:
-        path = self._path(thread, dirfd, pointer)
+    def _open_path(self, thread: Task, dirfd: int, pointer: int, flags: int, resolve: int = 0) -> int | None:
+        path = named(thread, dirfd, pointer, resolve)
         content = self._proc_file(thread, path) if path and path.startswith("/proc/") else None
         if path is None or (path.startswith("/proc/") and (content is None or not self._fits(content, path))):
             return None
@@ -199,10 +185,15 @@ class DeviceFiles:
             return fd
         counted = path in ENCLAVE and self._reopen(thread, fd, flags & os.O_CLOEXEC)
         try:
-            ours = proc.follow(thread.tid, f"fd/{fd}", os.O_RDWR)
+            ours = self._ours(thread, fd)
         except OSError as error:
-            self._sup.message(f"cannot open what stands for {path}: {error.strerror}")
             inject(thread, NR["close"], fd)
+            if any(not encl.mms and not self.referenced(encl) for encl in self._sup.kernel.enclaves()):
+                return None  # once more, when what nobody refers to is gone
+            if error.errno == errno.EMFILE:
+                self._refused(thread, f"out of file descriptors; {limits.RAISE_DESCRIPTORS}")
+            else:
+                self._refused(thread, f"what stands for {path} cannot be opened: {error.strerror}")
             return -errno.ENFILE
         status = os.fstat(ours)
         file = (status.st_dev, status.st_ino)
@@ -223,6 +214,15 @@ class DeviceFiles:
                 return -(error.errno or errno.EACCES)
             self.enclaves[file] = self._sup.kernel.open_enclave(MemfdMemory(ours, counted))
         return fd
+
+    @staticmethod
+    def _ours(thread: Task, fd: int) -> int:
+        """The supervisor's own descriptor of a file of the thread's.  Raises OSError, EMFILE if too few are left."""
+        ours = proc.follow(thread.tid, f"fd/{fd}", os.O_RDWR)
+        if not limits.is_spare(ours):
+            os.close(ours)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return ours
 
     def _fits(self, content: bytes, path: str) -> bool:
         """Files may be large enough for it here; said once if not: the program reads the host's file."""
@@ -257,7 +257,7 @@ class DeviceFiles:
         return None
 
     def _stat_path(self, thread: Task, dirfd: int, pointer: int, buffer: int, extended: bool = False) -> int | None:
-        path = self._path(thread, dirfd, pointer)
+        path = named(thread, dirfd, pointer)
         answer = self._stat_answer(path) if path else None
         if answer is None:
             return None
@@ -303,7 +303,7 @@ class DeviceFiles:
     faccessat2 = faccessat
 
     def _answer_path(self, thread: Task, dirfd: int, pointer: int, result: int) -> int | None:
-        path = self._path(thread, dirfd, pointer)
+        path = named(thread, dirfd, pointer)
         if path is None or self._stat_answer(path) is None:
             return None
         return result

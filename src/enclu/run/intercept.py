@@ -1,7 +1,6 @@
 """System calls that the supervisor answers or changes, by number; here those of the device, and what is left over.
 
-A handler says what a call means: its result, or None if the host kernel is to make it.  It neither finishes the call
-nor resumes the thread.
+Handlers give what `calls` tells of.
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ from enclu.linux.ioctl import sgx_ioctl
 from enclu.linux.syscalls.memory import MemoryCalls
 from enclu.linux.syscalls.ranges import RangeCalls
 from enclu.linux.uapi import ENCLU_SGX_IOC_DEBUG_ACCESS, ENCLU_SGX_IOC_DROP_EPC, SGX_MAGIC, ioctl_name
-from enclu.native import compat_calls, dumpable, ptrace, seccomp, signals, user_dispatch
+from enclu.native import calls, compat_calls, dumpable, ptrace, seccomp, signals, user_dispatch
+from enclu.native.clone_calls import CloneCalls
 from enclu.native.inject import call_again, finish, inject
 from enclu.native.resume import resume
 from enclu.native.signal_calls import SignalCalls
@@ -25,8 +25,6 @@ from enclu.run.device_files import DeviceFiles
 from enclu.run.placement import unpin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from enclu.linux.encl import Encl
     from enclu.run.supervisor import Supervisor
     from enclu.run.task import Task
@@ -42,13 +40,14 @@ class Interceptor:
         self.files = DeviceFiles(supervisor)
         self._ranges = RangeCalls()
         ends, memory = supervisor.ends, MemoryCalls(supervisor.kernel, self.files)
-        groups = (self, self.files, memory, self._ranges, SignalCalls(), ends)
-        self._handlers: dict[int, Callable[[Task], int | None]] = {
+        groups = (self, self.files, memory, self._ranges, SignalCalls(), CloneCalls(), ends)
+        self._handlers: dict[int, calls.Handler] = {
             NR[name]: getattr(group, name) for group in groups for name in group.CALLS.split()
         }
         self._ending = {NR[name]: getattr(ends, name) for name in ends.ENDING.split()}
         self._told: set[str] = set()
-        self._of_ends = frozenset(NR[name] for name in ends.CALLS.split())
+        self._blindly = frozenset(NR[name] for name in f"{ends.CALLS} {CloneCalls.CALLS}".split())
+        """Those that are answered though the process's memory is hidden."""
 
     def handle(self, thread: Task) -> None:
         """The thread is about to make a system call that some rule names; resumes it, or lets it end."""
@@ -60,15 +59,18 @@ class Interceptor:
             self._ending[compat_calls.NATIVE[regs.orig_rax]](thread, regs.rbx)
             return
         thread.call_abandoned = False
-        result = self._asked(thread, data)
-        if result is not None:
-            finish(thread, result)
+        outcome = self._asked(thread, data)
+        if isinstance(outcome, calls.Instead):
+            registers = compat_calls.ARGUMENTS if data == seccomp.COMPAT_DATA else compat_calls.NATIVE_ARGUMENTS
+            calls.replace(thread, registers, outcome)
+        elif outcome is not None:
+            finish(thread, outcome)
         elif thread.call_abandoned:
             call_again(thread)  # and is asked about again
         resume(thread)
 
-    def _asked(self, thread: Task, data: int) -> int | None:
-        """The call's result, by SECCOMP_RET_DATA of the filter that stopped it."""
+    def _asked(self, thread: Task, data: int) -> calls.Outcome:
+        """What becomes of the call, by SECCOMP_RET_DATA of the filter that stopped it."""
         match data:
             case seccomp.TRACE_DATA:
                 return self._answer(thread)
@@ -79,15 +81,15 @@ class Interceptor:
             case _:  # another filter, the program's own, wants it traced, and to the program nobody traces it
                 return -errno.ENOSYS
 
-    def _answer(self, thread: Task) -> int | None:
+    def _answer(self, thread: Task) -> calls.Outcome:
         nr = thread.regs.orig_rax
-        if not thread.space.visible and nr not in self._of_ends:
+        if not thread.space.visible and nr not in self._blindly:
             return None
         thread.space.enclu_sites.clear()
         thread.space.pid = thread.tid
         return self._handlers[nr](thread)
 
-    def _by_int80(self, thread: Task) -> int | None:
+    def _by_int80(self, thread: Task) -> calls.Outcome:
         regs = thread.regs
         if regs.orig_rax == compat_calls.IPC and regs.rbx & 0xFFFF != compat_calls.IPCOP_SHMAT:
             return None

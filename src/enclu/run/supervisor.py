@@ -13,7 +13,7 @@ from enclu.linux import cpuid as machine_cpuid
 from enclu.linux.kernel import Kernel
 from enclu.linux.mm import MM
 from enclu.linux.vdso import image as vdso_image
-from enclu.native import cpuid, ptrace, signals
+from enclu.native import calls, cpuid, ptrace, signals
 from enclu.native.address_space import AddressSpace
 from enclu.native.exceptions import undo_syscall
 from enclu.native.inject import MachineGone
@@ -346,6 +346,8 @@ class Supervisor:
             exceptions.take(self, thread, undo_syscall(thread), at_syscall=True)
             return
         thread.to_syscall_exit = thread.in_exec = False  # which has failed
+        if thread.own_arguments:
+            calls.give_back(thread)
         resume(thread)
 
     def _interruption(self, thread: Task, stop: Stop) -> None:

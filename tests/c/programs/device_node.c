@@ -15,6 +15,10 @@ int main(void)
 	struct stat status;
 	DIR *dev = opendir("/dev");
 
+	snprintf(line, sizeof(line), "/tmp/enclu-link-%d", getpid());
+	ok(!symlink("/dev/sgx_enclave", line) && open(line, O_RDWR) == -1 && errno == ENOENT, "a symbolic link to it leads nowhere (Linux opens it)");
+	unlink(line);
+	ok(stat("/dev/sgx", &status) == -1 && errno == ENOENT, "/dev/sgx is no directory (it is one with udev's rules for Linux)");
 	ok(stat("/dev/sgx_enclave", &status) == 0 && S_ISCHR(status.st_mode), "stat: a character device");
 	ok(fstat(fd, &status) == 0 && S_ISREG(status.st_mode), "fstat: a file (Linux: the device)");
 	while ((item = readdir(dev)))

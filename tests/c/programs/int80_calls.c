@@ -1,6 +1,7 @@
 /* System calls by INT 80H: the device opened, and an enclave below 4 GiB mapped, protected and unmapped, as by SYSCALL. */
 #include "enclave.h"
 
+#include <sched.h>
 #include <setjmp.h>
 #include <sys/shm.h>
 #include <sys/syscall.h>
@@ -158,7 +159,8 @@ static int child(void)
 int main(void)
 {
 	struct enclave_options options = { .heap_pages = 16, .elrange_base = BASE, .elrange_size = SIZE };
-	int fd;
+	int fd, status;
+	pid_t pid;
 
 	low = mmap(NULL, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
 	strcpy(low, "/dev/sgx_enclave");
@@ -180,5 +182,11 @@ int main(void)
 	replaced();
 	signals();
 	ok_eq(child(), 42 << 8, "exit_group and waitpid");
+	fflush(stdout);
+	pid = int80(120, CLONE_UNTRACED | SIGCHLD, 0, 0, 0, 0, 0);
+	if (!pid)
+		_exit(open("/dev/sgx_enclave", O_RDWR) < 0);
+	ok(waitpid(pid, &status, 0) == pid && !status, "clone: untraced children have devices, too");
+	ok_eq(int80(435, (long)low, 64, 0, 0, 0, 0), -ENOSYS, "clone3 is refused");
 	return done();
 }
