@@ -113,6 +113,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "sigstop_cont": ANY,
     "single_step": ANY,
     "ssa_protected_inside": ANY,
+    "stack_fault_signal": ANY,
     "ssa_removed_inside": ANY,
     "state_kept": ANY,
     "syscall_registers": ANY,

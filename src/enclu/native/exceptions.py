@@ -56,6 +56,7 @@ def undo_syscall(thread: Thread) -> Fault:
     regs.rip -= 2
     regs.rax = regs.orig_rax
     regs.orig_rax = ptrace.NO_SYSCALL
+    thread.deaf = True
     return Fault(Vector.UD, why="SYSCALL in an enclave")
 
 

@@ -102,45 +102,76 @@ def _is_x87(thread: Thread) -> bool:
 
 
 def error_code(thread: Thread) -> int:
-    """The exact error code of the page fault that stopped the thread.  Must come before any injected call."""
-    return trap_record(thread)[1] & 0xFFFF
+    """The exact error code of the page fault that stopped the thread.  Must come before any injected call.
+
+    The thread may be `deaf` afterwards: most faults become no signal.
+    """
+    return _record(thread)[1] & 0xFFFF
 
 
 def trap_record(thread: Thread) -> tuple[int, int, int]:
-    """Trap number, error code and CR2 of the exception that stopped the thread.
+    """Trap number, error code and CR2 of the exception that stopped the thread.  A signal can be delivered then."""
+    record = _record(thread)
+    hear(thread)
+    return record
 
-    The kernel keeps them in the thread and writes them only into a signal frame; so it builds one, on scratch
-    memory, for a handler that never runs.  Must come before any other injected call: those trap too.
+
+def hear(thread: Thread) -> None:
+    """Bring a thread that is `deaf` to a stop that a signal can be delivered from."""
+    if thread.deaf:
+        inject(thread, NR["getpid"])
+
+
+def _record(thread: Thread) -> tuple[int, int, int]:
+    """What the host kernel remembers of the thread's exception: trap number, error code and CR2.
+
+    The kernel keeps them in the thread and writes them only into a signal frame; so it builds one, on scratch memory,
+    for a handler that never runs (`_make_ready`).  Must come before any other injected call: those trap too.
     An enclave's registers are not for the frame: it gets none.
     """
-    space, tid, regs = thread.space, thread.tid, thread.regs
+    space, tid, regs, handlers = thread.space, thread.tid, thread.regs, thread.process.handlers
     saved = bytes(regs)
     xstate = thread.xsave()
     mask = ptrace.signal_mask(tid)
-    handler = space.syscall_stub
-    action = SignalAction(handler, SA_SIGINFO | SA_RESTORER | SA_NODEFER, handler, 0)
-    space.poke(SCRATCH, action.pack())
-    ptrace.set_signal_mask(tid, BUT_FRAME_SIGNAL)
     if thread.mode.enclave:
         for name in GPR_NAMES:
             setattr(regs, name, 0)
         thread.make_initial()
-    # By system call stops, not the stub's INT3: an exception would overwrite what is to be read.
-    regs.rip, regs.rax, regs.orig_rax = handler, NR["rt_sigaction"], ptrace.NO_SYSCALL
-    regs.rdi, regs.rsi, regs.rdx, regs.r10 = FRAME_SIGNAL, SCRATCH, SCRATCH + 64, 8
+    former = None if handlers.frame_ready else _make_ready(thread)
+    if mask & ~BUT_FRAME_SIGNAL:
+        ptrace.set_signal_mask(tid, mask & BUT_FRAME_SIGNAL)
+    regs.rsp, regs.orig_rax = SCRATCH + SCRATCH_SIZE // 2, ptrace.NO_SYSCALL
     thread.store()
-    by_stops(thread)
-    regs.rsp = SCRATCH + SCRATCH_SIZE // 2
-    thread.store()
-    until(thread, CONT, at_frame_signal, FRAME_SIGNAL)
     until(thread, SINGLESTEP, lambda stop: stop.kind is Kind.SIGNAL and stop.signo == signal.SIGTRAP, FRAME_SIGNAL)
     thread.fetch()
     error, trapno, _, cr2 = _TRAP_RECORD.unpack(space.peek(regs.rsp + FRAME_UC + MC_ERR, _TRAP_RECORD.size))
-    old_action = space.peek(SCRATCH + 64, SignalAction.SIZE)
     ctypes.memmove(thread.regs_pointer, saved, len(saved))
     thread.store()
     ptrace.set_signal_mask(tid, mask)
     thread.xrstor(xstate)
-    space.poke(SCRATCH, old_action)
-    inject(thread, NR["rt_sigaction"], FRAME_SIGNAL, SCRATCH, 0, 8)
+    thread.deaf = True
+    if former is not None:
+        space.poke(SCRATCH, former)
+        inject(thread, NR["rt_sigaction"], FRAME_SIGNAL, SCRATCH, 0, 8)
     return trapno, error, cr2
+
+
+def _make_ready(thread: Thread) -> bytes | None:
+    """Give FRAME_SIGNAL a handler, without an exception; the thread is at a stop for FRAME_SIGNAL afterwards.
+
+    The program's action, if it has set one, is to be given back; None if it has not: then the handler stays.
+    """
+    space, regs, handlers = thread.space, thread.regs, thread.process.handlers
+    stub = space.syscall_stub
+    space.poke(SCRATCH, SignalAction(stub, SA_SIGINFO | SA_RESTORER | SA_NODEFER, stub, 0).pack())
+    ptrace.set_signal_mask(thread.tid, BUT_FRAME_SIGNAL)
+    # By system call stops, not the stub's INT3: an exception would overwrite what is to be read.
+    regs.rip, regs.rax, regs.orig_rax = stub, NR["rt_sigaction"], ptrace.NO_SYSCALL
+    regs.rdi, regs.rsi, regs.rdx, regs.r10 = FRAME_SIGNAL, SCRATCH, SCRATCH + 64, 8
+    thread.store()
+    by_stops(thread)
+    until(thread, CONT, at_frame_signal, FRAME_SIGNAL)
+    if FRAME_SIGNAL in handlers.actions:
+        return space.peek(SCRATCH + 64, SignalAction.SIZE)
+    handlers.frame_ready = True
+    return None

@@ -60,6 +60,8 @@ class SignalHandlers:
 
     reset: int = 0
     """Synchronous signals whose actions the kernel may have reset: for the program they are what `actions` says."""
+    frame_ready: bool = False
+    """The kernel has a handler of the machine's own for FRAME_SIGNAL (`native.native_fault`), the program none."""
     sharers: list[Process] = field(default_factory=list)
 
     def threads(self) -> Iterator[Thread]:
@@ -80,6 +82,7 @@ class SignalHandlers:
             reset |= 1 << signo - 1 if action.ignored else 0
         child = self.after_exec() if cleared else SignalHandlers(dict(self.actions))
         child.reset = reset & SYNCHRONOUS
+        child.frame_ready = self.frame_ready and not cleared
         return child
 
     def after_exec(self) -> SignalHandlers:

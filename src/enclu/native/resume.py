@@ -37,7 +37,7 @@ def at_last_stop(thread: Thread) -> bool:
 
 def _go(thread: Thread, how: ptrace.Word, signo: int) -> None:
     """Raises ProcessLookupError if the thread has been killed."""
-    thread.stopped = False
+    thread.stopped = thread.deaf = False
     if at_last_stop(thread) or ptrace.raw(how, thread.word, NOTHING, ptrace.Word(signo) if signo else NOTHING):
         raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
 

@@ -24,7 +24,7 @@ from enclu.native.address_space import SCRATCH
 from enclu.native.debug_registers import TRAP_HWBKPT
 from enclu.native.inject import BUT_FRAME_SIGNAL, FRAME_SIGNAL, at_frame_signal, inject
 from enclu.native.mask_calls import WAITING_NR
-from enclu.native.native_fault import FRAME_UC, MC_CR2, MC_ERR, UC_SIGMASK, trap_record
+from enclu.native.native_fault import FRAME_UC, MC_CR2, MC_ERR, UC_SIGMASK, hear, trap_record
 from enclu.native.process import SYNCHRONOUS, SYNCHRONOUS_SIGNALS, SignalAction
 from enclu.native.resume import CONT, SINGLESTEP, until
 from enclu.native.stop import Kind, Stop
@@ -123,6 +123,7 @@ def _force_default(thread: Thread, info: ptrace.SigInfo) -> None:
 
 def deliver(thread: Thread, what: Signal) -> int:
     """Deliver a synchronous signal that the kernel of the machine, not the host's, decided on."""
+    hear(thread)
     info = ptrace.SigInfo.fault(what.signo, what.code, what.address)
     action = thread.process.handlers.actions.get(info.signo)
     if thread.blocked & bit(info.signo) or action is None or not action.handled:
@@ -154,8 +155,21 @@ def deliver_sent(thread: Thread, signo: int) -> int:
             info = ptrace.SigInfo()
             info.get(thread.tid)
             return _handle(thread, info, None)
+    if signo == FRAME_SIGNAL:
+        _own_frame_signal(thread)
     _enter(thread, signo)
     return signo
+
+
+def _own_frame_signal(thread: Thread) -> None:
+    """FRAME_SIGNAL is about to mean something to the program: the kernel has its action again, the default one."""
+    handlers = thread.process.handlers
+    if handlers.frame_ready:
+        handlers.frame_ready = False
+        info = ptrace.SigInfo()
+        info.get(thread.tid)
+        _give(thread, FRAME_SIGNAL, SignalAction(SIG_DFL, 0, 0, 0))
+        info.set(thread.tid)
 
 
 def _handle(thread: Thread, info: ptrace.SigInfo, trap: Trap | None, *, raised: bool = False) -> int:
@@ -394,6 +408,9 @@ def repair_ignored(thread: Thread) -> None:
 def action(thread: Thread, signo: int, wanted: bytes | None) -> tuple[int, bytes]:
     """rt_sigaction: the call's result, and the former action."""
     actions = thread.process.handlers.actions
+    if signo == FRAME_SIGNAL and thread.process.handlers.frame_ready:
+        thread.process.handlers.frame_ready = False
+        _give(thread, FRAME_SIGNAL, SignalAction(SIG_DFL, 0, 0, 0))
     if wanted is not None:
         thread.space.poke(SCRATCH, wanted)
     result = inject(thread, NR["rt_sigaction"], signo, SCRATCH if wanted is not None else 0, SCRATCH + 64, 8)

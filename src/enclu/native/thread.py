@@ -48,6 +48,8 @@ class Thread:
         """It takes part in a stop of its process by SIGSTOP or the like, and has said so."""
         self.exiting = False
         """It will execute no more instructions: past its exit event, or killed."""
+        self.deaf = False
+        """It is at a stop from which no signal can be delivered, only sent, without its siginfo."""
         self.to_syscall_exit = False
         """It is to stop when the system call that it is about to make is over."""
         self.own_arguments: dict[str, int] = {}

@@ -5,14 +5,12 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
-from enclu.base.abi import NR
 from enclu.base.events import SignalSent
 from enclu.linux import trap
 from enclu.linux.delivery.base import ENCLU
 from enclu.linux.trap import Verdict
 from enclu.native import cpuid, debug_registers, exceptions, path_calls, ptrace, signals, xcr0_stops
 from enclu.native.debug_registers import TRAP_HWBKPT
-from enclu.native.inject import inject
 from enclu.native.native_fault import exception_of, raised_by_enclu
 from enclu.native.process import SYNCHRONOUS_SIGNALS
 from enclu.native.resume import resume
@@ -31,12 +29,12 @@ if TYPE_CHECKING:
     from enclu.run.task import Task
 
 
-def take(sup: Supervisor, task: Task, fault: Fault, *, ordinary: bool = False, at_syscall: bool = False) -> None:
+def take(sup: Supervisor, task: Task, fault: Fault, *, ordinary: bool = False) -> None:
     """Do what follows from an exception at the RIP of a stopped thread.
 
-    `ordinary` says that the instruction is no ENCLU, and outside enclaves; `at_syscall` that this is a system call
-    stop.
+    `ordinary` says that the instruction is no ENCLU, and outside enclaves.
     """
+    inside = task.mode.enclave
     verdict = trap.exception(sup.kernel, task, fault, ordinary=ordinary)
     if verdict is Verdict.HOSTS:
         if cpuid.emulate(task, sup.cpuid) or path_calls.recover(task, fault):
@@ -47,11 +45,10 @@ def take(sup: Supervisor, task: Task, fault: Fault, *, ordinary: bool = False, a
     task.regs.orig_rax = ptrace.NO_SYSCALL
     task.store()
     if isinstance(verdict, Verdict):
-        resume(task)
+        # Of an AEP with ERESUME nothing is to be seen but that: it need not stop once more.
+        if not (inside and _at_eresume(task) and execute_enclu(sup, task)):
+            resume(task)
         return
-    if at_syscall:
-        # On to a stop that a signal can be delivered from: here one would only be sent, without its siginfo.
-        inject(task, NR["getpid"])
     resume(task, signals.deliver(task, verdict))
 
 
@@ -87,6 +84,12 @@ def signal_stop(sup: Supervisor, task: Task, signo: int) -> None:
         _in_enclave(sup, task, narrowed, fault, info)
     else:
         take(sup, task, fault, ordinary=True)
+
+
+def _at_eresume(task: Task) -> bool:
+    regs = task.regs
+    at_enclu = not task.mode.enclave and regs.rip in task.space.enclu_sites and not regs.rflags & RFLAGS_TF
+    return at_enclu and regs.rax & 0xFFFF_FFFF == EncluLeaf.ERESUME
 
 
 def execute_enclu(sup: Supervisor, task: Task) -> bool:

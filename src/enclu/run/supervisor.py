@@ -343,7 +343,7 @@ class Supervisor:
     def _syscall_stop(self, thread: Task) -> None:
         thread.fetch()
         if thread.mode.enclave:
-            exceptions.take(self, thread, undo_syscall(thread), at_syscall=True)
+            exceptions.take(self, thread, undo_syscall(thread))
             return
         thread.to_syscall_exit = thread.in_exec = False  # which has failed
         if thread.own_arguments:

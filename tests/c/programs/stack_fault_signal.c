@@ -1,0 +1,85 @@
+/*
+ * SIGSTKFLT, by which the machine finds out error codes: to the program it is a signal like any other, also after an
+ * exception whose code was asked for.
+ */
+#include "fault.h"
+
+static struct enclave enclave;
+static volatile struct { int count, code, value; } seen;
+
+static void on_signal(int signo, siginfo_t *info, void *context)
+{
+	(void)signo, (void)context;
+	seen.count++;
+	seen.code = info->si_code;
+	seen.value = info->si_value.sival_int;
+}
+
+/* An access that the EPCM refuses: its code is asked for. */
+static void fault(void)
+{
+	void *tcs = enclave_tcs(&enclave, 0);
+	struct request request = { .op = OP_READ, .a = (uint64_t)tcs };
+	struct outcome got = attempt(tcs, &request, EENTER);
+
+	ok_eq(got.error, 0x8005, "the code is told");
+	drop_frame(tcs);
+}
+
+static void queue(int value)
+{
+	sigqueue(getpid(), SIGSTKFLT, (union sigval){ .sival_int = value });
+}
+
+static int sent(void)
+{
+	raise(SIGSTKFLT);
+	return 0;
+}
+
+static int action_is_default(void)
+{
+	struct sigaction action;
+
+	return sigaction(SIGSTKFLT, NULL, &action) || action.sa_handler != SIG_DFL;
+}
+
+int main(void)
+{
+	struct sigaction action = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO };
+	sigset_t set, pending;
+
+	enclave_load(&enclave, NULL);
+	fault();
+	ok_eq(action_is_default(), 0, "its action is the default one");
+	ok_eq(in_child(action_is_default), 0, "in a child, too");
+	ok_eq(in_child(sent), -SIGSTKFLT, "which it kills");
+	fault();
+	ok_eq(in_child(sent), -SIGSTKFLT, "after another one as well");
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGSTKFLT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	queue(1);
+	fault();
+	sigpending(&pending);
+	ok_eq(sigismember(&pending, SIGSTKFLT), 1, "blocked, it is pending, and stays so while codes are asked for");
+	sigaction(SIGSTKFLT, &action, NULL);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	ok_eq(seen.count, 1, "a handler gets it");
+	ok_eq(seen.code, SI_QUEUE, "with its code");
+	ok_eq(seen.value, 1, "and value");
+
+	fault();
+	queue(2);
+	ok_eq(seen.count, 2, "a handler is kept while codes are asked for");
+	ok_eq(seen.value, 2, "and gets the next one");
+	signal(SIGSTKFLT, SIG_IGN);
+	fault();
+	queue(3);
+	ok_eq(seen.count, 2, "ignored, it goes nowhere");
+	signal(SIGSTKFLT, SIG_DFL);
+	fault();
+	ok_eq(in_child(sent), -SIGSTKFLT, "and by default it kills again");
+	return done();
+}
