@@ -69,7 +69,7 @@ class DeviceFiles:
                    for fd in proc.descriptors(thread.tid))  # fmt: skip
 
     def opened(self, thread: Task, fd: int) -> Encl | None:
-        """The enclave that the descriptor is of.
+        """The enclave that the descriptor is of, which the call at hand is about to map.
 
         Raises OSError as `watch` does.
         """
@@ -77,6 +77,7 @@ class DeviceFiles:
         encl = self.enclaves.get(file) if file else None
         if encl is not None:
             self.watch(thread)
+            self._sup.syscall_tasks.provide(thread)
         return encl
 
     def unmapped(self) -> None:

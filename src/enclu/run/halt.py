@@ -47,12 +47,16 @@ class Halter:
     def __init__(self, sup: Supervisor) -> None:
         self._sup = sup
 
-    def inject_in(self, space: AddressSpace, nr: int, *arguments: int) -> int:
-        """A system call in any thread of `space`: the one at hand, else one that is halted for the purpose.
+    def inject_in(self, space: AddressSpace, nr: int, *arguments: int, files: bool = False) -> int:
+        """A system call in `space`, made by the machine's own task there.
 
-        0 if there is none any more: then nobody is left for whom the call could matter.
+        Where there is none, or the call needs `files` of the program's, a thread makes it: the one at hand, else one
+        that is halted for the purpose.  0 if none is left: then there is nobody for whom the call could matter.
         """
         sup = self._sup
+        made = None if files else sup.syscall_tasks.call(space, nr, *arguments)
+        if made is not None:
+            return made
         thread = sup.current
         results: list[int] = []
 
