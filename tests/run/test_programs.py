@@ -191,7 +191,7 @@ def test_natively_too(name: str, program: Callable[[str], Path]) -> None:
 
 
 @pytest.mark.parametrize("design", (*DRIVER, "signal"))
-@pytest.mark.parametrize("disturbance", ["open", "evict"])
+@pytest.mark.parametrize("disturbance", ["open", "evict", "elsewhere"])
 def test_calls_that_wait_are_not_interrupted(disturbance: str, design: str, passes: Passes) -> None:
     passes("waits_undisturbed", disturbance, options=("--delivery", design, "--epc", "1M"))
 

@@ -6,7 +6,7 @@ import ctypes
 import signal
 from typing import TYPE_CHECKING
 
-from enclu.native import ptrace
+from enclu.native import ptrace, rseq
 from enclu.native.address_space import OWN_MEMORY
 from enclu.native.resume import CONT, SYSCALL, until
 from enclu.native.stop import Kind, Stop
@@ -50,8 +50,9 @@ def inject(thread: Thread, nr: int, *arguments: int, stub: int = 0, watch: Calla
     Destroys the thread's record of its last fault (trap number and error code).
     Afterwards a signal can be delivered.
     `stub` is the address of a `syscall; int3` sequence, by default the one of the thread's vDSO image.  `watch` is
-    shown each stop that the call leads to.
+    shown each stop that the call leads to.  A restartable sequence is aborted.
     """
+    rseq.abort(thread)
     saved = ptrace.UserRegs()
     ctypes.memmove(ctypes.addressof(saved), ctypes.addressof(thread.regs), ctypes.sizeof(saved))
     mask = ptrace.signal_mask(thread.tid)

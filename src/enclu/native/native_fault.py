@@ -12,7 +12,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import BUS_ADRALN, FPE_INTDIV, NR, SA_NODEFER, SA_RESTORER, SA_SIGINFO, SI_KERNEL
-from enclu.native import ptrace
+from enclu.native import ptrace, rseq
 from enclu.native.address_space import SCRATCH, SCRATCH_SIZE
 from enclu.native.inject import BUT_FRAME_SIGNAL, FRAME_SIGNAL, at_frame_signal, by_stops, inject
 from enclu.native.process import SignalAction
@@ -114,6 +114,7 @@ def trap_record(thread: Thread) -> tuple[int, int, int]:
     An enclave's registers are not for the frame: it gets none.
     """
     space, tid, regs = thread.space, thread.tid, thread.regs
+    rseq.abort(thread)
     saved = bytes(regs)
     xstate = thread.xsave()
     mask = ptrace.signal_mask(tid)
