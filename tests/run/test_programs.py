@@ -130,6 +130,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "vdso_2018": ("vdso-2018",),
     "vdso_jmp": ("vdso-jmp",),
     "vdso_jmp_patching": ("vdso-jmp",),
+    "vdso_jmp_undisturbed": ("vdso-jmp",),
     "vfork_spawn_exec": ANY,
     "wild_aep": ANY,
     "xcr0_not_narrowed": ANY,

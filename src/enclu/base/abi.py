@@ -17,9 +17,9 @@ NR = {
     "exit_group": 231, "tgkill": 234, "waitid": 247, "openat": 257, "newfstatat": 262, "readlinkat": 267,
     "faccessat": 269, "pselect6": 270, "ppoll": 271, "epoll_pwait": 281, "signalfd": 282, "fallocate": 285,
     "signalfd4": 289, "dup3": 292, "process_vm_readv": 310, "process_vm_writev": 311, "seccomp": 317,
-    "memfd_create": 319, "execveat": 322, "mlock2": 325, "pkey_mprotect": 329, "statx": 332, "io_pgetevents": 333,
-    "io_uring_enter": 426, "clone3": 435, "close_range": 436, "openat2": 437, "faccessat2": 439,
-    "process_madvise": 440, "epoll_pwait2": 441, "mseal": 462,
+    "memfd_create": 319, "execveat": 322, "membarrier": 324, "mlock2": 325, "pkey_mprotect": 329, "statx": 332,
+    "io_pgetevents": 333, "io_uring_enter": 426, "clone3": 435, "close_range": 436, "openat2": 437,
+    "faccessat2": 439, "process_madvise": 440, "epoll_pwait2": 441, "mseal": 462,
 }  # fmt: skip
 """System calls by name."""
 NAME = {number: name for name, number in NR.items()}

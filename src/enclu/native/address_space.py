@@ -78,6 +78,8 @@ class AddressSpace:
         """The vDSO image is there."""
         self.memory = -1
         self.sites = Sites()
+        self.poked: dict[int, int] = {}
+        """Where instructions were replaced while threads ran (`native.text_poke`), and how many bytes."""
         self.path_slots = 0
         """Slots in use, of `native.path_calls`."""
         self.clone_copies: dict[int, Thread] = {}

@@ -11,7 +11,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import CLONE_CLEAR_SIGHAND, CLONE_SIGHAND, CLONE_THREAD, CLONE_VM, NR
-from enclu.native import calls, compat_calls, proc, ptrace
+from enclu.native import calls, compat_calls, proc, ptrace, text_poke
 from enclu.native.inject import inject
 from enclu.native.resume import resume
 from enclu.native.stop import Kind, Stop
@@ -98,6 +98,7 @@ class Births:
             if space is not parent.space:
                 space.open_memory(thread.tid)
                 self._hide_enclaves(thread)
+                text_poke.complete(parent.space, space)
             if parent.own_arguments:
                 thread.fetch()
                 calls.put_arguments(thread, parent.own_arguments)
