@@ -116,7 +116,7 @@ class AddressSpace:
             os.close(self.memory)
             self.memory = -1
 
-    own_memory, own_image, scratch = OWN_MEMORY, VDSO_IMAGE, SCRATCH
+    own_memory, own_image = OWN_MEMORY, VDSO_IMAGE
 
     # UserMemory.
 

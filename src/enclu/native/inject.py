@@ -6,7 +6,7 @@ import ctypes
 import signal
 from typing import TYPE_CHECKING
 
-from enclu.native import ptrace, rseq
+from enclu.native import ptrace, rseq, scratch
 from enclu.native.address_space import OWN_MEMORY
 from enclu.native.resume import CONT, SYSCALL, until
 from enclu.native.stop import Kind, Stop
@@ -14,6 +14,7 @@ from enclu.native.stop import Kind, Stop
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from enclu.native.scratch import Argument
     from enclu.native.thread import Thread
 
 EVERY_SIGNAL = (1 << 64) - 1
@@ -42,13 +43,15 @@ class MachineGone(Exception):
         self.thread = thread
 
 
-def inject(thread: Thread, nr: int, *arguments: int, stub: int = 0, watch: Callable[[Stop], None] | None = None) -> int:
+def inject(
+    thread: Thread, nr: int, *arguments: Argument, stub: int = 0, watch: Callable[[Stop], None] | None = None
+) -> int:  # fmt: skip
     """Execute one system call in the stopped thread; its raw result, negative errno on failure.
 
     The registers are as before afterwards.  A system call that the thread was entering is abandoned: it has no result
     until `finish` gives it one, and is made only if it begins again (`call_again`).
     Destroys the thread's record of its last fault (trap number and error code).
-    Afterwards a signal can be delivered.
+    Afterwards a signal can be delivered.  Arguments may be numbers, or what the call gets a pointer to (`scratch`).
     `stub` is the address of a `syscall; int3` sequence, by default the one of the thread's vDSO image.  `watch` is
     shown each stop that the call leads to.  A restartable sequence is aborted.
     """
@@ -66,6 +69,7 @@ def inject(thread: Thread, nr: int, *arguments: int, stub: int = 0, watch: Calla
         by_stops(thread, watch)  # an INT3 would take a SIGTRAP that waits for the thread to unblock it
         until(thread, CONT, at_frame_signal, FRAME_SIGNAL)
         result = ctypes.c_int64(regs.rax).value
+        scratch.fill(thread.space, arguments)
     ptrace.set_signal_mask(thread.tid, mask)
     ctypes.memmove(ctypes.addressof(regs), ctypes.addressof(saved), ctypes.sizeof(saved))
     thread.store()
@@ -75,7 +79,7 @@ def inject(thread: Thread, nr: int, *arguments: int, stub: int = 0, watch: Calla
 def call_at_stub(
     thread: Thread,
     nr: int,
-    arguments: Sequence[int],
+    arguments: Sequence[Argument],
     stub: int = 0,
     watch: Callable[[Stop], None] | None = None,
 ) -> int:
@@ -92,18 +96,19 @@ def call_at_stub(
         return _reached(thread, stop, call, behind) and stop.signo == signal.SIGTRAP
 
     until(thread, CONT, over)
+    scratch.fill(thread.space, arguments)
     return ctypes.c_int64(thread.regs.rax).value
 
 
-def _set_call(thread: Thread, nr: int, arguments: Sequence[int], stub: int) -> int:
+def _set_call(thread: Thread, nr: int, arguments: Sequence[Argument], stub: int) -> int:
     """Have the thread stand before the call; the call's address."""
     regs = thread.regs
     regs.rip = call = stub or thread.space.syscall_stub
     regs.cs = USER_CS  # a program may be in 32-bit code
     regs.rax = nr
     regs.orig_rax = ptrace.NO_SYSCALL
-    for name, value in zip(_ARGUMENTS, arguments, strict=False):
-        setattr(regs, name, value & (1 << 64) - 1)
+    for name, value in zip(_ARGUMENTS, scratch.put(thread.space, arguments), strict=False):
+        setattr(regs, name, value)
     thread.store()
     thread.call_abandoned = True
     return call

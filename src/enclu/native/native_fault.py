@@ -12,7 +12,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import BUS_ADRALN, FPE_INTDIV, NR, SA_NODEFER, SA_RESTORER, SA_SIGINFO, SI_KERNEL
-from enclu.native import ptrace, rseq
+from enclu.native import ptrace, rseq, scratch
 from enclu.native.address_space import SCRATCH, SCRATCH_SIZE
 from enclu.native.inject import BUT_FRAME_SIGNAL, FRAME_SIGNAL, at_frame_signal, by_stops, inject
 from enclu.native.process import SignalAction
@@ -120,7 +120,7 @@ def trap_record(thread: Thread) -> tuple[int, int, int]:
     mask = ptrace.signal_mask(tid)
     handler = space.syscall_stub
     action = SignalAction(handler, SA_SIGINFO | SA_RESTORER | SA_NODEFER, handler, 0)
-    space.poke(SCRATCH, action.pack())
+    arguments = (FRAME_SIGNAL, action.pack(), bytearray(SignalAction.SIZE), 8)
     ptrace.set_signal_mask(tid, BUT_FRAME_SIGNAL)
     if thread.mode.enclave:
         for name in GPR_NAMES:
@@ -128,20 +128,19 @@ def trap_record(thread: Thread) -> tuple[int, int, int]:
         thread.make_initial()
     # By system call stops, not the stub's INT3: an exception would overwrite what is to be read.
     regs.rip, regs.rax, regs.orig_rax = handler, NR["rt_sigaction"], ptrace.NO_SYSCALL
-    regs.rdi, regs.rsi, regs.rdx, regs.r10 = FRAME_SIGNAL, SCRATCH, SCRATCH + 64, 8
+    regs.rdi, regs.rsi, regs.rdx, regs.r10 = scratch.put(space, arguments)
     thread.store()
     by_stops(thread)
+    scratch.fill(space, arguments)
     regs.rsp = SCRATCH + SCRATCH_SIZE // 2
     thread.store()
     until(thread, CONT, at_frame_signal, FRAME_SIGNAL)
     until(thread, SINGLESTEP, lambda stop: stop.kind is Kind.SIGNAL and stop.signo == signal.SIGTRAP, FRAME_SIGNAL)
     thread.fetch()
     error, trapno, _, cr2 = _TRAP_RECORD.unpack(space.peek(regs.rsp + FRAME_UC + MC_ERR, _TRAP_RECORD.size))
-    old_action = space.peek(SCRATCH + 64, SignalAction.SIZE)
     ctypes.memmove(thread.regs_pointer, saved, len(saved))
     thread.store()
     ptrace.set_signal_mask(tid, mask)
     thread.xrstor(xstate)
-    space.poke(SCRATCH, old_action)
-    inject(thread, NR["rt_sigaction"], FRAME_SIGNAL, SCRATCH, 0, 8)
+    inject(thread, NR["rt_sigaction"], FRAME_SIGNAL, bytes(arguments[2]), 0, 8)
     return trapno, error, cr2

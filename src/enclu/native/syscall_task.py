@@ -28,7 +28,6 @@ from enclu.base.abi import (
     WCLONE,
 )
 from enclu.native import proc, ptrace
-from enclu.native.address_space import SCRATCH
 from enclu.native.inject import BUT_TRAP, call_at_stub, inject
 from enclu.native.process import Process
 from enclu.native.stop import Kind, Stop
@@ -38,6 +37,8 @@ from enclu.sgx.enclu.enter import RFLAGS_TF
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from enclu.native.scratch import Argument
 
 NAME = b"enclu-syscalls"
 """What the task is called (PR_SET_NAME), for who looks at all processes.  Its command line is the program's."""
@@ -62,9 +63,8 @@ def may_have(thread: Thread) -> bool:
             return False
     except OSError:
         return False
-    thread.space.poke(SCRATCH, bytes(4))
-    result = inject(thread, NR["prctl"], PR_GET_CHILD_SUBREAPER, SCRATCH)
-    return result == 0 and not any(thread.space.peek(SCRATCH, 4))
+    subreaper = bytearray(4)
+    return inject(thread, NR["prctl"], PR_GET_CHILD_SUBREAPER, subreaper) == 0 and not any(subreaper)
 
 
 class SyscallTask:
@@ -98,12 +98,10 @@ class SyscallTask:
         if result < 0:  # before Linux 5.9, or denied by the program's own seccomp filter
             raise NoTask(f"close_range: {os.strerror(-result)}")
         self.call(NR["setsid"])
-        self.thread.space.poke(SCRATCH, b"/\0")
-        self.call(NR["chdir"], SCRATCH)
-        self.thread.space.poke(SCRATCH, NAME + b"\0")
-        self.call(NR["prctl"], PR_SET_NAME, SCRATCH)
+        self.call(NR["chdir"], b"/\0")
+        self.call(NR["prctl"], PR_SET_NAME, NAME + b"\0")
 
-    def call(self, nr: int, *arguments: int) -> int:
+    def call(self, nr: int, *arguments: Argument) -> int:
         """Execute one system call; its raw result.  Raises ThreadGone, ProcessLookupError and MachineGone."""
         result = call_at_stub(self.thread, nr, arguments)
         self.thread.put_off.clear()  # nobody has a signal for it but by mistake
