@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from enclu.run.task import Task
 
 PRIVATE_FIXED_ANONYMOUS = 0x32
+MAKE_CHILDREN = frozenset((-1, *(NR[name] for name in ("clone", "clone3", "fork", "vfork")), 120, 2, 190))
+"""System calls, by SYSCALL or INT 80H (the last three), and -1: none, or none that it waits in."""
 
 
 class Births:
@@ -139,7 +141,7 @@ class Births:
         self.unsettled = False
         for tid in list(self.early):
             for thread in self._parents(tid):
-                if tid in self.early:
+                if tid in self.early and _may_make_child(thread):
                     self._sup.halter.with_halted(thread, _nothing)  # an event that it came to has been served then
             if self.early.pop(tid, None) is not None:
                 with contextlib.suppress(ProcessLookupError):
@@ -160,6 +162,14 @@ class Births:
         yield from (t for t in threads if t.process.tgid == near)
         if tgid == tid:
             yield from (t for t in threads if _parent_of(t.process.tgid) == ppid)
+
+
+def _may_make_child(thread: Task) -> bool:
+    """It does not wait in another system call, in which it may be unable to stop."""
+    try:
+        return proc.system_call(thread.tid) in MAKE_CHILDREN
+    except OSError:
+        return True  # it is gone, or about to stop
 
 
 def _state(tid: int) -> list[str]:
