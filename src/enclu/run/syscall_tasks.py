@@ -45,7 +45,10 @@ class SyscallTasks:
         self._sup.placement.keep_here(task.tid)
 
     def _made(self, thread: Task) -> SyscallTask | None:
-        """None if the program, or a limit of it, does not let it be.  Raises ThreadGone."""
+        """None if the program, or a limit of it, does not let it be, or somebody kills it.
+
+        Raises ThreadGone and MachineGone, of the program's thread.
+        """
         made: list[SyscallTask] = []
         middle: SyscallTask | None = None
         number = 0
@@ -63,9 +66,11 @@ class SyscallTasks:
             made[1].begin(self._sup.births.early.pop(made[1].tid, None))
             made[1].let_go_of_all()
             kept = True
-        except (NoTask, OSError):
-            if thread.exiting:
+        except (NoTask, OSError, ThreadGone):
+            if not self._sup.is_stopped(thread):
                 raise ThreadGone from None
+        except MachineGone:
+            raise MachineGone(thread) from None
         finally:
             for task in made:
                 if not kept or task is middle:
