@@ -72,7 +72,7 @@ def call(task: MemoryTask, name: str, *arguments: int) -> None:
         setattr(task.regs, register, value & (1 << 64) - 1)
 
 
-def made(task: MemoryTask, name: str) -> list[tuple[int, ...]]:
+def made(task: MemoryTask, name: str) -> list[tuple[int | bytes | bytearray, ...]]:
     """Arguments of the host's calls of this name."""
     return [tuple(arguments) for nr, *arguments in task.host_calls if nr == NR[name]]
 

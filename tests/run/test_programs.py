@@ -131,6 +131,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "vdso_2018": ("vdso-2018",),
     "vdso_jmp": ("vdso-jmp",),
     "vdso_jmp_patching": ("vdso-jmp",),
+    "vdso_jmp_undisturbed": ("vdso-jmp",),
     "vfork_spawn_exec": ANY,
     "wild_aep": ANY,
     "xcr0_not_narrowed": ANY,
@@ -192,7 +193,7 @@ def test_natively_too(name: str, program: Callable[[str], Path]) -> None:
 
 
 @pytest.mark.parametrize("design", (*DRIVER, "signal"))
-@pytest.mark.parametrize("disturbance", ["open", "evict"])
+@pytest.mark.parametrize("disturbance", ["open", "evict", "elsewhere"])
 def test_calls_that_wait_are_not_interrupted(disturbance: str, design: str, passes: Passes) -> None:
     passes("waits_undisturbed", disturbance, options=("--delivery", design, "--epc", "1M"))
 

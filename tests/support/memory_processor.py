@@ -202,7 +202,6 @@ class MemorySpace(UserBytes, MemoryPageTables):
 
     own_memory = (0x7E90_0000_0000, 0x7E90_0002_0000)
     own_image = (0x7E90_0000_0000, 0x7E90_0000_2000)
-    scratch = 0x8_0000
 
     def __init__(self) -> None:
         UserBytes.__init__(self)
@@ -228,7 +227,7 @@ class MemoryTask(MemoryProcessor):
     pidfds: dict[int, int] = field(default_factory=dict)
     texts: list[tuple[int, int, int, int]] = field(default_factory=list)
     """Files mapped to be executed."""
-    host_calls: list[tuple[int, ...]] = field(default_factory=list)
+    host_calls: list[tuple[int | bytes | bytearray, ...]] = field(default_factory=list)
     answers: dict[int, int] = field(default_factory=dict)
     """Of the host kernel, by number; 0 to all others."""
     code_of_fault: int = 0
@@ -238,7 +237,7 @@ class MemoryTask(MemoryProcessor):
     aborted: list[int] = field(default_factory=list)
     """Accesses that were led to the abort page."""
 
-    def host_call(self, nr: int, *arguments: int) -> int:
+    def host_call(self, nr: int, *arguments: int | bytes | bytearray) -> int:
         self.host_calls.append((nr, *arguments))
         return self.answers.get(nr, 0)
 

@@ -10,15 +10,16 @@ NR = {
     "open": 2, "close": 3, "stat": 4, "lstat": 6, "mmap": 9, "mprotect": 10, "munmap": 11, "rt_sigaction": 13,
     "rt_sigprocmask": 14, "rt_sigreturn": 15, "ioctl": 16, "access": 21, "mremap": 25, "msync": 26, "mincore": 27,
     "madvise": 28, "shmat": 30, "shmctl": 31, "getpid": 39, "clone": 56, "fork": 57, "vfork": 58, "execve": 59,
-    "exit": 60, "wait4": 61, "ftruncate": 77, "readlink": 89, "ptrace": 101, "rt_sigpending": 127,
-    "rt_sigtimedwait": 128, "rt_sigsuspend": 130, "mlock": 149, "munlock": 150, "mlockall": 151, "prctl": 157,
-    "arch_prctl": 158, "getxattr": 191, "lgetxattr": 192, "listxattr": 194, "llistxattr": 195, "futex": 202,
-    "sched_setaffinity": 203, "sched_getaffinity": 204, "remap_file_pages": 216, "exit_group": 231, "tgkill": 234,
-    "waitid": 247, "openat": 257, "newfstatat": 262, "readlinkat": 267, "faccessat": 269, "pselect6": 270,
-    "ppoll": 271, "epoll_pwait": 281, "signalfd": 282, "fallocate": 285, "signalfd4": 289, "dup3": 292,
-    "process_vm_readv": 310, "process_vm_writev": 311, "seccomp": 317, "memfd_create": 319, "execveat": 322,
-    "mlock2": 325, "pkey_mprotect": 329, "statx": 332, "io_pgetevents": 333, "io_uring_enter": 426, "clone3": 435,
-    "openat2": 437, "faccessat2": 439, "process_madvise": 440, "epoll_pwait2": 441, "mseal": 462,
+    "exit": 60, "wait4": 61, "ftruncate": 77, "chdir": 80, "readlink": 89, "ptrace": 101, "setsid": 112,
+    "rt_sigpending": 127, "rt_sigtimedwait": 128, "rt_sigsuspend": 130, "mlock": 149, "munlock": 150,
+    "mlockall": 151, "prctl": 157, "arch_prctl": 158, "getxattr": 191, "lgetxattr": 192, "listxattr": 194,
+    "llistxattr": 195, "futex": 202, "sched_setaffinity": 203, "sched_getaffinity": 204, "remap_file_pages": 216,
+    "exit_group": 231, "tgkill": 234, "waitid": 247, "openat": 257, "newfstatat": 262, "readlinkat": 267,
+    "faccessat": 269, "pselect6": 270, "ppoll": 271, "epoll_pwait": 281, "signalfd": 282, "fallocate": 285,
+    "signalfd4": 289, "dup3": 292, "process_vm_readv": 310, "process_vm_writev": 311, "seccomp": 317,
+    "memfd_create": 319, "execveat": 322, "membarrier": 324, "mlock2": 325, "pkey_mprotect": 329, "statx": 332,
+    "io_pgetevents": 333, "io_uring_enter": 426, "clone3": 435, "close_range": 436, "openat2": 437,
+    "faccessat2": 439, "process_madvise": 440, "epoll_pwait2": 441, "mseal": 462,
 }  # fmt: skip
 """System calls by name."""
 NAME = {number: name for name, number in NR.items()}
@@ -34,8 +35,10 @@ PIDFD_SELF = (-10000, -10001)
 """PIDFD_SELF_THREAD and PIDFD_SELF_THREAD_GROUP."""
 UFFDIO_REGISTER = 0xC020_AA00
 MFD_CLOEXEC, MFD_ALLOW_SEALING = 1, 2
-CLONE_VM, CLONE_SIGHAND, CLONE_THREAD, CLONE_UNTRACED = 0x100, 0x800, 0x1_0000, 0x80_0000
+CLONE_VM, CLONE_FILES, CLONE_SIGHAND, CLONE_THREAD, CLONE_UNTRACED = 0x100, 0x400, 0x800, 0x1_0000, 0x80_0000
 CLONE_CLEAR_SIGHAND = 0x1_0000_0000
+CLOSE_RANGE_UNSHARE = 2
+WCLONE = 0x8000_0000
 SIG_DFL, SIG_IGN = 0, 1
 SA_SIGINFO, SA_RESTORER, SA_RESTART, SA_NODEFER, SA_RESETHAND = 4, 0x0400_0000, 0x1000_0000, 0x4000_0000, 0x8000_0000
 SI_KERNEL = 0x80
@@ -45,7 +48,7 @@ FPE_INTDIV, FPE_FLTDIV, FPE_FLTOVF, FPE_FLTUND, FPE_FLTRES, FPE_FLTINV = 1, 3, 4
 SEGV_MAPERR, SEGV_ACCERR, TRAP_TRACE = 1, 2, 2
 FUTEX_WAIT, FUTEX_WAKE = 0, 1
 PR_GET_DUMPABLE, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, PR_SET_PTRACER = 3, 4, 38, 0x5961_6D61
-PR_SET_SYSCALL_USER_DISPATCH = 59
+PR_SET_NAME, PR_GET_CHILD_SUBREAPER, PR_SET_SYSCALL_USER_DISPATCH = 15, 37, 59
 AT_NULL, AT_HWCAP2, AT_SYSINFO_EHDR = 0, 26, 33
 """Keys of the auxiliary vector."""
 AT_FDCWD = -100

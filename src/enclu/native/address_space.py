@@ -63,7 +63,7 @@ class Image(Protocol):
 
 
 class AddressSpace:
-    """One mm.  `inject` is how to have a system call made in it by whichever of its threads is stopped."""
+    """One mm.  `inject` is how to have a system call made in it by whoever can."""
 
     kernel: KernelSide
     """Who says what of enclaves is there; set before any thread runs in it."""
@@ -78,6 +78,8 @@ class AddressSpace:
         """The vDSO image is there."""
         self.memory = -1
         self.sites = Sites()
+        self.poked: dict[int, int] = {}
+        """Where instructions were replaced while threads ran (`native.text_poke`), and how many bytes."""
         self.path_slots = 0
         """Slots in use, of `native.path_calls`."""
         self.clone_copies: dict[int, Thread] = {}
@@ -114,7 +116,7 @@ class AddressSpace:
             os.close(self.memory)
             self.memory = -1
 
-    own_memory, own_image, scratch = OWN_MEMORY, VDSO_IMAGE, SCRATCH
+    own_memory, own_image = OWN_MEMORY, VDSO_IMAGE
 
     # UserMemory.
 
@@ -185,7 +187,7 @@ class AddressSpace:
     def remap(self, start: int, end: int, fd: int, offset: int) -> None:
         """Map [start, end), a part of ELRANGE, on the enclave's memory; no access yet."""
         flags = MAP_SHARED | MAP_FIXED
-        result = self._inject(self, NR["mmap"], start, end - start, 0, flags, fd, offset)
+        result = self._inject(self, NR["mmap"], start, end - start, 0, flags, fd, offset, files=True)
         if result < 0:
             self._check_limit(result)
             raise OSError(-result, os.strerror(-result))

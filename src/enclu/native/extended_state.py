@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from enclu.base.abi import NR
 from enclu.native import cpuid, machine_code
-from enclu.native.address_space import SCRATCH
 from enclu.native.inject import inject
 from enclu.sgx.xsave import AMX, XsaveLayout
 
@@ -34,7 +33,8 @@ def not_granted(thread: Thread) -> int:
     """IA32_XFD of the stopped thread: AMX, unless its process has asked for it (ARCH_REQ_XCOMP_PERM)."""
     process = thread.process
     if not process.may_use_amx:
-        if inject(thread, NR["arch_prctl"], ARCH_GET_XCOMP_PERM, SCRATCH):
+        permitted = bytearray(8)
+        if inject(thread, NR["arch_prctl"], ARCH_GET_XCOMP_PERM, permitted):
             return 0  # a kernel before 5.16 does not know of AMX, and so does not disable it
-        process.may_use_amx = int.from_bytes(thread.space.peek(SCRATCH, 8), "little") & AMX == AMX
+        process.may_use_amx = int.from_bytes(permitted, "little") & AMX == AMX
     return 0 if process.may_use_amx else AMX

@@ -6,12 +6,15 @@ import ctypes
 import signal
 from typing import TYPE_CHECKING
 
-from enclu.native import ptrace
+from enclu.native import ptrace, rseq, scratch
 from enclu.native.address_space import OWN_MEMORY
 from enclu.native.resume import CONT, SYSCALL, until
 from enclu.native.stop import Kind, Stop
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from enclu.native.scratch import Argument
     from enclu.native.thread import Thread
 
 EVERY_SIGNAL = (1 << 64) - 1
@@ -20,11 +23,13 @@ FRAME_SIGNAL = signal.SIGSTKFLT
 signal's action may not be the program's, in the whole process; so it is one that nobody sends, never one that another
 thread may be about to get."""
 _TRAP, _FRAME = 1 << signal.SIGTRAP - 1, 1 << FRAME_SIGNAL - 1
-BUT_FRAME_SIGNAL = EVERY_SIGNAL & ~_FRAME
+BUT_TRAP, BUT_FRAME_SIGNAL = EVERY_SIGNAL & ~_TRAP, EVERY_SIGNAL & ~_FRAME
 MAX_ERRNO = 4095
 SYSCALL_SIZE, INT3_SIZE = 2, 1
 USER_CS = 0x33
 """__USER_CS: the kernel's segment of 64-bit code."""
+_ARGUMENTS = ("rdi", "rsi", "rdx", "r10", "r8", "r9")
+"""Where a system call has them."""
 
 
 class MachineGone(Exception):
@@ -38,53 +43,93 @@ class MachineGone(Exception):
         self.thread = thread
 
 
-def inject(thread: Thread, nr: int, *arguments: int, stub: int = 0) -> int:
+def inject(
+    thread: Thread, nr: int, *arguments: Argument, stub: int = 0, watch: Callable[[Stop], None] | None = None
+) -> int:  # fmt: skip
     """Execute one system call in the stopped thread; its raw result, negative errno on failure.
 
     The registers are as before afterwards.  A system call that the thread was entering is abandoned: it has no result
     until `finish` gives it one, and is made only if it begins again (`call_again`).
     Destroys the thread's record of its last fault (trap number and error code).
-    Afterwards a signal can be delivered.
-    `stub` is the address of a `syscall; int3` sequence, by default the one of the thread's vDSO image.
+    Afterwards a signal can be delivered.  Arguments may be numbers, or what the call gets a pointer to (`scratch`).
+    `stub` is the address of a `syscall; int3` sequence, by default the one of the thread's vDSO image.  `watch` is
+    shown each stop that the call leads to.  A restartable sequence is aborted.
     """
+    rseq.abort(thread)
     saved = ptrace.UserRegs()
     ctypes.memmove(ctypes.addressof(saved), ctypes.addressof(thread.regs), ctypes.sizeof(saved))
     mask = ptrace.signal_mask(thread.tid)
-    traps = not mask & _TRAP
-    ptrace.set_signal_mask(thread.tid, EVERY_SIGNAL & ~_TRAP if traps else BUT_FRAME_SIGNAL)
     regs = thread.regs
-    regs.rip = stub or thread.space.syscall_stub
-    regs.cs = USER_CS  # a program may be in 32-bit code
-    regs.rax = nr
-    regs.orig_rax = ptrace.NO_SYSCALL
-    for name, value in zip(("rdi", "rsi", "rdx", "r10", "r8", "r9"), arguments, strict=False):
-        setattr(regs, name, value & (1 << 64) - 1)
-    thread.store()
-    thread.call_abandoned = True
-    call = regs.rip
-    if traps:
-        behind = call + SYSCALL_SIZE + INT3_SIZE
-        until(thread, CONT, lambda stop: _reached(thread, stop, call, behind) and stop.signo == signal.SIGTRAP)
+    if not mask & _TRAP:
+        ptrace.set_signal_mask(thread.tid, BUT_TRAP)
+        result = call_at_stub(thread, nr, arguments, stub, watch)
     else:
-        by_stops(thread)  # an INT3 would take a SIGTRAP that waits for the thread to unblock it
+        ptrace.set_signal_mask(thread.tid, BUT_FRAME_SIGNAL)
+        _set_call(thread, nr, arguments, stub)
+        by_stops(thread, watch)  # an INT3 would take a SIGTRAP that waits for the thread to unblock it
         until(thread, CONT, at_frame_signal, FRAME_SIGNAL)
-    result = ctypes.c_int64(regs.rax).value
+        result = ctypes.c_int64(regs.rax).value
+        scratch.fill(thread.space, arguments)
     ptrace.set_signal_mask(thread.tid, mask)
     ctypes.memmove(ctypes.addressof(regs), ctypes.addressof(saved), ctypes.sizeof(saved))
     thread.store()
     return result
 
 
-def by_stops(thread: Thread) -> None:
+def call_at_stub(
+    thread: Thread,
+    nr: int,
+    arguments: Sequence[Argument],
+    stub: int = 0,
+    watch: Callable[[Stop], None] | None = None,
+) -> int:
+    """Execute one system call and the INT3 behind it, which the thread does not have blocked; the raw result.
+
+    Its registers are those of the call afterwards.
+    """
+    call = _set_call(thread, nr, arguments, stub)
+    behind = call + SYSCALL_SIZE + INT3_SIZE
+
+    def over(stop: Stop) -> bool:
+        if watch is not None:
+            watch(stop)
+        return _reached(thread, stop, call, behind) and stop.signo == signal.SIGTRAP
+
+    until(thread, CONT, over)
+    scratch.fill(thread.space, arguments)
+    return ctypes.c_int64(thread.regs.rax).value
+
+
+def _set_call(thread: Thread, nr: int, arguments: Sequence[Argument], stub: int) -> int:
+    """Have the thread stand before the call; the call's address."""
+    regs = thread.regs
+    regs.rip = call = stub or thread.space.syscall_stub
+    regs.cs = USER_CS  # a program may be in 32-bit code
+    regs.rax = nr
+    regs.orig_rax = ptrace.NO_SYSCALL
+    for name, value in zip(_ARGUMENTS, scratch.put(thread.space, arguments), strict=False):
+        setattr(regs, name, value)
+    thread.store()
+    thread.call_abandoned = True
+    return call
+
+
+def by_stops(thread: Thread, watch: Callable[[Stop], None] | None = None) -> None:
     """Make the system call at RIP, by stops and not by an exception; the thread is at its end then.
 
-    Raises MachineGone.
+    `watch` is shown each stop.  Raises MachineGone.
     """
     call = thread.regs.rip
     end = call + SYSCALL_SIZE
+
+    def over(stop: Stop) -> bool:
+        if watch is not None:
+            watch(stop)
+        return _reached(thread, stop, call, end) and stop.kind is Kind.SYSCALL
+
     for _ in ("entry", "exit"):
         # The end of a call that is abandoned is a stop, too, before the one at RIP is made.
-        until(thread, SYSCALL, lambda stop: _reached(thread, stop, call, end) and stop.kind is Kind.SYSCALL)
+        until(thread, SYSCALL, over)
 
 
 def _reached(thread: Thread, stop: Stop, call: int, address: int) -> bool:

@@ -12,7 +12,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import BUS_ADRALN, FPE_INTDIV, NR, SA_NODEFER, SA_RESTORER, SA_SIGINFO, SI_KERNEL
-from enclu.native import ptrace
+from enclu.native import ptrace, rseq, scratch
 from enclu.native.address_space import SCRATCH, SCRATCH_SIZE
 from enclu.native.inject import BUT_FRAME_SIGNAL, FRAME_SIGNAL, at_frame_signal, by_stops, inject
 from enclu.native.process import SignalAction
@@ -130,6 +130,7 @@ def _record(thread: Thread) -> tuple[int, int, int]:
     An enclave's registers are not for the frame: it gets none.
     """
     space, tid, regs, handlers = thread.space, thread.tid, thread.regs, thread.process.handlers
+    rseq.abort(thread)
     saved = bytes(regs)
     xstate = thread.xsave()
     mask = ptrace.signal_mask(tid)
@@ -151,8 +152,7 @@ def _record(thread: Thread) -> tuple[int, int, int]:
     thread.xrstor(xstate)
     thread.deaf = True
     if former is not None:
-        space.poke(SCRATCH, former)
-        inject(thread, NR["rt_sigaction"], FRAME_SIGNAL, SCRATCH, 0, 8)
+        inject(thread, NR["rt_sigaction"], FRAME_SIGNAL, former, 0, 8)
     return trapno, error, cr2
 
 
@@ -163,15 +163,17 @@ def _make_ready(thread: Thread) -> bytes | None:
     """
     space, regs, handlers = thread.space, thread.regs, thread.process.handlers
     stub = space.syscall_stub
-    space.poke(SCRATCH, SignalAction(stub, SA_SIGINFO | SA_RESTORER | SA_NODEFER, stub, 0).pack())
+    action = SignalAction(stub, SA_SIGINFO | SA_RESTORER | SA_NODEFER, stub, 0)
+    arguments = (FRAME_SIGNAL, action.pack(), bytearray(SignalAction.SIZE), 8)
     ptrace.set_signal_mask(thread.tid, BUT_FRAME_SIGNAL)
     # By system call stops, not the stub's INT3: an exception would overwrite what is to be read.
     regs.rip, regs.rax, regs.orig_rax = stub, NR["rt_sigaction"], ptrace.NO_SYSCALL
-    regs.rdi, regs.rsi, regs.rdx, regs.r10 = FRAME_SIGNAL, SCRATCH, SCRATCH + 64, 8
+    regs.rdi, regs.rsi, regs.rdx, regs.r10 = scratch.put(space, arguments)
     thread.store()
     by_stops(thread)
+    scratch.fill(space, arguments)
     until(thread, CONT, at_frame_signal, FRAME_SIGNAL)
     if FRAME_SIGNAL in handlers.actions:
-        return space.peek(SCRATCH + 64, SignalAction.SIZE)
+        return bytes(arguments[2])
     handlers.frame_ready = True
     return None

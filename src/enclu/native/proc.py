@@ -154,6 +154,11 @@ def name_of(tid: int, name: str) -> str:
     return os.readlink(f"{tid}/{name}", dir_fd=_handle())
 
 
+def namespace(tid: int, name: str) -> int:
+    """Which namespace of the kind the thread is in, or its children will be."""
+    return os.stat(f"{tid}/ns/{name}", dir_fd=_handle()).st_ino
+
+
 def memory(tid: int) -> int:
     """The memory of a thread that this process traces, to read and write.  PermissionError where that is hidden."""
     directory = os.open(str(tid), _DIRECTORY, dir_fd=_handle())

@@ -26,7 +26,7 @@ class TracedProcessor(Thread):
     def through_abort_page(self, address: int, meets: Callable[[int, Access], bool]) -> Signal | None:
         return abort_page.step(self, address, meets)
 
-    def host_call(self, nr: int, *arguments: int) -> int:
+    def host_call(self, nr: int, *arguments: int | bytes | bytearray) -> int:
         return inject(self, nr, *arguments)
 
     def text_mapped(self, start: int, length: int, fd: int, offset: int) -> None:

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 
 from enclu.base.abi import BUS_ADRERR, NR, SA_NODEFER, SA_RESETHAND, SA_SIGINFO, SI_KERNEL, SIG_DFL
 from enclu.native import proc, ptrace
-from enclu.native.address_space import SCRATCH
 from enclu.native.debug_registers import TRAP_HWBKPT
 from enclu.native.inject import BUT_FRAME_SIGNAL, FRAME_SIGNAL, at_frame_signal, inject
 from enclu.native.mask_calls import WAITING_NR
@@ -213,8 +212,7 @@ def _handle_by_frame_signal(thread: Thread, info: ptrace.SigInfo, trap: Trap | N
             space.poke(regs.rsp + FRAME_UC + UC_SIGMASK, saved.to_bytes(8, "little"))
         _patch(thread, trap)
         thread.store()
-    space.poke(SCRATCH, former)
-    inject(thread, NR["rt_sigaction"], FRAME_SIGNAL, SCRATCH, 0, 8)
+    inject(thread, NR["rt_sigaction"], FRAME_SIGNAL, former, 0, 8)
     if not built:  # there was no room for the frame
         ptrace.set_signal_mask(thread.tid, saved)
         if signo == signal.SIGSEGV:
@@ -375,8 +373,9 @@ def watch_handlers(thread: Thread) -> None:
     status = proc.status(thread.tid)
     known = int(status["SigCgt"], 16) | int(status["SigIgn"], 16)
     for signo in range(1, 65):
-        if known & bit(signo) and inject(thread, NR["rt_sigaction"], signo, 0, SCRATCH, 8) == 0:
-            thread.process.handlers.actions[signo] = SignalAction.unpack(thread.space.peek(SCRATCH, SignalAction.SIZE))
+        kernels = bytearray(SignalAction.SIZE)
+        if known & bit(signo) and inject(thread, NR["rt_sigaction"], signo, 0, kernels, 8) == 0:
+            thread.process.handlers.actions[signo] = SignalAction.unpack(bytes(kernels))
 
 
 KNOWN_FLAGS = 0xDC00_0807
@@ -385,9 +384,9 @@ KNOWN_FLAGS = 0xDC00_0807
 
 def _give(thread: Thread, signo: int, action: SignalAction) -> bytes:
     """Have the kernel know the action; the one that it knew before."""
-    thread.space.poke(SCRATCH, action.pack())
-    inject(thread, NR["rt_sigaction"], signo, SCRATCH, SCRATCH + 64, 8)
-    return thread.space.peek(SCRATCH + 64, SignalAction.SIZE)
+    former = bytearray(SignalAction.SIZE)
+    inject(thread, NR["rt_sigaction"], signo, action.pack(), former, 8)
+    return bytes(former)
 
 
 def repair(thread: Thread, signals: int = SYNCHRONOUS) -> None:
@@ -411,10 +410,9 @@ def action(thread: Thread, signo: int, wanted: bytes | None) -> tuple[int, bytes
     if signo == FRAME_SIGNAL and thread.process.handlers.frame_ready:
         thread.process.handlers.frame_ready = False
         _give(thread, FRAME_SIGNAL, SignalAction(SIG_DFL, 0, 0, 0))
-    if wanted is not None:
-        thread.space.poke(SCRATCH, wanted)
-    result = inject(thread, NR["rt_sigaction"], signo, SCRATCH if wanted is not None else 0, SCRATCH + 64, 8)
-    kernels = thread.space.peek(SCRATCH + 64, SignalAction.SIZE)
+    found = bytearray(SignalAction.SIZE)
+    result = inject(thread, NR["rt_sigaction"], signo, 0 if wanted is None else wanted, found, 8)
+    kernels = bytes(found)
     former = actions[signo].pack() if signo in actions else kernels
     if result == 0 and wanted is not None:
         given = SignalAction.unpack(wanted)

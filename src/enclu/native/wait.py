@@ -91,6 +91,17 @@ class Waiter:
             if stop.kind is Kind.EXEC and _former(tid) == thread.tid:
                 raise ThreadGone  # it has another name since its exec
 
+    def end_of(self, tid: int) -> None:
+        """Return when this tracee has ended.  Others are told of meanwhile, on whom its end may depend."""
+        while True:
+            try:
+                ended, stop = blocking()
+            except ChildProcessError:
+                return
+            if ended == tid and stop.kind is Kind.ENDED:
+                return
+            self._arrived(ended, stop)
+
     def settle(self, thread: Thread) -> None:
         """Wait for a thread that is about to stop, and tell of that as of what comes to others."""
         try:

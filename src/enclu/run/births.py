@@ -11,7 +11,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import CLONE_CLEAR_SIGHAND, CLONE_SIGHAND, CLONE_THREAD, CLONE_VM, NR
-from enclu.native import calls, compat_calls, proc, ptrace
+from enclu.native import calls, compat_calls, proc, ptrace, text_poke
 from enclu.native.inject import inject
 from enclu.native.resume import resume
 from enclu.native.stop import Kind, Stop
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from enclu.run.task import Task
 
 PRIVATE_FIXED_ANONYMOUS = 0x32
+MAKE_CHILDREN = frozenset((-1, *(NR[name] for name in ("clone", "clone3", "fork", "vfork")), 120, 2, 190))
+"""System calls, by SYSCALL or INT 80H (the last three), and -1: none, or none that it waits in."""
 
 
 class Births:
@@ -98,6 +100,7 @@ class Births:
             if space is not parent.space:
                 space.open_memory(thread.tid)
                 self._hide_enclaves(thread)
+                text_poke.complete(parent.space, space)
             if parent.own_arguments:
                 thread.fetch()
                 calls.put_arguments(thread, parent.own_arguments)
@@ -138,7 +141,7 @@ class Births:
         self.unsettled = False
         for tid in list(self.early):
             for thread in self._parents(tid):
-                if tid in self.early:
+                if tid in self.early and _may_make_child(thread):
                     self._sup.halter.with_halted(thread, _nothing)  # an event that it came to has been served then
             if self.early.pop(tid, None) is not None:
                 with contextlib.suppress(ProcessLookupError):
@@ -159,6 +162,14 @@ class Births:
         yield from (t for t in threads if t.process.tgid == near)
         if tgid == tid:
             yield from (t for t in threads if _parent_of(t.process.tgid) == ppid)
+
+
+def _may_make_child(thread: Task) -> bool:
+    """It does not wait in another system call, in which it may be unable to stop."""
+    try:
+        return proc.system_call(thread.tid) in MAKE_CHILDREN
+    except OSError:
+        return True  # it is gone, or about to stop
 
 
 def _state(tid: int) -> list[str]:

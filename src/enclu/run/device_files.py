@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from enclu.base.abi import AT_FDCWD, MFD_ALLOW_SEALING, MFD_CLOEXEC, NR, signed
 from enclu.base.events import DeviceOpened
 from enclu.linux import procfs
-from enclu.native import cpuid, limits, proc, seccomp, signals
-from enclu.native.address_space import OWN_TEXT, SCRATCH, VDSO_BASE
+from enclu.native import cpuid, limits, proc, scratch, seccomp, signals
+from enclu.native.address_space import OWN_TEXT, VDSO_BASE
 from enclu.native.device_paths import AUXV, CPUINFO, ENCLAVE, PROVISION, dev, named
 from enclu.native.enclave_memory import MemfdMemory
 from enclu.native.inject import MachineGone, inject
@@ -69,7 +69,7 @@ class DeviceFiles:
                    for fd in proc.descriptors(thread.tid))  # fmt: skip
 
     def opened(self, thread: Task, fd: int) -> Encl | None:
-        """The enclave that the descriptor is of.
+        """The enclave that the descriptor is of, which the call at hand is about to map.
 
         Raises OSError as `watch` does.
         """
@@ -77,6 +77,7 @@ class DeviceFiles:
         encl = self.enclaves.get(file) if file else None
         if encl is not None:
             self.watch(thread)
+            self._sup.syscall_tasks.provide(thread)
         return encl
 
     def unmapped(self) -> None:
@@ -96,9 +97,8 @@ class DeviceFiles:
         if process.watches_maps:
             return
         program = self._watch_filter
-        fprog = struct.pack("<HxxxxxxQ", len(program) // 8, SCRATCH + 16)
-        thread.space.poke(SCRATCH, fprog + program)
-        result = inject(thread, NR["seccomp"], seccomp.SET_MODE_FILTER, seccomp.FLAG_TSYNC, SCRATCH)
+        fprog = struct.pack("<HxxxxxxQ", len(program) // 8, scratch.FIRST + 16)
+        result = inject(thread, NR["seccomp"], seccomp.SET_MODE_FILTER, seccomp.FLAG_TSYNC, fprog + program)
         if result > 0:  # FLAG_TSYNC: the thread of that number has a filter that this one has not
             self._refused(thread, "its threads have different seccomp filters")
             raise OSError(errno.EACCES, "seccomp filters differ")
@@ -174,9 +174,8 @@ class DeviceFiles:
         if flags & os.O_EXCL and flags & os.O_CREAT:
             return -errno.EEXIST
         self._sup.release_unreferenced()  # closing an enclave is no event that we see
-        thread.space.poke(SCRATCH, path.encode() + b"\0")
         cloexec = MFD_CLOEXEC if flags & os.O_CLOEXEC else 0
-        fd = inject(thread, NR["memfd_create"], SCRATCH, MFD_ALLOW_SEALING | cloexec)
+        fd = inject(thread, NR["memfd_create"], path.encode() + b"\0", MFD_ALLOW_SEALING | cloexec)
         if fd == -errno.EFAULT:
             raise MachineGone(thread)  # it cannot read the name
         if fd < 0:
@@ -238,8 +237,7 @@ class DeviceFiles:
 
     def _reopen(self, thread: Task, fd: int, cloexec: int) -> bool:
         """Open the memfd `fd` as a file, under the same number: the kernel counts only files that were opened."""
-        thread.space.poke(SCRATCH, f"/proc/self/fd/{fd}".encode() + b"\0")
-        again = inject(thread, NR["openat"], AT_FDCWD, SCRATCH, os.O_RDWR)
+        again = inject(thread, NR["openat"], AT_FDCWD, f"/proc/self/fd/{fd}".encode() + b"\0", os.O_RDWR)
         if again < 0:  # no /proc here
             return False
         same = self.of(thread, again) == self.of(thread, fd)  # else it is something else that is called /proc here

@@ -110,6 +110,8 @@ class Ends:
         if thread is not None:
             sup.leave(thread)
             thread.stopped = False
+            if not any(t.space is thread.space and not t.exiting for t in sup.threads.values()):
+                sup.syscall_tasks.end(thread.space)
         if sup.at_end is not None and self._is_last():
             at_end, sup.at_end = sup.at_end, None
             at_end()
@@ -187,5 +189,6 @@ class Ends:
 
     def space_gone(self, space: AddressSpace, mm: MM) -> None:
         """Nobody runs in it any more."""
+        self._sup.syscall_tasks.end(space)
         space.close_memory()
         self.gone.append(mm)

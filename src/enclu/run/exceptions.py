@@ -9,7 +9,7 @@ from enclu.base.events import SignalSent
 from enclu.linux import trap
 from enclu.linux.delivery.base import ENCLU
 from enclu.linux.trap import Verdict
-from enclu.native import cpuid, debug_registers, exceptions, path_calls, ptrace, signals, xcr0_stops
+from enclu.native import cpuid, debug_registers, exceptions, path_calls, ptrace, signals, text_poke, xcr0_stops
 from enclu.native.debug_registers import TRAP_HWBKPT
 from enclu.native.native_fault import exception_of, raised_by_enclu
 from enclu.native.process import SYNCHRONOUS_SIGNALS
@@ -37,7 +37,7 @@ def take(sup: Supervisor, task: Task, fault: Fault, *, ordinary: bool = False) -
     inside = task.mode.enclave
     verdict = trap.exception(sup.kernel, task, fault, ordinary=ordinary)
     if verdict is Verdict.HOSTS:
-        if cpuid.emulate(task, sup.cpuid) or path_calls.recover(task, fault):
+        if cpuid.emulate(task, sup.cpuid) or path_calls.recover(task, fault) or text_poke.meets(task, fault):
             resume(task)
         else:
             resume(task, signals.deliver_native(task))

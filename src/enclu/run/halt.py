@@ -8,6 +8,7 @@ again, or a signal whose siginfo is kept.
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from enclu.native.narrowed import NarrowedEnclave
 from enclu.native.process import SYNCHRONOUS_SIGNALS
 from enclu.native.resume import CONT, interrupt, resume, until
 from enclu.native.stop import INTERRUPTED, Kind, Stop
+from enclu.native.text_poke import text_poke
 from enclu.native.wait import ThreadGone
 from enclu.run import exceptions
 
@@ -47,12 +49,16 @@ class Halter:
     def __init__(self, sup: Supervisor) -> None:
         self._sup = sup
 
-    def inject_in(self, space: AddressSpace, nr: int, *arguments: int) -> int:
-        """A system call in any thread of `space`: the one at hand, else one that is halted for the purpose.
+    def inject_in(self, space: AddressSpace, nr: int, *arguments: int, files: bool = False) -> int:
+        """A system call in `space`, made by the machine's own task there.
 
-        0 if there is none any more: then nobody is left for whom the call could matter.
+        Where there is none, or the call needs `files` of the program's, a thread makes it: the one at hand, else one
+        that is halted for the purpose.  0 if none is left: then there is nobody for whom the call could matter.
         """
         sup = self._sup
+        made = None if files else sup.syscall_tasks.call(space, nr, *arguments)
+        if made is not None:
+            return made
         thread = sup.current
         results: list[int] = []
 
@@ -80,11 +86,10 @@ class Halter:
                 self._let_go(thread)
 
     def patch_text(self, tables: PageTables, address: int, code: bytes) -> None:
-        """Poke while no other thread of the address space runs (stop_machine())."""
-        sup = self._sup
-        assert sup.current is not None
-        with self.halted([thread for thread in sup.threads.values() if thread.space is tables]):
-            sup.current.space.poke(address, code)
+        """text_poke_bp(), for the thread at hand."""
+        thread = self._sup.current
+        assert thread is not None and thread.space is tables
+        text_poke(thread.space, address, code, functools.partial(self.inject_in, thread.space))
 
     @contextlib.contextmanager
     def halted(self, threads: Iterable[Task]) -> Iterator[None]:

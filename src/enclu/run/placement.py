@@ -37,6 +37,12 @@ class Placement:
         thread.stop_count = 0
         thread.stop_window = now
 
+    def keep_here(self, tid: int) -> None:
+        """A task of the machine's own runs only while the supervisor waits for it."""
+        if self._cpu >= 0:
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(tid, {self._cpu})
+
 
 def _pin(thread: Task, cpu: int) -> None:
     """Run on the supervisor's processor: a stop then costs a context switch, not a wake-up elsewhere."""

@@ -29,6 +29,7 @@ from enclu.run.halt import Halter
 from enclu.run.intercept import Interceptor
 from enclu.run.loading import Loading
 from enclu.run.placement import PIN_AFTER, Placement
+from enclu.run.syscall_tasks import SyscallTasks
 from enclu.run.task import Task, ThreadGroup
 from enclu.sgx import enclu, telling
 from enclu.sgx.enclave_mode import SLOT_SIZE
@@ -73,6 +74,7 @@ class Supervisor:
         self.ends = Ends(self)
         self.interceptor = Interceptor(self)
         self.births = Births(self)
+        self.syscall_tasks = SyscallTasks(self)
         self.narrowed: dict[int, NarrowedEnclave] = {}
         """Enclaves whose XFRM is less than XCR0, by EID."""
         self.deferred: dict[int, Stop] = {}
@@ -83,7 +85,7 @@ class Supervisor:
         """Somebody outside wants one."""
         self._slots = memoryview(mmap.mmap(-1, MAX_THREADS * SLOT_SIZE))
         self._free_slots = list(range(MAX_THREADS - 1, -1, -1))
-        self._placement = Placement(wanted=pin)
+        self.placement = Placement(wanted=pin)
         self._info = ptrace.SigInfo()
         self._warned_ptrace = False
 
@@ -188,6 +190,8 @@ class Supervisor:
 
     def arrived(self, tid: int, stop: Stop) -> None:
         """Note what has come to a thread while others are at work.  It is looked at when its turn comes."""
+        if self.syscall_tasks.arrived(tid, stop):
+            return
         thread = self.threads.get(tid)
         if stop.kind is Kind.ENDED:
             self.ends.reported(tid, thread)
@@ -238,7 +242,7 @@ class Supervisor:
             self.executed(thread, leaf, tcs)
         thread.stop_count += 1
         if thread.stop_count >= PIN_AFTER:
-            self._placement.place(thread)
+            self.placement.place(thread)
         raw(SETREGS, who, NOTHING, where)
         try:
             resume(thread)
@@ -316,7 +320,7 @@ class Supervisor:
         thread.stop_count += 1
         # Only what uses SGX: others stop often for a moment, when they start, and would be in each other's way later.
         if thread.stop_count >= PIN_AFTER and thread.process.watches_maps:
-            self._placement.place(thread)
+            self.placement.place(thread)
         match stop.kind:
             case Kind.SIGNAL:
                 signals.note_sent(thread, stop)

@@ -133,8 +133,11 @@ class SupervisedProcessor(Processor, Protocol):
     def reachable(self, address: int) -> bool:
         """Nothing but the protection that `AddressSpace` was asked for keeps user mode from the address."""
 
-    def host_call(self, nr: int, *arguments: int) -> int:
-        """Have the host kernel make a system call for the program; its raw result, negative errno on failure."""
+    def host_call(self, nr: int, *arguments: int | bytes | bytearray) -> int:
+        """Have the host kernel make a system call for the program; its raw result, negative errno on failure.
+
+        What is no number, the call gets a pointer to; it fills a bytearray.
+        """
 
     def through_abort_page(self, address: int, meets: Callable[[int, Access], bool]) -> Signal | None:
         """Execute the instruction at RIP, for which `address`, and whatever else `meets` says, is the abort page.
@@ -180,10 +183,6 @@ class AddressSpace(UserMemory, PageTables, Protocol):
     @property
     def own_image(self) -> tuple[int, int]:
         """The part of it that is the vDSO image, which may be changed while it can be executed."""
-
-    @property
-    def scratch(self) -> int:
-        """Address of some memory for arguments of `Processor.host_call`."""
 
     def peek(self, address: int, size: int) -> bytes:
         """Bytes at `address`, whatever protects them; fewer or none where nothing is mapped."""

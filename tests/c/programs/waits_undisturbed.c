@@ -1,7 +1,8 @@
 /*
  * Threads wait in the calls that a stop interrupts, those of signal(7) that are not restarted among them, while another
  * thread does what concerns the machine alone: `open` the device for the first time; `evict` pages of an enclave of
- * theirs. Nobody sends a signal: each call ends by itself. `native`: the same without SGX.
+ * theirs; or another process does that (`elsewhere`), for which the first thread waits in epoll_wait. Nobody sends a
+ * signal: each call ends by itself. `native`: the same without SGX.
  */
 #include "enclave.h"
 
@@ -560,10 +561,33 @@ static void finish(void)
 	msgrcv(queue_full, &message, sizeof message.text, 0, 0);
 }
 
+static void touch(const struct enclave *enclave, uint64_t pages)
+{
+	for (uint64_t i = 0; i < pages; i++)
+		ask(enclave_tcs(enclave, 0), OP_WRITE, (uint64_t)enclave->base + enclave->heap + i * PAGE, i, 0);
+}
+
+/* Another process: it says so when it has filled the EPC with an enclave of its own, and ends with the first one. */
+static void fill(int go, int filled)
+{
+	struct enclave_options options = { .heap_pages = 200 };
+	struct enclave enclave;
+	char byte;
+
+	if (read(go, &byte, 1) == 1)
+		enclave_load(&enclave, &options);
+	write(filled, "x", 1);
+	read(go, &byte, 1);
+	_exit(0);
+}
+
 int main(int argc, char **argv)
 {
 	struct enclave_options options = { .heap_pages = 200 };
 	bool natively = argc > 2 && !strcmp(argv[2], "native"), evict = argc > 1 && !strcmp(argv[1], "evict");
+	bool elsewhere = argc > 1 && !strcmp(argv[1], "elsewhere");
+	struct epoll_event filled_event = { .events = EPOLLIN };
+	int go[2], filled[2], epoll = epoll_create1(0);
 	pthread_t threads[CALLS];
 	struct enclave enclave;
 	sigset_t blocked, mask;
@@ -574,22 +598,32 @@ int main(int argc, char **argv)
 			sigdelset(&blocked, signo);
 	sigprocmask(SIG_BLOCK, &blocked, &mask);
 	prepare();
-	if (evict && !natively) {
+	pipe(go);
+	pipe(filled);
+	epoll_ctl(epoll, EPOLL_CTL_ADD, filled[0], &filled_event);
+	if (elsewhere && !natively && !fork()) {
+		close(go[1]);
+		fill(go[0], filled[1]);
+	}
+	if ((evict || elsewhere) && !natively) {
 		enclave_load(&enclave, &options);
-		ask(enclave_tcs(&enclave, 0), OP_NOP, 0, 0, 0);
+		touch(&enclave, elsewhere ? options.heap_pages : 0);
 	}
 	pthread_barrier_init(&begun, NULL, CALLS + 1);
 	for (size_t i = 0; i < CALLS; i++)
 		pthread_create(&threads[i], NULL, waits, (void *)i);
 	pthread_barrier_wait(&begun);
 	usleep(WHILE_MS * 300);
-	if (!natively) {
+	if (elsewhere && !natively) {
+		write(go[1], "x", 1);
+		ok_eq(epoll_wait(epoll, &filled_event, 1, -1), 1, "epoll_wait of the first thread");
+	} else if (!natively) {
 		if (!evict)
 			enclave_load(&enclave, &options);
-		for (uint64_t i = 0; i < options.heap_pages; i++)
-			ask(enclave_tcs(&enclave, 0), OP_WRITE, (uint64_t)enclave.base + enclave.heap + i * PAGE, i, 0);
+		touch(&enclave, options.heap_pages);
 	}
 	disturbed = true;
+	close(go[1]);
 	usleep(WHILE_MS * 1000);
 	finish();
 	for (size_t i = 0; i < CALLS; i++)

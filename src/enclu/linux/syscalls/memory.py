@@ -40,8 +40,8 @@ T = TypeVar("T", bound="Task")
 T_contra = TypeVar("T_contra", bound="Task", contravariant=True)
 WORD = (1 << 64) - 1
 PROT_SEM, PROT_GROWS = 8, 0x0300_0000
-SHMID_DS = struct.Struct("<48xQ")
-"""struct shmid64_ds as far as shm_segsz."""
+SHMID_DS = struct.Struct("<48xQ56x")
+"""struct shmid64_ds, of which shm_segsz is wanted."""
 
 
 def page_align(length: int) -> int:
@@ -287,9 +287,10 @@ class MemoryCalls(Generic[T]):
         """SHM_REMAP replaces what is mapped there, as MAP_FIXED does (do_shmat() in ipc/shm.c)."""
         regs, mm = task.regs, task.mm
         start = regs.rsi
-        if task.host_call(NR["shmctl"], regs.rdi, IPC_STAT, task.space.scratch) < 0:
+        found = bytearray(SHMID_DS.size)
+        if task.host_call(NR["shmctl"], regs.rdi, IPC_STAT, found) < 0:
             return task.host_call(NR["shmat"], regs.rdi, start, regs.rdx)
-        (size,) = SHMID_DS.unpack(task.space.peek(task.space.scratch, SHMID_DS.size))
+        (size,) = SHMID_DS.unpack(found)
         low, length = start & ~0xFFF, page_align(size)
         if is_range(low, length) and self._sealed(task, low, length):
             return -errno.EPERM
