@@ -14,6 +14,10 @@ from typing import Any
 
 import pytest
 
+from enclu.compare import page as pages
+from enclu.compare.catalog import Scenario
+from enclu.compare.results import Design, Results
+from enclu.compare.runner import Cell, Ended, Outcome, Task
 from enclu.linux import delivery
 from tests.compare.conftest import Compare
 
@@ -157,3 +161,27 @@ def test_what_programs_print_cannot_become_markup(page: Path) -> None:
 
 def test_cells_with_settings_are_in_their_scenario(page: Path) -> None:
     assert 'id="two-runtimes--mm-handler-write-once"' in page.read_text()
+
+
+class Tags(HTMLParser):
+    """Every tag that is opened, with its attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+
+
+def test_what_a_program_prints_is_text() -> None:
+    """Whatever it is, and wherever it stands in the page."""
+    hostile = """<b id='x' title="y">&amp;</b>"""
+    scenario = Scenario(hostile, Path(hostile), hostile, hostile, (), ())
+    cell = Cell(Task(scenario, hostile, Path(hostile)), (Ended(Outcome.WRONG, hostile, hostile),))
+    page = pages.render(Results([scenario], [Design(hostile, (hostile,), {}, {}, None)], [cell], 1))
+    tags = Tags()
+    tags.feed(page)
+    assert ("b", {"id": "x", "title": "y"}) not in tags.seen
+    assert [attributes["title"] for tag, attributes in tags.seen if tag == "a" and "title" in attributes] == [hostile]
+    assert hostile not in page

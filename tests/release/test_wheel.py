@@ -107,7 +107,7 @@ def test_it_has_the_package_the_scenarios_and_the_enclaves_and_nothing_else(whee
 def test_the_sdist_has_what_the_checkout_has(folder: str, sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         inside = {member.name.partition("/")[2] for member in archive if member.isfile()}
-    suffixes = (".py", ".c", ".h", ".S", ".cc", ".go", ".lds", ".toml", ".md", ".css", ".js")
+    suffixes = (".py", ".c", ".h", ".S", ".cc", ".go", ".lds", ".toml", ".md", ".html", ".css", ".js")
     files = {path for path in (ROOT / folder).rglob("*") if path.suffix in suffixes and path.is_file()}
     assert files and {str(path.relative_to(ROOT)) for path in files} <= inside
 

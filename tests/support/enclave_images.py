@@ -15,7 +15,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import Section, SymbolTableSection
 
 from enclu.host.images import Image
-from enclu.host.images.intel_sdk import GROUP, LAYOUT_ENTRY, LAYOUT_GROUP, MAGIC, METADATA, PATCH_ENTRY
+from enclu.host.images.sdk_metadata import GROUP, LAYOUT_ENTRY, LAYOUT_GROUP, MAGIC, METADATA, PATCH_ENTRY
 from enclu.host.signing import sign
 from enclu.sgx import encls, measurement
 from enclu.sgx.machine import Machine

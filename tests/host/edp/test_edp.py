@@ -85,7 +85,7 @@ def test_another_sgxs_image_has_no_convention(
 
 
 def test_a_convention_that_there_is_not(load: Load) -> None:
-    with pytest.raises(enclu.HostError, match="no convention is called 'gramine': edp, native"):
+    with pytest.raises(enclu.HostError, match="no convention is called 'gramine': edp, enclu"):
         load(convention="gramine")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from enclu.host.images import ImageError, open_image
 from enclu.host.images.elf_file import EHDR, PHDR
-from enclu.host.images.intel_sdk import LAYOUT_ENTRY, LAYOUT_GROUP, METADATA, PATCH_ENTRY
+from enclu.host.images.sdk_metadata import LAYOUT_ENTRY, LAYOUT_GROUP, METADATA, PATCH_ENTRY
 from enclu.sgx.structs import TCS
 from tests.support import enclave_images as made
 from tests.support.enclave_images import PAGE, put

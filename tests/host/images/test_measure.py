@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from enclu.host.images import ElfImage, IntelSdkImage, OpenEnclaveImage, SgxsImage, open_image
-from enclu.host.images.intel_sdk import LAYOUT_ENTRY
+from enclu.host.images.sdk_metadata import LAYOUT_ENTRY
 from enclu.sgx.structs import SIGSTRUCT
 from tests.support import enclave_images as made
 from tests.support.enclave_images import ALL, PAGE, REG_RW, REG_RX, TCS_PAGE
