@@ -81,7 +81,9 @@ def _status(directory: int, path: str) -> dict[str, str]:
         return {name: value.strip() for name, _, value in (line.partition(":") for line in file)}
 
 
-# Of a thread.  All raise OSError: FileNotFoundError or ProcessLookupError for one that is gone.
+# Of a thread.  All raise OSError: one of GONE for one that is gone.
+
+GONE = (FileNotFoundError, ProcessLookupError)
 
 
 def text(tid: int, name: str) -> TextIO:
@@ -99,7 +101,7 @@ def comm(tid: int) -> str:
     try:
         with text(tid, "comm") as file:
             return file.read().removesuffix("\n")
-    except OSError:
+    except GONE:
         return ""
 
 
@@ -138,10 +140,10 @@ def same_file(tid: int, name: str, other: int) -> bool:
 
 
 def descriptors(tid: int) -> list[int]:
-    """The thread's open descriptors; none of a thread that is gone."""
+    """The thread's open descriptors; none of a thread that is gone, or hides them."""
     try:
         directory = follow(tid, "fd", os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:
+    except (*GONE, PermissionError):
         return []
     try:
         return [int(name) for name in os.listdir(directory)]

@@ -291,7 +291,7 @@ def pending(thread: Thread) -> bool:
     """A signal waits to be delivered to the stopped thread (the kernel's signal_pending()); also if it is dying."""
     try:
         status = proc.status(thread.tid)
-    except OSError:
+    except proc.GONE:
         return True
     own, shared, blocked = (int(status[name], 16) for name in ("SigPnd", "ShdPnd", "SigBlk"))
     return bool((own | shared) & ~blocked)
@@ -363,8 +363,8 @@ def watch_running(thread: Thread) -> None:
     """
     try:
         mask, call = int(proc.status(thread.tid)["SigBlk"], 16), proc.system_call(thread.tid)
-    except OSError:
-        return  # it is gone
+    except proc.GONE:
+        return
     thread.blocked = mask & SYNCHRONOUS | (GUESSED if call in WAITING_NR else 0)
 
 

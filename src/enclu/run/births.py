@@ -154,7 +154,7 @@ class Births:
         """
         try:
             fields = proc.status(tid)
-        except OSError:
+        except proc.GONE:
             return
         tgid, ppid = int(fields["Tgid"]), int(fields["PPid"])
         threads = list(self._sup.threads.values())
@@ -176,7 +176,7 @@ def _state(tid: int) -> list[str]:
     """Fields of /proc/TID/stat from the state on; none of a thread that is gone."""
     try:
         return proc.stat(tid)
-    except OSError:
+    except proc.GONE:
         return []
 
 

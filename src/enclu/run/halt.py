@@ -173,7 +173,7 @@ class Halter:
             return False
         try:
             return proc.stat(thread.tid)[0] not in ("Z", "X")
-        except OSError:
+        except proc.GONE:
             return False
 
     @staticmethod

@@ -1,6 +1,6 @@
 """System calls that map, unmap, move and protect memory, where that is of enclaves or watched by a delivery design.
 
-Handlers as `calls` tells.
+Handlers as the package tells.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """System calls that do something to ranges of memory other than mapping it, where these hold enclaves.
 
 The memory that stands for an enclave is ordinary to the host kernel, which would discard, lock, guard or tell what is
-none of a program's business with a mapping of /dev/sgx_enclave.  Handlers as `calls` tells.
+none of a program's business with a mapping of /dev/sgx_enclave.  Handlers as the package tells.
 """
 
 from __future__ import annotations
