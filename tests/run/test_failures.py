@@ -66,8 +66,8 @@ SABOTAGE = {
         "KeyError: 'nothing here'",
     ),
     "the first moment": (
-        "import enclu.run.supervisor as m",
-        "m.Supervisor._after_exec = lambda *a: 1 / 0",
+        "import enclu.run.execs as m",
+        "m._give_vdso = lambda *a: 1 / 0",
         "ZeroDivisionError",
     ),
     "the loop": ("import enclu.run.supervisor as m", "m.Supervisor._dispatch = lambda *a: None + 1", "TypeError"),
