@@ -319,7 +319,8 @@ class Supervisor:
     def _stopped(self, thread: Task, stop: Stop) -> None:
         thread.stop_count += 1
         # Only what uses SGX: others stop often for a moment, when they start, and would be in each other's way later.
-        if thread.stop_count >= PIN_AFTER and thread.process.watches_maps:
+        # Nor at a birth, where the child was given what its parent has had until now.
+        if thread.stop_count >= PIN_AFTER and thread.process.watches_maps and stop.kind is not Kind.BIRTH:
             self.placement.place(thread)
         match stop.kind:
             case Kind.SIGNAL:
