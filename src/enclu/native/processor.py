@@ -13,6 +13,8 @@ from enclu.sgx.processor import Access, Signal
 class TracedProcessor(Thread):
     """A thread that can be asked all that the kernel asks of a processor."""
 
+    __slots__ = ()
+
     @property
     def tgid(self) -> int:
         return self.process.tgid

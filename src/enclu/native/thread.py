@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from enclu.native import extended_state, ptrace
@@ -30,49 +30,58 @@ class FramePatch:
     trap: tuple[int, int, int] | None
 
 
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class Thread:
-    """One thread, stopped or running.  `regs` is current only while it is stopped and fetched."""
+    """One thread, stopped or running.  `regs` is current only while it is stopped and fetched.
 
-    def __init__(self, tid: int, process: Process, machine: Machine, slot: memoryview, waiter: Waiter) -> None:
-        self.tid = tid
-        self.process = process
-        self.machine = machine
-        self.slot = slot
-        self.waiter = waiter
-        self.mode = EnclaveMode(slot)
-        self.regs = ptrace.UserRegs()
+    It has slots, for speed: what the path of an EENTER looks at are its attributes.
+    """
+
+    tid: int
+    process: Process
+    machine: Machine
+    slot: memoryview
+    waiter: Waiter
+    mode: EnclaveMode = field(init=False)
+    regs: ptrace.UserRegs = field(init=False, default_factory=ptrace.UserRegs)
+    regs_pointer: int = field(init=False)
+    word: ptrace.Word = field(init=False)
+    regs_word: ptrace.Word = field(init=False)
+    stopped: bool = field(init=False, default=False)
+    listening: bool = field(init=False, default=False)
+    """It takes part in a stop of its process by SIGSTOP or the like, and has said so."""
+    exiting: bool = field(init=False, default=False)
+    """It will execute no more instructions: past its exit event, or killed."""
+    deaf: bool = field(init=False, default=False)
+    """It is at a stop from which no signal can be delivered, only sent, without its siginfo."""
+    to_syscall_exit: bool = field(init=False, default=False)
+    """It is to stop when the system call that it is about to make is over."""
+    own_arguments: dict[str, int] = field(init=False, default_factory=dict)
+    """Registers of the system call that it makes with others (see `native.calls`), with their values."""
+    call_abandoned: bool = field(init=False, default=False)
+    """The host kernel has made others in place of the system call that it was entering."""
+    user_dispatch: bytes = field(init=False, default=b"")
+    """The configuration that the program gave PR_SET_SYSCALL_USER_DISPATCH, empty if none."""
+    dispatching: bool = field(init=False, default=False)
+    """The host kernel has it."""
+    frame_patch: FramePatch | None = field(init=False, default=None)
+    """What to write into the signal frame that the kernel is about to build."""
+    blocked: int = field(init=False, default=0)
+    """Synchronous signals that it has blocked, since its process uses SGX (see `native.signals`)."""
+    delivering: int = field(init=False, default=0)
+    """A synchronous signal that it has been resumed with, until it has stopped at its handler."""
+    undelivered: int = field(init=False, default=0)
+    """A signal that its process was sent, and that it stopped for."""
+    put_off: list[int] = field(init=False, default_factory=list)
+    """Signals that came while the thread ran for the supervisor's own purposes."""
+    aside: Aside | None = field(init=False, default=None)
+    breakpoints: tuple[int, ...] = field(init=False, default=())
+    """What `native.debug_registers` has loaded."""
+
+    def __post_init__(self) -> None:
+        self.mode = EnclaveMode(self.slot)
         self.regs_pointer = ctypes.addressof(self.regs)
-        self.word, self.regs_word = ptrace.Word(tid), ptrace.Word(self.regs_pointer)
-        self.stopped = False
-        self.listening = False
-        """It takes part in a stop of its process by SIGSTOP or the like, and has said so."""
-        self.exiting = False
-        """It will execute no more instructions: past its exit event, or killed."""
-        self.deaf = False
-        """It is at a stop from which no signal can be delivered, only sent, without its siginfo."""
-        self.to_syscall_exit = False
-        """It is to stop when the system call that it is about to make is over."""
-        self.own_arguments: dict[str, int] = {}
-        """Registers of the system call that it makes with others (see `native.calls`), with their values."""
-        self.call_abandoned = False
-        """The host kernel has made others in place of the system call that it was entering."""
-        self.user_dispatch = b""
-        """The configuration that the program gave PR_SET_SYSCALL_USER_DISPATCH, empty if none."""
-        self.dispatching = False
-        """The host kernel has it."""
-        self.frame_patch: FramePatch | None = None
-        """What to write into the signal frame that the kernel is about to build."""
-        self.blocked = 0
-        """Synchronous signals that it has blocked, since its process uses SGX (see `native.signals`)."""
-        self.delivering = 0
-        """A synchronous signal that it has been resumed with, until it has stopped at its handler."""
-        self.undelivered = 0
-        """A signal that its process was sent, and that it stopped for."""
-        self.put_off: list[int] = []
-        """Signals that came while the thread ran for the supervisor's own purposes."""
-        self.aside: Aside | None = None
-        self.breakpoints: tuple[int, ...] = ()
-        """What `native.debug_registers` has loaded."""
+        self.word, self.regs_word = ptrace.Word(self.tid), ptrace.Word(self.regs_pointer)
 
     def rename(self, tid: int) -> None:
         """It is known to the host kernel by another number since its exec."""

@@ -94,7 +94,7 @@ class Supervisor:
     def new_thread(self, tid: int, process: ThreadGroup) -> Task:
         index = self._free_slots.pop()
         slot = self._slots[index * SLOT_SIZE : (index + 1) * SLOT_SIZE]
-        thread = Task(tid, process, self.machine, slot, index, self.waiter)
+        thread = Task(tid, process, self.machine, slot, self.waiter, index)
         self.threads[tid] = thread
         process.threads[tid] = thread
         return thread

@@ -12,39 +12,33 @@ from enclu.native.processor import TracedProcessor
 
 if TYPE_CHECKING:
     from enclu.native.stop import Stop
-    from enclu.native.wait import Waiter
-    from enclu.sgx.machine import Machine
 
 
+@dataclass(eq=False, slots=True)
 class Task(TracedProcessor):
     """A thread.  Implements `linux.task.Task`."""
 
     process: ThreadGroup
-
-    def __init__(
-        self, tid: int, process: ThreadGroup, machine: Machine, slot: memoryview, slot_index: int, waiter: Waiter
-    ) -> None:
-        super().__init__(tid, process, machine, slot, waiter)
-        self.slot_index = slot_index
-        """The place of `slot` in the enclave-mode table."""
-        self.started = False
-        """It has had its first stop."""
-        self.in_vfork = False
-        """Its vfork has not returned: it cannot be stopped before the child has called exec or exited."""
-        self.in_exec = False
-        """It may end all others of its process, and have the name of the first one since."""
-        self.halted_at: Stop | None = None
-        """The stop with which the thread came to a halt (see `run.halt`), until it goes on."""
-        self.kept_info: bytes | None = None
-        """siginfo of the signal in a stop that is still to be looked at."""
-        self.stop_count = 0
-        """Stops since `run.placement` last looked at it."""
-        self.stop_window = 0
-        """When that was, in ns of the monotonic clock."""
-        self.pinned = False
-        """It has been brought to the supervisor's processor."""
-        self.free_affinity: set[int] | None = None
-        """Where it may run by its own will, while it is pinned."""
+    slot_index: int
+    """The place of `slot` in the enclave-mode table."""
+    started: bool = field(init=False, default=False)
+    """It has had its first stop."""
+    in_vfork: bool = field(init=False, default=False)
+    """Its vfork has not returned: it cannot be stopped before the child has called exec or exited."""
+    in_exec: bool = field(init=False, default=False)
+    """It may end all others of its process, and have the name of the first one since."""
+    halted_at: Stop | None = field(init=False, default=None)
+    """The stop with which the thread came to a halt (see `run.halt`), until it goes on."""
+    kept_info: bytes | None = field(init=False, default=None)
+    """siginfo of the signal in a stop that is still to be looked at."""
+    stop_count: int = field(init=False, default=0)
+    """Stops since `run.placement` last looked at it."""
+    stop_window: int = field(init=False, default=0)
+    """When that was, in ns of the monotonic clock."""
+    pinned: bool = field(init=False, default=False)
+    """It has been brought to the supervisor's processor."""
+    free_affinity: set[int] | None = field(init=False, default=None)
+    """Where it may run by its own will, while it is pinned."""
 
     @property
     def mm(self) -> MM:
