@@ -156,7 +156,7 @@ def test_the_page_needs_nothing_else(page: Path) -> None:
 
 def test_what_programs_print_cannot_become_markup(page: Path) -> None:
     text = page.read_text()
-    assert "a C caller&#x27;s general registers" in text and "a C caller's general registers" not in text
+    assert "a C caller&#39;s general registers" in text and "a C caller's general registers" not in text
 
 
 def test_cells_with_settings_are_in_their_scenario(page: Path) -> None:
