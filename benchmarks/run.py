@@ -36,7 +36,7 @@ def build(work: Path) -> dict[str, str]:
         "-fvisibility=hidden", "-fcf-protection=none", "-static", "-nostdlib", "-Wl,--build-id=none,-z,norelro",
         f"-Wl,-T,{source}/enclave.lds", source / "entry.S", source / "body.c", "-o", work / "enclave.elf",
     )  # fmt: skip
-    for name in ("pair", "build_enclave"):
+    for name in ("pair", "exception", "build_enclave"):
         gcc(f"-I{C}", ROOT / "benchmarks" / f"{name}.c", C / "loader.c", C / "raw.S", "-o", work / name, "-lcrypto")
     for name in ("floor", "compute"):
         gcc(ROOT / "benchmarks" / f"{name}.c", "-o", work / name)
@@ -76,6 +76,8 @@ def main() -> None:
         cases = {
             "EENTER+EEXIT, us": (
                 lambda: number([*ENCLU, str(work / "pair")], env), lambda: number([str(work / "floor")], env), 1.7),
+            "ERESUME+AEX+fixup with its code, us": (
+                lambda: number([*ENCLU, str(work / "exception")], env), lambda: number([str(work / "floor")], env), 8),
             "ECALL from Python, us (floor: a pair)": (
                 lambda: number([sys.executable, str(ROOT / "benchmarks" / "ecall.py"), str(work / "ecall.elf")], env),
                 lambda: number([*ENCLU, str(work / "pair")], env), 3.0),

@@ -18,6 +18,7 @@ from enclu.native.inject import BUT_FRAME_SIGNAL, FRAME_SIGNAL, at_frame_signal,
 from enclu.native.process import SignalAction
 from enclu.native.resume import CONT, SINGLESTEP, until
 from enclu.native.stop import Kind
+from enclu.native.thread import XSTATE_BV
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.exceptions import Fault, Vector
 from enclu.sgx.structs import GPR_NAMES
@@ -132,12 +133,14 @@ def _record(thread: Thread) -> tuple[int, int, int]:
     space, tid, regs, handlers = thread.space, thread.tid, thread.regs, thread.process.handlers
     rseq.abort(thread)
     saved = bytes(regs)
-    xstate = thread.xsave()
     mask = ptrace.signal_mask(tid)
+    xstate = thread.xsave()
     if thread.mode.enclave:
         for name in GPR_NAMES:
             setattr(regs, name, 0)
-        thread.make_initial()
+        initial = bytearray(xstate)
+        initial[XSTATE_BV] = bytes(8)
+        thread.xrstor(initial)
     former = None if handlers.frame_ready else _make_ready(thread)
     if mask & ~BUT_FRAME_SIGNAL:
         ptrace.set_signal_mask(tid, mask & BUT_FRAME_SIGNAL)
@@ -149,8 +152,8 @@ def _record(thread: Thread) -> tuple[int, int, int]:
     ctypes.memmove(thread.regs_pointer, saved, len(saved))
     thread.store()
     ptrace.set_signal_mask(tid, mask)
-    thread.xrstor(xstate)
     thread.deaf = True
+    thread.displaced = xstate  # by the frame: fpu__clear_user_states()
     if former is not None:
         inject(thread, NR["rt_sigaction"], FRAME_SIGNAL, former, 0, 8)
     return trapno, error, cr2

@@ -38,6 +38,8 @@ def at_last_stop(thread: Thread) -> bool:
 def _go(thread: Thread, how: ptrace.Word, signo: int) -> None:
     """Raises ProcessLookupError if the thread has been killed."""
     thread.stopped = thread.deaf = False
+    if thread.displaced is not None:
+        thread.replace()
     if at_last_stop(thread) or ptrace.raw(how, thread.word, NOTHING, ptrace.Word(signo) if signo else NOTHING):
         raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
 

@@ -75,6 +75,8 @@ class Thread:
     put_off: list[int] = field(init=False, default_factory=list)
     """Signals that came while the thread ran for the supervisor's own purposes."""
     aside: Aside | None = field(init=False, default=None)
+    displaced: bytearray | None = field(init=False, default=None)
+    """Its extended state, where the host kernel has another until it runs again: see `native_fault`."""
     breakpoints: tuple[int, ...] = field(init=False, default=())
     """What `native.debug_registers` has loaded."""
 
@@ -119,9 +121,15 @@ class Thread:
         return extended_state.not_granted(self)
 
     def xsave(self) -> bytearray:
-        return ptrace.get_xstate(self.tid)
+        return ptrace.get_xstate(self.tid) if self.displaced is None else bytearray(self.displaced)
+
+    def replace(self) -> None:
+        """Give back extended state that was displaced."""
+        if self.displaced is not None:
+            self.xrstor(self.displaced)
 
     def narrow(self, xfrm: int) -> None:
+        self.replace()
         image = ptrace.borrow_xstate(self.word)
         used = int.from_bytes(image[XSTATE_BV], "little")
         if used & ~xfrm:
@@ -132,12 +140,14 @@ class Thread:
             self.aside = None
 
     def widen(self, xfrm: int) -> None:
+        self.replace()
         aside, self.aside = self.aside, None
         if aside is not None:
             self.machine.layout.give_back(ptrace.borrow_xstate(self.word), xfrm, aside)
             ptrace.return_xstate(self.word)
 
     def xrstor(self, image: bytes | bytearray) -> None:
+        self.displaced = None
         ptrace.set_xstate(self.tid, image)
 
     def read(self, address: int, size: int) -> bytes:
@@ -156,12 +166,6 @@ class Thread:
 
     def code_at(self, address: int, size: int) -> bytes:
         return self.space.peek(address, size)
-
-    def make_initial(self) -> None:
-        """No extended state but what an initial processor has (SDM 1 section 13.6)."""
-        image = ptrace.borrow_xstate(self.word)
-        image[XSTATE_BV] = bytes(8)
-        ptrace.return_xstate(self.word)
 
     def translate(self, address: int, access: Access) -> EPCPage | None:
         page = self.process.space.kernel.translate(address, access)

@@ -46,16 +46,27 @@ FAILURES = frozenset((
 """Signals that a program gets by failing; others are somebody's wish."""
 
 
+_Refused = IoctlRefused | MappingRefused | LeafFaulted | EnclaveException | LeafRefused
+
+
 @dataclass
 class _Refusal:
-    text: str
-    leaf: str
-    """The leaf that returned an error code; else empty."""
+    event: _Refused
     order: int
+    """Of all refusals of the run, by when it came last."""
     times: int = 1
 
+    @property
+    def leaf(self) -> str:
+        """The leaf that returned an error code, if that is what it was."""
+        return self.event.leaf if isinstance(self.event, LeafRefused) else ""
+
     def __str__(self) -> str:
-        return f"{self.text} ({self.times:,} times)" if self.times > 1 else self.text
+        event = self.event
+        text = _printable(_text(event))[:MAX_TEXT]
+        if event.tid != event.pid:
+            text += f" (thread {event.tid})"
+        return text if self.times == 1 else f"{text} ({self.times:,} times)"
 
 
 @dataclass
@@ -105,17 +116,14 @@ class Refusals:
 
     # What happens.
 
-    def _refused(self, event: IoctlRefused | MappingRefused | LeafFaulted | EnclaveException | LeafRefused) -> None:
+    def _refused(self, event: _Refused) -> None:
         kept = self._processes.setdefault(event.pid, _Process()).threads.setdefault(event.tid, _Kept())
         self._count += 1
-        text = _printable(_text(event))[:MAX_TEXT]
-        if event.tid != event.pid:
-            text += f" (thread {event.tid})"
-        if kept.refusals and kept.refusals[-1].text == text:
+        if kept.refusals and kept.refusals[-1].event == event:
             kept.refusals[-1].times += 1
             kept.refusals[-1].order = self._count
         else:
-            kept.refusals.append(_Refusal(text, event.leaf if isinstance(event, LeafRefused) else "", self._count))
+            kept.refusals.append(_Refusal(event, self._count))
         kept.outrun, kept.signo = False, 0
         self._expect()
 
@@ -200,7 +208,7 @@ class Refusals:
             self._tell(f"process {event.pid} ({name}) {how}; last {noun}: {'; '.join(map(str, last))}")
 
 
-def _text(event: IoctlRefused | MappingRefused | LeafFaulted | EnclaveException | LeafRefused) -> str:
+def _text(event: _Refused) -> str:
     match event:
         case IoctlRefused():
             return f"{event.ioctl}: {event.errno}, {event.reason}"
