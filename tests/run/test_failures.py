@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from enclu.native.address_space import SCRATCH
+from tests.run.conftest import EncluRun
 from tests.support.runs import DENIED, HANGS, RUN, enclu, environment, marked, run, sh
 
 EPERM, ENOSYS = 1, 38
@@ -268,3 +269,13 @@ def test_without_its_own_memory_in_the_program_the_machine_says_so_and_ends(call
     done = denied([MSEAL], ENOSYS, *RUN, sys.executable, "-c", script)
     assert done.returncode == -9
     one_line(done, "has changed memory of its machine", "is killed", "Linux 6.10")
+
+
+def test_a_guard_region_in_its_own_memory_ends_a_program_when_the_machine_needs_it(
+    program: Callable[[str], Path], enclu_run: EncluRun, enclave_environment: dict[str, str]
+) -> None:
+    done = enclu_run(program("guarded_scratch"), env=enclave_environment)
+    if done.returncode == 77:
+        pytest.skip("the kernel has no guard regions (Linux 6.13)")
+    assert done.returncode == -9
+    one_line(done, "has changed memory of its machine", "is killed")

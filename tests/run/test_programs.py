@@ -31,6 +31,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "clear_sighand": ANY,
     "clone_untraced": DRIVER,
     "clone_without_vm": ANY,
+    "codes_asked": ("vdso", "mm-handler"),
     "cpuid_bytes": ANY,
     "cpuid_patched": DRIVER,
     "debug_access": ANY,

@@ -43,7 +43,7 @@ def verdict_of_vma(mm: MM, fault: Fault) -> Resolution | None:
 
 
 def missing(mm: MM, address: int) -> bool:
-    """Whether the fault may be one for a page that is to be shown, loaded or added; nothing is changed."""
+    """Whether the fault may be one for a page that is to be shown, loaded or added; nobody sees anything of this."""
     vma = mm.find_vma(address)
     if vma is None or not vma.prot:
         return False
@@ -55,7 +55,7 @@ def missing(mm: MM, address: int) -> bool:
     page = encl.pages.get(address >> 12)
     if page is None:
         return encl.initialized and encl.base <= address < encl.base + encl.size
-    return not vma.prot & ~page.max_prot
+    return page.backing is not None and not vma.prot & ~page.max_prot  # else it was lost with the EPC
 
 
 def supply(mm: MM, address: int) -> bool:

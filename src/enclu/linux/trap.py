@@ -36,15 +36,15 @@ class Verdict(enum.Enum):
 def exception(kernel: Kernel, task: Task, fault: Fault, *, ordinary: bool = False) -> Signal | Verdict:
     """The path of an exception that `task` has taken at its RIP: in an enclave, at an ENCLU or in `ordinary` code.
 
-    A page fault's error code is asked for only where nothing is missing that the kernel could supply: until then the
-    page was not present, and whether it was to be written makes no difference.
+    A page fault's error code is asked for only where nothing is missing that the kernel could supply: the page was not
+    present then, and who is told nothing need not know whether it was to be written.
     """
     events, mm, where = kernel.events, task.mm, telling.origin(task)
     inside = task.mode.enclave
     if ordinary and (fault.vector != Vector.PF or mm.find_vma(fault.address) is None):
         return Verdict.HOSTS
 
-    # Look, and change nothing yet.
+    # Look.  Nobody sees anything of this.
     resolution = None
     missing = fault.vector == Vector.PF and not fault.exact and page_fault.missing(mm, fault.address)
     if missing:

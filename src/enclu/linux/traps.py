@@ -60,12 +60,13 @@ def _siginfo(fault: Fault, cpu: Processor, resolution: Resolution | None) -> tup
         return signal.SIGSEGV, code, fault.address
     if vector in (Vector.MF, Vector.XM):
         return signal.SIGFPE, _floating_point_code(vector, cpu.xsave()), rip
-    return {
+    known: dict[int, tuple[int, int, int]] = {
         Vector.UD: (signal.SIGILL, ILL_ILLOPN, rip), Vector.NM: (signal.SIGILL, ILL_ILLOPC, rip),
         Vector.DE: (signal.SIGFPE, FPE_INTDIV, rip), Vector.BP: (signal.SIGTRAP, SI_KERNEL, 0),
         Vector.DB: (signal.SIGTRAP, TRAP_TRACE, rip), Vector.AC: (signal.SIGBUS, BUS_ADRALN, 0),
         Vector.SS: (signal.SIGBUS, SI_KERNEL, 0), Vector.NP: (signal.SIGBUS, SI_KERNEL, 0),
-    }.get(Vector(vector), (signal.SIGSEGV, SI_KERNEL, 0))  # fmt: skip
+    }  # fmt: skip
+    return known.get(vector, (signal.SIGSEGV, SI_KERNEL, 0))
 
 
 def _floating_point_code(vector: int, image: bytes | bytearray) -> int:

@@ -109,7 +109,9 @@ class AddressSpace:
     @property
     def intact(self) -> bool:
         """What the machine keeps there is still there, if it has ever been."""
-        return not self.installed or (self.peek(self.syscall_stub, 3) == b"\x0f\x05\xcc" and self.reachable(SCRATCH))
+        return not self.installed or (
+            self.peek(self.syscall_stub, 3) == b"\x0f\x05\xcc" and len(self.peek(SCRATCH, SCRATCH_SIZE)) == SCRATCH_SIZE
+        )
 
     def close_memory(self) -> None:
         if self.memory >= 0:

@@ -6,6 +6,7 @@ changes no byte.  SDM 3B section 18.2; kernel: arch/x86/kernel/ptrace.c (ptrace_
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 from enclu.native import ptrace
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
     from enclu.native.thread import Thread
 
 COUNT = 4
-TRAP_HWBKPT = 4
-"""si_code of SIGTRAP at one (include/uapi/asm-generic/siginfo.h)."""
+TRAP_BRKPT, TRAP_HWBKPT = 1, 4
+"""si_code of SIGTRAP at INT1, and at one (include/uapi/asm-generic/siginfo.h)."""
+INT1 = b"\xf1"
 RFLAGS_RF = 1 << 16
 """Resume flag: the next instruction meets no breakpoint."""
 _DR0 = 848
@@ -35,3 +37,15 @@ def load(thread: Thread, addresses: tuple[int, ...]) -> None:
     if addresses:  # L0 to L3; R/W and LEN of an instruction are 0
         ptrace.ptrace(ptrace.POKEUSER, thread.tid, _DR7, sum(1 << 2 * number for number in range(len(addresses))))
     thread.breakpoints = addresses
+
+
+def told(thread: Thread, info: ptrace.SigInfo) -> ptrace.SigInfo:
+    """The siginfo of a stop, where the host kernel did not know a breakpoint of ours for one.
+
+    Once in a million or so it finds nothing in DR6, and says TRAP_BRKPT as of an INT1.  That stands before RIP.
+    """
+    rip = thread.regs.rip
+    lost = info.signo == signal.SIGTRAP and info.code == TRAP_BRKPT and rip in thread.breakpoints
+    if lost and thread.space.peek(rip - 1, 1) != INT1:
+        return ptrace.SigInfo.fault(signal.SIGTRAP, TRAP_HWBKPT, rip)
+    return info

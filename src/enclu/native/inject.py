@@ -6,6 +6,7 @@ import ctypes
 import signal
 from typing import TYPE_CHECKING
 
+from enclu.base.abi import SI_KERNEL
 from enclu.native import ptrace, rseq, scratch
 from enclu.native.address_space import OWN_MEMORY
 from enclu.native.resume import CONT, SYSCALL, until
@@ -64,10 +65,10 @@ def inject(
         ptrace.set_signal_mask(thread.tid, BUT_TRAP)
         result = call_at_stub(thread, nr, arguments, stub, watch)
     else:
-        ptrace.set_signal_mask(thread.tid, BUT_FRAME_SIGNAL)
+        ptrace.set_signal_mask(thread.tid, EVERY_SIGNAL)
         _set_call(thread, nr, arguments, stub)
         by_stops(thread, watch)  # an INT3 would take a SIGTRAP that waits for the thread to unblock it
-        until(thread, CONT, at_frame_signal, FRAME_SIGNAL)
+        to_signal_stop(thread)
         result = ctypes.c_int64(regs.rax).value
         scratch.fill(thread.space, arguments)
     ptrace.set_signal_mask(thread.tid, mask)
@@ -138,6 +139,16 @@ def _reached(thread: Thread, stop: Stop, call: int, address: int) -> bool:
     if stop.kind is Kind.SIGNAL and stop.signo in (signal.SIGSEGV, signal.SIGBUS) and rip == call:
         raise MachineGone(thread)
     return rip == address
+
+
+def to_signal_stop(thread: Thread) -> None:
+    """Bring a thread that has all signals blocked from a system call stop to one that signals are delivered from."""
+    ptrace.set_signal_mask(thread.tid, BUT_FRAME_SIGNAL)
+    until(thread, CONT, at_frame_signal, FRAME_SIGNAL)
+    info = ptrace.SigInfo()
+    info.get(thread.tid)
+    if info.code != SI_KERNEL:  # one that was sent, and waited to be unblocked: ours was merged with it
+        thread.put_off.append(bytes(info))
 
 
 def at_frame_signal(stop: Stop) -> bool:

@@ -14,9 +14,17 @@ from typing import TYPE_CHECKING
 from enclu.base.abi import BUS_ADRALN, FPE_INTDIV, NR, SA_NODEFER, SA_RESTORER, SA_SIGINFO, SI_KERNEL
 from enclu.native import ptrace, rseq, scratch
 from enclu.native.address_space import SCRATCH, SCRATCH_SIZE
-from enclu.native.inject import BUT_FRAME_SIGNAL, FRAME_SIGNAL, at_frame_signal, by_stops, inject
-from enclu.native.process import SignalAction
-from enclu.native.resume import CONT, SINGLESTEP, until
+from enclu.native.inject import (
+    BUT_FRAME_SIGNAL,
+    EVERY_SIGNAL,
+    FRAME_SIGNAL,
+    MachineGone,
+    by_stops,
+    inject,
+    to_signal_stop,
+)
+from enclu.native.process import FrameHandler, SignalAction
+from enclu.native.resume import SINGLESTEP, until
 from enclu.native.stop import Kind
 from enclu.native.thread import XSTATE_BV
 from enclu.sgx.epc import PAGE_SIZE
@@ -32,6 +40,8 @@ _X87 = bytes.fromhex("9b d8 d9 da db dc dd de df")
 _PREFIXES = bytes([0x26, 0x2E, 0x36, 0x3E, *range(0x40, 0x50), 0x64, 0x65, 0x66, 0x67])
 X87_ES = 1 << 7
 """Exception summary bit of the x87 status word."""
+RFLAGS_INITIAL = 0x202
+"""IF, and the bit that is always 1."""
 FRAME_UC = 8
 """Offset of struct ucontext in struct rt_sigframe."""
 _UC_MCONTEXT = 40
@@ -67,7 +77,7 @@ def exception_of(thread: Thread, signo: int, info: ptrace.SigInfo) -> Fault | No
     if code <= 0:
         return None
     if signo == signal.SIGSEGV:
-        return Fault(Vector.GP) if code == SI_KERNEL else _page_fault(info)
+        return Fault(Vector.GP) if code == SI_KERNEL else _page_fault(thread, info)
     if signo == signal.SIGILL:
         return Fault(Vector.UD) if code != SI_KERNEL else None
     if signo == signal.SIGFPE:
@@ -77,13 +87,16 @@ def exception_of(thread: Thread, signo: int, info: ptrace.SigInfo) -> Fault | No
     if signo == signal.SIGBUS:
         if code == SI_KERNEL:
             return Fault(Vector.SS)
-        return Fault(Vector.AC) if code == BUS_ADRALN else _page_fault(info)
+        return Fault(Vector.AC) if code == BUS_ADRALN else _page_fault(thread, info)
     if signo == signal.SIGTRAP:
         return Fault(Vector.BP) if code == SI_KERNEL else Fault(Vector.DB)
     return None
 
 
-def _page_fault(info: ptrace.SigInfo) -> Fault:
+def _page_fault(thread: Thread, info: ptrace.SigInfo) -> Fault | None:
+    """None: the thread has sent itself what looks like one (rt_tgsigqueueinfo(2)), and is at the end of a call."""
+    if thread.regs.orig_rax != ptrace.NO_SYSCALL:
+        return None
     fault = Fault(Vector.PF, 0, info.address)
     fault.exact = False
     return fault
@@ -128,8 +141,10 @@ def _record(thread: Thread) -> tuple[int, int, int]:
 
     The kernel keeps them in the thread and writes them only into a signal frame; so it builds one, on scratch memory,
     for a handler that never runs (`_make_ready`).  Must come before any other injected call: those trap too.
-    An enclave's registers are not for the frame: it gets none.
+    What an enclave has in its registers is not for the frame.  Raises MachineGone where there can be no frame.
     """
+    if thread.record is not None:
+        return thread.record
     space, tid, regs, handlers = thread.space, thread.tid, thread.regs, thread.process.handlers
     rseq.abort(thread)
     saved = bytes(regs)
@@ -138,17 +153,24 @@ def _record(thread: Thread) -> tuple[int, int, int]:
     if thread.mode.enclave:
         for name in GPR_NAMES:
             setattr(regs, name, 0)
+        regs.rflags = RFLAGS_INITIAL
         initial = bytearray(xstate)
         initial[XSTATE_BV] = bytes(8)
         thread.xrstor(initial)
-    former = None if handlers.frame_ready else _make_ready(thread)
+    ready = handlers.frame_handler is FrameHandler.READY
+    former = None if ready else _make_ready(thread)
     if mask & ~BUT_FRAME_SIGNAL:
         ptrace.set_signal_mask(tid, mask & BUT_FRAME_SIGNAL)
+    regs.rip = space.syscall_stub
     regs.rsp, regs.orig_rax = SCRATCH + SCRATCH_SIZE // 2, ptrace.NO_SYSCALL
     thread.store()
-    until(thread, SINGLESTEP, lambda stop: stop.kind is Kind.SIGNAL and stop.signo == signal.SIGTRAP, FRAME_SIGNAL)
+    until(thread, SINGLESTEP, lambda stop: stop.kind is Kind.SIGNAL, FRAME_SIGNAL)
     thread.fetch()
-    error, trapno, _, cr2 = _TRAP_RECORD.unpack(space.peek(regs.rsp + FRAME_UC + MC_ERR, _TRAP_RECORD.size))
+    frame = regs.rsp
+    if not SCRATCH <= frame < SCRATCH + SCRATCH_SIZE // 2:
+        raise MachineGone(thread)
+    error, trapno, _, cr2 = _TRAP_RECORD.unpack(space.peek(frame + FRAME_UC + MC_ERR, _TRAP_RECORD.size))
+    space.poke(frame + FRAME_UC + MC_ERR, bytes(_TRAP_RECORD.size))
     ctypes.memmove(thread.regs_pointer, saved, len(saved))
     thread.store()
     ptrace.set_signal_mask(tid, mask)
@@ -156,7 +178,8 @@ def _record(thread: Thread) -> tuple[int, int, int]:
     thread.displaced = xstate  # by the frame: fpu__clear_user_states()
     if former is not None:
         inject(thread, NR["rt_sigaction"], FRAME_SIGNAL, former, 0, 8)
-    return trapno, error, cr2
+    thread.record = trapno, error, cr2
+    return thread.record
 
 
 def _make_ready(thread: Thread) -> bytes | None:
@@ -168,15 +191,16 @@ def _make_ready(thread: Thread) -> bytes | None:
     stub = space.syscall_stub
     action = SignalAction(stub, SA_SIGINFO | SA_RESTORER | SA_NODEFER, stub, 0)
     arguments = (FRAME_SIGNAL, action.pack(), bytearray(SignalAction.SIZE), 8)
-    ptrace.set_signal_mask(thread.tid, BUT_FRAME_SIGNAL)
+    ptrace.set_signal_mask(thread.tid, EVERY_SIGNAL)
     # By system call stops, not the stub's INT3: an exception would overwrite what is to be read.
     regs.rip, regs.rax, regs.orig_rax = stub, NR["rt_sigaction"], ptrace.NO_SYSCALL
     regs.rdi, regs.rsi, regs.rdx, regs.r10 = scratch.put(space, arguments)
     thread.store()
+    handlers.frame_handler = FrameHandler.PERHAPS  # whatever becomes of this thread meanwhile
     by_stops(thread)
     scratch.fill(space, arguments)
-    until(thread, CONT, at_frame_signal, FRAME_SIGNAL)
+    to_signal_stop(thread)
     if FRAME_SIGNAL in handlers.actions:
         return bytes(arguments[2])
-    handlers.frame_ready = True
+    handlers.frame_handler = FrameHandler.READY
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import signal
 import struct
 from dataclasses import dataclass, field
@@ -52,6 +53,14 @@ class SignalAction:
         return self.handler == SIG_IGN
 
 
+class FrameHandler(enum.Enum):
+    """Whether the kernel has a handler of the machine's own for FRAME_SIGNAL (`native_fault`), and the program none."""
+
+    NONE = enum.auto()
+    PERHAPS = enum.auto()
+    READY = enum.auto()
+
+
 @dataclass
 class SignalHandlers:
     """struct sighand of a process that uses SGX: signal number -> action, of those with a handler or ever set."""
@@ -60,8 +69,7 @@ class SignalHandlers:
 
     reset: int = 0
     """Synchronous signals whose actions the kernel may have reset: for the program they are what `actions` says."""
-    frame_ready: bool = False
-    """The kernel has a handler of the machine's own for FRAME_SIGNAL (`native.native_fault`), the program none."""
+    frame_handler: FrameHandler = FrameHandler.NONE
     sharers: list[Process] = field(default_factory=list)
 
     def threads(self) -> Iterator[Thread]:
@@ -82,7 +90,8 @@ class SignalHandlers:
             reset |= 1 << signo - 1 if action.ignored else 0
         child = self.after_exec() if cleared else SignalHandlers(dict(self.actions))
         child.reset = reset & SYNCHRONOUS
-        child.frame_ready = self.frame_ready and not cleared
+        # The kernel has copied the actions some time ago.
+        child.frame_handler = FrameHandler.NONE if cleared else FrameHandler.PERHAPS
         return child
 
     def after_exec(self) -> SignalHandlers:

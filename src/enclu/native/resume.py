@@ -66,7 +66,7 @@ def resume(thread: Thread, signo: int = 0, *, past_breakpoint: bool = False) -> 
     else:
         how = CONT
     _go(thread, how, signo)
-    thread.undelivered = 0
+    thread.undelivered, thread.record = 0, None
 
 
 def until(thread: Thread, how: ptrace.Word, wanted: Callable[[Stop], bool], signo: int = 0) -> Stop:
@@ -83,7 +83,9 @@ def until(thread: Thread, how: ptrace.Word, wanted: Callable[[Stop], bool], sign
         if wanted(stop):
             break
         if stop.kind is Kind.SIGNAL:
-            thread.put_off.append(stop.signo)
+            info = ptrace.SigInfo()
+            info.get(thread.tid)
+            thread.put_off.append(bytes(info))
         elif stop.kind is Kind.GROUP:
             group_stop = True
         _go(thread, how, 0)

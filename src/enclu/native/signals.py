@@ -18,13 +18,13 @@ import struct
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from enclu.base.abi import BUS_ADRERR, NR, SA_NODEFER, SA_RESETHAND, SA_SIGINFO, SI_KERNEL, SIG_DFL
+from enclu.base.abi import BUS_ADRERR, NR, SA_NODEFER, SA_RESETHAND, SA_SIGINFO, SI_KERNEL, SI_TKILL, SIG_DFL
 from enclu.native import proc, ptrace
 from enclu.native.debug_registers import TRAP_HWBKPT
 from enclu.native.inject import BUT_FRAME_SIGNAL, FRAME_SIGNAL, at_frame_signal, inject
 from enclu.native.mask_calls import WAITING_NR
 from enclu.native.native_fault import FRAME_UC, MC_CR2, MC_ERR, UC_SIGMASK, hear, trap_record
-from enclu.native.process import SYNCHRONOUS, SYNCHRONOUS_SIGNALS, SignalAction
+from enclu.native.process import SYNCHRONOUS, SYNCHRONOUS_SIGNALS, FrameHandler, SignalAction
 from enclu.native.resume import CONT, SINGLESTEP, until
 from enclu.native.stop import Kind, Stop
 from enclu.native.thread import FramePatch
@@ -69,7 +69,7 @@ def forced(thread: Thread, signo: int) -> None:
     if info.code <= 0:
         vector, code, address = trap_record(thread)
         _queue_again(thread, info)
-        what = thread.space.kernel.signal_of(Fault(Vector(vector), code, address), thread)
+        what = thread.space.kernel.signal_of(Fault(vector, code, address), thread)
         if vector == Vector.PF and signo == signal.SIGBUS:
             what = replace(what, code=BUS_ADRERR)
         if vector == Vector.DB and thread.regs.rip in thread.breakpoints:
@@ -163,8 +163,8 @@ def deliver_sent(thread: Thread, signo: int) -> int:
 def _own_frame_signal(thread: Thread) -> None:
     """FRAME_SIGNAL is about to mean something to the program: the kernel has its action again, the default one."""
     handlers = thread.process.handlers
-    if handlers.frame_ready:
-        handlers.frame_ready = False
+    if handlers.frame_handler is not FrameHandler.NONE and FRAME_SIGNAL not in handlers.actions:
+        handlers.frame_handler = FrameHandler.NONE
         info = ptrace.SigInfo()
         info.get(thread.tid)
         _give(thread, FRAME_SIGNAL, SignalAction(SIG_DFL, 0, 0, 0))
@@ -336,10 +336,14 @@ def send(thread: Thread, signo: int) -> None:
 
 
 def send_put_off(thread: Thread) -> None:
-    """What came while the thread ran for the supervisor's own purposes."""
+    """What came while the thread ran for the supervisor's own purposes, as far as another process can send it."""
     while thread.put_off:
+        info = ptrace.SigInfo.of(thread.put_off.pop(0))
         with contextlib.suppress(ProcessLookupError):
-            send(thread, thread.put_off.pop(0))
+            if info.code >= 0 or info.code == SI_TKILL:
+                send(thread, info.signo)
+            elif _libc.syscall(NR["rt_tgsigqueueinfo"], thread.process.tgid, thread.tid, info.signo, bytes(info)):
+                raise ProcessLookupError
 
 
 # What the program sets.
@@ -407,8 +411,9 @@ def repair_ignored(thread: Thread) -> None:
 def action(thread: Thread, signo: int, wanted: bytes | None) -> tuple[int, bytes]:
     """rt_sigaction: the call's result, and the former action."""
     actions = thread.process.handlers.actions
-    if signo == FRAME_SIGNAL and thread.process.handlers.frame_ready:
-        thread.process.handlers.frame_ready = False
+    handlers = thread.process.handlers
+    if signo == FRAME_SIGNAL and signo not in actions and handlers.frame_handler is not FrameHandler.NONE:
+        handlers.frame_handler = FrameHandler.NONE
         _give(thread, FRAME_SIGNAL, SignalAction(SIG_DFL, 0, 0, 0))
     found = bytearray(SignalAction.SIZE)
     result = inject(thread, NR["rt_sigaction"], signo, 0 if wanted is None else wanted, found, 8)

@@ -23,6 +23,7 @@ def single_step(thread: Thread) -> ptrace.SigInfo | None:
     A SYSCALL in enclave mode is not executed: the stop is one `AT_SYSCALL`.
     """
     info = ptrace.SigInfo()
+    thread.record = None
 
     def over(stop: Stop) -> bool:
         if stop.kind not in (Kind.SIGNAL, Kind.SYSCALL):

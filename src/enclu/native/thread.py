@@ -72,8 +72,10 @@ class Thread:
     """A synchronous signal that it has been resumed with, until it has stopped at its handler."""
     undelivered: int = field(init=False, default=0)
     """A signal that its process was sent, and that it stopped for."""
-    put_off: list[int] = field(init=False, default_factory=list)
-    """Signals that came while the thread ran for the supervisor's own purposes."""
+    put_off: list[bytes] = field(init=False, default_factory=list)
+    """siginfo of signals that came while the thread ran for the supervisor's own purposes."""
+    record: tuple[int, int, int] | None = field(init=False, default=None)
+    """Trap number, error code and CR2 of its exception, once they have been asked for: the kernel forgets them then."""
     aside: Aside | None = field(init=False, default=None)
     displaced: bytearray | None = field(init=False, default=None)
     """Its extended state, where the host kernel has another until it runs again: see `native_fault`."""

@@ -20,13 +20,13 @@ from enclu.sgx.enclu.enter import RFLAGS_TF
 from enclu.sgx.exceptions import Fault, Vector
 from enclu.sgx.structs import EncluLeaf
 
-ENCLU_SIGNALS = (signal.SIGILL, signal.SIGSEGV)
-"""What a host processor makes of ENCLU: see `native_fault.raised_by_enclu`."""
-
 if TYPE_CHECKING:
     from enclu.native.narrowed import NarrowedEnclave
     from enclu.run.supervisor import Supervisor
     from enclu.run.task import Task
+
+ENCLU_SIGNALS = (signal.SIGILL, signal.SIGSEGV)
+"""What a host processor makes of ENCLU: see `native_fault.raised_by_enclu`."""
 
 
 def take(sup: Supervisor, task: Task, fault: Fault, *, ordinary: bool = False) -> None:
@@ -66,18 +66,14 @@ def signal_stop(sup: Supervisor, task: Task, signo: int) -> None:
     if task.blocked and signo in SYNCHRONOUS_SIGNALS:
         signals.forced(task, signo)
         info.get(task.tid)
+    info = debug_registers.told(task, info)
     if signo in ENCLU_SIGNALS and raised_by_enclu(task.regs, info) and execute_enclu(sup, task):
         return
     fault = exception_of(task, signo, info) if signo in SYNCHRONOUS_SIGNALS else None
     narrowed = sup.narrowed.get(task.mode.eid) if task.mode.enclave else None
     if fault is None:
         _sent(sup, task, signo)
-    elif (
-        narrowed is None
-        and fault.vector == Vector.DB
-        and info.code == TRAP_HWBKPT
-        and task.regs.rip in task.breakpoints
-    ):
+    elif narrowed is None and _at_breakpoint(task, fault, info):
         debug_registers.load(task, ())  # where a narrowed enclave has been, there is other code now
         resume(task)
     elif task.mode.enclave:

@@ -12,7 +12,7 @@ import functools
 import signal
 from typing import TYPE_CHECKING
 
-from enclu.native import proc, ptrace, signals
+from enclu.native import debug_registers, proc, ptrace, signals
 from enclu.native.exceptions import undo_trap
 from enclu.native.inject import MachineGone, call_again, inject
 from enclu.native.narrowed import NarrowedEnclave
@@ -233,7 +233,7 @@ class Halter:
         if not thread.mode.enclave:
             return
         if thread.kept_info is not None:
-            info = ptrace.SigInfo.of(thread.kept_info)
+            info = debug_registers.told(thread, ptrace.SigInfo.of(thread.kept_info))
             if info.signo == signal.SIGTRAP and info.code > 0:
                 undo_trap(thread, info.code)
                 thread.kept_info, thread.halted_at = None, INTERRUPTED

@@ -4,6 +4,10 @@
  */
 #include "fault.h"
 
+#include <stdatomic.h>
+
+#define FORKS 25
+
 static struct enclave enclave;
 static volatile struct { int count, code, value; } seen;
 
@@ -37,6 +41,35 @@ static int sent(void)
 	return 0;
 }
 
+static atomic_int stop;
+
+/* Codes are asked for, and the action is looked at, all the time. */
+static void *busy(void *unused)
+{
+	void *tcs = enclave_tcs(&enclave, 1);
+	struct request request = { .op = OP_READ, .a = (uint64_t)tcs };
+	struct sigaction action;
+
+	while (!stop) {
+		sigaction(SIGSTKFLT, NULL, &action);
+		attempt(tcs, &request, EENTER);
+		drop_frame(tcs);
+	}
+	return unused;
+}
+
+static void leave(int signo)
+{
+	_exit(signo);
+}
+
+static int touched(void)
+{
+	handle(SIGBUS, (void (*)(int, siginfo_t *, void *))leave);
+	*(volatile uint8_t *)(enclave.base + enclave.data) = 1;
+	return 0;
+}
+
 static int action_is_default(void)
 {
 	struct sigaction action;
@@ -47,18 +80,38 @@ static int action_is_default(void)
 int main(void)
 {
 	struct sigaction action = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO };
+	struct timespec none = { 0 };
 	sigset_t set, pending;
+	siginfo_t info;
+	pthread_t thread;
+	int faulted = 0, killed = 0;
 
 	enclave_load(&enclave, NULL);
+	sigemptyset(&set);
+	sigaddset(&set, SIGSTKFLT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	queue(7);
 	fault();
+	ok_eq(sigtimedwait(&set, &info, &none), SIGSTKFLT, "pending when a code is asked for first, it stays so");
+	ok_eq(info.si_code, SI_QUEUE, "as it was sent");
+	ok_eq(info.si_value.sival_int, 7, "with its value");
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
 	ok_eq(action_is_default(), 0, "its action is the default one");
 	ok_eq(in_child(action_is_default), 0, "in a child, too");
 	ok_eq(in_child(sent), -SIGSTKFLT, "which it kills");
 	fault();
 	ok_eq(in_child(sent), -SIGSTKFLT, "after another one as well");
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGSTKFLT);
+	pthread_create(&thread, NULL, busy, NULL);
+	for (int i = 0; i < FORKS; i++) {
+		faulted += in_child(touched) == SIGBUS;
+		killed += in_child(sent) == -SIGSTKFLT;
+	}
+	stop = 1;
+	pthread_join(thread, NULL);
+	ok_eq(faulted, FORKS, "children made at any moment can be asked for codes");
+	ok_eq(killed, FORKS, "and are killed by it");
+
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	queue(1);
 	fault();

@@ -72,11 +72,13 @@ class RangeCalls:
             ranges = list(IOVEC.iter_unpack(task.space.read(vector, count * IOVEC.size)))
         except OSError:
             return None
-        done = list(itertools.takewhile(lambda r: _first_of_enclave(mm, r[0], page_align(r[1])) is None, ranges))
+        done = list(itertools.takewhile(lambda r: not _refused(task, mm, r[0], page_align(r[1])), ranges))
         if len(done) == len(ranges):
             return None
+        start, length = ranges[len(done)]
+        error = madvise.refusal(advice) if _first_of_enclave(mm, start, page_align(length)) is not None else errno.EPERM
         result = task.host_call(NR["process_madvise"], pidfd, vector, len(done), advice, flags)
-        return result if result < sum(length for _, length in done) or result else -madvise.refusal(advice)
+        return result if result < sum(length for _, length in done) or result else -error
 
     @staticmethod
     def _mm_of(task: Task, pidfd: int) -> MM | None:
@@ -173,6 +175,11 @@ class RangeCalls:
             return None
         end = start + length
         return -errno.EINVAL if is_uffd and (task.mm.overlaps(start, length) or own(task.space, start, end)) else None
+
+
+def _refused(task: Task, mm: MM, start: int, length: int) -> bool:
+    """Advice that no mapping of an enclave takes is not for the range: there is one, or memory of the machine's own."""
+    return _first_of_enclave(mm, start, length) is not None or own(task.space, start, start + length)
 
 
 def _first_of_enclave(mm: MM, start: int, length: int) -> int | None:
