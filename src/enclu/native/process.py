@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import signal
 import struct
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from enclu.base.abi import SIG_IGN
+from enclu.base.record import field, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ SYNCHRONOUS_SIGNALS = frozenset((signal.SIGILL, signal.SIGTRAP, signal.SIGBUS, s
 SYNCHRONOUS = sum(1 << signo - 1 for signo in SYNCHRONOUS_SIGNALS)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class SignalAction:
     """struct kernel_sigaction, as the program set it."""
 
@@ -52,7 +52,7 @@ class SignalAction:
         return self.handler == SIG_IGN
 
 
-@dataclass
+@record
 class SignalHandlers:
     """struct sighand of a process that uses SGX: signal number -> action, of those with a handler or ever set."""
 
@@ -90,7 +90,7 @@ class SignalHandlers:
         return SignalHandlers({signo: action for signo, action in self.actions.items() if action.ignored})
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class Process:
     """A thread group, its address space (shared with vfork children) and its signal handlers."""
 

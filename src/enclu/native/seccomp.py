@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import (
@@ -22,6 +21,7 @@ from enclu.base.abi import (
     SHM_REMAP,
     UFFDIO_REGISTER,
 )
+from enclu.base.record import record, replace
 from enclu.native import compat_calls
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ WNOHANG = 1
 MAP_SHARED, MAP_FIXED, MAP_ANONYMOUS = 1, 0x10, 0x20
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Rule:
     """Stop at system call `nr`: always, or if the argument's low half, masked, equals `equals`.
 

@@ -15,10 +15,10 @@ import ctypes
 import os
 import signal
 import struct
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import BUS_ADRERR, NR, SA_NODEFER, SA_RESETHAND, SA_SIGINFO, SI_KERNEL, SIG_DFL
+from enclu.base.record import replace
 from enclu.native import proc, ptrace
 from enclu.native.debug_registers import TRAP_HWBKPT
 from enclu.native.inject import BUT_FRAME_SIGNAL, FRAME_SIGNAL, at_frame_signal, inject

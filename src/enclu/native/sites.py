@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import enum
 from bisect import bisect_left
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from enclu.base.record import record
 
 if TYPE_CHECKING:
     from enclu.native.address_space import AddressSpace
@@ -24,7 +25,7 @@ class Kind(enum.Enum):
     PATH_CALL = enum.auto()
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Site:
     """One of them."""
 

@@ -9,8 +9,8 @@ import enum
 import functools
 import os
 import signal
-from dataclasses import dataclass
 
+from enclu.base.record import record
 from enclu.native import ptrace
 
 STOP_SIGNALS = frozenset((signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU))
@@ -54,7 +54,7 @@ _EVENTS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(frozen=True, eq=False)
 class Stop:
     """One kind of stop.  There is one object for each wait status (`decode`)."""
 

@@ -11,11 +11,11 @@ import json
 import mmap
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enclu.base import console, directories, files
+from enclu.base.record import field, record
 from enclu.native import cpuid, path_calls, proc
 from enclu.native.seccomp import PATH_CALLS
 
@@ -30,7 +30,7 @@ _LARGEST = 1 << 24
 """Bytes of one; the largest libraries have some thousand places."""
 
 
-@dataclass
+@record
 class Sites:
     """What a file has to be changed: offsets of CPUID, and (offset, bytes) of system calls."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from enclu.base.record import field, record
 from enclu.native import extended_state, ptrace
 from enclu.native.wait import ThreadGone
 from enclu.sgx.enclave_mode import EnclaveMode
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 XSTATE_BV = slice(HEADER, HEADER + 8)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class FramePatch:
     """Corrections of a signal frame: trap number, error code and CR2, if they are not right."""
 
     trap: tuple[int, int, int] | None
 
 
-@dataclass(eq=False, slots=True, weakref_slot=True)
+@record(eq=False, slots=True, weakref_slot=True)
 class Thread:
     """One thread, stopped or running.  `regs` is current only while it is stopped and fetched.
 

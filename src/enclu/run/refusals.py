@@ -16,7 +16,6 @@ from __future__ import annotations
 import signal
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from enclu.base.events import (
     EnclaveException,
@@ -34,6 +33,7 @@ from enclu.base.events import (
     ThreadGone,
 )
 from enclu.base.listeners import Events
+from enclu.base.record import field, record
 from enclu.sgx.exceptions import Vector
 
 KEPT = 3
@@ -49,7 +49,7 @@ FAILURES = frozenset((
 _Refused = IoctlRefused | MappingRefused | LeafFaulted | EnclaveException | LeafRefused
 
 
-@dataclass
+@record
 class _Refusal:
     event: _Refused
     order: int
@@ -69,7 +69,7 @@ class _Refusal:
         return text if self.times == 1 else f"{text} ({self.times:,} times)"
 
 
-@dataclass
+@record
 class _Kept:
     """Of one thread."""
 
@@ -80,7 +80,7 @@ class _Kept:
     """What the last of them became."""
 
 
-@dataclass
+@record
 class _Process:
     threads: dict[int, _Kept] = field(default_factory=dict)
     """By tid, of those that have not got further."""

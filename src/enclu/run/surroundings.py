@@ -12,9 +12,9 @@ import os
 import resource
 import signal
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from enclu.base.abi import NR
+from enclu.base.record import record
 from enclu.native import ptrace
 from enclu.native.seccomp import GET_ACTION_AVAIL, RET_TRACE
 
@@ -25,7 +25,7 @@ _SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 ALLOW = "docker run --cap-add=SYS_PTRACE --security-opt seccomp=unconfined, or SystemCallFilter= of systemd, allows it"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Need:
     """A system call; `attempt` makes it so that nothing happens, and gives its errno."""
 
@@ -35,7 +35,7 @@ class Need:
     allowed: tuple[int, ...] = (0,)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Denial:
     """A call that is denied by an error, or (None) kills who makes it."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from enclu.base.record import field, record
 from enclu.linux.mm import MM
 from enclu.native.address_space import AddressSpace
 from enclu.native.process import Process
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from enclu.native.stop import Stop
 
 
-@dataclass(eq=False, slots=True)
+@record(eq=False, slots=True)
 class Task(TracedProcessor):
     """A thread.  Implements `linux.task.Task`."""
 
@@ -45,7 +45,7 @@ class Task(TracedProcessor):
         return self.process.mm
 
 
-@dataclass(eq=False, kw_only=True)
+@record(eq=False, kw_only=True)
 class ThreadGroup(Process):
     """A process, and the memory map that it shares with children of vfork."""
 

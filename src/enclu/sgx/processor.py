@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from enclu.base.record import record
 from enclu.sgx.exceptions import PFEC
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Registers(Protocol):
     gs_base: int
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Signal:
     """A signal with what its siginfo says: si_signo, si_code and si_addr."""
 

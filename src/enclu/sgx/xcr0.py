@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from enclu.base.record import record
 from enclu.sgx.xsave import HEADER
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Kind(enum.Enum):
     """XGETBV."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Instruction:
     """One of them, decoded; of XGETBV only kind and size count."""
 

@@ -6,9 +6,9 @@ SDM 1 chapter 13 (13.3: XCR0, 13.4: the format, 13.6: initial states); SDM 3D se
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from enclu.base.record import record
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.exceptions import Vector
 
@@ -99,7 +99,7 @@ class Aside(NamedTuple):
     image: bytes
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class XsaveLayout:
     """Where a processor's standard-format images have the components of its XCR0.
 

@@ -6,8 +6,8 @@ Each design declares it once.  The agent of the Python host and the runtimes tha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
+from enclu.base.record import field, record
 from enclu.sgx.layout import Structure
 
 FUNCTION = "__vdso_sgx_enter_enclave"
@@ -25,7 +25,7 @@ VALUES = ("handler", "target", "start", "length", "flags")
 """Fields of what is registered."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class OwnEnclu:
     """The program executes ENCLU in its own code; that is the AEP, too."""
 
@@ -33,7 +33,7 @@ class OwnEnclu:
     registers = REGISTERS
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class VdsoEnclu:
     """The program jumps to a bare ENCLU in the vDSO with the registers that ENCLU wants; RCX, the AEP, is that ENCLU.
 
@@ -46,7 +46,7 @@ class VdsoEnclu:
     registers = REGISTERS
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class VdsoFunction:
     """The program calls a function of the vDSO, in C, which returns when the enclave has been left.
 
@@ -98,7 +98,7 @@ class VdsoFunction:
 Entry = OwnEnclu | VdsoEnclu | VdsoFunction
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Registration:
     """The ioctl by which a program registers where exceptions go on, and the one that undoes it.
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import functools
 import io
 import struct
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
+
+from enclu.base.record import field, record
 
 _SHNDX, _VALUE = 6, 8
 """Offsets in Elf64_Sym, whose fields are name, info, other, shndx, value and size."""
@@ -22,7 +23,7 @@ _E_SHOFF, _SH_OFFSET = 40, 24
 """Offsets in Elf64_Ehdr and Elf64_Shdr."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class VdsoImage:
     """One image.  All offsets are in bytes from its start."""
 
