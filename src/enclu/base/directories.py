@@ -6,11 +6,13 @@ import contextlib
 import errno
 import os
 import pwd
-import secrets
-import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from enclu.base.files import Refused
+
+if TYPE_CHECKING:
+    import tempfile
 
 
 class NoHome(OSError):
@@ -49,6 +51,8 @@ def cache() -> Path:
 
 def temporary(prefix: str) -> tempfile.TemporaryDirectory[str]:
     """A directory for a while.  Raises NoTemporary."""
+    import tempfile  # not for a start of `enclu run`
+
     try:
         return tempfile.TemporaryDirectory(prefix=prefix)
     except OSError as error:
@@ -101,7 +105,7 @@ def create(path: Path, content: bytes) -> None:
 
 def replace(path: Path, content: bytes) -> None:
     """The file with this content, whatever file, FIFO or link was there.  Raises OSError."""
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    fresh = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     create(fresh, content)
     try:
         os.replace(fresh, path)
@@ -112,7 +116,7 @@ def replace(path: Path, content: bytes) -> None:
 
 def _create_by_name(path: Path, content: bytes) -> None:
     """For file systems without nameless files."""
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    fresh = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     fd = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
         _write(fd, content)

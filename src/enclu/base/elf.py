@@ -24,7 +24,7 @@ SHN_UNDEF, SHN_LORESERVE = 0, 0xFF00
 class Section(NamedTuple):
     """Elf64_Shdr, with its place in the table."""
 
-    index: int
+    number: int
     name: str
     header: int
     """Offset of the header itself."""

@@ -83,7 +83,7 @@ def load(name: str) -> VdsoImage:
     host = elf.section(".host")
     entries: dict[str, list[int]] = {}
     for symbol in elf.symbols(".dynsym"):
-        if host is not None and symbol.section == host.index:
+        if host is not None and symbol.section == host.number:
             entries.setdefault(symbol.name, []).append(symbol.at)
     symbols = {s.name: s.value for s in elf.symbols(".symtab") if s.name and SHN_UNDEF < s.section < SHN_LORESERVE}
     table = elf.section(".extable")

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cryptography.exceptions import InvalidTag
-
 from enclu.sgx.encls.create import check_secs
 from enclu.sgx.epc import EPCPage, PageType
 from enclu.sgx.exceptions import GeneralProtection, PageFault
@@ -122,6 +120,8 @@ def eldu(
     eid = 0 if secs is None else secs.eid
     version = bytes(va.data[slot * 8 : slot * 8 + 8])
     header = _header(f["SECINFO"], eid, linaddr)
+    from cryptography.exceptions import InvalidTag  # late, as is the cipher
+
     try:
         plain = machine.paging_cipher.decrypt(version + bytes(4), bytes(ciphertext) + f["MAC"], header)
     except InvalidTag:
