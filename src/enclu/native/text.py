@@ -22,7 +22,7 @@ from enclu.native.seccomp import PATH_CALLS
 if TYPE_CHECKING:
     from enclu.native.thread import Thread
 
-_SCANNER = 6
+_SCANNER = 7
 """Part of the names of what is kept: raised when `text_scan` would find something else in the same file."""
 _KEPT = 1024
 """Files in the cache directory, at most; the oldest go when there are more."""
@@ -32,9 +32,9 @@ _LARGEST = 1 << 24
 
 @record
 class Sites:
-    """What a file has to be changed: offsets of CPUID, and (offset, bytes) of system calls."""
+    """What a file has to be changed: (offset, leaf) of CPUID, and (offset, bytes) of system calls."""
 
-    cpuid: list[int] = field(default_factory=list)
+    cpuid: list[tuple[int, int | None]] = field(default_factory=list)
     path_calls: list[tuple[int, int]] = field(default_factory=list)
 
 
@@ -56,8 +56,8 @@ def _kept(name: str, data: mmap.mmap) -> Sites | None:
     """What is remembered of a file; None if nothing is, or if it cannot be true."""
     try:
         found = json.loads(files.read_own(_cached(name), _LARGEST))
-        sites = Sites([*found["cpuid"]], [(at, size) for at, size in found["path_calls"]])
-        right = all(_stands(cpuid.CPUID, at, data) for at in sites.cpuid) and all(
+        sites = Sites([(at, leaf) for at, leaf in found["cpuid"]], [(at, size) for at, size in found["path_calls"]])
+        right = all(_stands(cpuid.CPUID, at, data) for at, _ in sites.cpuid) and all(
             size in path_calls.SIZES and _stands(path_calls.TAIL, at + size - len(path_calls.TAIL), data)
             for at, size in sites.path_calls
         )
@@ -116,8 +116,8 @@ def _patch(thread: Thread, start: int, end: int, offset: int, sites: Sites) -> N
         address = at - offset + start
         return address if start <= address < end else None
 
-    for at in sites.cpuid:
-        if (address := mapped(at)) is not None:
+    for at, leaf in sites.cpuid:
+        if space.answers(leaf) and (address := mapped(at)) is not None:
             cpuid.patch(space, address)
     for at, size in sites.path_calls:
         if (address := mapped(at)) is not None:

@@ -108,6 +108,8 @@ class Supervisor:
         space = AddressSpace(pid, self.image, self.halter.inject_in)
         mm = MM(self.kernel, space) if parents is None else parents.fork(space)
         space.kernel = mm
+        if self.processor is cpuid.host:
+            space.own_leaves = machine_cpuid.OWN_LEAVES
         return space, mm
 
     def adopt(self, pid: int) -> None:
