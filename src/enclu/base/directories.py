@@ -6,13 +6,13 @@ import contextlib
 import errno
 import os
 import pwd
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enclu.base.files import Refused
 
 if TYPE_CHECKING:
     import tempfile
+    from pathlib import Path
 
 
 class NoHome(OSError):
@@ -23,11 +23,11 @@ class NoTemporary(OSError):
     """No directory for temporary files can be written to."""
 
 
-def _base(variable: str, default: str) -> Path:
+def _base(variable: str, default: str) -> str:
     """Relative paths, and empty ones, are ignored: so says the specification, and HOME is no better."""
     given = os.environ.get(variable, "")
     if given.startswith("/"):
-        return Path(given)
+        return given
     home = os.environ.get("HOME", "")
     if not home.startswith("/"):
         try:
@@ -36,17 +36,26 @@ def _base(variable: str, default: str) -> Path:
             home = ""
     if not home.startswith("/"):
         raise NoHome(errno.ENOENT, f"no home directory; set HOME or {variable}")
-    return Path(home) / default
+    return f"{home}/{default}"
 
 
 def state() -> Path:
     """What is to stay: $XDG_STATE_HOME/enclu.  Raises NoHome."""
-    return _base("XDG_STATE_HOME", ".local/state") / "enclu"
+    from pathlib import Path
+
+    return Path(_base("XDG_STATE_HOME", ".local/state"), "enclu")
 
 
 def cache() -> Path:
     """What can be found out again: $XDG_CACHE_HOME/enclu.  Raises NoHome."""
-    return _base("XDG_CACHE_HOME", ".cache") / "enclu"
+    from pathlib import Path
+
+    return Path(cached())
+
+
+def cached(*names: str) -> str:
+    """What is below `cache`, for who looks there at every start and needs no Path.  Raises NoHome."""
+    return os.path.join(_base("XDG_CACHE_HOME", ".cache"), "enclu", *names)
 
 
 def temporary(prefix: str) -> tempfile.TemporaryDirectory[str]:

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import mmap
 import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from enclu.base import console, directories, files
@@ -38,15 +36,28 @@ class Sites:
     path_calls: list[tuple[int, int]] = field(default_factory=list)
 
 
-def _cached(name: str) -> Path:
-    return directories.cache() / "text" / name
+def _cached(name: str) -> str:
+    return directories.cached("text", name)
+
+
+def _line(places: Iterable[tuple[int, int | None]]) -> str:
+    return " ".join(f"{at}:{'' if what is None else what}" for at, what in places)
+
+
+def _places(line: str) -> Iterator[tuple[int, int | None]]:
+    """Raises ValueError."""
+    for place in line.split():
+        at, what = place.split(":")
+        yield int(at), int(what) if what else None
 
 
 def _keep(name: str, found: Sites) -> None:
     """Remember what a scan found.  Where the cache cannot be written, the next run scans again."""
     with contextlib.suppress(OSError):
-        path = _cached(name)
-        directories.replace(path, json.dumps(vars(found)).encode())
+        from pathlib import Path
+
+        path = Path(_cached(name))
+        directories.replace(path, f"{_line(found.cpuid)}\n{_line(found.path_calls)}\n".encode())
         kept = sorted(path.parent.iterdir(), key=lambda p: p.lstat().st_mtime_ns)
         for old in kept[:-_KEPT]:
             old.unlink()
@@ -55,19 +66,19 @@ def _keep(name: str, found: Sites) -> None:
 def _kept(name: str, data: mmap.mmap) -> Sites | None:
     """What is remembered of a file; None if nothing is, or if it cannot be true."""
     try:
-        found = json.loads(files.read_own(_cached(name), _LARGEST))
-        sites = Sites([(at, leaf) for at, leaf in found["cpuid"]], [(at, size) for at, size in found["path_calls"]])
+        cpuids, calls = files.read_own(_cached(name), _LARGEST).decode("ascii").splitlines()
+        sites = Sites([*_places(cpuids)], [(at, size or 0) for at, size in _places(calls)])
         right = all(_stands(cpuid.CPUID, at, data) for at, _ in sites.cpuid) and all(
             size in path_calls.SIZES and _stands(path_calls.TAIL, at + size - len(path_calls.TAIL), data)
             for at, size in sites.path_calls
         )
         return sites if right else None
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError):
         return None
 
 
 def _stands(code: bytes, at: int, data: mmap.mmap) -> bool:
-    return type(at) is int and at >= 0 and data[at : at + len(code)] == code
+    return at >= 0 and data[at : at + len(code)] == code
 
 
 _known: dict[str, Sites] = {}

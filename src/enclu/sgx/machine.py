@@ -7,7 +7,7 @@ import itertools
 import os
 from typing import TYPE_CHECKING
 
-from enclu.sgx import xsave
+from enclu.sgx import crypto, xsave
 from enclu.sgx.epc import EPC
 from enclu.sgx.structs import MISC_EXINFO, Attribute
 
@@ -56,9 +56,7 @@ class Machine:
     @functools.cached_property
     def paging_cipher(self) -> AESGCM:
         """What evicted pages are encrypted by, with a key of this boot."""
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # most runs evict nothing
-
-        return AESGCM(os.urandom(16))
+        return crypto.aes_gcm(os.urandom(16))
 
     def lose_power(self, pages: Iterable[EPCPage]) -> None:
         """S3 and deeper sleep: no entry of the EPCM is valid any more, and what a reset makes anew is new.
