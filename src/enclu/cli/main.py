@@ -5,6 +5,7 @@ Nothing is imported here that takes time or may fail: that is done where failure
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import signal
@@ -34,6 +35,7 @@ def _main(words: list[str]) -> int:
         # A run without options has no need of the library that parses them, which takes as long to load as Python.
         plain = len(words) > 1 and words[0] == "run" and not words[1].startswith("-")
         if plain:
+            gc.disable()  # all that is loaded now stays; `report.supervise` switches it on
             from enclu.cli.start import start
         else:
             from enclu.cli import commands

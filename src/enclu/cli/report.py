@@ -23,6 +23,7 @@ def supervise(supervisor: Supervisor, pid: int) -> None:
     """The supervisor's life.  Whatever goes wrong in it ends the run: the program is killed, never left hanging."""
     # Collecting garbage among as many objects as there are EPC pages costs more than the garbage.
     gc.freeze()
+    gc.enable()
     gc.set_threshold(200_000, 20, 100)
     # Not one thread of NumPy's for each processor; where none can be created, it would raise SIGINT.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
