@@ -28,6 +28,10 @@ class _Field:
         return self.default if self.make is None else self.make()
 
 
+_NEEDED = _Field(True, _NOTHING, None)
+"""One without a default."""
+
+
 def field(*, init: bool = True, default: Any = _NOTHING, default_factory: Callable[[], Any] | None = None) -> Any:
     """A field that is not given to __init__() (`init`), or whose default is made for each object."""
     return _Field(init, default, default_factory)
@@ -66,12 +70,15 @@ def _made(
     weakref_slot: bool = False,
 ) -> Any:  # fmt: skip
     inherited: dict[str, _Field] = getattr(cls, "_fields", {})
-    own = {name: _field_of(cls, name) for name, kind in cls.__annotations__.items() if not kind.startswith("ClassVar")}
+    fields = inherited.copy()
+    for name, kind in cls.__annotations__.items():
+        if not kind.startswith("ClassVar"):
+            fields[name] = _field_of(cls, name)
     if slots:
-        cls = _slotted(cls, [name for name in own if name not in inherited], weakref_slot)
-    cls._fields = {**inherited, **own}
-    cls._parameters = [name for name, declared in cls._fields.items() if declared.init]
-    cls._by_position = sum(inherited[name].init for name in inherited) if kw_only else len(cls._parameters)
+        cls = _slotted(cls, [name for name in fields if name not in inherited], weakref_slot)
+    cls._fields = fields
+    cls._parameters = [name for name, declared in fields.items() if declared.init]
+    cls._by_position = len(getattr(cls.__base__, "_parameters", ())) if kw_only else len(cls._parameters)
     cls.__init__ = _init
     if "__repr__" not in cls.__dict__:
         cls.__repr__ = _shown
@@ -85,6 +92,8 @@ def _made(
 
 def _field_of(cls: Any, name: str) -> _Field:
     value = cls.__dict__.get(name, _NOTHING)
+    if value is _NOTHING:
+        return _NEEDED
     if not isinstance(value, _Field):
         return _Field(True, value, None)
     delattr(cls, name)

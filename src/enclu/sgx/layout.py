@@ -18,12 +18,13 @@ class Structure:
         self.size = size
         self.fields = fields
         self._codecs = {n: (o, struct.Struct("<" + f)) for o, n, f in fields}
-        covered = bytearray(size)
-        for offset, field, code in fields:
-            width = struct.calcsize("<" + code)
-            if offset + width > size or any(covered[offset : offset + width]):
-                raise ValueError(f"{name}.{field} overlaps another field or the end")
-            covered[offset : offset + width] = b"\1" * width
+        end = 0
+        for offset, field, _ in sorted(fields):
+            if offset < end:
+                raise ValueError(f"{name}.{field} overlaps another field")
+            end = offset + self.width(field)
+        if end > size:
+            raise ValueError(f"{name}: a field overlaps the end")
         self._defaults = {n: b"" if f.endswith("s") else 0 for _, n, f in fields}
 
     def unpack(self, image: bytes | bytearray | memoryview) -> dict[str, Any]:
