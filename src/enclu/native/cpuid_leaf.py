@@ -70,33 +70,41 @@ def _following(insn: Any) -> list[int] | None:
     return [target] if name == "jmp" else [target, behind]
 
 
-def leaf(code: bytes, begin: int, target: int, entries: Iterable[int]) -> int | None:
-    """What EAX always is at the CPUID at `target`, in the function `code` that lies at `begin`; None if not known.
+def leaves(code: bytes, begin: int, entries: Iterable[int]) -> dict[int, int]:
+    """What EAX always is at the CPUIDs of the function `code` that lies at `begin`, by address, where it is known.
 
     Other code leads to its start and to `entries`.
     """
-    if len(code) > LARGEST:
-        return None
-    decoder: Any = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-    decoder.detail = True
-    insns = {insn.address: insn for insn in decoder.disasm(code, begin)}
-    if sum(insn.size for insn in insns.values()) != len(code):
-        return None
+    insns = _decoded(code, begin)
     known: dict[int, Known] = {}
-    to_do: list[tuple[int, Known]] = [(address, {}) for address in (begin, *entries)]
+    to_do: list[tuple[int, Known]] = [(address, {}) for address in (begin, *entries) if address in insns]
     unseen = (address for address, insn in insns.items() if insn.mnemonic != "nop")  # padding is led to by nothing
     while to_do:
         address, state = to_do.pop()
-        if address in insns:
-            before = known.get(address)
-            merged = state if before is None else {name: v for name, v in before.items() if state.get(name) == v}
-            if merged != before:
-                known[address] = merged
-                following = _following(insns[address])
-                if following is None:
-                    return None
-                after = _after(insns[address], merged)
-                to_do += [(each, after) for each in following]
+        before = known.get(address)
+        merged = state if before is None else {name: v for name, v in before.items() if state.get(name) == v}
+        if merged != before:
+            known[address] = merged
+            following = _following(insns[address])
+            inside = [each for each in following or () if begin <= each < begin + len(code)]
+            if following is None or not insns.keys() >= set(inside):  # or into the middle of an instruction
+                return {}
+            after = _after(insns[address], merged)
+            to_do += [(each, after) for each in inside]
         if not to_do:
             to_do += [(each, Known()) for each in unseen if each not in known][:1]
-    return known[target].get("rax") if target in known else None
+    return {
+        address: state["rax"]
+        for address, state in known.items()
+        if insns[address].mnemonic == "cpuid" and "rax" in state
+    }
+
+
+def _decoded(code: bytes, begin: int) -> dict[int, Any]:
+    """The instructions by address; none if some bytes are no instruction."""
+    if len(code) > LARGEST:
+        return {}
+    decoder: Any = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    decoder.detail = True
+    insns = {insn.address: insn for insn in decoder.disasm(code, begin)}
+    return insns if sum(insn.size for insn in insns.values()) == len(code) else {}

@@ -148,6 +148,7 @@ class _Code:
         self._decoder: Any = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
         self._decoder.skipdata = True
         self._told: Ranges | None = None
+        self._leaves: dict[int, dict[int, int]] = {}
         self._jumps: np.ndarray[Any, np.dtype[np.int64]] | None = None
         self.segments = [
             (s["p_offset"], s["p_filesz"], s["p_vaddr"]) for s in self._elf.iter_segments("PT_LOAD") if s["p_flags"] & 1
@@ -173,7 +174,13 @@ class _Code:
             in_step = 0 if found == ".byte" else in_step + 1
         return False
 
-    def jumps_into(self, begin: int, end: int) -> list[int]:
+    def leaves(self, begin: int, code: bytes) -> dict[int, int]:
+        """`cpuid_leaf.leaves` of a function."""
+        if begin not in self._leaves:
+            self._leaves[begin] = cpuid_leaf.leaves(code, begin, self._jumps_into(begin, begin + len(code)))
+        return self._leaves[begin]
+
+    def _jumps_into(self, begin: int, end: int) -> list[int]:
         """Addresses in (begin, end) to which code outside seems to jump or call: whatever looks like it counts."""
         if self._jumps is None:
             self._jumps = np.concatenate([_jumps(self._data[low : low + size], at) for low, size, at in self.segments])
@@ -199,7 +206,7 @@ def _cpuids(code: _Code, data: bytes) -> Iterator[tuple[int, int | None]]:
                 begin, text = function
                 # Whole instructions: one that was cut off would be taken for data, and its end for a CPUID.
                 if code.arrives(text[: target - begin + LONGEST_INSTRUCTION], begin, target, "cpuid"):
-                    yield at, cpuid_leaf.leaf(text, begin, target, code.jumps_into(begin, begin + len(text)))
+                    yield at, code.leaves(begin, text).get(target)
             at = data.find(CPUID, at + 1, low + size)
 
 
