@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from enclu import attestation as attestation
     from enclu.host import edl as edl
     from enclu.host.conventions.sdk import SdkError as SdkError
@@ -26,11 +27,15 @@ __version__ = "0.1.0"
 
 def include_dir() -> Path:
     """Where enclu_sgx.h is: a directory for the C compiler's -I, for programs that use enclu's own ioctls."""
+    from pathlib import Path
+
     return Path(__file__).resolve().parent / "include"
 
 
 def enclave_dir() -> Path:
     """Where the C files are that enclaves are made of; `enclu build` compiles them with a user's own."""
+    from pathlib import Path
+
     return Path(__file__).resolve().parent / "enclave"
 
 

@@ -106,7 +106,7 @@ def test_the_traceback_is_there_for_who_asks() -> None:
 
 
 def test_an_error_before_the_program_begins_is_one_line_too() -> None:
-    done = sabotaged("import enclu.cli.run as m", "m.Machine = lambda *a: 1 / 0", "/bin/true")
+    done = sabotaged("import enclu.cli.start as m", "m.Machine = lambda *a: 1 / 0", "/bin/true")
     assert done.returncode == 125
     one_line(done, "internal error", "ZeroDivisionError", "report")
 
@@ -120,13 +120,13 @@ def test_a_kernel_without_vdso_is_explained() -> None:
 
 
 def test_an_installation_that_lacks_something_is_told_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "elftools").mkdir()
-    (tmp_path / "elftools" / "__init__.py").write_text("raise ImportError('no elftools')")
+    (tmp_path / "click").mkdir()
+    (tmp_path / "click" / "__init__.py").write_text("raise ImportError('no click')")
     env = environment()
     env["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{env['PYTHONPATH']}"
-    done = enclu("run", "true", env=env)
+    done = enclu("run", "--quiet", "true", env=env)
     assert done.returncode == 125
-    one_line(done, "cannot load", "no elftools")
+    one_line(done, "cannot load", "no click")
 
 
 def limited(limit: int, soft: int, hard: int) -> Callable[[], None]:
@@ -137,7 +137,7 @@ def limited(limit: int, soft: int, hard: int) -> Callable[[], None]:
 def test_too_little_memory_is_told_in_one_line(error: str) -> None:
     """Before the program begins, and after."""
     fails = f"lambda *a: (_ for _ in ()).throw({error})"
-    done = sabotaged("import enclu.cli.run as m", f"m.Machine = {fails}", "/bin/true")
+    done = sabotaged("import enclu.cli.start as m", f"m.Machine = {fails}", "/bin/true")
     assert done.returncode == 125
     one_line(done, "out of memory", "--epc", "ulimit -v")
     done = sabotaged("import enclu.native.exec_image as m", f"m.install = {fails}", "/bin/true")

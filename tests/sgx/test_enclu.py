@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from enclu.sgx import keys
+from enclu.sgx import crypto, keys
 from enclu.sgx.aex import aex
 from enclu.sgx.enclu import execute
 from enclu.sgx.exceptions import Fault, GeneralProtection, PageFault, Vector
@@ -207,7 +207,7 @@ def test_report_mac_verifies_with_the_report_key_of_egetkey(world: World, cpu: M
     regs.rax, regs.rbx, regs.rcx = EncluLeaf.EGETKEY, put(world, 0x7000, request), BASE + 0x7200
     execute(cpu)
     key = bytes(world.page(0x7000).data[0x200:0x210])
-    assert regs.rax == 0 and keys.cmac(key, report[:384]) == REPORT.get(report, "MAC")
+    assert regs.rax == 0 and crypto.cmac(key, report[:384]) == REPORT.get(report, "MAC")
 
 
 def test_seal_key_depends_on_machine_and_signer_only_by_policy(world: World) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -58,6 +57,8 @@ def working(what: str) -> Iterator[None]:
     if not os.isatty(STDERR) or os.environ.get("TERM", "dumb") == "dumb":
         yield
         return
+    import threading
+
     done = threading.Event()
 
     def tell() -> None:

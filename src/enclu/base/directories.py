@@ -6,11 +6,13 @@ import contextlib
 import errno
 import os
 import pwd
-import secrets
-import tempfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from enclu.base.files import Refused
+
+if TYPE_CHECKING:
+    import tempfile
+    from pathlib import Path
 
 
 class NoHome(OSError):
@@ -21,11 +23,11 @@ class NoTemporary(OSError):
     """No directory for temporary files can be written to."""
 
 
-def _base(variable: str, default: str) -> Path:
+def _base(variable: str, default: str) -> str:
     """Relative paths, and empty ones, are ignored: so says the specification, and HOME is no better."""
     given = os.environ.get(variable, "")
     if given.startswith("/"):
-        return Path(given)
+        return given
     home = os.environ.get("HOME", "")
     if not home.startswith("/"):
         try:
@@ -34,21 +36,32 @@ def _base(variable: str, default: str) -> Path:
             home = ""
     if not home.startswith("/"):
         raise NoHome(errno.ENOENT, f"no home directory; set HOME or {variable}")
-    return Path(home) / default
+    return f"{home}/{default}"
 
 
 def state() -> Path:
     """What is to stay: $XDG_STATE_HOME/enclu.  Raises NoHome."""
-    return _base("XDG_STATE_HOME", ".local/state") / "enclu"
+    from pathlib import Path
+
+    return Path(_base("XDG_STATE_HOME", ".local/state"), "enclu")
 
 
 def cache() -> Path:
     """What can be found out again: $XDG_CACHE_HOME/enclu.  Raises NoHome."""
-    return _base("XDG_CACHE_HOME", ".cache") / "enclu"
+    from pathlib import Path
+
+    return Path(cached())
+
+
+def cached(*names: str) -> str:
+    """What is below `cache`, for who looks there at every start and needs no Path.  Raises NoHome."""
+    return os.path.join(_base("XDG_CACHE_HOME", ".cache"), "enclu", *names)
 
 
 def temporary(prefix: str) -> tempfile.TemporaryDirectory[str]:
     """A directory for a while.  Raises NoTemporary."""
+    import tempfile  # not for a start of `enclu run`
+
     try:
         return tempfile.TemporaryDirectory(prefix=prefix)
     except OSError as error:
@@ -101,7 +114,7 @@ def create(path: Path, content: bytes) -> None:
 
 def replace(path: Path, content: bytes) -> None:
     """The file with this content, whatever file, FIFO or link was there.  Raises OSError."""
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    fresh = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     create(fresh, content)
     try:
         os.replace(fresh, path)
@@ -112,7 +125,7 @@ def replace(path: Path, content: bytes) -> None:
 
 def _create_by_name(path: Path, content: bytes) -> None:
     """For file systems without nameless files."""
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    fresh = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     fd = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
         _write(fd, content)

@@ -9,10 +9,9 @@ Fields may be added to a kind.  One that changes its meaning, or goes, makes a n
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
 Eid = Annotated[int, "enclave, by SECS.EID; 0: none"]
@@ -37,7 +36,7 @@ class Field(NamedTuple):
     meaning: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Event:
     """Something that happened on behalf of a thread."""
 
@@ -55,21 +54,21 @@ class Event:
     def fields(cls) -> list[Field]:
         hints = typing.get_type_hints(cls, include_extras=True)
         out = []
-        for field in dataclasses.fields(cls):
-            plain, meaning = typing.get_args(hints[field.name])
-            out.append(Field(field.name, str(getattr(plain, "__name__", plain)), meaning))
+        for name in (f.name for f in fields(cls)):
+            plain, meaning = typing.get_args(hints[name])
+            out.append(Field(name, str(getattr(plain, "__name__", plain)), meaning))
         return out
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values = {name: getattr(self, name) for name in (f.name for f in fields(self))}
         return {"event": self.name(), "version": self.version, **values}
 
 
 @typing.dataclass_transform(frozen_default=True)
 def _event(kind: type[E]) -> type[E]:
     """A kind of the table."""
-    made: type[E] = dataclass(frozen=True, slots=True)(kind)
+    made = dataclass(frozen=True)(kind)
     TABLE.append(made)
     return made
 

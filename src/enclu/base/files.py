@@ -10,7 +10,10 @@ import errno
 import os
 import select
 import stat
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _KINDS = {
     stat.S_IFIFO: "a FIFO", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket",
@@ -23,23 +26,23 @@ _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 class Refused(OSError):
     """A file that is not read, and why: `strerror` has it in words."""
 
-    def __init__(self, path: Path, why: str) -> None:
+    def __init__(self, path: str | Path, why: str) -> None:
         super().__init__(errno.EPERM, why, str(path))
 
 
 class TooLarge(Refused):
     """One with more bytes than it can be meant to have."""
 
-    def __init__(self, path: Path, limit: int) -> None:
+    def __init__(self, path: str | Path, limit: int) -> None:
         super().__init__(path, f"has more than {limit} bytes")
 
 
-def check_own(path: Path) -> None:
+def check_own(path: str | Path) -> None:
     """Whether `read_own` would read it, whatever its size.  Raises OSError, Refused."""
     _check_own(path, os.lstat(path), None)
 
 
-def _check_own(path: Path, status: os.stat_result, limit: int | None) -> None:
+def _check_own(path: str | Path, status: os.stat_result, limit: int | None) -> None:
     kind = stat.S_IFMT(status.st_mode)
     if kind != stat.S_IFREG:
         raise Refused(path, f"is {_KINDS.get(kind, 'no file')}, not a regular file")
@@ -51,7 +54,7 @@ def _check_own(path: Path, status: os.stat_result, limit: int | None) -> None:
         raise TooLarge(path, limit)
 
 
-def read_own(path: Path, limit: int) -> bytes:
+def read_own(path: str | Path, limit: int) -> bytes:
     """A file that enclu has put there itself: a regular one, the user's or root's, and no link to one.
 
     Raises OSError, Refused for anything else and for more than `limit` bytes.
@@ -66,7 +69,7 @@ def read_own(path: Path, limit: int) -> bytes:
         os.close(fd)
 
 
-def read_named(path: Path, limit: int) -> bytes:
+def read_named(path: str | Path, limit: int) -> bytes:
     """A file that the user has named; of a pipe, what somebody writes into it.
 
     Raises OSError, Refused for more than `limit` bytes and for a FIFO that nobody writes to.
@@ -81,7 +84,7 @@ def read_named(path: Path, limit: int) -> bytes:
         os.close(fd)
 
 
-def _read(fd: int, path: Path, limit: int) -> bytes:
+def _read(fd: int, path: str | Path, limit: int) -> bytes:
     content = b""
     while len(content) <= limit:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 import click
@@ -9,27 +10,29 @@ from click.exceptions import NoArgsIsHelpError
 
 from enclu import __version__
 from enclu.base import console
-from enclu.cli import report
-from enclu.cli.build import build
-from enclu.cli.check import check
-from enclu.cli.compare import compare
-from enclu.cli.drop_epc import drop_epc
-from enclu.cli.edl import edl
-from enclu.cli.inspect import inspect
-from enclu.cli.measure import measure
-from enclu.cli.quote import quote
-from enclu.cli.run import run
-from enclu.cli.sign import sign
+
+NAMES = ("run", "check", "compare", "drop-epc", "build", "measure", "inspect", "sign", "edl", "quote")
+"""Each has a module here, in which it has the module's name."""
 
 
 class Commands(click.Group):
-    """Says what to write instead when `run` was forgotten."""
+    """Imports the command that is asked for; says what to write instead when `run` was forgotten."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(NAMES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in NAMES:
+            return None
+        name = cmd_name.replace("-", "_")
+        found: click.Command = getattr(importlib.import_module(f"enclu.cli.{name}"), name)
+        return found
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in self.commands:
-            known = ", ".join(sorted(self.commands))
+        if args and not args[0].startswith("-") and args[0] not in NAMES:
+            known = ", ".join(sorted(NAMES))
             ctx.fail(f"no command {args[0]!r} (there are: {known}); to run a program: enclu run {' '.join(args)}")
         return super().resolve_command(ctx, args)
 
@@ -52,10 +55,6 @@ def commands() -> None:
     """
 
 
-for command in (run, check, compare, drop_epc, build, measure, inspect, sign, edl, quote):
-    commands.add_command(command)
-
-
 def main() -> int:
     """What the command line asks for; its exit status.  What is wrong with it is said in one line."""
     try:
@@ -65,14 +64,11 @@ def main() -> int:
         return error.exit_code
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
-        named = [name for name in sys.argv[1:2] if name in commands.commands]
+        named = [name for name in sys.argv[1:2] if name in NAMES]
         command = context.command_path if context is not None else " ".join(["enclu", *named])
         message = error.format_message().replace("\n", " ").rstrip(".")
         console.say(f"{message[:1].lower()}{message[1:]}; see `{command} --help`")
         return error.exit_code
     except click.Abort:
         return 130
-    except Exception as error:
-        report.failure(error)
-        return 125
     return status if isinstance(status, int) else 0

@@ -5,6 +5,7 @@ Nothing is imported here that takes time or may fail: that is done where failure
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import signal
@@ -22,18 +23,34 @@ LEAST_MEMORY = 64 << 20
 
 def main() -> None:
     """The command line."""
+    sys.exit(_main(sys.argv[1:]))
+
+
+def _main(words: list[str]) -> int:
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit != resource.RLIM_INFINITY and limit < LEAST_MEMORY:
         console.say(f"too little memory: {limit >> 20} MiB; raise it with `ulimit -v`")
-        sys.exit(125)
+        return 125
     try:
-        from enclu.cli import commands
+        # A run without options has no need of the library that parses them, which takes as long to load as Python.
+        plain = len(words) > 1 and words[0] == "run" and not words[1].startswith("-")
+        if plain:
+            gc.disable()  # all that is loaded now stays; `report.supervise` switches it on
+            from enclu.cli.start import start
+        else:
+            from enclu.cli import commands
     except (ImportError, OSError, MemoryError) as error:
         if os.environ.get(console.DEBUG):
             raise
         console.say(f"cannot load: {error}; too little memory (ulimit -v), or to be installed again?")
-        sys.exit(125)
-    sys.exit(commands.main())
+        return 125
+    try:
+        return start(words[1], words[2:]) if plain else commands.main()
+    except Exception as error:
+        from enclu.cli import report
+
+        report.failure(error)
+        return 125
 
 
 if __name__ == "__main__":

@@ -5,12 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import gc
-import json
 import os
 import signal
 import sys
-import traceback
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from enclu import __version__
@@ -26,6 +23,7 @@ def supervise(supervisor: Supervisor, pid: int) -> None:
     """The supervisor's life.  Whatever goes wrong in it ends the run: the program is killed, never left hanging."""
     # Collecting garbage among as many objects as there are EPC pages costs more than the garbage.
     gc.freeze()
+    gc.enable()
     gc.set_threshold(200_000, 20, 100)
     # Not one thread of NumPy's for each processor; where none can be created, it would raise SIGINT.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -45,6 +43,8 @@ def failure(error: BaseException, *, killed: bool = False) -> None:
     """One line that says what went wrong and what to do about it."""
     so = "; the program is killed" if killed else ""
     if os.environ.get(console.DEBUG):
+        import traceback
+
         with contextlib.suppress(OSError, ValueError):  # no standard error to print it on
             traceback.print_exception(error, file=sys.stderr)
     if isinstance(error, NoVdso):
@@ -62,13 +62,17 @@ def failure(error: BaseException, *, killed: bool = False) -> None:
 
 
 def _where(error: BaseException) -> str:
+    import traceback  # seldom needed
+
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if f"{os.sep}enclu{os.sep}" in frame.filename] or frames
-    return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "nowhere"
+    return f"{os.path.basename(ours[-1].filename)}:{ours[-1].lineno}" if ours else "nowhere"
 
 
 def stats(counters: Stats, form: str) -> None:
     """Print the counters on standard error, `form` being human or json."""
+    import json
+
     values = counters.as_dict()
     console.write(json.dumps(values) + "\n" if form == "json" else _table(values))
 

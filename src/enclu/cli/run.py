@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
-from enclu.base import console
-from enclu.base.listeners import Events
-from enclu.cli import report
+from enclu.cli.start import CPU, DESIGN, start
 from enclu.linux import delivery as designs
 from enclu.linux import intel_cpu
-from enclu.linux.stats import Stats
-from enclu.native import cpuid, extended_state
-from enclu.run import host_memory, launch
-from enclu.run.machine_state import SECRET_SIZE, MachineStateError, secret_of
-from enclu.run.program_file import LaunchError, find
-from enclu.run.refusals import Refusals
-from enclu.run.supervisor import Supervisor
+from enclu.run import host_memory
 from enclu.sgx.epc import size_of
-from enclu.sgx.machine import Machine
 
 
 class EpcSize(click.ParamType[int]):
@@ -75,7 +64,7 @@ Exit status: the program's own, and the signals it dies by are its own.
   2 for a bad option, 125 for a failure of enclu, 126 for a program that cannot
   be executed, 127 for one that is not there.""",
 )
-@click.option("--delivery", "design", type=click.Choice(designs.choices()), metavar="NAME", default="vdso",
+@click.option("--delivery", "design", type=click.Choice(designs.choices()), metavar="NAME", default=DESIGN,
               show_default=True, help="How the kernel delivers an exception of ENCLU or of an enclave: "
               f"{', '.join(designs.choices())}.")  # fmt: skip
 @click.option("--epc", type=EpcSize(), show_default="2G, or half of a smaller memory",
@@ -89,7 +78,7 @@ Exit status: the program's own, and the signals it dies by are its own.
               help="Print counters on stderr at the end (--stats or --stats=json).")  # fmt: skip
 @click.option("--quiet", is_flag=True,
               help="No line on stderr when a process fails right after a refused ioctl or faulting leaf.")  # fmt: skip
-@click.option("--cpu", type=click.Choice(intel_cpu.CPUS), default="host", show_default=True,
+@click.option("--cpu", type=click.Choice(intel_cpu.CPUS), default=CPU, show_default=True,
               help="Whose processor CPUID and /proc/cpuinfo show: the host's with SGX, or one of Intel's with the "
               "host's features, for programs that look for SGX nowhere else.")  # fmt: skip
 @click.option("--no-pin", is_flag=True, help="Never move busy threads onto the supervisor's processor.")
@@ -105,37 +94,9 @@ def run(
     This process becomes PROGRAM; a supervisor beside it plays processor and kernel for it and for all its
     descendants.  No secrets are protected.
     """
-    try:
-        path = find(program)
-        epc = host_memory.default_epc() if epc is None else epc
-        secret = secret_of(machine_name) if machine_name is not None else None
-        if secret_fd is not None:
-            secret = _read_secret(secret_fd)
-        processor = intel_cpu.of(cpuid.host) if cpu == "intel" else cpuid.host
-        machine = Machine(epc, secret, extended_state.layout())
-        events = Events()
-        if not quiet:
-            Refusals(events, console.offer)
-        supervisor = Supervisor(machine, designs.create(design), events, pin=not no_pin, processor=processor)
-        if stats:
-            counters = Stats(events, machine.epc)
-            supervisor.at_end = lambda: report.stats(counters, stats)
-        launch.start(path, [program, *arguments], lambda pid: report.supervise(supervisor, pid))
-    except LaunchError as error:
-        console.say(str(error))
-        ctx.exit(error.status)
-    except MachineStateError as error:
-        console.say(str(error))
-        ctx.exit(125)
-
-
-def _read_secret(fd: int) -> bytes:
-    """Raises MachineStateError."""
-    try:
-        secret = os.read(fd, SECRET_SIZE)
-        os.close(fd)
-    except OSError as error:
-        raise MachineStateError(f"--secret-fd {fd}: {error.strerror}") from None
-    if len(secret) != SECRET_SIZE:
-        raise MachineStateError(f"--secret-fd {fd}: {len(secret)} bytes instead of {SECRET_SIZE}")
-    return secret
+    ctx.exit(
+        start(
+            program, arguments, design=design, epc=epc, machine_name=machine_name, secret_fd=secret_fd, stats=stats,
+            quiet=quiet, cpu=cpu, pin=not no_pin,
+        )
+    )  # fmt: skip

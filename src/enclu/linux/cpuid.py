@@ -8,17 +8,19 @@ if TYPE_CHECKING:
     from enclu.sgx.machine import Machine
 
 SGX_LEAF = 0x12
+OWN_LEAVES = frozenset((0, 7, SGX_LEAF))
+"""Those that are not answered as the host does."""
 LEAF7_EBX_SGX = 1 << 2
 LEAF7_ECX_SGX_LC = 1 << 30
 
 
 def cpuid(machine: Machine, leaf: int, subleaf: int, host: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
     """EAX, EBX, ECX, EDX; `host` is what the host processor answers."""
+    if leaf not in OWN_LEAVES:
+        return host
     eax, ebx, ecx, edx = host
     if leaf == 0:
         return max(eax, SGX_LEAF), ebx, ecx, edx
     if leaf == 7 and subleaf == 0:
         return eax, ebx | LEAF7_EBX_SGX, ecx | LEAF7_ECX_SGX_LC, edx
-    if leaf == SGX_LEAF:
-        return machine.cpuid(subleaf)
-    return host
+    return machine.cpuid(subleaf) if leaf == SGX_LEAF else host

@@ -6,14 +6,13 @@ Checks, their order, errno values and partial progress follow arch/x86/kernel/cp
 from __future__ import annotations
 
 import errno
-import hashlib
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import PROT_READ, PROT_WRITE
 from enclu.base.events import EnclaveInitialised
 from enclu.linux import ioctl_sgx2, uapi
 from enclu.linux.encl import VA_SLOT_COUNT, EnclPage
-from enclu.sgx import encls
+from enclu.sgx import crypto, encls
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.exceptions import Fault
 from enclu.sgx.processor import WINDOW
@@ -280,7 +279,7 @@ def _init(encl: Encl, user: UserMemory, arg: int) -> None:
         )
     if encl.secs_page is not None and encl.secs_page.epc is None:
         encl.kernel.reclaimer.reload(encl.secs_page)
-    machine.lepubkeyhash = hashlib.sha256(f["MODULUS"]).digest()
+    machine.lepubkeyhash = crypto.sha256(f["MODULUS"]).digest()
     try:
         code = encls.einit(machine, secs, sigstruct)
     except Fault as fault:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from enclu.base.events import EnclaveCreated, EnclaveRemoved, EpcLost
 from enclu.linux.encl import Encl, EnclPage
 from enclu.linux.reclaim import Reclaimer
-from enclu.sgx import encls, measurement
+from enclu.sgx import encls
 from enclu.sgx.structs import ErrorCode
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ class Kernel:
 
     def open_enclave(self, memory: EnclaveMemory) -> Encl:
         """open("/dev/sgx_enclave")."""
+        from enclu.sgx import measurement  # for enclaves alone
+
         measurement.prepare()
         encl = Encl(self, memory)
         self._enclaves[encl] = None

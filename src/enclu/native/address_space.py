@@ -86,6 +86,8 @@ class AddressSpace:
         """Who uses the copies of `native.clone_calls`, by index."""
         self.enclu_sites: set[int] = set()
         """Addresses at which an ENCLU has been seen since the memory map last changed."""
+        self.own_leaves: frozenset[int] | None = None
+        """Leaves of CPUID that the machine does not answer as the host's processor does; None: that may be all."""
         self.undumpable = False
         """What the program believes (see `native.dumpable`)."""
         self._told = False
@@ -112,6 +114,10 @@ class AddressSpace:
         return not self.installed or (
             self.peek(self.syscall_stub, 3) == b"\x0f\x05\xcc" and len(self.peek(SCRATCH, SCRATCH_SIZE)) == SCRATCH_SIZE
         )
+
+    def answers(self, leaf: int | None) -> bool:
+        """CPUID for the leaf, or (None) for one that is not known beforehand, is not to be the host's."""
+        return leaf is None or self.own_leaves is None or leaf in self.own_leaves
 
     def close_memory(self) -> None:
         if self.memory >= 0:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enclu.native.seccomp import PR_GET_DUMPABLE, PR_SET_DUMPABLE
@@ -21,8 +20,8 @@ CAP_SYS_PTRACE = 19
 @functools.cache
 def capable(capability: int) -> bool:
     """Whether this process has the capability in effect."""
-    text = Path("/proc/self/status").read_text()
-    found = re.search(r"^CapEff:\s*([0-9a-f]+)", text, re.MULTILINE)
+    with open("/proc/self/status") as status:
+        found = re.search(r"^CapEff:\s*([0-9a-f]+)", status.read(), re.MULTILINE)
     return found is not None and bool(int(found[1], 16) >> capability & 1)
 
 

@@ -8,12 +8,15 @@ import fcntl
 import mmap
 import os
 import signal
-from concurrent.futures import Future
+from typing import TYPE_CHECKING
 
 from enclu.base import console
 from enclu.base.workers import worker
 from enclu.native import limits
 from enclu.sgx.processor import WINDOW
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 _FALLOC_KEEP_SIZE, _FALLOC_PUNCH_HOLE = 1, 2
 _libc = ctypes.CDLL(None, use_errno=True)

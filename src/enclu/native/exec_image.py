@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import functools
-import io
 import struct
 from typing import TYPE_CHECKING
 
-from elftools.elf.elffile import ELFFile
-from elftools.elf.sections import SymbolTableSection
-
 from enclu.base.abi import AT_NULL, AT_SYSINFO_EHDR, NR
+from enclu.base.elf import SHN_UNDEF, Elf
 from enclu.native.address_space import SCRATCH, SCRATCH_SIZE, VDSO_IMAGE
 from enclu.native.inject import inject
 
@@ -29,9 +26,7 @@ class NoVdso(Exception):
 @functools.cache
 def _functions(vdso: bytes) -> dict[str, int]:
     """Names and offsets of the functions in the host kernel's own vDSO."""
-    table = ELFFile(io.BytesIO(vdso)).get_section_by_name(".dynsym")
-    assert isinstance(table, SymbolTableSection)
-    return {s.name: s["st_value"] for s in table.iter_symbols() if s["st_shndx"] != "SHN_UNDEF" and s["st_value"]}
+    return {s.name: s.value for s in Elf(vdso).symbols(".dynsym") if s.section != SHN_UNDEF and s.value}
 
 
 def _find_auxv(thread: Thread) -> tuple[int, int]:

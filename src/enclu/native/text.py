@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import mmap
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enclu.base import console, directories, files
@@ -22,7 +20,7 @@ from enclu.native.seccomp import PATH_CALLS
 if TYPE_CHECKING:
     from enclu.native.thread import Thread
 
-_SCANNER = 6
+_SCANNER = 7
 """Part of the names of what is kept: raised when `text_scan` would find something else in the same file."""
 _KEPT = 1024
 """Files in the cache directory, at most; the oldest go when there are more."""
@@ -32,21 +30,34 @@ _LARGEST = 1 << 24
 
 @dataclass
 class Sites:
-    """What a file has to be changed: offsets of CPUID, and (offset, bytes) of system calls."""
+    """What a file has to be changed: (offset, leaf) of CPUID, and (offset, bytes) of system calls."""
 
-    cpuid: list[int] = field(default_factory=list)
+    cpuid: list[tuple[int, int | None]] = field(default_factory=list)
     path_calls: list[tuple[int, int]] = field(default_factory=list)
 
 
-def _cached(name: str) -> Path:
-    return directories.cache() / "text" / name
+def _cached(name: str) -> str:
+    return directories.cached("text", name)
+
+
+def _line(places: Iterable[tuple[int, int | None]]) -> str:
+    return " ".join(f"{at}:{'' if what is None else what}" for at, what in places)
+
+
+def _places(line: str) -> Iterator[tuple[int, int | None]]:
+    """Raises ValueError."""
+    for place in line.split():
+        at, what = place.split(":")
+        yield int(at), int(what) if what else None
 
 
 def _keep(name: str, found: Sites) -> None:
     """Remember what a scan found.  Where the cache cannot be written, the next run scans again."""
     with contextlib.suppress(OSError):
-        path = _cached(name)
-        directories.replace(path, json.dumps(vars(found)).encode())
+        from pathlib import Path
+
+        path = Path(_cached(name))
+        directories.replace(path, f"{_line(found.cpuid)}\n{_line(found.path_calls)}\n".encode())
         kept = sorted(path.parent.iterdir(), key=lambda p: p.lstat().st_mtime_ns)
         for old in kept[:-_KEPT]:
             old.unlink()
@@ -55,19 +66,19 @@ def _keep(name: str, found: Sites) -> None:
 def _kept(name: str, data: mmap.mmap) -> Sites | None:
     """What is remembered of a file; None if nothing is, or if it cannot be true."""
     try:
-        found = json.loads(files.read_own(_cached(name), _LARGEST))
-        sites = Sites([*found["cpuid"]], [(at, size) for at, size in found["path_calls"]])
-        right = all(_stands(cpuid.CPUID, at, data) for at in sites.cpuid) and all(
+        cpuids, calls = files.read_own(_cached(name), _LARGEST).decode("ascii").splitlines()
+        sites = Sites([*_places(cpuids)], [(at, size or 0) for at, size in _places(calls)])
+        right = all(_stands(cpuid.CPUID, at, data) for at, _ in sites.cpuid) and all(
             size in path_calls.SIZES and _stands(path_calls.TAIL, at + size - len(path_calls.TAIL), data)
             for at, size in sites.path_calls
         )
         return sites if right else None
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError):
         return None
 
 
 def _stands(code: bytes, at: int, data: mmap.mmap) -> bool:
-    return type(at) is int and at >= 0 and data[at : at + len(code)] == code
+    return at >= 0 and data[at : at + len(code)] == code
 
 
 _known: dict[str, Sites] = {}
@@ -116,8 +127,8 @@ def _patch(thread: Thread, start: int, end: int, offset: int, sites: Sites) -> N
         address = at - offset + start
         return address if start <= address < end else None
 
-    for at in sites.cpuid:
-        if (address := mapped(at)) is not None:
+    for at, leaf in sites.cpuid:
+        if space.answers(leaf) and (address := mapped(at)) is not None:
             cpuid.patch(space, address)
     for at, size in sites.path_calls:
         if (address := mapped(at)) is not None:

@@ -21,6 +21,8 @@ import numpy as np
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
+from enclu.native import cpuid_leaf
+
 CPUID = b"\x0f\xa2"
 PATH_CALL = re.compile(
     rb"\xb8(....)" rb"(?:\x48\x89\xfe\xbf\x9c\xff\xff\xff)?" rb"\x0f\x05" rb"\x48?\x3d[\x00\x01]\xf0\xff\xff", re.DOTALL
@@ -125,6 +127,18 @@ def _holding(functions: Ranges, target: int) -> tuple[int, int] | None:
     return None
 
 
+def _jumps(code: bytes, address: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """(place, target) of what would be JMP, CALL and Jcc with 4 bytes of distance, were an instruction there."""
+    raw = np.frombuffer(code + bytes(6), np.uint8)
+    first, second = raw[:-6], raw[1:-5]
+    found = []
+    for opcode, size in ((first & 0xFE == 0xE8, 1), ((first == 0x0F) & (second & 0xF0 == 0x80), 2)):
+        at = np.flatnonzero(opcode)
+        distance = raw[at[:, None] + np.arange(size, size + 4)].view("<i4")[:, 0].astype(np.int64)
+        found.append(np.stack([at + address, at + address + size + 4 + distance], axis=1))
+    return np.concatenate(found)
+
+
 class _Code:
     """The executable segments of a file, decoded function by function where somebody asks."""
 
@@ -134,6 +148,8 @@ class _Code:
         self._decoder: Any = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
         self._decoder.skipdata = True
         self._told: Ranges | None = None
+        self._leaves: dict[int, dict[int, int]] = {}
+        self._jumps: np.ndarray[Any, np.dtype[np.int64]] | None = None
         self.segments = [
             (s["p_offset"], s["p_filesz"], s["p_vaddr"]) for s in self._elf.iter_segments("PT_LOAD") if s["p_flags"] & 1
         ]
@@ -158,6 +174,20 @@ class _Code:
             in_step = 0 if found == ".byte" else in_step + 1
         return False
 
+    def leaves(self, begin: int, code: bytes) -> dict[int, int]:
+        """`cpuid_leaf.leaves` of a function."""
+        if begin not in self._leaves:
+            self._leaves[begin] = cpuid_leaf.leaves(code, begin, self._jumps_into(begin, begin + len(code)))
+        return self._leaves[begin]
+
+    def _jumps_into(self, begin: int, end: int) -> list[int]:
+        """Addresses in (begin, end) to which code outside seems to jump or call: whatever looks like it counts."""
+        if self._jumps is None:
+            self._jumps = np.concatenate([_jumps(self._data[low : low + size], at) for low, size, at in self.segments])
+        places, targets = self._jumps.T
+        inside = (targets > begin) & (targets < end) & ((places < begin) | (places >= end))
+        return [*map(int, np.unique(targets[inside]))]
+
     def jumps_between(self, code: bytes, begin: int, low: int, high: int) -> bool:
         """Some jump of the function leads into the open interval."""
         for _address, _size, found, operand in self._decoder.disasm_lite(code, begin):
@@ -166,7 +196,7 @@ class _Code:
         return False
 
 
-def _cpuids(code: _Code, data: bytes) -> Iterator[int]:
+def _cpuids(code: _Code, data: bytes) -> Iterator[tuple[int, int | None]]:
     for low, size, address in code.segments:
         at = data.find(CPUID, low, low + size)
         while at >= 0:
@@ -176,7 +206,7 @@ def _cpuids(code: _Code, data: bytes) -> Iterator[int]:
                 begin, text = function
                 # Whole instructions: one that was cut off would be taken for data, and its end for a CPUID.
                 if code.arrives(text[: target - begin + LONGEST_INSTRUCTION], begin, target, "cpuid"):
-                    yield at
+                    yield at, code.leaves(begin, text).get(target)
             at = data.find(CPUID, at + 1, low + size)
 
 
@@ -197,8 +227,12 @@ def _path_calls(code: _Code, data: bytes, numbers: Collection[int]) -> Iterator[
                 yield match.start(), length
 
 
-def scan(data: bytes, numbers: Collection[int]) -> tuple[list[int], list[tuple[int, int]]]:
-    """File offsets of CPUID, and (file offset, bytes) of system calls `numbers`; none of a file that is damaged."""
+def scan(data: bytes, numbers: Collection[int]) -> tuple[list[tuple[int, int | None]], list[tuple[int, int]]]:
+    """What is found in a file; nothing in one that is damaged.
+
+    (File offset, leaf) of each CPUID, the leaf being None where it is not known beforehand; (file offset, bytes) of
+    system calls `numbers`.
+    """
     try:
         code = _Code(data)
         return list(_cpuids(code, data)), list(_path_calls(code, data, numbers))

@@ -9,12 +9,11 @@ from enclu.base.events import SignalSent
 from enclu.linux import trap
 from enclu.linux.delivery.base import ENCLU
 from enclu.linux.trap import Verdict
-from enclu.native import cpuid, debug_registers, exceptions, path_calls, ptrace, signals, text_poke, xcr0_stops
+from enclu.native import cpuid, debug_registers, exceptions, path_calls, ptrace, signals, text_poke
 from enclu.native.debug_registers import TRAP_HWBKPT
 from enclu.native.native_fault import exception_of, raised_by_enclu
 from enclu.native.process import SYNCHRONOUS_SIGNALS
 from enclu.native.resume import resume
-from enclu.native.xcr0_stops import Step
 from enclu.sgx import enclu, telling
 from enclu.sgx.enclu.enter import RFLAGS_TF
 from enclu.sgx.exceptions import Fault, Vector
@@ -131,6 +130,9 @@ def _in_enclave(
     """The host processor took an exception, which may be one of how enclaves are executed here, in an enclave."""
     code = info.code
     if narrowed is not None:
+        from enclu.native import xcr0_stops  # for such enclaves alone
+        from enclu.native.xcr0_stops import Step
+
         outcome = xcr0_stops.handle(narrowed, task, fault, info)
         if outcome is Step.ALONE:
             if execute_enclu(sup, task):

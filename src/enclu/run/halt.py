@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from enclu.native import debug_registers, proc, ptrace, signals
 from enclu.native.exceptions import undo_trap
 from enclu.native.inject import MachineGone, call_again, inject
-from enclu.native.narrowed import NarrowedEnclave
 from enclu.native.process import SYNCHRONOUS_SIGNALS
 from enclu.native.resume import CONT, interrupt, resume, until
 from enclu.native.stop import INTERRUPTED, Kind, Stop
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from enclu.native.address_space import AddressSpace
+    from enclu.native.narrowed import NarrowedEnclave
     from enclu.native.thread import Thread
     from enclu.run.supervisor import Supervisor
     from enclu.run.task import Task
@@ -126,6 +126,8 @@ class Halter:
         """An enclave whose XFRM is less than XCR0 is watched."""
         if not self._sup.machine.layout.xcr0 & ~enclave.xfrm:
             return None
+        from enclu.native.narrowed import NarrowedEnclave  # for enclaves alone
+
         narrowed = NarrowedEnclave(self, enclave)
         self._sup.narrowed[enclave.eid] = narrowed
         return narrowed

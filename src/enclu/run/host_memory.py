@@ -8,9 +8,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from enclu.sgx.epc import MINIMUM_SIZE
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ORDINARY_EPC = 2 << 30
 """Bytes of EPC that ordinary programs do not use up: those of library operating systems take 256 MiB a process."""
@@ -26,25 +29,27 @@ def total() -> int:
 def free() -> int:
     """Bytes that are free now, as far as the kernel can tell."""
     try:
-        found = re.search(r"^MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+        with open("/proc/meminfo") as file:
+            found = re.search(r"^MemAvailable:\s*(\d+) kB", file.read(), re.MULTILINE)
     except OSError:
         found = None  # a /proc mounted with subset=pid
     return int(found[1]) << 10 if found else os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def group_limit(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int | None:
+def group_limit(groups: str | Path = "/sys/fs/cgroup", own: str | Path = "/proc/self/cgroup") -> int | None:
     """The least memory.max of our control group and those that it is in, None where there is none."""
     try:
-        found = re.search(r"^0::/(.*)$", own.read_text(), re.MULTILINE)
+        with open(own) as file:
+            found = re.search(r"^0::/(.*)$", file.read(), re.MULTILINE)
     except OSError:
         found = None
     shown = found is not None and ".." not in found[1].split("/")  # else it is outside our namespace
-    path = groups / found[1] if found and shown else groups
+    names = [name for name in found[1].split("/") if name] if found and shown else []
     limits = []
-    for group in (path, *path.parents):
-        if group.is_relative_to(groups):
-            with contextlib.suppress(OSError, ValueError):  # the root has none; "max"
-                limits.append(int((group / "memory.max").read_text()))
+    for depth in range(len(names) + 1):
+        limit = os.path.join(groups, *names[:depth], "memory.max")
+        with contextlib.suppress(OSError, ValueError), open(limit) as file:  # the root has none; "max"
+            limits.append(int(file.read()))
     return min(limits, default=None)
 
 

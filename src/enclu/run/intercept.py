@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 from enclu.base.abi import NR, PR_SET_SYSCALL_USER_DISPATCH, UFFDIO_REGISTER, signed
 from enclu.base.events import Ioctl, IoctlRefused
-from enclu.linux.debug import debug_access
-from enclu.linux.ioctl import sgx_ioctl
 from enclu.linux.syscalls.memory import MemoryCalls
 from enclu.linux.syscalls.ranges import RangeCalls
 from enclu.linux.uapi import ENCLU_SGX_IOC_DEBUG_ACCESS, ENCLU_SGX_IOC_DROP_EPC, SGX_MAGIC, ioctl_name
@@ -119,6 +117,9 @@ class Interceptor:
         encl = self.files.enclaves.get(file) if file else None
         if encl is None:
             return None
+        from enclu.linux.debug import debug_access  # for enclaves alone
+        from enclu.linux.ioctl import sgx_ioctl
+
         cmd, argument = regs.rsi & 0xFFFF_FFFF, regs.rdx
         space = thread.space
         events, name = self._sup.events, ioctl_name(cmd)

@@ -14,7 +14,6 @@ import errno
 import os
 import signal
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from enclu.base import console
@@ -172,8 +171,8 @@ def _why_no_supervisor() -> str:
 
 def why_not_traced() -> str:
     """The likeliest cause of a refusal, and the way out."""
-    tracer = next((line.split()[1] for line in Path("/proc/self/status").read_text().splitlines()
-                   if line.startswith("TracerPid:")), "0")  # fmt: skip
+    with open("/proc/self/status") as status:
+        tracer = next((line.split()[1] for line in status if line.startswith("TracerPid:")), "0")
     if tracer != "0":
         return f"process {tracer} traces it already, and only one can: start enclu outside strace, gdb and enclu run"
     return "in a container add --cap-add=SYS_PTRACE; `enclu check` tells more"
@@ -199,7 +198,8 @@ def _become(path: str, arguments: Sequence[str]) -> NoReturn:
 def _undo_locale_coercion() -> None:
     """Put LC_CTYPE back as it was before Python replaced the C locale by C.UTF-8 (PEP 538)."""
     try:
-        before = Path("/proc/self/environ").read_bytes().split(b"\0")
+        with open("/proc/self/environ", "rb") as file:
+            before = file.read().split(b"\0")
     except OSError:
         return  # a process that may not read its own environment keeps Python's
     given = next((entry[9:] for entry in before if entry.startswith(b"LC_CTYPE=")), None)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
-import secrets
 
 from enclu.base import directories, files
 
@@ -28,7 +28,7 @@ def secret_of(name: str) -> bytes:
             data = files.read_own(path, SECRET_SIZE)
         except FileNotFoundError:
             with contextlib.suppress(FileExistsError):  # another run was faster
-                directories.create(path, secrets.token_bytes(SECRET_SIZE))
+                directories.create(path, os.urandom(SECRET_SIZE))
             data = files.read_own(path, SECRET_SIZE)
     except directories.NoHome as error:
         raise MachineStateError(f"machine {name}: {error.strerror}") from None

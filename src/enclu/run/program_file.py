@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 import struct
 
@@ -24,7 +23,7 @@ def find(program: str) -> str:
     """The file to execute for `program`, found as a shell would.  Raises LaunchError."""
     if not program:
         raise LaunchError(127, "the name of the program is empty")
-    path = program if "/" in program else shutil.which(program)
+    path = program if "/" in program else _in_path(program)
     if path is None:
         here = f"; did you mean ./{program}?" if os.path.isfile(program) else ""
         raise LaunchError(127, f"{program}: not found in PATH{here}")
@@ -51,6 +50,16 @@ def find(program: str) -> str:
         raise LaunchError(126, f"{path}: not readable, and enclu must see into the programs that it runs "
                           "(chmod +r it, or run a copy)") from None  # fmt: skip
     return path
+
+
+def _in_path(program: str) -> str | None:
+    """The first file of this name that can be executed."""
+    search = os.environ.get("PATH", os.defpath)
+    for directory in search.split(os.pathsep) if search else ():
+        path = os.path.join(directory, program)
+        if os.access(path, os.X_OK) and not os.path.isdir(path):
+            return path
+    return None
 
 
 def _check_format(path: str, head: bytes) -> None:

@@ -84,7 +84,8 @@ class Supervisor:
         self._power_event = False
         """Somebody outside wants one."""
         self._slots = memoryview(mmap.mmap(-1, MAX_THREADS * SLOT_SIZE))
-        self._free_slots = list(range(MAX_THREADS - 1, -1, -1))
+        self._free_slots: list[int] = []
+        self._fresh_slots = iter(range(MAX_THREADS))
         self.placement = Placement(wanted=pin)
         self._info = ptrace.SigInfo()
         self._warned_ptrace = False
@@ -92,7 +93,7 @@ class Supervisor:
     # Threads and processes.
 
     def new_thread(self, tid: int, process: ThreadGroup) -> Task:
-        index = self._free_slots.pop()
+        index = self._free_slots.pop() if self._free_slots else next(self._fresh_slots)
         slot = self._slots[index * SLOT_SIZE : (index + 1) * SLOT_SIZE]
         thread = Task(tid, process, self.machine, slot, self.waiter, index)
         self.threads[tid] = thread
@@ -108,6 +109,8 @@ class Supervisor:
         space = AddressSpace(pid, self.image, self.halter.inject_in)
         mm = MM(self.kernel, space) if parents is None else parents.fork(space)
         space.kernel = mm
+        if self.processor is cpuid.host:
+            space.own_leaves = machine_cpuid.OWN_LEAVES
         return space, mm
 
     def adopt(self, pid: int) -> None:

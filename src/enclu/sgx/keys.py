@@ -6,14 +6,10 @@ for the first step.  No key equals any that Intel's processors make.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import struct
 from typing import TYPE_CHECKING, Any
 
-from cryptography.hazmat.primitives.ciphers.algorithms import AES
-from cryptography.hazmat.primitives.cmac import CMAC
-
+from enclu.sgx import crypto
 from enclu.sgx.structs import KEYREQUEST, REPORT_MACED, KeyName, KeyPolicy
 
 if TYPE_CHECKING:
@@ -23,19 +19,12 @@ if TYPE_CHECKING:
 UNPROTECTED = b"enclu: software SGX machine, nothing is protected"
 
 
-def cmac(key: bytes, data: bytes) -> bytes:
-    """AES-128-CMAC."""
-    mac = CMAC(AES(key))
-    mac.update(data)
-    return mac.finalize()
-
-
 def _derive(machine: Machine, *parts: Any) -> bytes:
     encoded = b"".join(
         struct.pack("<I", len(p)) + p
         for p in (part if isinstance(part, bytes) else int(part).to_bytes(16, "little") for part in parts)
     )
-    return hmac.digest(machine.secret, UNPROTECTED + encoded, hashlib.sha256)[:16]
+    return crypto.hmac_sha256(machine.secret, UNPROTECTED + encoded)[:16]
 
 
 def report_key(machine: Machine, mrenclave: bytes, attributes: int, xfrm: int, miscselect: int, configid: bytes,
@@ -47,7 +36,7 @@ def report_key(machine: Machine, mrenclave: bytes, attributes: int, xfrm: int, m
 
 def report_mac(key: bytes, report: bytes) -> bytes:
     """The MAC field of a REPORT."""
-    return cmac(key, report[:REPORT_MACED])
+    return crypto.cmac(key, report[:REPORT_MACED])
 
 
 def derive(machine: Machine, secs: Secs, request: bytes) -> bytes:

@@ -18,13 +18,13 @@ class Structure:
         self.size = size
         self.fields = fields
         self._codecs = {n: (o, struct.Struct("<" + f)) for o, n, f in fields}
-        covered = bytearray(size)
-        for offset, field, code in fields:
-            width = struct.calcsize("<" + code)
-            if offset + width > size or any(covered[offset : offset + width]):
-                raise ValueError(f"{name}.{field} overlaps another field or the end")
-            covered[offset : offset + width] = b"\1" * width
-        self._reserved = [i for i, used in enumerate(covered) if not used]
+        end = 0
+        for offset, field, _ in sorted(fields):
+            if offset < end:
+                raise ValueError(f"{name}.{field} overlaps another field")
+            end = offset + self.width(field)
+        if end > size:
+            raise ValueError(f"{name}: a field overlaps the end")
         self._defaults = {n: b"" if f.endswith("s") else 0 for _, n, f in fields}
 
     def unpack(self, image: bytes | bytearray | memoryview) -> dict[str, Any]:
@@ -61,7 +61,10 @@ class Structure:
 
     def reserved_ok(self, image: bytes | bytearray | memoryview) -> bool:
         """All bytes that no field names are zero."""
-        return not any(image[i] for i in self._reserved)
+        rest = bytearray(image[: self.size])
+        for offset, codec in self._codecs.values():
+            rest[offset : offset + codec.size] = bytes(codec.size)
+        return not any(rest)
 
     def describe(self, image: bytes | bytearray | memoryview) -> str:
         """One line a field, for people."""

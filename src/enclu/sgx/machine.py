@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-import secrets
+import os
 from typing import TYPE_CHECKING
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-from enclu.sgx import xsave
+from enclu.sgx import crypto, xsave
 from enclu.sgx.epc import EPC
 from enclu.sgx.structs import MISC_EXINFO, Attribute
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     from enclu.sgx.epc import EPCPage
     from enclu.sgx.secs import Secs
@@ -38,9 +39,8 @@ class Machine:
     def __init__(self, epc_size: int, secret: bytes | None = None, layout: xsave.XsaveLayout = xsave.INTEL_AVX) -> None:
         self.epc = EPC(epc_size)
         self.epc_size = epc_size
-        self.secret = secret if secret is not None else secrets.token_bytes(32)
-        self.report_keyid = secrets.token_bytes(32)
-        self.paging_cipher = AESGCM(secrets.token_bytes(16))
+        self.secret = secret if secret is not None else os.urandom(32)
+        self.report_keyid = os.urandom(32)
         self.version = itertools.count(1)
         self.eids = itertools.count(1)
         self.layout = layout
@@ -53,6 +53,11 @@ class Machine:
         """IA32_SGXLEPUBKEYHASH: the signer that may launch; writable, as with flexible launch control."""
         self.enclaves: dict[int, Secs] = {}
 
+    @functools.cached_property
+    def paging_cipher(self) -> AESGCM:
+        """What evicted pages are encrypted by, with a key of this boot."""
+        return crypto.aes_gcm(os.urandom(16))
+
     def lose_power(self, pages: Iterable[EPCPage]) -> None:
         """S3 and deeper sleep: no entry of the EPCM is valid any more, and what a reset makes anew is new.
 
@@ -62,8 +67,8 @@ class Machine:
             page.invalidate()
         for secs in self.enclaves.values():
             secs.children = 0
-        self.paging_cipher = AESGCM(secrets.token_bytes(16))
-        self.report_keyid = secrets.token_bytes(32)
+        self.__dict__.pop("paging_cipher", None)
+        self.report_keyid = os.urandom(32)
 
     def cpuid(self, subleaf: int) -> tuple[int, int, int, int]:
         """CPUID leaf 0x12 (SDM 3D section 34.7.2): EAX, EBX, ECX, EDX."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 import struct
-import threading
+from _thread import allocate_lock  # not of `threading`, which takes its time to load
 from collections import deque
-from concurrent.futures import Future
+from typing import TYPE_CHECKING
 
 from enclu.base.workers import worker
+from enclu.sgx import crypto
 from enclu.sgx.epc import PAGE_SIZE
+
+if TYPE_CHECKING:
+    import hashlib
+    from concurrent.futures import Future
 
 CHUNK, BLOCK = 256, 64
 PER_PAGE = BLOCK + PAGE_SIZE // CHUNK * (BLOCK + CHUNK)
@@ -38,7 +42,7 @@ class Measurement:
     """The running MRENCLAVE of one enclave: SHA-256 of the log so far."""
 
     def __init__(self) -> None:
-        self._hash = hashlib.sha256()
+        self._hash = crypto.sha256()
         self._under_way: Future[None] | None = None
         """The last batch that was given to the hasher."""
 
@@ -89,7 +93,7 @@ class Measurement:
                 self._under_way = batch.hashed = worker(HASHER).submit(self._hash.update, log)
 
 
-_FILLING = threading.Lock()
+_FILLING = allocate_lock()
 """Held by the thread that fills a batch: they are for all measurements."""
 
 

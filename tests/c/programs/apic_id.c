@@ -1,4 +1,7 @@
-/* A difference from hardware: the APIC ID is that of the supervisor's processor, here the first, on whichever one is. */
+/*
+ * A difference from hardware: the APIC ID is that of the supervisor's processor, here the first, on whichever one is.
+ * Code that shows beforehand for which leaf its CPUID is executes it.
+ */
 #include "enclave.h"
 
 #include <cpuid.h>
@@ -15,6 +18,15 @@ static uint32_t real_id(void)
 }
 
 static uint32_t told_id(void)
+{
+	volatile uint32_t leaf = 1;
+	uint32_t eax, ebx, ecx, edx;
+
+	__cpuid(leaf, eax, ebx, ecx, edx);
+	return ebx >> 24;
+}
+
+static uint32_t executed_id(void)
 {
 	uint32_t eax, ebx, ecx, edx;
 
@@ -33,5 +45,6 @@ int main(int argc, char **argv)
 	ok(!sched_setaffinity(0, sizeof(other), &other), "on another");
 	ok(real_id() != first, "which has an ID of its own");
 	ok_eq(told_id(), first, "but is told the supervisor's");
+	ok_eq(executed_id(), real_id(), "unless it is seen beforehand that leaf 1 is asked for");
 	return done();
 }

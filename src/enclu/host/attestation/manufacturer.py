@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from enclu.host.attestation import collateral
 from enclu.host.attestation.pck import SGX_EXTENSION, SgxExtension, Tcb
-from enclu.sgx import keys
+from enclu.sgx import crypto, keys
 from enclu.sgx.machine import CPUSVN
 from enclu.sgx.structs import KEYREQUEST, Attribute, KeyName
 
@@ -91,12 +91,12 @@ class Manufacturer:
         """The PCE's private key, for this machine's TCB."""
         root = self.provisioning_key(pce)
         tail = b"\0" + b"\0" + PCK_BITS.to_bytes(2, "big")
-        blocks = b"".join(keys.cmac(root, bytes([i]) + PCK_LABEL + tail) for i in (1, 2, 3))
+        blocks = b"".join(crypto.cmac(root, bytes([i]) + PCK_LABEL + tail) for i in (1, 2, 3))
         return ec.derive_private_key(scalar(blocks[: PCK_BITS // 8]), ec.SECP256R1())
 
     def ppid(self, pce: Product) -> bytes:
         """The platform's number, as the PCE derives it."""
-        return keys.cmac(self.provisioning_key(pce, bytes(16), 0), bytes(16))
+        return crypto.cmac(self.provisioning_key(pce, bytes(16), 0), bytes(16))
 
     # Certificates.
 

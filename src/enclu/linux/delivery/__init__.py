@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pkgutil
+import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ def names() -> list[str]:
 
 def design(name: str) -> type[Delivery]:
     """A design by its name.  Raises KeyError."""
-    found: type[Delivery] = pkgutil.resolve_name(f"{__name__}.{DESIGNS[name]}")
+    module, _, cls = DESIGNS[name].partition(":")
+    found: type[Delivery] = getattr(importlib.import_module(f"{__name__}.{module}"), cls)
     return found
 
 

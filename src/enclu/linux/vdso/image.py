@@ -6,20 +6,13 @@ Kernel: Documentation/ABI/stable/vdso; arch/x86/entry/vdso/extable.c for the exc
 from __future__ import annotations
 
 import functools
-import io
+import os
 import struct
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from elftools.elf.elffile import ELFFile
-from elftools.elf.sections import SymbolTableSection
+from enclu.base.elf import E_SHOFF, SH_OFFSET, SHDR, SHN_LORESERVE, SHN_UNDEF, ST_SHNDX, ST_VALUE, Elf
 
-_SHNDX, _VALUE = 6, 8
-"""Offsets in Elf64_Sym, whose fields are name, info, other, shndx, value and size."""
-_SYM_SIZE = 24
 _EXTABLE_ENTRY = struct.Struct("<QQ")
-_E_SHOFF, _SH_OFFSET = 40, 24
-"""Offsets in Elf64_Ehdr and Elf64_Shdr."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +63,10 @@ class VdsoImage:
             offset = real_symbols.get(name)
             for entry in entries:
                 if offset is None:
-                    struct.pack_into("<H", image, entry + _SHNDX, 0)
-                    struct.pack_into("<Q", image, entry + _VALUE, 0)
+                    struct.pack_into("<H", image, entry + ST_SHNDX, SHN_UNDEF)
+                    struct.pack_into("<Q", image, entry + ST_VALUE, 0)
                 else:
-                    struct.pack_into("<Q", image, entry + _VALUE, real_base + offset - base & (1 << 64) - 1)
+                    struct.pack_into("<Q", image, entry + ST_VALUE, real_base + offset - base & (1 << 64) - 1)
         self.bases.add(base)
         return bytes(image)
 
@@ -81,41 +74,37 @@ class VdsoImage:
 @functools.cache
 def load(name: str) -> VdsoImage:
     """The image assembled from NAME.S; the same object every time.  Raises FileNotFoundError if not built."""
-    path = Path(__file__).with_name(f"{name}.so")
+    path = os.path.join(os.path.dirname(__file__), f"{name}.so")
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            elf = Elf(file.read())
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing: install enclu with pip, or run hatch_build.py") from None
-    elf = ELFFile(io.BytesIO(data))
-    dynsym, symtab = elf.get_section_by_name(".dynsym"), elf.get_section_by_name(".symtab")
-    assert isinstance(dynsym, SymbolTableSection) and isinstance(symtab, SymbolTableSection)
-    host = elf.get_section_index(".host")
+    host = elf.section(".host")
     entries: dict[str, list[int]] = {}
-    for index, symbol in enumerate(dynsym.iter_symbols()):
-        if symbol["st_shndx"] == host:
-            entries.setdefault(symbol.name, []).append(dynsym["sh_offset"] + index * _SYM_SIZE)
-    symbols = {s.name: s["st_value"] for s in symtab.iter_symbols() if s.name and isinstance(s["st_shndx"], int)}
-    table = elf.get_section_by_name(".extable")
-    extable = list(_EXTABLE_ENTRY.iter_unpack(table.data())) if table is not None else []
-    return VdsoImage(_mapped(elf, data), symbols, extable, entries)
+    for symbol in elf.symbols(".dynsym"):
+        if host is not None and symbol.section == host.number:
+            entries.setdefault(symbol.name, []).append(symbol.at)
+    symbols = {s.name: s.value for s in elf.symbols(".symtab") if s.name and SHN_UNDEF < s.section < SHN_LORESERVE}
+    table = elf.section(".extable")
+    extable = list(_EXTABLE_ENTRY.iter_unpack(elf.content(table))) if table is not None else []
+    return VdsoImage(_mapped(elf), symbols, extable, entries)
 
 
-def _mapped(elf: ELFFile, data: bytes) -> bytes:
+def _mapped(elf: Elf) -> bytes:
     """What programs get: stripped, with the section headers right behind what is loaded.
 
     Debuggers read the image from memory and use section headers only if they are in its last page.  So they find
     .eh_frame and can unwind.
     """
-    loaded = next(p for p in elf.iter_segments() if p["p_type"] == "PT_LOAD")["p_filesz"]
-    names = elf.get_section(elf["e_shstrndx"])
-    image = bytearray(data[:loaded]) + names.data()
+    names = elf.sections[elf.names_index]
+    (loaded,) = elf.loaded()
+    image = bytearray(elf.data[:loaded]) + elf.content(names)
     image += bytes(-len(image) % 8)
-    struct.pack_into("<Q", image, _E_SHOFF, len(image))
-    size = elf["e_shentsize"]
-    for index in range(elf.num_sections()):
-        at = elf["e_shoff"] + index * size
-        header = bytearray(data[at : at + size])
-        if index == elf["e_shstrndx"]:
-            struct.pack_into("<Q", header, _SH_OFFSET, loaded)
-        image += header if elf.get_section(index)["sh_offset"] < loaded or index == elf["e_shstrndx"] else bytes(size)
+    struct.pack_into("<Q", image, E_SHOFF, len(image))
+    for section in elf.sections:
+        header = bytearray(elf.data[section.header : section.header + SHDR.size])
+        if section is names:
+            struct.pack_into("<Q", header, SH_OFFSET, loaded)
+        image += header if section.offset < loaded or section is names else bytes(SHDR.size)
     return bytes(image)

@@ -4,11 +4,27 @@ Operands that are addresses on hardware are objects here: an `EPCPage` for the p
 A leaf raises `Fault` where hardware faults and returns the error code that hardware leaves in RAX.
 """
 
-from enclu.sgx.encls.create import eadd, eadd_run, ecreate, eextend
-from enclu.sgx.encls.debug import edbgrd, edbgwr
-from enclu.sgx.encls.init import einit, einit_refusal
-from enclu.sgx.encls.modify import eaug, emodpr, emodt, eremove
-from enclu.sgx.encls.paging import eblock, eldu, epa, etrack, ewb
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from enclu.base import late
+
+if TYPE_CHECKING:
+    from enclu.sgx.encls.create import eadd, eadd_run, ecreate, eextend
+    from enclu.sgx.encls.debug import edbgrd, edbgwr
+    from enclu.sgx.encls.init import einit, einit_refusal
+    from enclu.sgx.encls.modify import eaug, emodpr, emodt, eremove
+    from enclu.sgx.encls.paging import eblock, eldu, epa, etrack, ewb
+else:
+    _MODULES = {
+        "create": "eadd eadd_run ecreate eextend",
+        "debug": "edbgrd edbgwr",
+        "init": "einit einit_refusal",
+        "modify": "eaug emodpr emodt eremove",
+        "paging": "eblock eldu epa etrack ewb",
+    }
+    __getattr__ = late.names(__name__, _MODULES)
 
 __all__ = [
     "eadd", "eadd_run", "eaug", "eblock", "ecreate", "edbgrd", "edbgwr", "eextend", "einit", "einit_refusal", "eldu",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
+from enclu.sgx import crypto
 from enclu.sgx.encls.create import check_secs
 from enclu.sgx.exceptions import GeneralProtection
 from enclu.sgx.structs import (
@@ -32,7 +32,7 @@ def signature_valid(sigstruct: bytes) -> bool:
         return False
     if q1 != s * s // n or q2 != (s * s - q1 * n) * s // n:
         return False
-    digest = hashlib.sha256(b"".join(sigstruct[a:b] for a, b in SIGSTRUCT_SIGNED)).digest()
+    digest = crypto.sha256(b"".join(sigstruct[a:b] for a, b in SIGSTRUCT_SIGNED)).digest()
     message = b"\0\1" + b"\xff" * (384 - 3 - len(SHA256_DIGESTINFO) - 32) + b"\0" + SHA256_DIGESTINFO + digest
     return pow(s, 3, n) == int.from_bytes(message, "big")
 
@@ -63,7 +63,7 @@ def einit_refusal(machine: Machine, secs: Secs, sigstruct: bytes) -> tuple[Error
         return ErrorCode.SGX_INVALID_MEASUREMENT, (
             f"SIGSTRUCT.ENCLAVEHASH is {f['ENCLAVEHASH'].hex()}, but what was loaded measures {have.hex()}"
         )
-    mrsigner = hashlib.sha256(f["MODULUS"]).digest()
+    mrsigner = crypto.sha256(f["MODULUS"]).digest()
     if secs.attributes & INTEL_ONLY and mrsigner != machine.lepubkeyhash:
         return ErrorCode.SGX_INVALID_ATTRIBUTE, "ATTRIBUTES.EINITTOKEN_KEY is for the signer in IA32_SGXLEPUBKEYHASH"
     for name, mask, value in (
@@ -92,7 +92,7 @@ def einit(machine: Machine, secs: Secs, sigstruct: bytes) -> int:
         return code
     f = SIGSTRUCT.unpack(sigstruct)
     secs.mrenclave = f["ENCLAVEHASH"]
-    secs.mrsigner = hashlib.sha256(f["MODULUS"]).digest()
+    secs.mrsigner = crypto.sha256(f["MODULUS"]).digest()
     secs.isvprodid, secs.isvsvn = f["ISVPRODID"], f["ISVSVN"]
     secs.isvfamilyid, secs.isvextprodid = f["ISVFAMILYID"], f["ISVEXTPRODID"]
     secs.attributes |= Attribute.INIT

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cryptography.exceptions import InvalidTag
-
+from enclu.sgx import crypto
 from enclu.sgx.encls.create import check_secs
 from enclu.sgx.epc import EPCPage, PageType
 from enclu.sgx.exceptions import GeneralProtection, PageFault
@@ -122,11 +121,8 @@ def eldu(
     eid = 0 if secs is None else secs.eid
     version = bytes(va.data[slot * 8 : slot * 8 + 8])
     header = _header(f["SECINFO"], eid, linaddr)
-    try:
-        plain = machine.paging_cipher.decrypt(version + bytes(4), bytes(ciphertext) + f["MAC"], header)
-    except InvalidTag:
-        return ErrorCode.SGX_MAC_COMPARE_FAIL
-    if f["ENCLAVEID"] != eid:
+    plain = crypto.opened(machine.paging_cipher, version + bytes(4), bytes(ciphertext) + f["MAC"], header)
+    if plain is None or f["ENCLAVEID"] != eid:
         return ErrorCode.SGX_MAC_COMPARE_FAIL
     page.data[:] = plain
     page.valid, page.pt, page.secs, page.enclaveaddress = True, PageType(pt), secs, linaddr

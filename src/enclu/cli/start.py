@@ -1,0 +1,77 @@
+"""What `enclu run` does once its options are known.
+
+Every program waits for what is imported here: all that a run needs, no library that parses command lines, and of enclu
+no other command.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from enclu.base import console
+from enclu.base.listeners import Events
+from enclu.cli import report
+from enclu.linux import delivery
+from enclu.native import cpuid, extended_state
+from enclu.run import host_memory, launch
+from enclu.run.machine_state import SECRET_SIZE, MachineStateError, secret_of
+from enclu.run.program_file import LaunchError, find
+from enclu.run.refusals import Refusals
+from enclu.run.supervisor import Supervisor
+from enclu.sgx.machine import Machine
+
+if TYPE_CHECKING:
+    from enclu.linux.intel_cpu import Cpuid
+
+DESIGN, CPU = "vdso", "host"
+"""What --delivery and --cpu are if they are not given."""
+
+
+def start(
+    program: str, arguments: Sequence[str], *, design: str = DESIGN, epc: int | None = None,
+    machine_name: str | None = None, secret_fd: int | None = None, stats: str | None = None, quiet: bool = False,
+    cpu: str = CPU, pin: bool = True,
+) -> int:  # fmt: skip
+    """Become the program.  Returns, with the exit status, only where that cannot be; the reason has been told."""
+    try:
+        path = find(program)
+        epc = host_memory.default_epc() if epc is None else epc
+        secret = secret_of(machine_name) if machine_name is not None else None
+        if secret_fd is not None:
+            secret = _read_secret(secret_fd)
+        machine = Machine(epc, secret, extended_state.layout())
+        events = Events()
+        if not quiet:
+            Refusals(events, console.offer)
+        processor: Cpuid = cpuid.host
+        if cpu != CPU:
+            from enclu.linux import intel_cpu
+
+            processor = intel_cpu.of(processor)
+        supervisor = Supervisor(machine, delivery.create(design), events, pin=pin, processor=processor)
+        if stats:
+            from enclu.linux.stats import Stats
+
+            counters = Stats(events, machine.epc)
+            supervisor.at_end = lambda: report.stats(counters, stats)
+        launch.start(path, [program, *arguments], lambda pid: report.supervise(supervisor, pid))
+    except LaunchError as error:
+        console.say(str(error))
+        return error.status
+    except MachineStateError as error:
+        console.say(str(error))
+        return 125
+
+
+def _read_secret(fd: int) -> bytes:
+    """Raises MachineStateError."""
+    try:
+        secret = os.read(fd, SECRET_SIZE)
+        os.close(fd)
+    except OSError as error:
+        raise MachineStateError(f"--secret-fd {fd}: {error.strerror}") from None
+    if len(secret) != SECRET_SIZE:
+        raise MachineStateError(f"--secret-fd {fd}: {len(secret)} bytes instead of {SECRET_SIZE}")
+    return secret
