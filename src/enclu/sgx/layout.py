@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import Any
 
@@ -24,22 +25,28 @@ class Structure:
             if offset + width > size or any(covered[offset : offset + width]):
                 raise ValueError(f"{name}.{field} overlaps another field or the end")
             covered[offset : offset + width] = b"\1" * width
-        self._reserved = [i for i, used in enumerate(covered) if not used]
-        self._defaults = {n: b"" if f.endswith("s") else 0 for _, n, f in fields}
+        self._reserved = [(gap.start(), gap.end(), bytes(len(gap[0]))) for gap in re.finditer(rb"\0+", covered)]
+        at, codes = 0, ["<"]
+        in_order = sorted(fields)
+        for offset, _, code in in_order:
+            codes.append(f"{offset - at}x{code}")
+            at = offset + struct.calcsize("<" + code)
+        self._whole = struct.Struct("".join([*codes, f"{size - at}x"]))
+        """The structure as one codec, and its fields in its order."""
+        self._names = [name for _, name, _ in in_order]
+        self._defaults = {name: b"" if code.endswith("s") else 0 for _, name, code in in_order}
 
     def unpack(self, image: bytes | bytearray | memoryview) -> dict[str, Any]:
         """Every field's value.  Raises ValueError if `image` is not exactly the structure's size."""
         if len(image) != self.size:
             raise ValueError(f"{self.name} has {self.size} bytes, not {len(image)}")
-        return {name: codec.unpack_from(image, offset)[0] for name, (offset, codec) in self._codecs.items()}
+        return dict(zip(self._names, self._whole.unpack(image), strict=True))
 
     def pack(self, **values: Any) -> bytes:
         """The structure with these fields, others zero.  Raises KeyError for an unknown field."""
-        out = bytearray(self.size)
-        for name, value in values.items():
-            offset, codec = self._codecs[name]
-            codec.pack_into(out, offset, value)
-        return bytes(out)
+        if not self._defaults.keys() >= values.keys():
+            raise KeyError(f"{self.name} has no field {', '.join(values.keys() - self._defaults.keys())}")
+        return self._whole.pack(*{**self._defaults, **values}.values())
 
     def get(self, image: bytes | bytearray | memoryview, name: str, base: int = 0) -> Any:
         """One field of a structure that begins at `base`."""
@@ -61,7 +68,7 @@ class Structure:
 
     def reserved_ok(self, image: bytes | bytearray | memoryview) -> bool:
         """All bytes that no field names are zero."""
-        return not any(image[i] for i in self._reserved)
+        return all(image[start:end] == zeros for start, end, zeros in self._reserved)
 
     def describe(self, image: bytes | bytearray | memoryview) -> str:
         """One line a field, for people."""
