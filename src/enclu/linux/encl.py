@@ -31,8 +31,8 @@ class EnclPage:
         self.max_prot = max_prot
         self.type = kind
         self.epc = epc
-        self.backing: tuple[VAPage, int, bytes, bytes] | None = None
-        """Of an evicted page: version array and slot, ciphertext, PCMD."""
+        self.backing: tuple[VAPage, int, bytes | memoryview, bytes] | None = None
+        """Of an evicted page: version array and slot, ciphertext, PCMD.  The ciphertext is where the page was."""
 
     @property
     def address(self) -> int:

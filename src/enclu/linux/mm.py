@@ -12,6 +12,7 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import MAP_PRIVATE, MAP_TYPE, PROT_EXEC, PROT_READ, PROT_WRITE
+from enclu.linux.ahead import Ahead
 from enclu.linux.traps import signal_of
 from enclu.sgx.epc import PAGE_SIZE, EPCPage, PageType
 from enclu.sgx.exceptions import PFEC, Fault, PageFault
@@ -28,8 +29,9 @@ NEEDS = [0] * (Access.FETCH + 1)
 """PROT_* by kind of access.  A list, not a dict: this is on the path of every EENTER, and hashing a member of an
 enumeration is a Python call."""
 NEEDS[Access.READ], NEEDS[Access.WRITE], NEEDS[Access.FETCH] = PROT_READ, PROT_WRITE, PROT_EXEC
-FAULT_AROUND = 256
-"""Pages on either side of a fault that are shown with it."""
+FAULT_AROUND, MOST_AROUND = 64, 512
+"""Pages that are shown together at a fault, as fault_around_bytes says in mm/memory.c: an aligned block of so many, or
+up to so many where faults come in order.  Fewer would make the host kernel split its mappings more often."""
 TASK_SIZE = (1 << 47) - PAGE_SIZE
 
 
@@ -39,7 +41,7 @@ class VMA:
     `shown` holds, by page index, the protection that the page tables grant at present; absent means none.
     """
 
-    __slots__ = ("dontcopy", "encl", "end", "prot", "sealed", "shown", "start")
+    __slots__ = ("ahead", "dontcopy", "encl", "end", "prot", "sealed", "shown", "start")
 
     def __init__(self, start: int, end: int, prot: int, encl: Encl | None) -> None:
         self.start = start
@@ -51,6 +53,7 @@ class VMA:
         self.dontcopy = False
         """VM_DONTCOPY: a forked child does not have it (MADV_DONTFORK)."""
         self.shown: dict[int, int] = {}
+        self.ahead = Ahead()
 
     def part(self, start: int, end: int) -> VMA:
         """[start, end) of it, as a VMA of its own."""
@@ -416,10 +419,16 @@ class MM:
         before = vma.shown.get(index, 0)
         if self._wanted(vma, index) == before:
             return False
-        low = max(vma.start >> 12, index - FAULT_AROUND)
-        high = min(vma.end >> 12, index + FAULT_AROUND)
-        self._apply(vma, list(range(low, high)))
+        count = vma.ahead.wanted(index, MOST_AROUND)
+        low = index if count > FAULT_AROUND else index & -FAULT_AROUND
+        high = min(vma.end >> 12, low + max(count, FAULT_AROUND))
+        self._apply(vma, list(range(max(vma.start >> 12, low), high)))
+        vma.ahead.came(high, high - low)
         return vma.shown.get(index, 0) & ~before != 0
+
+    def show_loaded(self, vma: VMA, low: int, high: int) -> None:
+        """Show pages [low, high) of a mapping, which have just come.  Raises OSError as `show_around`."""
+        self._apply(vma, list(range(low, high)))
 
     def granted(self, address: int, access: Access) -> bool:
         """The page tables grant this access by now: a fault on it raced with the one that made the page present."""

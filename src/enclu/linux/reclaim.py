@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from enclu.linux.kernel import Kernel
 
 SGX_NR_TO_SCAN = 16
+MOST_AHEAD = 64
+"""Pages that are reloaded at one fault, at most."""
 
 
 class Reclaimer:
@@ -33,13 +36,10 @@ class Reclaimer:
     def forget(self, page: EnclPage) -> None:
         self._active.pop(page, None)
 
-    def reclaim(self) -> None:
+    def reclaim(self, count: int = SGX_NR_TO_SCAN) -> None:
         """Evict a batch of pages, as ksgxd and sgx_reclaim_direct do."""
-        batch: list[EnclPage] = []
-        for page in self._active:
-            batch.append(page)
-            if len(batch) == SGX_NR_TO_SCAN:
-                break
+        batch = list(itertools.islice(self._active, count))
+        batch.sort(key=lambda page: (page.encl.eid, page.index))  # neighbours are hidden and discarded as one
         for page in batch:
             del self._active[page]
             epc = page.epc
@@ -52,8 +52,6 @@ class Reclaimer:
                 encl.track()
         for page in batch:
             self._write_back(page)
-        for first, size in _runs(batch):
-            first.encl.memory.discard(first.address - first.encl.base, size)
         for encl in {page.encl for page in batch}:
             secs, own = encl.secs, encl.secs_page
             if secs is not None and own is not None and encl.initialized and not secs.children and own.epc is not None:
@@ -76,11 +74,32 @@ class Reclaimer:
         else:
             if code:
                 raise AssertionError(f"EWB of a blocked and tracked page: {ErrorCode(code).name}")
-            page.backing = (va, slot, ciphertext, pcmd)
+            # What was the page's memory is its backing store now: it is there, and nobody can see it.
+            epc.data[:] = ciphertext
+            page.backing = (va, slot, epc.data, pcmd)
         page.epc = None
         kernel.free(epc)
         if page is not encl.secs_page:
             kernel.events.emit(PageEvicted, encl.eid, page.address)
+
+    @property
+    def most_ahead(self) -> int:
+        """Pages that may be reloaded at once: so few that none of them is evicted for the sake of the last."""
+        return min(MOST_AHEAD, max(1, (self._kernel.machine.epc.free + len(self._active)) // 4))
+
+    def make_room(self, count: int) -> None:
+        """Pages are about to be allocated: what must be evicted for them goes as one batch."""
+        missing = count - self._kernel.machine.epc.free
+        if missing > 0:
+            self.reclaim(max(missing, SGX_NR_TO_SCAN))
+
+    @staticmethod
+    def reloadable(page: EnclPage) -> bool:
+        """The page was evicted, and all that it takes to bring it back is in the EPC."""
+        own = page.encl.secs_page
+        if page.epc is not None or page.backing is None or own is None or own.epc is None:
+            return False
+        return own.epc.valid and page.backing[0].epc.valid
 
     def load_secs(self, encl: Encl) -> None:
         """sgx_encl_load_secs().  Whatever else is to be allocated comes before.  Raises OSError as `reload`."""

@@ -115,8 +115,11 @@ class EPC:
 
     def allocate(self) -> EPCPage | None:
         """A free EPC page, or None when the EPC is full."""
-        run = self.allocate_run(1)
-        return run[0] if run else None
+        if self.used == self.pages:
+            return None
+        self.used += 1
+        self.peak = max(self.peak, self.used)
+        return EPCPage()
 
     def allocate_run(self, count: int) -> list[EPCPage]:
         """`count` free EPC pages, or fewer: as many as there are."""
