@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from enclu.base.abi import PROT_EXEC, PROT_READ, PROT_WRITE
 from enclu.base.events import FaultResolved
-from enclu.linux.encl import EnclPage
+from enclu.linux.encl_page import EnclPage
 from enclu.linux.mm import NEEDS, TASK_SIZE
 from enclu.linux.reclaim import Reclaimer
 from enclu.linux.traps import Resolution

@@ -19,8 +19,6 @@ from enclu.sgx.exceptions import PFEC, Fault, PageFault
 from enclu.sgx.processor import Access, access_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from enclu.linux.encl import Encl
     from enclu.linux.kernel import Kernel
     from enclu.sgx.processor import PageTables, Processor, Signal
@@ -69,15 +67,9 @@ def may_map(encl: Encl, start: int, end: int, prot: int) -> None:
         raise OSError(errno.EACCES, "mapping outside ELRANGE")
     if not prot:
         return
-    first, last = start >> 12, (end - 1) >> 12
-    pages = encl.pages
-    indexes: Iterable[int] = range(first, last + 1)
-    if last - first > len(pages):
-        indexes = (i for i in pages if first <= i <= last)
-    for index in indexes:
-        page = pages.get(index)
-        if page is not None and prot & ~page.max_prot:
-            raise OSError(errno.EACCES, f"page {index << 12:#x} was not added with these permissions")
+    index = encl.pages.forbidding(start >> 12, -(-end >> 12), prot)
+    if index is not None:
+        raise OSError(errno.EACCES, f"page {index << 12:#x} was not added with these permissions")
 
 
 class MM:

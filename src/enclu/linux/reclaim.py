@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
-import itertools
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from enclu.base.events import PageEvicted, PageRefused, PageReloaded
-from enclu.linux.encl import Encl, EnclPage, VAPage
+from enclu.linux.encl import Encl
+from enclu.linux.encl_page import EnclPage, PageRun, VAPage
 from enclu.sgx import encls
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.exceptions import Fault
@@ -27,21 +28,50 @@ class Reclaimer:
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
-        self._active: dict[EnclPage, None] = {}
+        self._active: OrderedDict[EnclPage | PageRun, None] = OrderedDict()
+        self._count = 0
+        """Pages in it."""
 
     def add(self, page: EnclPage) -> None:
         """The page is in the EPC and may be evicted."""
         self._active[page] = None
+        self._count += 1
+
+    def add_run(self, run: PageRun) -> None:
+        """The same of pages that have been added together."""
+        self._active[run] = None
+        self._count += len(run.epc)
 
     def forget(self, page: EnclPage) -> None:
+        if page.run is not None or page in self._active:
+            self._count -= 1
+        page.run = None
         self._active.pop(page, None)
+
+    def forget_run(self, run: PageRun) -> None:
+        """Those of its pages that nobody has asked for are no more."""
+        if self._active.pop(run, run) is None:
+            self._count -= run.epc.untouched_count
+
+    def _oldest(self, count: int) -> list[EnclPage]:
+        """Take up to `count` pages, those first that were loaded first."""
+        taken: list[EnclPage] = []
+        while self._active and len(taken) < count:
+            first, _ = self._active.popitem(last=False)
+            if isinstance(first, EnclPage):
+                taken.append(first)
+            elif some := first.oldest(count - len(taken)):
+                taken += some
+                self._active[first] = None
+                self._active.move_to_end(first, last=False)
+        self._count -= len(taken)
+        return taken
 
     def reclaim(self, count: int = SGX_NR_TO_SCAN) -> None:
         """Evict a batch of pages, as ksgxd and sgx_reclaim_direct do."""
-        batch = list(itertools.islice(self._active, count))
+        batch = self._oldest(count)
         batch.sort(key=lambda page: (page.encl.eid, page.index))  # neighbours are hidden and discarded as one
         for page in batch:
-            del self._active[page]
             epc = page.epc
             assert epc is not None
             encls.eblock(epc)
@@ -85,7 +115,7 @@ class Reclaimer:
     @property
     def most_ahead(self) -> int:
         """Pages that may be reloaded at once: so few that none of them is evicted for the sake of the last."""
-        return min(MOST_AHEAD, max(1, (self._kernel.machine.epc.free + len(self._active)) // 4))
+        return min(MOST_AHEAD, max(1, (self._kernel.machine.epc.free + self._count) // 4))
 
     def make_room(self, count: int) -> None:
         """Pages are about to be allocated: what must be evicted for them goes as one batch."""
