@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from enclu.base.abi import MAP_PRIVATE, MAP_TYPE, PROT_EXEC, PROT_READ, PROT_WRITE
 from enclu.linux.ahead import Ahead
 from enclu.linux.traps import signal_of
-from enclu.sgx.epc import PAGE_SIZE, EPCPage, PageType
+from enclu.sgx.epc import PAGE_SIZE, EPCPage
 from enclu.sgx.exceptions import PFEC, Fault, PageFault
 from enclu.sgx.processor import Access, access_of
 
@@ -284,26 +284,24 @@ class MM:
         return int(PFEC.P | PFEC.U | PFEC.SGX) | access
 
     @staticmethod
-    def _allowed(vma: VMA, index: int) -> int:
+    def _accessible(vma: VMA, index: int) -> EPCPage | None:
+        """The page, if it is one that processors may touch as far as VMA and its R, W and X allow."""
+        page = vma.encl.pages.get(index) if vma.encl is not None else None
+        if page is None or page.epc is None or vma.prot & ~page.max_prot or not page.epc.accessible:
+            return None
+        return page.epc
+
+    def _allowed(self, vma: VMA, index: int) -> int:
         """The invariant, were every page to be executed in any way."""
-        if vma.encl is None:
-            return 0
-        page = vma.encl.pages.get(index)
-        if page is None or page.epc is None or vma.prot & ~page.max_prot:
-            return 0
-        epc = page.epc
-        if not epc.valid or epc.pt is not PageType.REG or epc.blocked or epc.pending or epc.modified:
-            return 0
-        return vma.prot & epc.rwx
+        epc = self._accessible(vma, index)
+        return 0 if epc is None else vma.prot & epc.rwx
 
     def _wanted(self, vma: VMA, index: int) -> int:
         """The invariant."""
-        allowed = self._allowed(vma, index)
-        encl = vma.encl
-        if allowed and encl is not None and encl.execution is not None:
-            page = encl.pages[index].epc
-            assert page is not None
-            return encl.execution.granted(self.page_tables, index, page, allowed)
+        epc, encl = self._accessible(vma, index), vma.encl
+        allowed = 0 if epc is None else vma.prot & epc.rwx
+        if allowed and epc is not None and encl is not None and encl.execution is not None:
+            return encl.execution.granted(self.page_tables, index, epc, allowed)
         return allowed
 
     def allowed(self, address: int) -> int:
