@@ -143,7 +143,7 @@ class EnclPages(MutableMapping[int, EnclPage]):
 
     def first_in(self, low: int, high: int) -> int | None:
         """The first page of [low, high), by index."""
-        if self._single.keys().isdisjoint(range(low, high)) and not self._runs_in(low, high):
+        if not self._runs_in(low, high) and self._single.keys().isdisjoint(range(low, high)):
             return None
         return next((index for index in range(low, high) if index in self), None)
 
@@ -161,6 +161,8 @@ class EnclPages(MutableMapping[int, EnclPage]):
         return next((page.index for page in pages if prot & ~page.max_prot), None)
 
     def _runs_in(self, low: int, high: int) -> list[PageRun]:
+        if not self.runs:
+            return []
         first = max(bisect_right(self._starts, low) - 1, 0)
         return [run for run in self.runs[first : bisect_right(self._starts, high - 1)] if run.end > low]
 

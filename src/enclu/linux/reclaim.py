@@ -159,10 +159,11 @@ class Reclaimer:
         address = 0 if secs_page else page.address
         try:
             code = encls.eldu(kernel.machine, epc, va.epc, slot, ciphertext, pcmd, address, encl.secs)
-            why = ErrorCode(code).name
+            lost = None
         except Fault as fault:  # the version array, or the SECS, was lost with the EPC
-            code, why = ErrorCode.SGX_PG_INVLD, str(fault)
+            code, lost = ErrorCode.SGX_PG_INVLD, str(fault)
         if code:
+            why = lost or ErrorCode(code).name
             kernel.free(epc)
             kernel.events.emit(PageRefused, encl.secs.eid, address, why)
             raise OSError(errno.EFAULT, f"ELDU of {page.address:#x}: {why}")

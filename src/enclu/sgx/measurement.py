@@ -33,7 +33,18 @@ def eadd(offset: int, secinfo: bytes) -> bytes:
 
 
 def eextend(offset: int, chunk: bytes | memoryview) -> bytes:
-    return b"".join((struct.pack("<8sQ48x", b"EEXTEND", offset), chunk))
+    return struct.pack("<8sQ48x", b"EEXTEND", offset) + bytes(chunk)
+
+
+_PAGE = struct.Struct("<8sQ48s" + f"8sQ48x{CHUNK}s" * (PAGE_SIZE // CHUNK))
+
+
+def _page(offset: int, secinfo: bytes, data: bytes) -> bytes:
+    """EADD and the 16 EEXTENDs of a page, in one go."""
+    parts: list[bytes | int] = [b"EADD", offset, secinfo[:48]]
+    for at in range(0, PAGE_SIZE, CHUNK):
+        parts += b"EEXTEND", offset + at, data[at : at + CHUNK]
+    return _PAGE.pack(*parts)
 
 
 class Measurement:
@@ -82,11 +93,8 @@ class Measurement:
         """
         pages = len(data) // PAGE_SIZE
         if pages <= FEW:
-            parts = []
             for start in range(0, len(data), PAGE_SIZE):
-                parts.append(eadd(offset + start, secinfo))
-                parts += [eextend(offset + at, data[at : at + CHUNK]) for at in range(start, start + PAGE_SIZE, CHUNK)]
-            self.update(b"".join(parts))
+                self.update(_page(offset + start, secinfo, bytes(data[start : start + PAGE_SIZE])))
             return
         for first in range(0, pages, BATCH):
             n = min(BATCH, pages - first)
