@@ -103,7 +103,7 @@ def ewb(machine: Machine, page: EPCPage, va: EPCPage, slot: int) -> tuple[int, b
     _SLOT.pack_into(va.data, slot * _SLOT.size, version)
     secinfo = _secinfo(_flags(page))
     header = _header(secinfo, eid, page.enclaveaddress)
-    sealed = machine.paging_cipher.encrypt(version.to_bytes(12, "little"), bytes(page.data), header)
+    sealed = machine.paging_cipher.encrypt(version.to_bytes(12, "little"), page.data, header)
     pcmd = PCMD.pack(SECINFO=secinfo, ENCLAVEID=eid, MAC=sealed[-16:])
     page.invalidate()
     if secs is not None and page.pt != PageType.SECS:
