@@ -20,6 +20,9 @@ ENCLU = [*COMMAND, "run"]
 ROUNDS = 3
 MEASURED_MIB = 256
 MEASURED_BYTES = MEASURED_MIB * 256 * 5184
+HEAP_MIB, HEAP_EPC = 4096, "5G"
+SINGLE_MIB = 32
+WALK_PAGES, WALK_EPC = 4096, "4M"
 FILES = ["ls", "-lR", "/usr/share", "/usr/lib"]
 SYSCALLS = ["dd", "if=/dev/zero", "of=/dev/null", "bs=1", "count=2000000"]
 
@@ -31,15 +34,16 @@ def gcc(*arguments: object) -> None:
 def build(work: Path) -> dict[str, str]:
     """Compile everything; the environment that the programs want."""
     source = C / "enclaves"
-    gcc(
-        "-O1", "-ffreestanding", "-fPIE", "-mgeneral-regs-only", "-fno-stack-protector", "-fno-jump-tables",
-        "-fvisibility=hidden", "-fcf-protection=none", "-static", "-nostdlib", "-Wl,--build-id=none,-z,norelro",
-        f"-Wl,-T,{source}/enclave.lds", source / "entry.S", source / "body.c", "-o", work / "enclave.elf",
-    )  # fmt: skip
-    for name in ("pair", "exception", "build_enclave"):
+    for body, name in ((source / "body.c", "enclave"), (ROOT / "benchmarks" / "walk_enclave.c", "walk_enclave")):
+        gcc(
+            "-O1", "-ffreestanding", "-fPIE", "-mgeneral-regs-only", "-fno-stack-protector", "-fno-jump-tables",
+            "-fvisibility=hidden", "-fcf-protection=none", "-static", "-nostdlib", "-Wl,--build-id=none,-z,norelro",
+            f"-Wl,-T,{source}/enclave.lds", f"-I{source}", source / "entry.S", body, "-o", work / f"{name}.elf",
+        )  # fmt: skip
+    for name in ("pair", "exception", "build_enclave", "walk"):
         gcc(f"-I{C}", ROOT / "benchmarks" / f"{name}.c", C / "loader.c", C / "raw.S", "-o", work / name, "-lcrypto")
-    for name in ("floor", "compute"):
-        gcc(ROOT / "benchmarks" / f"{name}.c", "-o", work / name)
+    for name in ("floor", "compute", "seal", "stop"):
+        gcc(ROOT / "benchmarks" / f"{name}.c", "-o", work / name, "-lcrypto")
     subprocess.run(["openssl", "genrsa", "-3", "-out", work / "key.pem", "3072"], check=True, capture_output=True)
     ecall = work / "ecall.elf"
     subprocess.run([*COMMAND, "build", ROOT / "benchmarks" / "ecall.c", "-o", ecall], check=True)
@@ -58,6 +62,12 @@ def seconds(command: list[str], env: dict[str, str]) -> float:
     start = time.monotonic()
     subprocess.run(command, check=True, capture_output=True, env=env)
     return time.monotonic() - start
+
+
+def walk(work: Path, env: dict[str, str], how: str, pages: int, epc: str) -> float:
+    """Of an enclave with so many pages of heap."""
+    own = {**env, "ENCLU_TEST_ENCLAVE": str(work / "walk_enclave.elf")}
+    return number([*ENCLU, "--epc", epc, str(work / "walk"), str(pages), how], own)
 
 
 def report(name: str, ours: list[float], floor: list[float], limit: float) -> None:
@@ -83,7 +93,20 @@ def main() -> None:
                 lambda: number([*ENCLU, str(work / "pair")], env), 3.0),
             f"measured {MEASURED_MIB} MiB enclave, s": (
                 lambda: number([*ENCLU, *epc, str(work / "build_enclave"), str(MEASURED_MIB)], env),
-                lambda: seconds(["openssl", "dgst", "-sha256", str(blob)], env), 2.0),
+                lambda: seconds(["openssl", "dgst", "-sha256", str(blob)], env), 1.4),
+            "ADD_PAGES, one page a call, us": (
+                lambda: number([*ENCLU, *epc, str(work / "build_enclave"), str(SINGLE_MIB), "single"], env),
+                lambda: number([str(work / "stop")], env), 1.5),
+            f"heap of {HEAP_MIB} MiB, us a page": (
+                lambda: number(
+                    [*ENCLU, "--epc", HEAP_EPC, str(work / "build_enclave"), str(HEAP_MIB), "heap"], env),
+                lambda: 1.0, 1.0),
+            "sequential walk, us a page": (
+                lambda: walk(work, env, "sequential", WALK_PAGES, WALK_EPC),
+                lambda: number([str(work / "seal")], env), 10.0),
+            "random walk, us (floor: an AEX)": (
+                lambda: walk(work, env, "random", WALK_PAGES, WALK_EPC),
+                lambda: walk(work, env, "none", 2000, "64M"), 2.0),
             **{
                 f"{MEASURED_MIB} MiB {kind} image measured, s": (
                     lambda kind=kind: number(

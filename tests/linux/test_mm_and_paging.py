@@ -198,14 +198,45 @@ def test_more_pages_than_the_epc_survive_eviction() -> None:
     assert world.stats.count(PageReloaded) > 0
 
 
+def test_a_page_evicted_out_of_order_comes_alone_and_those_in_order_bring_the_next() -> None:
+    world = crowded()
+    first = BASE + 0x10000 >> 12
+    for _ in range(3):
+        world.kernel.reclaimer.reclaim()
+    assert all(world.encl.pages[first + i].epc is None for i in range(40))
+    came = []
+    for i in (5, 0, 1, 2):
+        before = world.stats.count(PageReloaded)
+        if world.encl.pages[first + i].epc is None:
+            assert fault.supply(world.mm, (first + i) << 12)
+        came.append(world.stats.count(PageReloaded) - before)
+    assert came == [1, 1, 2, 0]
+
+
+def test_what_comes_ahead_may_be_lost_without_anybody_being_told() -> None:
+    world = crowded()
+    first = BASE + 0x10000 >> 12
+    for _ in range(3):
+        world.kernel.reclaimer.reclaim()
+    behind = world.encl.pages[first + 2]
+    assert behind.backing is not None
+    behind.backing = None
+    assert fault.supply(world.mm, first << 12) and fault.supply(world.mm, first + 1 << 12)
+    assert world.stats.count(PageRefused) == 0 and behind.epc is None
+    assert not fault.supply(world.mm, first + 2 << 12)
+
+
 def evicted(world: World) -> int:
     return next(i for i, p in world.encl.pages.items() if p.epc is None)
 
 
 def test_an_evicted_page_leaves_no_plain_text_in_memory() -> None:
     world = crowded()
-    offset = (evicted(world) << 12) - BASE
-    assert bytes(world.memory.view(offset, 4096)) == bytes(4096)
+    index = evicted(world)
+    plain = bytes([index - (BASE + 0x10000 >> 12) + 1]) * 16
+    assert plain not in bytes(world.encl.data_of(index))
+    assert fault.supply(world.mm, index << 12)
+    assert plain in bytes(world.encl.data_of(index))
 
 
 def test_a_tampered_page_is_refused() -> None:
@@ -224,7 +255,7 @@ def test_an_old_version_of_a_page_is_refused() -> None:
     index = evicted(world)
     page = world.encl.pages[index]
     assert page.backing is not None
-    _, _, old, old_pcmd = page.backing
+    old, old_pcmd = bytes(page.backing[2]), page.backing[3]
     assert fault.supply(world.mm, index << 12)
     while page.epc is not None:
         world.kernel.reclaimer.reclaim()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enclu.sgx import encls
-from enclu.sgx.epc import EPCPage
+from enclu.sgx.epc import EPCPage, EPCRun
 from enclu.sgx.exceptions import Fault, Vector
 from enclu.sgx.secs import Secs
 from enclu.sgx.structs import SECINFO, SECS, SIGSTRUCT, TCS, ErrorCode
@@ -22,7 +22,7 @@ def vector_of(caught: pytest.ExceptionInfo[Fault]) -> Vector:
 
 def add_run(secs: Secs, pages: list[EPCPage], at: int, secinfo: bytes, contents: bytes | int, measure: bool) -> None:
     memory = memoryview(bytearray(contents))
-    encls.eadd_run(secs, pages, at, secinfo, memory, memory, measure)
+    encls.eadd_run(secs, EPCRun([*pages]), at, secinfo, memory, memory, measure)
 
 
 @pytest.mark.parametrize(

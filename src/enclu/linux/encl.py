@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+from enclu.linux.encl_page import VA_SLOT_COUNT, EnclPage, EnclPages, VAPage
 from enclu.sgx import encls
-from enclu.sgx.epc import PAGE_SIZE, EPCPage, PageType
+from enclu.sgx.epc import PAGE_SIZE, EPCPage
 from enclu.sgx.structs import Attribute, ErrorCode
 
 if TYPE_CHECKING:
@@ -17,34 +18,6 @@ if TYPE_CHECKING:
 
 UNPRIVILEGED = Attribute.DEBUG | Attribute.MODE64BIT | Attribute.KSS
 """SGX_ATTR_UNPRIV_MASK: attributes that need no /dev/sgx_provision."""
-VA_SLOT_COUNT = 512
-
-
-class EnclPage:
-    """struct sgx_encl_page: a page of an enclave, in the EPC or evicted."""
-
-    __slots__ = ("backing", "encl", "epc", "index", "max_prot", "type")
-
-    def __init__(self, encl: Encl, index: int, max_prot: int, kind: PageType, epc: EPCPage | None) -> None:
-        self.encl = encl
-        self.index = index
-        self.max_prot = max_prot
-        self.type = kind
-        self.epc = epc
-        self.backing: tuple[VAPage, int, bytes, bytes] | None = None
-        """Of an evicted page: version array and slot, ciphertext, PCMD."""
-
-    @property
-    def address(self) -> int:
-        return self.index << 12
-
-
-class VAPage:
-    """struct sgx_va_page: a version array and which of its slots are free."""
-
-    def __init__(self, epc: EPCPage) -> None:
-        self.epc = epc
-        self.free = list(range(VA_SLOT_COUNT - 1, -1, -1))
 
 
 class Encl:
@@ -62,7 +35,7 @@ class Encl:
         self.attributes_mask = int(UNPRIVILEGED)
         self.secs: Secs | None = None
         self.secs_page: EnclPage | None = None
-        self.pages: dict[int, EnclPage] = {}
+        self.pages = EnclPages()
         self.page_count = 0
         self.va_pages: list[VAPage] = []
         self.mms: set[MM] = set()

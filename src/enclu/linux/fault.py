@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from enclu.base.abi import PROT_EXEC, PROT_READ, PROT_WRITE
 from enclu.base.events import FaultResolved
-from enclu.linux.encl import EnclPage
+from enclu.linux.encl_page import EnclPage
 from enclu.linux.mm import NEEDS, TASK_SIZE
+from enclu.linux.reclaim import Reclaimer
 from enclu.linux.traps import Resolution
 from enclu.sgx import encls
 from enclu.sgx.epc import PageType
@@ -16,6 +17,7 @@ from enclu.sgx.exceptions import PFEC, Fault
 from enclu.sgx.processor import access_of
 
 if TYPE_CHECKING:
+    from enclu.linux.encl import Encl
     from enclu.linux.mm import MM, VMA
 
 
@@ -84,18 +86,53 @@ def make_present(mm: MM, vma: VMA, address: int) -> bool:
         if page is None:
             if not encl.initialized or not encl.base <= address < encl.base + encl.size:
                 return False
-            _augment(mm, vma, address & ~0xFFF)
+            _augment(mm, vma, address & ~0xFFF)  # pending: there is nothing to show before the enclave's EACCEPT
             how = "augmented"
+        elif vma.prot & ~page.max_prot:
+            return False
+        elif page.epc is not None:
+            how = "shown"
+            mm.show_around(address)
         else:
-            if vma.prot & ~page.max_prot:
-                return False
-            how = "shown" if page.epc is not None else "loaded"
-            encl.load(address)
-        mm.show_around(address)
+            how = "loaded"
+            mm.show_loaded(vma, page.index, _load(mm, vma, encl, page))
     except OSError:
         return False
     _resolved(mm, vma, address, how)
     return True
+
+
+def _load(mm: MM, vma: VMA, encl: Encl, page: EnclPage) -> int:
+    """Bring a page back, and where faults come in order, those behind it that were evicted, too; the end of them.
+
+    Raises OSError where the page itself cannot come back.
+    """
+    reclaimer = mm.kernel.reclaimer
+    count = vma.ahead.wanted(page.index, reclaimer.most_ahead)
+    behind = _evicted_behind(vma, encl, page.index + 1, min(page.index + count, vma.end >> 12))
+    reclaimer.make_room(1 + len(behind))
+    reclaimer.reload(page)
+    end = page.index + 1
+    for following in behind:
+        try:
+            reclaimer.reload(following)
+        except OSError:
+            break  # nobody has asked for it: who does is told
+        end += 1
+    vma.ahead.came(end, end - page.index)
+    return end
+
+
+def _evicted_behind(vma: VMA, encl: Encl, index: int, end: int) -> list[EnclPage]:
+    """The pages of [index, end), as far as each can be reloaded and then be shown in the mapping."""
+    found = []
+    while index < end:
+        page = encl.pages.get(index)
+        if page is None or vma.prot & ~page.max_prot or not Reclaimer.reloadable(page):
+            break
+        found.append(page)
+        index += 1
+    return found
 
 
 def _resolved(mm: MM, vma: VMA, address: int, how: str) -> None:

@@ -15,7 +15,8 @@ from enclu.sgx.structs import ErrorCode
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from enclu.linux.encl import Encl, EnclPage
+    from enclu.linux.encl import Encl
+    from enclu.linux.encl_page import EnclPage
     from enclu.sgx.layout import Structure
     from enclu.sgx.processor import UserMemory
 

@@ -6,7 +6,8 @@ import errno
 from typing import TYPE_CHECKING
 
 from enclu.base.events import EnclaveCreated, EnclaveRemoved, EpcLost
-from enclu.linux.encl import Encl, EnclPage
+from enclu.linux.encl import Encl
+from enclu.linux.encl_page import EnclPage, PageRun
 from enclu.linux.reclaim import Reclaimer
 from enclu.sgx import encls
 from enclu.sgx.structs import ErrorCode
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from enclu.base.listeners import Events
     from enclu.linux.delivery.base import Delivery
     from enclu.linux.mm import MM
-    from enclu.sgx.epc import EPCPage
+    from enclu.sgx.epc import EPCPage, EPCRun
     from enclu.sgx.machine import Machine
     from enclu.sgx.processor import EnclaveMemory, Processors
 
@@ -66,7 +67,7 @@ class Kernel:
                 raise OSError(errno.ENOMEM, "the EPC is full and nothing in it can be evicted")
         return page
 
-    def allocate_run(self, count: int) -> list[EPCPage]:
+    def allocate_run(self, count: int) -> EPCRun:
         """`count` pages, or as many as are free; never reclaims."""
         return self.machine.epc.allocate_run(count)
 
@@ -92,6 +93,13 @@ class Kernel:
             va.free.append(slot)
             page.backing = None
 
+    def _remove_untouched(self, run: PageRun) -> None:
+        """The same of all pages of a run that nobody has asked for; no processor is in the enclave."""
+        self.reclaimer.forget_run(run)
+        code = encls.eremove_untouched(run.epc)
+        assert not code, ErrorCode(code).name
+        self.machine.epc.release_untouched(run.epc)
+
     def release(self, encl: Encl) -> None:
         """sgx_encl_release(): the last reference is gone."""
         if encl not in self._enclaves:
@@ -103,8 +111,10 @@ class Kernel:
         secs = encl.secs
         if secs is not None:
             secs.inside.clear()
-            for page in encl.pages.values():
+            for page in encl.pages.single():
                 self.remove(page)
+            for run in encl.pages.runs:
+                self._remove_untouched(run)
             if encl.secs_page is not None:
                 self.remove(encl.secs_page)
             self._by_eid.pop(secs.eid, None)

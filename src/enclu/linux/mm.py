@@ -12,14 +12,13 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import MAP_PRIVATE, MAP_TYPE, PROT_EXEC, PROT_READ, PROT_WRITE
+from enclu.linux.ahead import Ahead
 from enclu.linux.traps import signal_of
-from enclu.sgx.epc import PAGE_SIZE, EPCPage, PageType
+from enclu.sgx.epc import PAGE_SIZE, EPCPage
 from enclu.sgx.exceptions import PFEC, Fault, PageFault
 from enclu.sgx.processor import Access, access_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from enclu.linux.encl import Encl
     from enclu.linux.kernel import Kernel
     from enclu.sgx.processor import PageTables, Processor, Signal
@@ -28,8 +27,9 @@ NEEDS = [0] * (Access.FETCH + 1)
 """PROT_* by kind of access.  A list, not a dict: this is on the path of every EENTER, and hashing a member of an
 enumeration is a Python call."""
 NEEDS[Access.READ], NEEDS[Access.WRITE], NEEDS[Access.FETCH] = PROT_READ, PROT_WRITE, PROT_EXEC
-FAULT_AROUND = 256
-"""Pages on either side of a fault that are shown with it."""
+FAULT_AROUND, MOST_AROUND = 64, 512
+"""Pages that are shown together at a fault, as fault_around_bytes says in mm/memory.c: an aligned block of so many, or
+up to so many where faults come in order.  Fewer would make the host kernel split its mappings more often."""
 TASK_SIZE = (1 << 47) - PAGE_SIZE
 
 
@@ -39,7 +39,7 @@ class VMA:
     `shown` holds, by page index, the protection that the page tables grant at present; absent means none.
     """
 
-    __slots__ = ("dontcopy", "encl", "end", "prot", "sealed", "shown", "start")
+    __slots__ = ("ahead", "dontcopy", "encl", "end", "prot", "sealed", "shown", "start")
 
     def __init__(self, start: int, end: int, prot: int, encl: Encl | None) -> None:
         self.start = start
@@ -51,6 +51,7 @@ class VMA:
         self.dontcopy = False
         """VM_DONTCOPY: a forked child does not have it (MADV_DONTFORK)."""
         self.shown: dict[int, int] = {}
+        self.ahead = Ahead()
 
     def part(self, start: int, end: int) -> VMA:
         """[start, end) of it, as a VMA of its own."""
@@ -66,15 +67,9 @@ def may_map(encl: Encl, start: int, end: int, prot: int) -> None:
         raise OSError(errno.EACCES, "mapping outside ELRANGE")
     if not prot:
         return
-    first, last = start >> 12, (end - 1) >> 12
-    pages = encl.pages
-    indexes: Iterable[int] = range(first, last + 1)
-    if last - first > len(pages):
-        indexes = (i for i in pages if first <= i <= last)
-    for index in indexes:
-        page = pages.get(index)
-        if page is not None and prot & ~page.max_prot:
-            raise OSError(errno.EACCES, f"page {index << 12:#x} was not added with these permissions")
+    index = encl.pages.forbidding(start >> 12, -(-end >> 12), prot)
+    if index is not None:
+        raise OSError(errno.EACCES, f"page {index << 12:#x} was not added with these permissions")
 
 
 class MM:
@@ -289,26 +284,24 @@ class MM:
         return int(PFEC.P | PFEC.U | PFEC.SGX) | access
 
     @staticmethod
-    def _allowed(vma: VMA, index: int) -> int:
+    def _accessible(vma: VMA, index: int) -> EPCPage | None:
+        """The page, if it is one that processors may touch as far as VMA and its R, W and X allow."""
+        page = vma.encl.pages.get(index) if vma.encl is not None else None
+        if page is None or page.epc is None or vma.prot & ~page.max_prot or not page.epc.accessible:
+            return None
+        return page.epc
+
+    def _allowed(self, vma: VMA, index: int) -> int:
         """The invariant, were every page to be executed in any way."""
-        if vma.encl is None:
-            return 0
-        page = vma.encl.pages.get(index)
-        if page is None or page.epc is None or vma.prot & ~page.max_prot:
-            return 0
-        epc = page.epc
-        if not epc.valid or epc.pt is not PageType.REG or epc.blocked or epc.pending or epc.modified:
-            return 0
-        return vma.prot & epc.rwx
+        epc = self._accessible(vma, index)
+        return 0 if epc is None else vma.prot & epc.rwx
 
     def _wanted(self, vma: VMA, index: int) -> int:
         """The invariant."""
-        allowed = self._allowed(vma, index)
-        encl = vma.encl
-        if allowed and encl is not None and encl.execution is not None:
-            page = encl.pages[index].epc
-            assert page is not None
-            return encl.execution.granted(self.page_tables, index, page, allowed)
+        epc, encl = self._accessible(vma, index), vma.encl
+        allowed = 0 if epc is None else vma.prot & epc.rwx
+        if allowed and epc is not None and encl is not None and encl.execution is not None:
+            return encl.execution.granted(self.page_tables, index, epc, allowed)
         return allowed
 
     def allowed(self, address: int) -> int:
@@ -416,10 +409,16 @@ class MM:
         before = vma.shown.get(index, 0)
         if self._wanted(vma, index) == before:
             return False
-        low = max(vma.start >> 12, index - FAULT_AROUND)
-        high = min(vma.end >> 12, index + FAULT_AROUND)
-        self._apply(vma, list(range(low, high)))
+        count = vma.ahead.wanted(index, MOST_AROUND)
+        low = index if count > FAULT_AROUND else index & -FAULT_AROUND
+        high = min(vma.end >> 12, low + max(count, FAULT_AROUND))
+        self._apply(vma, list(range(max(vma.start >> 12, low), high)))
+        vma.ahead.came(high, high - low)
         return vma.shown.get(index, 0) & ~before != 0
+
+    def show_loaded(self, vma: VMA, low: int, high: int) -> None:
+        """Show pages [low, high) of a mapping, which have just come.  Raises OSError as `show_around`."""
+        self._apply(vma, list(range(low, high)))
 
     def granted(self, address: int, access: Access) -> bool:
         """The page tables grant this access by now: a fault on it raced with the one that made the page present."""

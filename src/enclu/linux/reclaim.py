@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from enclu.base.events import PageEvicted, PageRefused, PageReloaded
-from enclu.linux.encl import Encl, EnclPage, VAPage
+from enclu.linux.encl import Encl
+from enclu.linux.encl_page import EnclPage, PageRun, VAPage
 from enclu.sgx import encls
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.exceptions import Fault
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from enclu.linux.kernel import Kernel
 
 SGX_NR_TO_SCAN = 16
+MOST_AHEAD = 64
+"""Pages that are reloaded at one fault, at most."""
 
 
 class Reclaimer:
@@ -24,24 +28,50 @@ class Reclaimer:
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
-        self._active: dict[EnclPage, None] = {}
+        self._active: OrderedDict[EnclPage | PageRun, None] = OrderedDict()
+        self._count = 0
+        """Pages in it."""
 
     def add(self, page: EnclPage) -> None:
         """The page is in the EPC and may be evicted."""
         self._active[page] = None
+        self._count += 1
+
+    def add_run(self, run: PageRun) -> None:
+        """The same of pages that have been added together."""
+        self._active[run] = None
+        self._count += len(run.epc)
 
     def forget(self, page: EnclPage) -> None:
+        if page.run is not None or page in self._active:
+            self._count -= 1
+        page.run = None
         self._active.pop(page, None)
 
-    def reclaim(self) -> None:
+    def forget_run(self, run: PageRun) -> None:
+        """Those of its pages that nobody has asked for are no more."""
+        if self._active.pop(run, run) is None:
+            self._count -= run.epc.untouched_count
+
+    def _oldest(self, count: int) -> list[EnclPage]:
+        """Take up to `count` pages, those first that were loaded first."""
+        taken: list[EnclPage] = []
+        while self._active and len(taken) < count:
+            first, _ = self._active.popitem(last=False)
+            if isinstance(first, EnclPage):
+                taken.append(first)
+            elif some := first.oldest(count - len(taken)):
+                taken += some
+                self._active[first] = None
+                self._active.move_to_end(first, last=False)
+        self._count -= len(taken)
+        return taken
+
+    def reclaim(self, count: int = SGX_NR_TO_SCAN) -> None:
         """Evict a batch of pages, as ksgxd and sgx_reclaim_direct do."""
-        batch: list[EnclPage] = []
-        for page in self._active:
-            batch.append(page)
-            if len(batch) == SGX_NR_TO_SCAN:
-                break
+        batch = self._oldest(count)
+        batch.sort(key=lambda page: (page.encl.eid, page.index))  # neighbours are hidden and discarded as one
         for page in batch:
-            del self._active[page]
             epc = page.epc
             assert epc is not None
             encls.eblock(epc)
@@ -52,8 +82,6 @@ class Reclaimer:
                 encl.track()
         for page in batch:
             self._write_back(page)
-        for first, size in _runs(batch):
-            first.encl.memory.discard(first.address - first.encl.base, size)
         for encl in {page.encl for page in batch}:
             secs, own = encl.secs, encl.secs_page
             if secs is not None and own is not None and encl.initialized and not secs.children and own.epc is not None:
@@ -76,11 +104,32 @@ class Reclaimer:
         else:
             if code:
                 raise AssertionError(f"EWB of a blocked and tracked page: {ErrorCode(code).name}")
-            page.backing = (va, slot, ciphertext, pcmd)
+            # What was the page's memory is its backing store now: it is there, and nobody can see it.
+            epc.data[:] = ciphertext
+            page.backing = (va, slot, epc.data, pcmd)
         page.epc = None
         kernel.free(epc)
         if page is not encl.secs_page:
             kernel.events.emit(PageEvicted, encl.eid, page.address)
+
+    @property
+    def most_ahead(self) -> int:
+        """Pages that may be reloaded at once: so few that none of them is evicted for the sake of the last."""
+        return min(MOST_AHEAD, max(1, (self._kernel.machine.epc.free + self._count) // 4))
+
+    def make_room(self, count: int) -> None:
+        """Pages are about to be allocated: what must be evicted for them goes as one batch."""
+        missing = count - self._kernel.machine.epc.free
+        if missing > 0:
+            self.reclaim(max(missing, SGX_NR_TO_SCAN))
+
+    @staticmethod
+    def reloadable(page: EnclPage) -> bool:
+        """The page was evicted, and all that it takes to bring it back is in the EPC."""
+        own = page.encl.secs_page
+        if page.epc is not None or page.backing is None or own is None or own.epc is None:
+            return False
+        return own.epc.valid and page.backing[0].epc.valid
 
     def load_secs(self, encl: Encl) -> None:
         """sgx_encl_load_secs().  Whatever else is to be allocated comes before.  Raises OSError as `reload`."""
@@ -110,10 +159,11 @@ class Reclaimer:
         address = 0 if secs_page else page.address
         try:
             code = encls.eldu(kernel.machine, epc, va.epc, slot, ciphertext, pcmd, address, encl.secs)
-            why = ErrorCode(code).name
+            lost = None
         except Fault as fault:  # the version array, or the SECS, was lost with the EPC
-            code, why = ErrorCode.SGX_PG_INVLD, str(fault)
+            code, lost = ErrorCode.SGX_PG_INVLD, str(fault)
         if code:
+            why = lost or ErrorCode(code).name
             kernel.free(epc)
             kernel.events.emit(PageRefused, encl.secs.eid, address, why)
             raise OSError(errno.EFAULT, f"ELDU of {page.address:#x}: {why}")

@@ -178,7 +178,7 @@ class AddressSpace:
 
     def protect(self, start: int, end: int, prot: int) -> None:
         """mprotect [start, end)."""
-        self.enclu_sites.clear()
+        self.enclu_sites -= {site for site in self.enclu_sites if start <= site < end}
         result = self._inject(self, NR["mprotect"], start, end - start, prot)
         if result == -errno.ENOMEM and self._inject(self, NR["msync"], start, end - start, MS_ASYNC) < 0:
             return  # not the limit: part of it is not mapped any more, by a call that nobody saw

@@ -34,7 +34,6 @@ class Loading:
 
 def _how_far(encl: Encl, seconds: float) -> str:
     """Not of how much: ELRANGE may be sparse."""
-    pages = encl.pages.values()
-    evicted = sum(page.epc is None for page in pages)
+    evicted = sum(page.epc is None for page in encl.pages.single())
     why = f", {evicted * PAGE_SIZE >> 20:,} MiB of it evicted: a larger --epc is faster" if evicted else ""
-    return f"loading an enclave: {len(pages) * PAGE_SIZE >> 20:,} MiB added in {seconds:.0f} s{why}"
+    return f"loading an enclave: {len(encl.pages) * PAGE_SIZE >> 20:,} MiB added in {seconds:.0f} s{why}"

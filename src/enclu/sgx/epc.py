@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, overload
 
 if TYPE_CHECKING:
     from enclu.sgx.secs import Secs
@@ -101,6 +102,78 @@ class EPCPage:
 _NOTHING = memoryview(bytearray(0))
 
 
+class EPCRun(Sequence[EPCPage]):
+    """EPC pages that become neighbours in an enclave, each with its EPCM entry.
+
+    An entry is made when somebody looks at it.  Until then it says what EADD of the whole run has said, or nothing.
+    """
+
+    __slots__ = ("_added", "_pages")
+
+    def __init__(self, pages: list[EPCPage | None]) -> None:
+        """Those at which nobody has looked yet are None."""
+        self._pages = pages
+        self._added: tuple[Secs, int, int, memoryview] | None = None
+
+    def __len__(self) -> int:
+        return len(self._pages)
+
+    @overload
+    def __getitem__(self, at: int) -> EPCPage: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[EPCPage]: ...
+
+    def __getitem__(self, at: int | slice) -> EPCPage | list[EPCPage]:
+        if isinstance(at, slice):
+            return [self[i] for i in range(*at.indices(len(self)))]
+        page = self._pages[at]
+        if page is None:
+            page = self._pages[at] = EPCPage()
+            if self._added is not None:
+                self._fill(page, at, *self._added)
+        return page
+
+    def untouched(self, at: int) -> bool:
+        """Nobody has looked at the entry."""
+        return self._pages[at] is None
+
+    @property
+    def in_use(self) -> bool:
+        """An entry is valid."""
+        return self._added is not None or any(page is not None and page.valid for page in self._touched())
+
+    def add(self, secs: Secs, rwx: int, linaddr: int, memory: memoryview) -> None:
+        """All entries, none of which is valid, are of PT_REG pages of this enclave from `linaddr` on."""
+        for at, page in enumerate(self._touched()):
+            if page is not None:
+                self._fill(page, at, secs, rwx, linaddr, memory)
+        self._added = secs, rwx, linaddr, memory
+
+    def _touched(self) -> list[EPCPage | None]:
+        """All of them, unless nobody has looked at any."""
+        return self._pages if self.untouched_count < len(self._pages) else []
+
+    @property
+    def secs(self) -> Secs | None:
+        """The enclave to which the pages that nobody has looked at belong."""
+        return None if self._added is None else self._added[0]
+
+    @property
+    def untouched_count(self) -> int:
+        return self._pages.count(None)
+
+    def invalidate_untouched(self) -> None:
+        """No entry that nobody has looked at says anything any more."""
+        self._added = None
+
+    @staticmethod
+    def _fill(page: EPCPage, at: int, secs: Secs, rwx: int, linaddr: int, memory: memoryview) -> None:
+        page.valid, page.pt, page.rwx, page.secs = True, PageType.REG, rwx, secs
+        page.enclaveaddress = linaddr + at * PAGE_SIZE
+        page.data = memory[at * PAGE_SIZE : (at + 1) * PAGE_SIZE]
+
+
 class EPC:
     """A pool of `size` bytes of EPC: a count of free pages, and the pages in use."""
 
@@ -115,18 +188,26 @@ class EPC:
 
     def allocate(self) -> EPCPage | None:
         """A free EPC page, or None when the EPC is full."""
-        run = self.allocate_run(1)
-        return run[0] if run else None
+        if self.used == self.pages:
+            return None
+        self.used += 1
+        self.peak = max(self.peak, self.used)
+        return EPCPage()
 
-    def allocate_run(self, count: int) -> list[EPCPage]:
+    def allocate_run(self, count: int) -> EPCRun:
         """`count` free EPC pages, or fewer: as many as there are."""
         count = min(count, self.free)
         self.used += count
         self.peak = max(self.peak, self.used)
-        return [EPCPage() for _ in range(count)]
+        return EPCRun([None] * count)
 
     def release(self, page: EPCPage) -> None:
         """Give back a page whose EPCM entry is no longer valid."""
         assert not page.valid, "EREMOVE or EWB the page first"
         self.used -= 1
         page.data = _NOTHING
+
+    def release_untouched(self, run: EPCRun) -> None:
+        """Give back the pages of a run at whose entries nobody has looked, and which are no longer valid."""
+        assert run.secs is None, "EREMOVE the pages first"
+        self.used -= run.untouched_count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 from typing import Any
 
@@ -18,28 +19,41 @@ class Structure:
         self.size = size
         self.fields = fields
         self._codecs = {n: (o, struct.Struct("<" + f)) for o, n, f in fields}
-        end = 0
-        for offset, field, _ in sorted(fields):
-            if offset < end:
+        at, codes = 0, ["<"]
+        in_order = sorted(fields)
+        for offset, field, code in in_order:
+            if offset < at:
                 raise ValueError(f"{name}.{field} overlaps another field")
-            end = offset + self.width(field)
-        if end > size:
+            codes.append(f"{offset - at}x{code}")
+            at = offset + self.width(field)
+        if at > size:
             raise ValueError(f"{name}: a field overlaps the end")
-        self._defaults = {n: b"" if f.endswith("s") else 0 for _, n, f in fields}
+        self._whole = struct.Struct("".join([*codes, f"{size - at}x"]))
+        """The structure as one codec, and its fields in its order."""
+        self._names = [name for _, name, _ in in_order]
+        self._defaults = {name: b"" if code.endswith("s") else 0 for _, name, code in in_order}
+
+    @functools.cached_property
+    def _reserved(self) -> list[tuple[int, int, bytes]]:
+        """Runs of bytes that no field names: where they begin and end, and zeros for them."""
+        gaps, at = [], 0
+        for offset, codec in (*sorted(self._codecs.values(), key=lambda placed: placed[0]), (self.size, None)):
+            if at < offset:
+                gaps.append((at, offset, bytes(offset - at)))
+            at = offset + (codec.size if codec is not None else 0)
+        return gaps
 
     def unpack(self, image: bytes | bytearray | memoryview) -> dict[str, Any]:
         """Every field's value.  Raises ValueError if `image` is not exactly the structure's size."""
         if len(image) != self.size:
             raise ValueError(f"{self.name} has {self.size} bytes, not {len(image)}")
-        return {name: codec.unpack_from(image, offset)[0] for name, (offset, codec) in self._codecs.items()}
+        return dict(zip(self._names, self._whole.unpack(image), strict=True))
 
     def pack(self, **values: Any) -> bytes:
         """The structure with these fields, others zero.  Raises KeyError for an unknown field."""
-        out = bytearray(self.size)
-        for name, value in values.items():
-            offset, codec = self._codecs[name]
-            codec.pack_into(out, offset, value)
-        return bytes(out)
+        if not self._defaults.keys() >= values.keys():
+            raise KeyError(f"{self.name} has no field {', '.join(values.keys() - self._defaults.keys())}")
+        return self._whole.pack(*{**self._defaults, **values}.values())
 
     def get(self, image: bytes | bytearray | memoryview, name: str, base: int = 0) -> Any:
         """One field of a structure that begins at `base`."""
@@ -61,10 +75,7 @@ class Structure:
 
     def reserved_ok(self, image: bytes | bytearray | memoryview) -> bool:
         """All bytes that no field names are zero."""
-        rest = bytearray(image[: self.size])
-        for offset, codec in self._codecs.values():
-            rest[offset : offset + codec.size] = bytes(codec.size)
-        return not any(rest)
+        return all(image[start:end] == zeros for start, end, zeros in self._reserved)
 
     def describe(self, image: bytes | bytearray | memoryview) -> str:
         """One line a field, for people."""

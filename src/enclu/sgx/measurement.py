@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 CHUNK, BLOCK = 256, 64
 PER_PAGE = BLOCK + PAGE_SIZE // CHUNK * (BLOCK + CHUNK)
 """Measured bytes of a page added with its content measured: 5184."""
+FEW = 8
+"""Pages whose log is made and hashed by the caller: to hand them on would take longer."""
 BATCH = 256
 """Pages measured at a time: the log of a batch stays in the cache."""
 HASHER = "measurement"
@@ -36,6 +38,17 @@ def eadd(offset: int, secinfo: bytes) -> bytes:
 
 def eextend(offset: int, chunk: bytes | memoryview) -> bytes:
     return struct.pack("<8sQ48x", b"EEXTEND", offset) + bytes(chunk)
+
+
+_PAGE = struct.Struct("<8sQ48s" + f"8sQ48x{CHUNK}s" * (PAGE_SIZE // CHUNK))
+
+
+def _page(offset: int, secinfo: bytes, data: bytes) -> bytes:
+    """EADD and the 16 EEXTENDs of a page, in one go."""
+    parts: list[bytes | int] = [b"EADD", offset, secinfo[:48]]
+    for at in range(0, PAGE_SIZE, CHUNK):
+        parts += b"EEXTEND", offset + at, data[at : at + CHUNK]
+    return _PAGE.pack(*parts)
 
 
 class Measurement:
@@ -83,6 +96,10 @@ class Measurement:
         `data` has been copied when this returns; hashing the copy may go on.
         """
         pages = len(data) // PAGE_SIZE
+        if pages <= FEW:
+            for start in range(0, len(data), PAGE_SIZE):
+                self.update(_page(offset + start, secinfo, bytes(data[start : start + PAGE_SIZE])))
+            return
         for first in range(0, pages, BATCH):
             n = min(BATCH, pages - first)
             batches = _batches().result()

@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from enclu.sgx.encls.create import eadd, eadd_run, ecreate, eextend
     from enclu.sgx.encls.debug import edbgrd, edbgwr
     from enclu.sgx.encls.init import einit, einit_refusal
-    from enclu.sgx.encls.modify import eaug, emodpr, emodt, eremove
+    from enclu.sgx.encls.modify import eaug, emodpr, emodt, eremove, eremove_untouched
     from enclu.sgx.encls.paging import eblock, eldu, epa, etrack, ewb
 else:
     _MODULES = {
         "create": "eadd eadd_run ecreate eextend",
         "debug": "edbgrd edbgwr",
         "init": "einit einit_refusal",
-        "modify": "eaug emodpr emodt eremove",
+        "modify": "eaug emodpr emodt eremove eremove_untouched",
         "paging": "eblock eldu epa etrack ewb",
     }
     __getattr__ = late.names(__name__, _MODULES)
 
 __all__ = [
     "eadd", "eadd_run", "eaug", "eblock", "ecreate", "edbgrd", "edbgwr", "eextend", "einit", "einit_refusal", "eldu",
-    "emodpr", "emodt", "epa", "eremove", "etrack", "ewb",
+    "emodpr", "emodt", "epa", "eremove", "eremove_untouched", "etrack", "ewb",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from enclu.sgx import measurement, xsave
-from enclu.sgx.epc import PAGE_SIZE, EPCPage, PageType
+from enclu.sgx.epc import PAGE_SIZE, EPCPage, EPCRun, PageType
 from enclu.sgx.exceptions import GeneralProtection, PageFault
 from enclu.sgx.machine import MAX_ENCLAVE_SIZE_64
 from enclu.sgx.secs import Secs
@@ -139,24 +139,17 @@ def eextend(secs: Secs, page: EPCPage, offset: int) -> None:
 
 
 def eadd_run(
-    secs: Secs,
-    pages: list[EPCPage],
-    linaddr: int,
-    secinfo: bytes,
-    memory: memoryview,
-    contents: memoryview,
-    measure: bool,
-) -> None:
+    secs: Secs, run: EPCRun, linaddr: int, secinfo: bytes, memory: memoryview, contents: memoryview, measure: bool
+) -> None:  # fmt: skip
     """EADD for every page in turn, each followed by its 16 EEXTENDs if `measure`; much faster than one by one.
 
-    `memory` is what the pages are bound to.  Whoever calls with more than one PT_REG page puts `contents` there
-    himself, before or after, as is fastest.  On Fault, the pages before the one at fault may have been added: those
-    that are `valid` have.
+    `memory` is what the pages are bound to.  Whoever calls with PT_REG pages puts `contents` there himself, before or
+    after, as is fastest.  On Fault, the pages before the one at fault may have been added: those that are `valid` have.
     """
     rwx, pt = secinfo_flags(secinfo)
-    simple = pt == PageType.REG and len(pages) > 1 and not secs.initialised and rwx & 3 != 2
-    if not simple or SECINFO.get(secinfo, "FLAGS") & 0x38 or any(page.valid for page in pages):
-        for i, page in enumerate(pages):
+    simple = pt == PageType.REG and not secs.initialised and rwx & 3 != SecinfoFlag.W
+    if not simple or SECINFO.get(secinfo, "FLAGS") & 0x38 or run.in_use:
+        for i, page in enumerate(run):
             position = i * PAGE_SIZE
             page.data = memory[position : position + PAGE_SIZE]
             eadd(secs, page, linaddr + position, secinfo, contents[position : position + PAGE_SIZE])
@@ -165,18 +158,10 @@ def eadd_run(
         return
     check_secs(secs)
     check_place(secs, linaddr)
-    check_place(secs, linaddr + (len(pages) - 1) * PAGE_SIZE)
+    check_place(secs, linaddr + (len(run) - 1) * PAGE_SIZE)
     if measure:
         secs.measurement.measure_pages(linaddr - secs.baseaddr, secinfo, contents)
     else:
-        secs.measurement.add_pages(linaddr - secs.baseaddr, len(pages), secinfo)
-    position, kind = 0, PageType.REG
-    for page in pages:
-        page.data = memory[position : position + PAGE_SIZE]
-        page.valid = True
-        page.pt = kind
-        page.rwx = rwx
-        page.secs = secs
-        page.enclaveaddress = linaddr + position
-        position += PAGE_SIZE
-    secs.children += len(pages)
+        secs.measurement.add_pages(linaddr - secs.baseaddr, len(run), secinfo)
+    run.add(secs, rwx, linaddr, memory)
+    secs.children += len(run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from enclu.sgx.encls.create import check_place, check_secs
-from enclu.sgx.epc import EPCPage, PageType
+from enclu.sgx.epc import EPCPage, EPCRun, PageType
 from enclu.sgx.exceptions import GeneralProtection, PageFault
 from enclu.sgx.structs import TCS, ErrorCode, SecinfoFlag
 
@@ -35,6 +35,17 @@ def eremove(page: EPCPage) -> int:
         return ErrorCode.SGX_ENCLAVE_ACT
     page.invalidate()
     secs.children -= 1
+    return ErrorCode.SUCCESS
+
+
+def eremove_untouched(run: EPCRun) -> int:
+    """EREMOVE for each page of a run at whose entry nobody has looked since EADD; the error code of all of them."""
+    secs = run.secs
+    if secs is not None:
+        if secs.inside:
+            return ErrorCode.SGX_ENCLAVE_ACT
+        secs.children -= run.untouched_count
+        run.invalidate_untouched()
     return ErrorCode.SUCCESS
 
 

@@ -6,6 +6,8 @@ neither a changed nor an old copy is taken back.
 
 from __future__ import annotations
 
+import functools
+import struct
 from typing import TYPE_CHECKING
 
 from enclu.sgx import crypto
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from enclu.sgx.secs import Secs
 
 VA_SLOTS = 512
+_SLOT = struct.Struct("<Q")
+_BOUND_TO = struct.Struct("<QQ")
 BLOCKABLE = (PageType.REG, PageType.TCS, PageType.TRIM)
 
 
@@ -58,8 +62,14 @@ def _flags(page: EPCPage) -> int:
     return page.rwx | page.pending << 3 | page.modified << 4 | page.pr << 5 | int(page.pt) << 8
 
 
+@functools.cache
+def _secinfo(flags: int) -> bytes:
+    """PCMD.SECINFO.  There are few."""
+    return SECINFO.pack(FLAGS=flags)
+
+
 def _header(pcmd_secinfo: bytes, eid: int, linaddr: int) -> bytes:
-    return pcmd_secinfo + eid.to_bytes(8, "little") + linaddr.to_bytes(8, "little")
+    return pcmd_secinfo + _BOUND_TO.pack(eid, linaddr)
 
 
 def _check_slot(page: EPCPage, va: EPCPage, slot: int) -> None:
@@ -86,13 +96,13 @@ def ewb(machine: Machine, page: EPCPage, va: EPCPage, slot: int) -> tuple[int, b
             return ErrorCode.SGX_PAGE_NOT_BLOCKED, b"", b""
         if page.epoch >= secs.epoch or not secs.tracked:
             return ErrorCode.SGX_NOT_TRACKED, b"", b""
-    if va.data[slot * 8 : slot * 8 + 8] != bytes(8):
+    if _SLOT.unpack_from(va.data, slot * _SLOT.size)[0]:
         return ErrorCode.SGX_VA_SLOT_OCCUPIED, b"", b""
     version = next(machine.version)
-    va.data[slot * 8 : slot * 8 + 8] = version.to_bytes(8, "little")
-    secinfo = SECINFO.pack(FLAGS=_flags(page))
+    _SLOT.pack_into(va.data, slot * _SLOT.size, version)
+    secinfo = _secinfo(_flags(page))
     header = _header(secinfo, eid, page.enclaveaddress)
-    sealed = machine.paging_cipher.encrypt(version.to_bytes(12, "little"), bytes(page.data), header)
+    sealed = machine.paging_cipher.encrypt(version.to_bytes(12, "little"), page.data, header)
     pcmd = PCMD.pack(SECINFO=secinfo, ENCLAVEID=eid, MAC=sealed[-16:])
     page.invalidate()
     if secs is not None and page.pt != PageType.SECS:
@@ -101,7 +111,7 @@ def ewb(machine: Machine, page: EPCPage, va: EPCPage, slot: int) -> tuple[int, b
 
 
 def eldu(
-    machine: Machine, page: EPCPage, va: EPCPage, slot: int, ciphertext: bytes, pcmd: bytes, linaddr: int,
+    machine: Machine, page: EPCPage, va: EPCPage, slot: int, ciphertext: bytes | memoryview, pcmd: bytes, linaddr: int,
     secs: Secs | None,
 ) -> int:  # fmt: skip
     """Take an evicted page back, unblocked, and empty its version slot.  `secs`: None for a version array.
@@ -119,16 +129,17 @@ def eldu(
     if secs is not None and pt != PageType.SECS:
         check_secs(secs)
     eid = 0 if secs is None else secs.eid
-    version = bytes(va.data[slot * 8 : slot * 8 + 8])
+    (version,) = _SLOT.unpack_from(va.data, slot * _SLOT.size)
     header = _header(f["SECINFO"], eid, linaddr)
-    plain = crypto.opened(machine.paging_cipher, version + bytes(4), bytes(ciphertext) + f["MAC"], header)
+    sealed = b"".join((ciphertext, f["MAC"]))
+    plain = crypto.opened(machine.paging_cipher, version.to_bytes(12, "little"), sealed, header)
     if plain is None or f["ENCLAVEID"] != eid:
         return ErrorCode.SGX_MAC_COMPARE_FAIL
     page.data[:] = plain
     page.valid, page.pt, page.secs, page.enclaveaddress = True, PageType(pt), secs, linaddr
     page.rwx, page.blocked = flags & 7, False
     page.pending, page.modified, page.pr = bool(flags & 8), bool(flags & 16), bool(flags & 32)
-    va.data[slot * 8 : slot * 8 + 8] = bytes(8)
+    _SLOT.pack_into(va.data, slot * _SLOT.size, 0)
     if secs is not None:
         if pt == PageType.SECS:
             secs.page = page

@@ -1,0 +1,130 @@
+"""Pages that were added together, and at which nobody has looked one by one."""
+
+import errno
+
+import pytest
+
+from enclu.base.events import PageEvicted
+from enclu.linux import fault
+from enclu.sgx import encls
+from enclu.sgx.epc import EPC, PageType
+from enclu.sgx.structs import ErrorCode
+from tests.support.memory_processor import BASE, World
+
+RUN = 0x10000
+FIRST = BASE + RUN >> 12
+
+
+def with_run(pages: int = 40, epc_pages: int = 400, content: bytes = b"\7", flags: int = 0x203) -> World:
+    world = World(epc_pages=epc_pages, size=0x40000)
+    world.create()
+    assert world.add(RUN, content * (pages * 4096), flags) == 0
+    return world
+
+
+def test_a_run_has_its_pages_though_nobody_has_asked_for_one() -> None:
+    world = with_run()
+    pages = world.encl.pages
+    assert not pages.single() and len(pages) == 40 and FIRST + 39 in pages and FIRST + 40 not in pages
+    page = pages[FIRST + 3].epc
+    assert page is not None and page.valid and page.pt is PageType.REG and page.rwx == 3
+    assert page.enclaveaddress == BASE + RUN + 0x3000 and page.secs is world.encl.secs
+    assert bytes(page.data) == bytes([7]) * 4096
+    assert pages[FIRST + 3].epc is page and sorted(pages) == list(range(FIRST, FIRST + 40)) and len(pages) == 40
+
+
+def test_all_of_it_goes_with_the_enclave() -> None:
+    world = with_run()
+    assert world.encl.secs is not None
+    _ = world.encl.pages[FIRST + 5]
+    world.kernel.release(world.encl)
+    assert world.machine.epc.used == 0 and world.encl.secs.children == 0
+
+
+def test_a_page_cannot_be_added_twice() -> None:
+    world = with_run()
+    for offset, length in ((RUN + 0x27000, 0x2000), (RUN - 0x2000, 0x3000)):
+        with pytest.raises(OSError) as caught:
+            world.add(offset, bytes(length), 0x203)
+        assert caught.value.errno == errno.EBUSY
+    assert len(world.encl.pages) == 42
+
+
+def test_a_mapping_with_more_than_the_run_was_added_with_is_eacces() -> None:
+    world = with_run(flags=0x201)
+    world.mm.check_mmap(world.encl, BASE + RUN, 0x28000, 1, 1)
+    world.mm.check_mmap(world.encl, BASE + RUN + 0x28000, 0x1000, 7, 1)
+    with pytest.raises(OSError) as caught:
+        world.mm.check_mmap(world.encl, BASE + RUN + 0x27000, 0x2000, 3, 1)
+    assert caught.value.errno == errno.EACCES
+
+
+def test_a_removed_page_does_not_come_back() -> None:
+    world = with_run()
+    world.kernel.remove(world.encl.pages[FIRST + 7])
+    del world.encl.pages[FIRST + 7]
+    assert FIRST + 7 not in world.encl.pages and len(world.encl.pages) == 39
+    with pytest.raises(KeyError):
+        del world.encl.pages[FIRST + 7]
+    used = world.machine.epc.used
+    world.kernel.reclaimer.reclaim(64)
+    assert world.stats.count(PageEvicted) == 39 and world.machine.epc.used < used - 38
+
+
+def test_the_pages_loaded_longest_ago_are_evicted_first_asked_for_or_not() -> None:
+    world = with_run()
+    world.add(0x2000, bytes(0x1000), 0x203)
+    _ = world.encl.pages[FIRST], world.encl.pages[FIRST + 30]
+    world.kernel.reclaimer.reclaim(20)
+    gone = [i for i in range(40) if world.encl.pages[FIRST + i].epc is None]
+    assert gone == list(range(20))
+    world.kernel.reclaimer.reload(world.encl.pages[FIRST])
+    world.kernel.reclaimer.reclaim(21)
+    assert world.encl.pages[BASE + 0x2000 >> 12].epc is None and world.encl.pages[FIRST].epc is not None
+    assert all(world.encl.pages[FIRST + i].epc is None for i in range(1, 40))
+
+
+def test_a_power_event_takes_pages_that_nobody_has_asked_for() -> None:
+    world = with_run()
+    world.kernel.drop_epc()
+    page = world.encl.pages[FIRST + 9].epc
+    assert page is not None and not page.valid
+
+
+def test_pages_of_zeros_are_zeros_whatever_the_file_had_there() -> None:
+    world = World(size=0x40000)
+    world.create()
+    world.memory.view(RUN, 0x28000)[:] = b"\xcc" * 0x28000
+    assert world.add(RUN, bytes(0x28000), 0x203) == 0
+    assert not any(world.encl.data_of(FIRST + 20))
+
+
+def test_each_chunk_of_a_long_call_has_its_own_contents() -> None:
+    world = World(epc_pages=128, size=0x40000)
+    world.create()
+    contents = bytes(0x10000) + b"\5" * 0x10000 + bytes(0x8000)
+    assert world.add(RUN, contents, 0x203) == 0
+    assert bytes(world.memory.view(RUN, 0x28000)) == contents
+
+
+def test_eremove_of_a_run_while_somebody_is_inside_is_refused() -> None:
+    world = with_run()
+    (run,) = world.encl.pages.runs
+    secs = world.encl.secs
+    assert secs is not None
+    secs.entered()
+    assert encls.eremove_untouched(run.epc) == ErrorCode.SGX_ENCLAVE_ACT
+    assert run.epc[3].valid
+
+
+def test_an_epc_gives_no_longer_runs_than_it_has_room_for() -> None:
+    epc = EPC(16 * 4096)
+    assert len(epc.allocate_run(10)) == 10 and len(epc.allocate_run(10)) == 6
+    assert epc.free == 0 and epc.allocate() is None
+
+
+def test_a_fault_shows_pages_of_a_run() -> None:
+    world = with_run()
+    world.map(RUN, 0x28000, 3)
+    assert fault.supply(world.mm, BASE + RUN + 0x5000)
+    assert world.mm.shown(BASE + RUN + 0x5000) == 3
