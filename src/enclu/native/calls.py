@@ -1,7 +1,7 @@
 """What a handler of a system call says that it means, and how that is done to the thread that makes it.
 
 A handler gives the call's result; None if the host kernel is to make the call; `Instead` if it is to make it with
-other arguments.  It neither finishes the call nor resumes the thread.
+other arguments; `Again` if the thread is to make the call anew.  It neither finishes the call nor resumes the thread.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ class Instead:
         self.arguments = arguments
 
 
-Outcome = int | Instead | None
+class Again:
+    """There is no answer yet: the thread makes the call once more as soon as it goes on, and it is asked about then."""
+
+
+Outcome = int | Instead | Again | None
 Handler = Callable[["Thread"], Outcome]
 
 

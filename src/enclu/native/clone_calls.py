@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from enclu.base.abi import CLONE_UNTRACED
 from enclu.native.address_space import VDSO_BASE
-from enclu.native.calls import Instead
+from enclu.native.calls import Again, Instead
 from enclu.native.path_calls import SLOTS as PATH_SLOTS
 from enclu.native.path_calls import TWIN
 from enclu.sgx.epc import PAGE_SIZE
@@ -37,8 +37,8 @@ class CloneCalls:
         """With CLONE_UNTRACED, which says nothing else to the kernel."""
         return Instead(thread.regs.rdi & ~CLONE_UNTRACED)
 
-    def clone3(self, thread: Thread) -> int | Instead | None:
-        """EAGAIN, as of a process with too many threads, where more ask for untraced children than there are copies."""
+    def clone3(self, thread: Thread) -> int | Instead | Again | None:
+        """Where more threads make the call at once than there are copies, they take turns."""
         regs, space = thread.regs, thread.space
         if not space.visible:
             return -errno.ENOSYS  # C libraries call clone(2) then, whose arguments are in registers
@@ -53,7 +53,7 @@ class CloneCalls:
         flags = int.from_bytes(given[:8], "little")
         copy = self._free_copy(thread)
         if copy is None:
-            return -errno.EAGAIN if flags & CLONE_UNTRACED else None
+            return Again()
         space.poke(copy, (flags & ~CLONE_UNTRACED).to_bytes(8, "little") + given[8:_COPY_SIZE])
         return Instead(copy, min(regs.rsi, _COPY_SIZE))
 

@@ -61,6 +61,8 @@ class Interceptor:
         if isinstance(outcome, calls.Instead):
             registers = compat_calls.ARGUMENTS if data == seccomp.COMPAT_DATA else compat_calls.NATIVE_ARGUMENTS
             calls.replace(thread, registers, outcome)
+        elif isinstance(outcome, calls.Again):
+            call_again(thread)
         elif outcome is not None:
             finish(thread, outcome)
         elif thread.call_abandoned:

@@ -9,6 +9,7 @@
 #define CLONE_CLEAR_SIGHAND 0x100000000ull
 #endif
 #define ROUNDS 200
+#define THREADS 100
 
 static bool native; /* nobody traces: what the kernel says of wrong arguments, and does to registers */
 static struct clone_args shared = { .exit_signal = SIGCHLD };
@@ -57,6 +58,36 @@ static void while_another_thread_changes_the_flags(void)
 	ok_eq(failed, 0, "while another thread changes the flags");
 }
 
+static pthread_barrier_t all;
+
+static void *one_of_many(void *unused)
+{
+	struct clone_args arguments = { .flags = CLONE_UNTRACED, .exit_signal = SIGCHLD };
+	long failed = 0;
+
+	(void)unused;
+	pthread_barrier_wait(&all);
+	for (int i = 0; i < 2; i++)
+		failed += ends(clone3(&arguments, sizeof(arguments))) != 0;
+	return (void *)failed;
+}
+
+static void many_at_once(void)
+{
+	pthread_t threads[THREADS];
+	long failed = 0;
+	void *one;
+
+	pthread_barrier_init(&all, NULL, THREADS);
+	for (int i = 0; i < THREADS; i++)
+		pthread_create(&threads[i], NULL, one_of_many, NULL);
+	for (int i = 0; i < THREADS; i++) {
+		pthread_join(threads[i], &one);
+		failed += (long)one;
+	}
+	ok_eq(failed, 0, "of many threads at once");
+}
+
 static void wrong(void)
 {
 	struct { struct clone_args known; uint8_t unknown[5000]; } large = { .known = { .exit_signal = SIGCHLD } };
@@ -90,5 +121,7 @@ int main(int argc, char **argv)
 	wrong();
 	fflush(stdout);
 	while_another_thread_changes_the_flags();
+	fflush(stdout);
+	many_at_once();
 	return done();
 }
