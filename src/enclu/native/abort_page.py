@@ -10,7 +10,16 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from enclu.base.abi import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, NR, PROT_READ, PROT_WRITE
+from enclu.base.abi import (
+    MAP_ANONYMOUS,
+    MAP_FIXED,
+    MAP_PRIVATE,
+    MREMAP_FIXED,
+    MREMAP_MAYMOVE,
+    NR,
+    PROT_READ,
+    PROT_WRITE,
+)
 from enclu.native import ptrace
 from enclu.native.address_space import SCRATCH, SCRATCH_SIZE
 from enclu.native.inject import EVERY_SIGNAL, inject
@@ -28,7 +37,6 @@ if TYPE_CHECKING:
 
 PARKING = SCRATCH + SCRATCH_SIZE
 """Where the program's mappings wait meanwhile: addresses behind the scratch memory."""
-MREMAP_MAYMOVE_FIXED = 3
 
 
 def step(thread: Thread, address: int, meets: Callable[[int, Access], bool]) -> Signal | None:
@@ -64,7 +72,7 @@ def step(thread: Thread, address: int, meets: Callable[[int, Access], bool]) -> 
 
 
 def _move(thread: Thread, old: int, new: int) -> None:
-    result = inject(thread, NR["mremap"], old, PAGE_SIZE, PAGE_SIZE, MREMAP_MAYMOVE_FIXED, new)
+    result = inject(thread, NR["mremap"], old, PAGE_SIZE, PAGE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, new)
     if result < 0:
         raise OSError(-result, f"mremap({old:#x} to {new:#x}): {os.strerror(-result)}")
 

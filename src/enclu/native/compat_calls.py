@@ -35,6 +35,8 @@ SAME = {
 MMAP2, WAITPID, CLONE3 = 192, 7, 435
 OLD_MMAP = 90
 """mmap(2) with its arguments in memory (struct mmap_arg_struct32)."""
+FORK, VFORK = 2, 190
+"""What makes children besides clone; no call of theirs stops."""
 IPC, IPCOP_SHMAT = 117, 21
 MASKS = {
     "signal": 48, "sigaction": 67, "ssetmask": 69, "sigsuspend": 72, "sigreturn": 119, "sigprocmask": 126,

@@ -6,7 +6,17 @@ import functools
 import struct
 from typing import TYPE_CHECKING
 
-from enclu.base.abi import AT_NULL, AT_SYSINFO_EHDR, NR
+from enclu.base.abi import (
+    AT_NULL,
+    AT_SYSINFO_EHDR,
+    MAP_ANONYMOUS,
+    MAP_FIXED_NOREPLACE,
+    MAP_PRIVATE,
+    NR,
+    PROT_EXEC,
+    PROT_READ,
+    PROT_WRITE,
+)
 from enclu.base.elf import SHN_UNDEF, Elf
 from enclu.native.address_space import SCRATCH, SCRATCH_SIZE, VDSO_IMAGE
 from enclu.native.inject import inject
@@ -15,7 +25,6 @@ if TYPE_CHECKING:
     from enclu.native.address_space import Image
     from enclu.native.thread import Thread
 
-_FIXED_NOREPLACE_ANON_PRIVATE = 0x100000 | 0x20 | 0x02
 _SYSCALL_INT3 = b"\x0f\x05\xcc"
 
 
@@ -63,8 +72,9 @@ def install(thread: Thread, image: Image, base: int, area: int) -> None:
     slot, real = _find_auxv(thread)
     original = space.peek(rip, 3)
     space.poke(rip, _SYSCALL_INT3)
-    text = inject(thread, NR["mmap"], base, area, 5, _FIXED_NOREPLACE_ANON_PRIVATE, -1, 0, stub=rip)
-    data = inject(thread, NR["mmap"], SCRATCH, SCRATCH_SIZE, 3, _FIXED_NOREPLACE_ANON_PRIVATE, -1, 0, stub=rip)
+    flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE
+    text = inject(thread, NR["mmap"], base, area, PROT_READ | PROT_EXEC, flags, -1, 0, stub=rip)
+    data = inject(thread, NR["mmap"], SCRATCH, SCRATCH_SIZE, PROT_READ | PROT_WRITE, flags, -1, 0, stub=rip)
     space.poke(rip, original)
     if text != base or data != SCRATCH:
         raise OSError(-min(text, data), f"cannot map the vDSO image at {base:#x}")

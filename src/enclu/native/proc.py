@@ -111,11 +111,15 @@ def stat(tid: int) -> list[str]:
         return file.read().rpartition(")")[2].split()
 
 
+NO_CALL = -1
+"""No system call, or none that the thread waits in."""
+
+
 def system_call(tid: int) -> int:
-    """The system call that the thread waits in, -1 if in none (/proc/TID/syscall)."""
+    """The system call that the thread waits in, or NO_CALL (/proc/TID/syscall)."""
     with text(tid, "syscall") as file:
         number = file.read().split()[0]
-    return -1 if number == "running" else int(number)
+    return NO_CALL if number == "running" else int(number)
 
 
 def follow(tid: int, name: str, flags: int) -> int:

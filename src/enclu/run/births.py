@@ -10,7 +10,17 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from enclu.base.abi import CLONE_CLEAR_SIGHAND, CLONE_SIGHAND, CLONE_THREAD, CLONE_VM, NR
+from enclu.base.abi import (
+    CLONE_CLEAR_SIGHAND,
+    CLONE_SIGHAND,
+    CLONE_THREAD,
+    CLONE_VM,
+    MAP_ANONYMOUS,
+    MAP_FIXED,
+    MAP_PRIVATE,
+    NR,
+    PROT_NONE,
+)
 from enclu.native import calls, compat_calls, proc, ptrace, text_poke
 from enclu.native.inject import inject
 from enclu.native.resume import resume
@@ -24,9 +34,12 @@ if TYPE_CHECKING:
     from enclu.run.supervisor import Supervisor
     from enclu.run.task import Task
 
-PRIVATE_FIXED_ANONYMOUS = 0x32
-MAKE_CHILDREN = frozenset((-1, *(NR[name] for name in ("clone", "clone3", "fork", "vfork")), 120, 2, 190))
-"""System calls, by SYSCALL or INT 80H (the last three), and -1: none, or none that it waits in."""
+MAKE_CHILDREN = frozenset((
+    NR["clone"], NR["clone3"], NR["fork"], NR["vfork"],
+    compat_calls.SAME["clone"], compat_calls.FORK, compat_calls.VFORK,
+    proc.NO_CALL,
+))  # fmt: skip
+"""System calls by SYSCALL, and by INT 80H; or none that it waits in."""
 
 
 class Births:
@@ -124,8 +137,9 @@ class Births:
     def _hide_enclaves(self, thread: Task) -> None:
         """A forked child keeps the addresses of its parent's enclaves, but no EPC page behind them."""
         thread.fetch()
+        flags = MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS
         for start, end in thread.mm.enclave_ranges():
-            inject(thread, NR["mmap"], start, end - start, 0, PRIVATE_FIXED_ANONYMOUS, -1, 0)
+            inject(thread, NR["mmap"], start, end - start, PROT_NONE, flags, -1, 0)
 
     def ended(self, tid: int) -> None:
         """A thread is gone, or has become another by exec: children that it was about to announce are nobody's now."""
