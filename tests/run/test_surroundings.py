@@ -113,6 +113,14 @@ def test_a_pid_namespace_with_its_own_proc_will_do(program: Program, enclave_env
 
 
 @needs_root
+def test_the_init_of_a_pid_namespace_has_the_supervisor_as_a_child() -> None:
+    """Orphans are its children.  Natively there is none."""
+    ask = "import os; print(os.getpid(), os.waitpid(-1, os.WNOHANG))"
+    done = command("unshare", "-pf", "--mount-proc", *RUN, sys.executable, "-c", ask)
+    assert done.stdout == "1 (0, 0)\n", done.stderr
+
+
+@needs_root
 @pytest.mark.parametrize("name", ["threads", "descriptors", "fork_child"])
 @pytest.mark.parametrize("namespace", ["-pf", "-pf --mount-proc", "-Urpf", "-Urpf --mount-proc"])
 def test_programs_may_make_pid_namespaces(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -50,10 +51,30 @@ def test_a_process_finds_nobody_else_in_itself(where: str, passes: Passes) -> No
     passes("nobody_else", where)
 
 
+@pytest.mark.parametrize("who", ["subreaper", "int80", "init", "wall", "waitid"])
+def test_who_waits_for_children_finds_its_own(who: str, passes: Passes) -> None:
+    passes("no_stranger", who)
+
+
+SUBREAPER = "import ctypes, os, sys; ctypes.CDLL(None).prctl(36, 1, 0, 0, 0); os.execvp(sys.argv[1], sys.argv[1:])"
+"""PR_SET_CHILD_SUBREAPER, which exec keeps."""
+
+
+def test_a_program_that_begins_as_a_subreaper_finds_its_own_children(
+    program: Callable[[str], Path], enclave_environment: dict[str, str]
+) -> None:
+    command = [sys.executable, "-c", SUBREAPER, *RUN, str(program("no_stranger")), "given"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS, check=False,
+                          env={**os.environ, **enclave_environment})  # fmt: skip
+    assert (done.returncode, "not ok" in done.stdout) == (0, False), done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [("fault_in_the_kernel", ()), ("masks_of_waits", ()), ("nobody_else", ()), ("nobody_else", ("before",))],
-)
+    [("fault_in_the_kernel", ()), ("masks_of_waits", ()), ("nobody_else", ()), ("nobody_else", ("before",)),
+     ("no_stranger", ("subreaper",)), ("no_stranger", ("init",)), ("no_stranger", ("wall",)),
+     ("no_stranger", ("waitid",))],
+)  # fmt: skip
 def test_natively_too(name: str, arguments: tuple[str, ...], program: Callable[[str], Path]) -> None:
     """What the programs expect is what the kernel does."""
     command: list[str | Path] = [program(name), "native", *arguments]

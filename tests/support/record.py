@@ -28,6 +28,7 @@ def main(log: str, epc: str, design: str, program: str, *arguments: str) -> None
     machine = Machine(size_of(epc), None, extended_state.layout())
     counters = Stats(events, machine.epc)
     supervisor = Supervisor(machine, delivery.create(design), events)
+    subreaper = launch.is_subreaper()
 
     def supervise(pid: int) -> None:
         with Path(log).open("w") as file:  # only now: the supervisor closes what it inherits
@@ -41,7 +42,7 @@ def main(log: str, epc: str, design: str, program: str, *arguments: str) -> None
 
             events.listen(record, *TABLE)
             supervisor.at_end = lambda: write({"counters": counters.as_dict()})
-            report.supervise(supervisor, pid)
+            report.supervise(supervisor, pid, subreaper=subreaper)
             write({"over": True})
 
     launch.start(find(program), [program, *arguments], supervise)

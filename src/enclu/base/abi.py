@@ -1,7 +1,8 @@
 """Numbers of the kernel's interface on x86-64, each once: system calls, and the flags of their arguments.
 
 Kernel: arch/x86/entry/syscalls/syscall_64.tbl, arch/x86/include/uapi/asm/signal.h, include/uapi/asm-generic/
-mman-common.h and siginfo.h, include/uapi/linux/auxvec.h, fcntl.h, futex.h, memfd.h, mman.h, prctl.h and sched.h.
+mman-common.h and siginfo.h, include/uapi/linux/auxvec.h, fcntl.h, futex.h, memfd.h, mman.h, prctl.h,
+sched.h and wait.h.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ MFD_CLOEXEC, MFD_ALLOW_SEALING = 1, 2
 CLONE_VM, CLONE_FILES, CLONE_SIGHAND, CLONE_THREAD, CLONE_UNTRACED = 0x100, 0x400, 0x800, 0x1_0000, 0x80_0000
 CLONE_CLEAR_SIGHAND = 0x1_0000_0000
 CLOSE_RANGE_UNSHARE = 2
-WCLONE = 0x8000_0000
+WNOHANG, WALL, WCLONE = 1, 0x4000_0000, 0x8000_0000
+"""Options of wait4(2); the last two, __WALL and __WCLONE, find children of clone(2) that send no SIGCHLD."""
 SIG_DFL, SIG_IGN = 0, 1
 SA_SIGINFO, SA_RESTORER, SA_RESTART, SA_NODEFER, SA_RESETHAND = 4, 0x0400_0000, 0x1000_0000, 0x4000_0000, 0x8000_0000
 SI_KERNEL, SI_TKILL = 0x80, -6
@@ -48,7 +50,7 @@ FPE_INTDIV, FPE_FLTDIV, FPE_FLTOVF, FPE_FLTUND, FPE_FLTRES, FPE_FLTINV = 1, 3, 4
 SEGV_MAPERR, SEGV_ACCERR, TRAP_TRACE = 1, 2, 2
 FUTEX_WAIT, FUTEX_WAKE = 0, 1
 PR_GET_DUMPABLE, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, PR_SET_PTRACER = 3, 4, 38, 0x5961_6D61
-PR_SET_NAME, PR_GET_CHILD_SUBREAPER, PR_SET_SYSCALL_USER_DISPATCH = 15, 37, 59
+PR_SET_NAME, PR_SET_CHILD_SUBREAPER, PR_GET_CHILD_SUBREAPER, PR_SET_SYSCALL_USER_DISPATCH = 15, 36, 37, 59
 AT_NULL, AT_HWCAP2, AT_SYSINFO_EHDR = 0, 26, 33
 """Keys of the auxiliary vector."""
 AT_FDCWD = -100

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from enclu.run.supervisor import Supervisor
 
 
-def supervise(supervisor: Supervisor, pid: int) -> None:
+def supervise(supervisor: Supervisor, pid: int, *, subreaper: bool) -> None:
     """The supervisor's life.  Whatever goes wrong in it ends the run: the program is killed, never left hanging."""
     # Collecting garbage among as many objects as there are EPC pages costs more than the garbage.
     gc.freeze()
@@ -32,7 +32,7 @@ def supervise(supervisor: Supervisor, pid: int) -> None:
         signal.signal(signo, lambda signo, _frame: supervisor.pass_on(signo))
     signal.signal(signal.SIGPWR, lambda _signo, _frame: supervisor.power_event())
     try:
-        supervisor.adopt(pid)
+        supervisor.adopt(pid, subreaper=subreaper)
         supervisor.run()
     except BaseException as error:
         failure(error, killed=True)

@@ -6,6 +6,7 @@ no other command.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -56,7 +57,8 @@ def start(
 
             counters = Stats(events, machine.epc)
             supervisor.at_end = lambda: report.stats(counters, stats)
-        launch.start(path, [program, *arguments], lambda pid: report.supervise(supervisor, pid))
+        supervise = functools.partial(report.supervise, supervisor, subreaper=launch.is_subreaper())
+        launch.start(path, [program, *arguments], supervise)
     except LaunchError as error:
         console.say(str(error))
         return error.status

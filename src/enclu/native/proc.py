@@ -111,6 +111,11 @@ def stat(tid: int) -> list[str]:
         return file.read().rpartition(")")[2].split()
 
 
+def parent(pid: int) -> int:
+    """The process's parent; 0 for one that has none in this PID namespace."""
+    return int(stat(pid)[1])
+
+
 NO_CALL = -1
 """No system call, or none that the thread waits in."""
 

@@ -18,9 +18,13 @@ from enclu.base.abi import (
     MS_SYNC,
     NAME,
     NR,
+    PR_SET_CHILD_SUBREAPER,
     PR_SET_SYSCALL_USER_DISPATCH,
     SHM_REMAP,
     UFFDIO_REGISTER,
+    WALL,
+    WCLONE,
+    WNOHANG,
 )
 from enclu.native import compat_calls
 
@@ -48,7 +52,6 @@ def _arg(n: int) -> int:
 
 SGX_MAGIC = 0xA4
 PROT_EXEC = 4
-WNOHANG = 1
 MAP_SHARED, MAP_FIXED, MAP_ANONYMOUS = 1, 0x10, 0x20
 
 
@@ -75,17 +78,21 @@ PATH_CALLS = {
     for name in names
 }
 """System calls that name a path -> the register that points to it."""
+WAIT_OPTIONS = (WNOHANG, WALL, WCLONE)
+"""Those with which a wait for children stops: the end may be one that only the supervisor has been told of, or the
+child one of the machine's own (`run.syscall_tasks`)."""
 EVERY_PROGRAM = (
     *(Rule(nr) for nr in PATH_CALLS),
     Rule(NR["ioctl"], arg=1, mask=0xFF00, equals=SGX_MAGIC << 8),
     Rule(NR["mmap"], arg=2, mask=PROT_EXEC, equals=PROT_EXEC),
     Rule(NR["mmap"], arg=3, mask=MAP_SHARED | MAP_ANONYMOUS, equals=MAP_SHARED),  # of an enclave passed on, perhaps
     *(Rule(NR[name]) for name in ("exit", "exit_group", "execve", "execveat", "ptrace")),
-    Rule(NR["wait4"], arg=2, mask=WNOHANG, equals=WNOHANG),
-    Rule(NR["waitid"], arg=3, mask=WNOHANG, equals=WNOHANG),
+    *(Rule(NR["wait4"], arg=2, mask=option, equals=option) for option in WAIT_OPTIONS),
+    *(Rule(NR["waitid"], arg=3, mask=option, equals=option) for option in WAIT_OPTIONS),
     Rule(NR["prctl"], arg=0, equals=PR_GET_DUMPABLE),
     Rule(NR["prctl"], arg=0, equals=PR_SET_DUMPABLE),
     Rule(NR["prctl"], arg=0, equals=PR_SET_SYSCALL_USER_DISPATCH),
+    Rule(NR["prctl"], arg=0, equals=PR_SET_CHILD_SUBREAPER),
     Rule(NR["clone"], arg=0, mask=CLONE_UNTRACED, equals=CLONE_UNTRACED),
     Rule(NR["clone3"]),
 )  # fmt: skip
@@ -104,7 +111,7 @@ SGX_PROGRAM = (
 
 COMPAT_EVERY_PROGRAM = (
     Rule(compat_calls.OLD_MMAP),
-    Rule(compat_calls.WAITPID, arg=2, mask=WNOHANG, equals=WNOHANG),
+    *(Rule(compat_calls.WAITPID, arg=2, mask=option, equals=option) for option in WAIT_OPTIONS),
     Rule(compat_calls.CLONE3),
 )
 COMPAT_SGX_PROGRAM = (

@@ -7,7 +7,8 @@ machine.  So the task shares the memory, and no more: no descriptors (a pipe end
 directory, no session and no signal but SIGKILL.  It is stopped whenever it makes no call.
 
 It is nobody's child whom the program could wait for: a middle one, which is gone at once, has cloned it, so that init
-adopts it (forget_original_parent() in kernel/exit.c).  gVisor's systrap platform calls the like a syscall thread.
+adopts it (forget_original_parent() in kernel/exit.c), if `run.orphans` says so.  The middle one is the program's child,
+which only __WALL and __WCLONE find.  gVisor's systrap platform calls the like a syscall thread.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from enclu.base.abi import (
     CLONE_VM,
     CLOSE_RANGE_UNSHARE,
     NR,
-    PR_GET_CHILD_SUBREAPER,
     PR_SET_NAME,
     WCLONE,
 )
@@ -50,21 +50,12 @@ class NoTask(Exception):
     """The program, or the host kernel, does not let there be one: threads are halted instead."""
 
 
-def may_have(thread: Thread) -> bool:
-    """A child of this thread's child would be init's, and the thread's own children would notice nothing of it.
+def keeps_namespace(thread: Thread) -> bool:
+    """Children of the thread are in its PID namespace.
 
-    Who is the init of its PID namespace, or a subreaper, would be its parent.  The first child after
-    unshare(CLONE_NEWPID) would be the init of a namespace.
+    The first one after unshare(CLONE_NEWPID) would be the init of another.  Raises OSError.
     """
-    try:
-        if proc.status(thread.process.tgid)["NSpid"].split()[-1] == "1":
-            return False
-        if proc.namespace(thread.tid, "pid") != proc.namespace(thread.tid, "pid_for_children"):
-            return False
-    except OSError:
-        return False
-    subreaper = bytearray(4)
-    return inject(thread, NR["prctl"], PR_GET_CHILD_SUBREAPER, subreaper) == 0 and not any(subreaper)
+    return proc.namespace(thread.tid, "pid") == proc.namespace(thread.tid, "pid_for_children")
 
 
 class SyscallTask:

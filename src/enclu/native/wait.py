@@ -12,6 +12,7 @@ import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from enclu.base.abi import WALL
 from enclu.native import ptrace
 from enclu.native.stop import Kind, Stop, decode
 
@@ -30,7 +31,7 @@ class ThreadGone(Exception):
 
 def blocking() -> tuple[int, Stop]:
     """The next stop of any tracee, of a process that waits for nothing else.  Raises ChildProcessError."""
-    tid, status = os.waitpid(-1, ptrace.WALL)
+    tid, status = os.waitpid(-1, WALL)
     return tid, decode(status)
 
 
@@ -63,7 +64,7 @@ class Waiter:
             return blocking()
         while True:
             _empty(self._stops)
-            tid, status = os.waitpid(-1, ptrace.WALL | os.WNOHANG)
+            tid, status = os.waitpid(-1, WALL | os.WNOHANG)
             if tid:
                 return tid, decode(status)
             ready = [self._descriptors[fd] for fd, _ in self._poll.poll() if fd in self._descriptors]
@@ -113,7 +114,7 @@ class Waiter:
         """Tell of every stop that there is.  waitpid favours the oldest threads, and others would be starved."""
         try:
             while True:
-                tid, status = os.waitpid(-1, ptrace.WALL | os.WNOHANG)
+                tid, status = os.waitpid(-1, WALL | os.WNOHANG)
                 if tid == 0:
                     return
                 self._arrived(tid, decode(status))

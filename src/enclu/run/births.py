@@ -200,7 +200,10 @@ def _is_dead(tid: int) -> bool:
 
 
 def _parent_of(pid: int) -> int:
-    return int((_state(pid) or ["X", "-1"])[1])
+    try:
+        return proc.parent(pid)
+    except proc.GONE:
+        return -1
 
 
 def _nothing(thread: Task) -> None:

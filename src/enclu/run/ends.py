@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING
 
 from enclu.base import console
+from enclu.base.abi import WALL, WCLONE
 from enclu.base.events import ProcessExit, ProcessGone, ThreadGone
 from enclu.native import proc, ptrace, signals
 from enclu.native.resume import let_go
@@ -95,10 +96,17 @@ class Ends:
     execveat = execve
 
     def wait4(self, thread: Task) -> None:
-        """It asks for ends without waiting for them: there may be one that only the supervisor has been told of."""
-        self._sup.waiter.collect()
+        """It waits for children of every kind, or asks without waiting."""
+        self._waits(thread, thread.regs.rdx)
 
-    waitid = wait4
+    def waitid(self, thread: Task) -> None:
+        """As wait4 does."""
+        self._waits(thread, thread.regs.r10)
+
+    def _waits(self, thread: Task, options: int) -> None:
+        """There may be an end that only the supervisor has been told of."""
+        thread.waits_for_all = bool(options & (WALL | WCLONE))
+        self._sup.waiter.collect()
 
     def last_stop(self, tid: int, thread: Task | None) -> None:
         """Let it go.  The last one of the run waits until `at_end` is done: who waits for the program finds it done.

@@ -9,7 +9,7 @@ import contextlib
 import errno
 from typing import TYPE_CHECKING
 
-from enclu.base.abi import NR, PR_SET_SYSCALL_USER_DISPATCH, UFFDIO_REGISTER, signed
+from enclu.base.abi import NR, PR_SET_CHILD_SUBREAPER, PR_SET_SYSCALL_USER_DISPATCH, UFFDIO_REGISTER, signed
 from enclu.base.events import Ioctl, IoctlRefused
 from enclu.linux.syscalls.memory import MemoryCalls
 from enclu.linux.syscalls.ranges import RangeCalls
@@ -44,7 +44,7 @@ class Interceptor:
         }
         self._ending = {NR[name]: getattr(ends, name) for name in ends.ENDING.split()}
         self._told: set[str] = set()
-        self._blindly = frozenset(NR[name] for name in f"{ends.CALLS} {CloneCalls.CALLS}".split())
+        self._blindly = frozenset(NR[name] for name in f"{ends.CALLS} {CloneCalls.CALLS} prctl".split())
         """Those that are answered though the process's memory is hidden."""
 
     def handle(self, thread: Task) -> None:
@@ -160,9 +160,16 @@ class Interceptor:
     sched_setaffinity = sched_getaffinity
 
     def prctl(self, thread: Task) -> int | None:
-        if thread.regs.rdi & 0xFFFF_FFFF == PR_SET_SYSCALL_USER_DISPATCH:
+        option = thread.regs.rdi & 0xFFFF_FFFF
+        if option == PR_SET_CHILD_SUBREAPER:
+            thread.process.subreaper |= bool(thread.regs.rsi)
+        elif not thread.space.visible:
+            return None
+        elif option == PR_SET_SYSCALL_USER_DISPATCH:
             return self._set_user_dispatch(thread)
-        return dumpable.prctl(thread)
+        else:
+            return dumpable.prctl(thread)
+        return None
 
     @staticmethod
     def _set_user_dispatch(thread: Task) -> int:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from enclu.base import console
-from enclu.base.abi import PR_SET_PTRACER
+from enclu.base.abi import PR_GET_CHILD_SUBREAPER, PR_SET_CHILD_SUBREAPER, PR_SET_PTRACER
 from enclu.native import limits, proc, ptrace, resume, seccomp, wait
 from enclu.native.address_space import OWN_TEXT
 from enclu.native.stop import Kind
@@ -29,6 +29,17 @@ OPTIONS = (
     | ptrace.Option.TRACEEXEC | ptrace.Option.TRACEVFORKDONE | ptrace.Option.TRACEEXIT | ptrace.Option.TRACESECCOMP
     | ptrace.Option.EXITKILL
 )  # fmt: skip
+
+
+def is_subreaper() -> bool:
+    """Whether this process, and so the program that it becomes, adopts orphans among its descendants."""
+    answer = ctypes.c_int()
+    ctypes.CDLL(None).prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(answer), 0, 0, 0)
+    return bool(answer.value)
+
+
+def _be_subreaper(wanted: bool) -> None:
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0)
 
 
 def start(path: str, arguments: Sequence[str], supervise: Callable[[int], None]) -> NoReturn:
@@ -46,7 +57,9 @@ def start(path: str, arguments: Sequence[str], supervise: Callable[[int], None])
             console.null(fd)
     to_supervisor, to_program = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
     program = os.getpid()
-    # The supervisor must be nobody's child that the program might wait for.
+    # The supervisor must be nobody's child that the program might wait for, so it is not to be adopted here.
+    subreaper = is_subreaper()
+    _be_subreaper(False)
     child_signals = signal.sigpending() & {signal.SIGCHLD}
     try:
         middle = os.fork()
@@ -62,6 +75,7 @@ def start(path: str, arguments: Sequence[str], supervise: Callable[[int], None])
             os._exit(status)
     with contextlib.suppress(ChildProcessError):  # nothing to wait for where SIGCHLD is ignored
         os.waitpid(middle, 0)
+    _be_subreaper(subreaper)
     if not child_signals and signal.SIGCHLD in signal.sigpending():
         signal.sigtimedwait([signal.SIGCHLD], 0)
     os.close(to_supervisor[0])

@@ -113,11 +113,11 @@ class Supervisor:
             space.own_leaves = machine_cpuid.OWN_LEAVES
         return space, mm
 
-    def adopt(self, pid: int) -> None:
+    def adopt(self, pid: int, *, subreaper: bool) -> None:
         """Take over the first process, stopped at its exec event."""
         self.main_pid = pid
         space, mm = self.new_memory(pid)
-        process = ThreadGroup(pid, space, mm=mm)
+        process = ThreadGroup(pid, space, mm=mm, subreaper=subreaper)
         thread = self.new_thread(pid, process)
         thread.started = True
         self.deferred[pid] = AT_EXEC

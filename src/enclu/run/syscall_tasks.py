@@ -8,15 +8,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from enclu.base.abi import NR
+from enclu.native import compat_calls, proc
 from enclu.native.inject import MachineGone
 from enclu.native.stop import Kind, Stop
-from enclu.native.syscall_task import NoTask, SyscallTask, clone, may_have, reap
+from enclu.native.syscall_task import NoTask, SyscallTask, clone, keeps_namespace, reap
 from enclu.native.wait import ThreadGone
+from enclu.run import orphans
 
 if TYPE_CHECKING:
     from enclu.native.address_space import AddressSpace
     from enclu.run.supervisor import Supervisor
     from enclu.run.task import Task
+
+
+_WAITS = frozenset((
+    NR["wait4"], NR["waitid"], compat_calls.SAME["wait4"], compat_calls.SAME["waitid"], compat_calls.WAITPID,
+    proc.NO_CALL,
+))  # fmt: skip
+"""Waits for children by SYSCALL, and by INT 80H; or none that the thread is in yet."""
 
 
 class SyscallTasks:
@@ -37,12 +47,21 @@ class SyscallTasks:
             return
         if any(t.space is space and t.process is not thread.process for t in self._sup.threads.values()):
             return  # after vfork(2): the next time
-        task = self._made(thread) if may_have(thread) else None
+        if any(_may_reap(t) for t in thread.process.threads.values() if t is not thread):
+            return  # the next time, too
+        task = self._made(thread) if self._may_have(thread) else None
         if task is None:
             self._refused.add(space)
             return
         self._tasks[space] = task
         self._sup.placement.keep_here(task.tid)
+
+    def _may_have(self, thread: Task) -> bool:
+        """Nobody of the run would find it among its children."""
+        try:
+            return keeps_namespace(thread) and orphans.stay_outside(thread, self._sup.threads.values())
+        except OSError:
+            return False
 
     def _made(self, thread: Task) -> SyscallTask | None:
         """None if the program, or a limit of it, does not let it be, or somebody kills it.
@@ -118,3 +137,11 @@ class SyscallTasks:
             if task.tid == tid:
                 del self._tasks[space]
         return True
+
+
+def _may_reap(thread: Task) -> bool:
+    """It waits, or is about to, for children that send no SIGCHLD, too: the middle task would be one."""
+    try:
+        return thread.waits_for_all and proc.system_call(thread.tid) in _WAITS
+    except OSError:
+        return not thread.exiting

@@ -27,6 +27,8 @@ class Task(TracedProcessor):
     """Its vfork has not returned: it cannot be stopped before the child has called exec or exited."""
     in_exec: bool = field(init=False, default=False)
     """It may end all others of its process, and have the name of the first one since."""
+    waits_for_all: bool = field(init=False, default=False)
+    """Its last wait for children that stopped has __WALL or __WCLONE, and may not be over."""
     halted_at: Stop | None = field(init=False, default=None)
     """The stop with which the thread came to a halt (see `run.halt`), until it goes on."""
     kept_info: bytes | None = field(init=False, default=None)
@@ -53,6 +55,8 @@ class ThreadGroup(Process):
     threads: dict[int, Task] = field(default_factory=dict)
     watches_maps: bool = False
     """The second seccomp filter is on: the process has opened an SGX device, or descends from one that has."""
+    subreaper: bool = False
+    """It has been one (PR_SET_CHILD_SUBREAPER); whether it has ceased to be is not asked."""
     ending: bool = False
     """It is known how it will end, and has been told."""
 
