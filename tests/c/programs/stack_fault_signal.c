@@ -58,14 +58,15 @@ static void *busy(void *unused)
 	return unused;
 }
 
-static void leave(int signo)
+static void leave(int signo, siginfo_t *info, void *context)
 {
+	(void)info, (void)context;
 	_exit(signo);
 }
 
 static int touched(void)
 {
-	handle(SIGBUS, (void (*)(int, siginfo_t *, void *))leave);
+	handle(SIGBUS, leave);
 	*(volatile uint8_t *)(enclave.base + enclave.data) = 1;
 	return 0;
 }
