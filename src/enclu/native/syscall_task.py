@@ -100,6 +100,7 @@ class SyscallTask:
 
     def end(self) -> None:
         """Kill it, and return when it holds no memory any more."""
+        self.thread.exiting = True
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.tid, signal.SIGKILL)
         self.thread.waiter.end_of(self.tid)

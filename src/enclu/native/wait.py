@@ -87,6 +87,8 @@ class Waiter:
             if tid == thread.tid and stop.kind not in (Kind.ENDED, Kind.EXIT):
                 return stop
             self._arrived(tid, stop)
+            if thread.exiting:  # what has come to others has ended it
+                raise ThreadGone
             if tid == thread.tid:
                 raise ThreadGone
             if stop.kind is Kind.EXEC and _former(tid) == thread.tid:
@@ -96,8 +98,9 @@ class Waiter:
         """Return when this tracee has ended.  Others are told of meanwhile, on whom its end may depend."""
         while True:
             try:
-                ended, stop = blocking()
-            except ChildProcessError:
+                found, status = os.waitpid(tid, WALL | os.WNOHANG)
+                ended, stop = (tid, decode(status)) if found else blocking()
+            except ChildProcessError:  # it has been told of already
                 return
             if ended == tid and stop.kind is Kind.ENDED:
                 return
