@@ -9,9 +9,10 @@ Fields may be added to a kind.  One that changes its meaning, or goes, makes a n
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import typing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
 Eid = Annotated[int, "enclave, by SECS.EID; 0: none"]
@@ -36,7 +37,7 @@ class Field(NamedTuple):
     meaning: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened on behalf of a thread."""
 
@@ -54,21 +55,21 @@ class Event:
     def fields(cls) -> list[Field]:
         hints = typing.get_type_hints(cls, include_extras=True)
         out = []
-        for name in (f.name for f in fields(cls)):
-            plain, meaning = typing.get_args(hints[name])
-            out.append(Field(name, str(getattr(plain, "__name__", plain)), meaning))
+        for field in dataclasses.fields(cls):
+            plain, meaning = typing.get_args(hints[field.name])
+            out.append(Field(field.name, str(getattr(plain, "__name__", plain)), meaning))
         return out
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        values = {name: getattr(self, name) for name in (f.name for f in fields(self))}
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {"event": self.name(), "version": self.version, **values}
 
 
 @typing.dataclass_transform(frozen_default=True)
 def _event(kind: type[E]) -> type[E]:
     """A kind of the table."""
-    made = dataclass(frozen=True)(kind)
+    made: type[E] = dataclass(frozen=True, slots=True)(kind)
     TABLE.append(made)
     return made
 

@@ -24,7 +24,7 @@ class Kind(enum.Enum):
     PATH_CALL = enum.auto()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Site:
     """One of them."""
 

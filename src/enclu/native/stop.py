@@ -54,7 +54,7 @@ _EVENTS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Stop:
     """One kind of stop.  There is one object for each wait status (`decode`)."""
 
