@@ -2,23 +2,19 @@
  * The floor under an ioctl: a tracer in C that lets a process go on at each stop for a system call that its seccomp
  * filter has traced.  Both on one CPU.  Microseconds a call, on stdout.
  */
-#define _GNU_SOURCE
+#include "tracee.h"
+
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <sched.h>
-#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <sys/prctl.h>
-#include <sys/ptrace.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
 #define COUNT 40000
 
-int main(void)
+static void ioctls(void)
 {
 	struct sock_filter filter[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -27,24 +23,19 @@ int main(void)
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
 	struct sock_fprog program = { sizeof(filter) / sizeof(filter[0]), filter };
-	struct timespec a, b;
-	cpu_set_t one;
-	int status;
-	pid_t pid;
 
-	CPU_ZERO(&one);
-	CPU_SET(sched_getcpu(), &one);
-	sched_setaffinity(0, sizeof(one), &one);
-	pid = fork();
-	if (!pid) {
-		ptrace(PTRACE_TRACEME, 0, 0, 0);
-		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-		raise(SIGSTOP);
-		prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
-		for (;;)
-			syscall(SYS_ioctl, -1, 0, 0);
-	}
-	waitpid(pid, &status, 0);
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+	for (;;)
+		syscall(SYS_ioctl, -1, 0, 0);
+}
+
+int main(void)
+{
+	struct timespec a, b;
+	pid_t pid = tracee(ioctls);
+	int status;
+
 	ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACESECCOMP | PTRACE_O_EXITKILL);
 	ptrace(PTRACE_CONT, pid, 0, 0);
 	for (long i = -2000; i < COUNT; i++) {

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import enclu.attestation
+from enclu.base import abi
 from enclu.compare.build import SGX_TCS_COUNT
 from enclu.host import channel, designs
 from enclu.host.attestation import pce, platform, quote
@@ -109,7 +110,7 @@ DESIGNS = (
         {f"struct {table.name}": fields(table) for table in (*STRUCTURES, uapi.DEBUG_ACCESS)},
         {
             **{f"ENCLU_SGX_IOC_{name}": number for name, number in NUMBERS.items()},
-            "ENCLU_SGX_MAGIC": uapi.SGX_MAGIC, "ENCLU_SGX_DEBUG_WRITE": uapi.ENCLU_SGX_DEBUG_WRITE,
+            "ENCLU_SGX_MAGIC": abi.SGX_MAGIC, "ENCLU_SGX_DEBUG_WRITE": uapi.ENCLU_SGX_DEBUG_WRITE,
             "ENCLU_SGX_IOC_DEBUG_ACCESS": uapi.ENCLU_SGX_IOC_DEBUG_ACCESS,
             "ENCLU_SGX_IOC_DROP_EPC": uapi.ENCLU_SGX_IOC_DROP_EPC,
         },
@@ -238,6 +239,7 @@ TESTS = (
             "enum raw_result",
         ],
     ),
+    twins("benchmarks/tracee.h"),
     twins("tests/c/fault.h", alone=["struct of signo rip rax trapno", "enum met"]),
     twins(
         "tests/c/enclaves/requests.h",
@@ -258,7 +260,7 @@ KERNEL = Twins(
     Path("asm/sgx.h"), {f"struct {table.name}": fields(table) for table in KERNEL_STRUCTURES},
     {
         **{name: getattr(uapi, name) for name in dir(uapi) if name.startswith("SGX_IOC_")},
-        "SGX_MAGIC": uapi.SGX_MAGIC, "SGX_PAGE_MEASURE": uapi.SGX_PAGE_MEASURE,
+        "SGX_MAGIC": abi.SGX_MAGIC, "SGX_PAGE_MEASURE": uapi.SGX_PAGE_MEASURE,
     },
 )  # fmt: skip
 """The kernel's own header, which may have more."""

@@ -54,6 +54,8 @@ PR_SET_NAME, PR_SET_CHILD_SUBREAPER, PR_GET_CHILD_SUBREAPER, PR_SET_SYSCALL_USER
 AT_NULL, AT_HWCAP2, AT_SYSINFO_EHDR = 0, 26, 33
 """Keys of the auxiliary vector."""
 AT_FDCWD = -100
+SGX_MAGIC = 0xA4
+"""Of the ioctls of the SGX driver (arch/x86/include/uapi/asm/sgx.h)."""
 
 
 def signed(value: int) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from enclu.base.abi import SGX_MAGIC
 from enclu.sgx.layout import Structure
 
-SGX_MAGIC = 0xA4
 IOC_NONE, IOC_WRITE, IOC_READ = 0, 1, 2
 
 

@@ -9,7 +9,7 @@ import functools
 import re
 from typing import TYPE_CHECKING
 
-from enclu.native.seccomp import PR_GET_DUMPABLE, PR_SET_DUMPABLE
+from enclu.base.abi import PR_GET_DUMPABLE, PR_SET_DUMPABLE
 
 if TYPE_CHECKING:
     from enclu.native.thread import Thread

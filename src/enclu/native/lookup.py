@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_CACHED = 8, 16, 32
 _libc = ctypes.CDLL(None, use_errno=True)
-_OPEN_HOW = struct.Struct("<QQQ")
+OPEN_HOW = struct.Struct("<QQQ")
+"""struct open_how: flags, mode and resolve."""
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _PROC_SUPER_MAGIC = 0x9FA0
 
@@ -75,8 +76,8 @@ def same_root(tid: int) -> bool:
 
 
 def _openat2(start: int, path: str, resolve: int) -> int:
-    how = ctypes.create_string_buffer(_OPEN_HOW.pack(_DIRECTORY, 0, resolve), _OPEN_HOW.size)
-    fd = int(_libc.syscall(NR["openat2"], start, os.fsencode(path), how, _OPEN_HOW.size))
+    how = ctypes.create_string_buffer(OPEN_HOW.pack(_DIRECTORY, 0, resolve), OPEN_HOW.size)
+    fd = int(_libc.syscall(NR["openat2"], start, os.fsencode(path), how, OPEN_HOW.size))
     if fd >= 0:
         return fd
     error = ctypes.get_errno()

@@ -15,11 +15,19 @@ from typing import TYPE_CHECKING
 
 from enclu.base.abi import (
     CLONE_UNTRACED,
+    MAP_ANONYMOUS,
+    MAP_FIXED,
+    MAP_SHARED,
     MS_SYNC,
     NAME,
     NR,
+    PR_GET_DUMPABLE,
     PR_SET_CHILD_SUBREAPER,
+    PR_SET_DUMPABLE,
+    PR_SET_NO_NEW_PRIVS,
     PR_SET_SYSCALL_USER_DISPATCH,
+    PROT_EXEC,
+    SGX_MAGIC,
     SHM_REMAP,
     UFFDIO_REGISTER,
     WALL,
@@ -38,7 +46,6 @@ RET_ALLOW = 0x7FFF0000
 COMPAT_DATA, X32_DATA = 0x0568, 0x0569
 """Likewise, of calls by INT 80H, and of those of x32."""
 AUDIT_ARCH_X86_64, AUDIT_ARCH_I386 = 0xC000003E, 0x40000003
-PR_GET_DUMPABLE, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 3, 4, 38
 SET_MODE_FILTER, GET_ACTION_AVAIL = 1, 2
 FLAG_TSYNC = 1
 
@@ -48,11 +55,6 @@ _NR, _ARCH, _IP = 0, 4, 8
 
 def _arg(n: int) -> int:
     return 16 + 8 * n
-
-
-SGX_MAGIC = 0xA4
-PROT_EXEC = 4
-MAP_SHARED, MAP_FIXED, MAP_ANONYMOUS = 1, 0x10, 0x20
 
 
 @dataclass(frozen=True)

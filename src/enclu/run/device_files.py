@@ -16,6 +16,7 @@ from enclu.native.address_space import OWN_TEXT, VDSO_BASE
 from enclu.native.device_paths import AUXV, CPUINFO, ENCLAVE, PROVISION, dev, named
 from enclu.native.enclave_memory import MemfdMemory
 from enclu.native.inject import MachineGone, inject
+from enclu.native.lookup import OPEN_HOW
 
 if TYPE_CHECKING:
     from enclu.linux.encl import Encl
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from enclu.run.task import Task
 
 
-OPEN_HOW = struct.Struct("<QQQ")
-"""struct open_how: flags, mode and resolve."""
 MISC_MAJOR = 10
 MINOR_ENCLAVE, MINOR_PROVISION = 125, 126
 File = tuple[int, int]
@@ -55,6 +54,11 @@ class DeviceFiles:
         except OSError:
             return None
 
+    def enclave(self, thread: Task, fd: int) -> Encl | None:
+        """The enclave that the descriptor is of."""
+        file = self.of(thread, fd)
+        return self.enclaves.get(file) if file else None
+
     def file_of(self, encl: Encl) -> File | None:
         return next((f for f, e in self.enclaves.items() if e is encl), None)
 
@@ -73,8 +77,7 @@ class DeviceFiles:
 
         Raises OSError as `watch` does.
         """
-        file = self.of(thread, fd)
-        encl = self.enclaves.get(file) if file else None
+        encl = self.enclave(thread, fd)
         if encl is not None:
             self.watch(thread)
             self._sup.syscall_tasks.provide(thread)
@@ -118,9 +121,12 @@ class DeviceFiles:
 
     def _refused(self, thread: Task, why: str) -> None:
         """Say once for each reason why a program that asks for SGX does not get it."""
-        if why not in self._told:
-            self._told.add(why)
-            self._sup.message(f"process {thread.process.tgid} cannot use SGX: {why}")
+        self._say_once(why, f"process {thread.process.tgid} cannot use SGX: {why}")
+
+    def _say_once(self, what: str, line: str) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            self._sup.message(line)
 
     # Paths.
 
@@ -194,8 +200,7 @@ class DeviceFiles:
             else:
                 self._refused(thread, f"what stands for {path} cannot be opened: {error.strerror}")
             return -errno.ENFILE
-        status = os.fstat(ours)
-        file = (status.st_dev, status.st_ino)
+        file = proc.identity(os.fstat(ours))
         if content is None:
             self._sup.events.emit(DeviceOpened, path)
         if content is not None:
@@ -230,9 +235,7 @@ class DeviceFiles:
             return True
         why = (f"{path} is shown as the host has it: the limit of file sizes, {limit:,} bytes, is too low; "
                f"{limits.RAISE_FILE_SIZE}")  # fmt: skip
-        if why not in self._told:
-            self._told.add(why)
-            self._sup.message(why)
+        self._say_once(why, why)
         return False
 
     def _reopen(self, thread: Task, fd: int, cloexec: int) -> bool:

@@ -9,11 +9,11 @@ import contextlib
 import errno
 from typing import TYPE_CHECKING
 
-from enclu.base.abi import NR, PR_SET_CHILD_SUBREAPER, PR_SET_SYSCALL_USER_DISPATCH, UFFDIO_REGISTER, signed
+from enclu.base.abi import NR, PR_SET_CHILD_SUBREAPER, PR_SET_SYSCALL_USER_DISPATCH, SGX_MAGIC, UFFDIO_REGISTER, signed
 from enclu.base.events import Ioctl, IoctlRefused
 from enclu.linux.syscalls.memory import MemoryCalls
 from enclu.linux.syscalls.ranges import RangeCalls
-from enclu.linux.uapi import ENCLU_SGX_IOC_DEBUG_ACCESS, ENCLU_SGX_IOC_DROP_EPC, SGX_MAGIC, ioctl_name
+from enclu.linux.uapi import ENCLU_SGX_IOC_DEBUG_ACCESS, ENCLU_SGX_IOC_DROP_EPC, ioctl_name
 from enclu.native import calls, compat_calls, dumpable, ptrace, seccomp, signals, user_dispatch
 from enclu.native.clone_calls import CloneCalls
 from enclu.native.inject import call_again, finish, inject
@@ -23,7 +23,6 @@ from enclu.run.device_files import DeviceFiles
 from enclu.run.placement import unpin
 
 if TYPE_CHECKING:
-    from enclu.linux.encl import Encl
     from enclu.run.supervisor import Supervisor
     from enclu.run.task import Task
 
@@ -115,8 +114,7 @@ class Interceptor:
         if regs.rsi & 0xFFFF_FFFF == UFFDIO_REGISTER:
             return self._ranges.uffdio_register(thread)
         fd = signed(regs.rdi)
-        file = self.files.of(thread, fd)
-        encl = self.files.enclaves.get(file) if file else None
+        encl = self.files.enclave(thread, fd)
         if encl is None:
             return None
         from enclu.linux.debug import debug_access  # for enclaves alone
@@ -141,9 +139,9 @@ class Interceptor:
         except OSError as error:
             number = error.errno or errno.EINVAL
             result = -number
-            events.emit(IoctlRefused, _eid(encl), name, errno.errorcode[number], error.strerror or str(error))
+            events.emit(IoctlRefused, encl.eid, name, errno.errorcode[number], error.strerror or str(error))
         else:
-            events.emit(Ioctl, _eid(encl), name, result)
+            events.emit(Ioctl, encl.eid, name, result)
         return result
 
     def ptrace(self, thread: Task) -> None:
@@ -184,7 +182,3 @@ class Interceptor:
             thread.user_dispatch = user_dispatch.config(thread.tid)
             thread.dispatching = bool(thread.user_dispatch)
         return result
-
-
-def _eid(encl: Encl) -> int:
-    return encl.secs.eid if encl.secs is not None else 0
