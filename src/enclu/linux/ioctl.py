@@ -129,8 +129,7 @@ def _init(encl: Encl, user: UserMemory, arg: int) -> None:
         raise OSError(
             errno.EINVAL, f"SIGSTRUCT.XFRM {f['XFRM']:#x} not supported: the machine offers {machine.xfrm:#x}"
         )
-    if encl.secs_page is not None and encl.secs_page.epc is None:
-        encl.kernel.reclaimer.reload(encl.secs_page)
+    encl.kernel.reclaimer.load_secs(encl)
     machine.lepubkeyhash = crypto.sha256(f["MODULUS"]).digest()
     try:
         code = encls.einit(machine, secs, sigstruct)

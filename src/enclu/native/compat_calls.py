@@ -8,7 +8,6 @@ calls of x32.  Kernel: arch/x86/entry/syscalls/syscall_32.tbl, arch/x86/entry/sy
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import struct
 from typing import TYPE_CHECKING
 
@@ -76,12 +75,11 @@ def arguments(thread: Thread) -> list[int]:
 def as_native(thread: Thread, arguments: list[int]) -> Iterator[None]:
     """The registers are those of the same call of x86-64 meanwhile; the stopped thread itself keeps its own."""
     regs = thread.regs
-    saved = type(regs)()
-    ctypes.memmove(ctypes.addressof(saved), ctypes.addressof(regs), ctypes.sizeof(saved))
+    saved = bytes(regs)
     try:
         regs.orig_rax = NATIVE[regs.orig_rax]
         for name, value in zip(NATIVE_ARGUMENTS, arguments, strict=True):
             setattr(regs, name, value)
         yield
     finally:
-        ctypes.memmove(ctypes.addressof(regs), ctypes.addressof(saved), ctypes.sizeof(saved))
+        regs.load(saved)

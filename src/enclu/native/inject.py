@@ -57,10 +57,9 @@ def inject(
     shown each stop that the call leads to.  A restartable sequence is aborted.
     """
     rseq.abort(thread)
-    saved = ptrace.UserRegs()
-    ctypes.memmove(ctypes.addressof(saved), ctypes.addressof(thread.regs), ctypes.sizeof(saved))
-    mask = ptrace.signal_mask(thread.tid)
     regs = thread.regs
+    saved = bytes(regs)
+    mask = ptrace.signal_mask(thread.tid)
     if not mask & _TRAP:
         ptrace.set_signal_mask(thread.tid, BUT_TRAP)
         result = call_at_stub(thread, nr, arguments, stub, watch)
@@ -72,7 +71,7 @@ def inject(
         result = ctypes.c_int64(regs.rax).value
         scratch.fill(thread.space, arguments)
     ptrace.set_signal_mask(thread.tid, mask)
-    ctypes.memmove(ctypes.addressof(regs), ctypes.addressof(saved), ctypes.sizeof(saved))
+    regs.load(saved)
     thread.store()
     return result
 

@@ -6,7 +6,6 @@ gets the rest, the error code of a page fault, from a signal frame that the kern
 
 from __future__ import annotations
 
-import ctypes
 import signal
 import struct
 from typing import TYPE_CHECKING
@@ -171,7 +170,7 @@ def _record(thread: Thread) -> tuple[int, int, int]:
         raise MachineGone(thread)
     error, trapno, _, cr2 = _TRAP_RECORD.unpack(space.peek(frame + FRAME_UC + MC_ERR, _TRAP_RECORD.size))
     space.poke(frame + FRAME_UC + MC_ERR, bytes(_TRAP_RECORD.size))
-    ctypes.memmove(thread.regs_pointer, saved, len(saved))
+    regs.load(saved)
     thread.store()
     ptrace.set_signal_mask(tid, mask)
     thread.deaf = True

@@ -50,7 +50,7 @@ def _own() -> int:
 def _make_sure(directory: int) -> None:
     """Status lists the numbers of a process from the namespace that /proc is of to the one that the process is in."""
     try:
-        numbers = _status(directory, "self").get("NSpid", str(os.getpid())).split()
+        numbers = _fields("self/status", directory).get("NSpid", str(os.getpid())).split()
         os.close(os.open("self/mem", os.O_RDWR | os.O_CLOEXEC, dir_fd=directory))
     except OSError as error:
         if error.errno != errno.ENOENT or not _has_entry(directory, "self"):
@@ -76,8 +76,9 @@ def _text(path: str, directory: int) -> TextIO:
     return os.fdopen(fd, encoding="utf-8", errors="surrogateescape")  # names of programs and files are any bytes
 
 
-def _status(directory: int, path: str) -> dict[str, str]:
-    with _text(f"{path}/status", directory) as file:
+def _fields(path: str, directory: int) -> dict[str, str]:
+    """Of a file whose lines are names and values."""
+    with _text(path, directory) as file:
         return {name: value.strip() for name, _, value in (line.partition(":") for line in file)}
 
 
@@ -93,7 +94,12 @@ def text(tid: int, name: str) -> TextIO:
 
 def status(tid: int) -> dict[str, str]:
     """Fields of /proc/TID/status."""
-    return _status(_handle(), str(tid))
+    return fields(tid, "status")
+
+
+def fields(tid: int, name: str) -> dict[str, str]:
+    """A file of the thread's whose lines are names and values."""
+    return _fields(f"{tid}/{name}", _handle())
 
 
 def comm(tid: int) -> str:
@@ -109,6 +115,14 @@ def stat(tid: int) -> list[str]:
     """Fields of /proc/TID/stat, from the state on."""
     with text(tid, "stat") as file:
         return file.read().rpartition(")")[2].split()
+
+
+def is_dead(tid: int) -> bool:
+    """This process has seen the thread's end; its real parent may have to yet."""
+    try:
+        return stat(tid)[0] in ("Z", "X")
+    except GONE:
+        return True
 
 
 def parent(pid: int) -> int:
@@ -174,7 +188,7 @@ def memory(tid: int) -> int:
     """The memory of a thread that this process traces, to read and write.  PermissionError where that is hidden."""
     directory = os.open(str(tid), _DIRECTORY, dir_fd=_handle())
     try:
-        if _status(directory, ".")["TracerPid"] != str(os.getpid()):
+        if _fields("status", directory)["TracerPid"] != str(os.getpid()):
             raise ProcessLookupError(errno.ESRCH, f"thread {tid} is not one that enclu traces")
         return os.open("mem", os.O_RDWR | os.O_CLOEXEC, dir_fd=directory)
     finally:
@@ -184,8 +198,7 @@ def memory(tid: int) -> int:
 def is_called(tid: int, number: int, asker: int) -> bool:
     """Whether the thread has this number in the PID namespace that it and the asker are both in."""
     try:
-        mine, theirs = (os.stat(f"{each}/ns/pid", dir_fd=_handle()).st_ino for each in (tid, asker))
-        return mine == theirs and status(tid)["NSpid"].split()[-1] == str(number)
+        return namespace(tid, "pid") == namespace(asker, "pid") and status(tid)["NSpid"].split()[-1] == str(number)
     except OSError:
         return False
 

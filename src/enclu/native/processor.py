@@ -38,6 +38,4 @@ class TracedProcessor(Thread):
         return proc.name_of(self.tid, f"fd/{fd}")
 
     def process_behind(self, pidfd: int) -> int:
-        with proc.text(self.tid, f"fdinfo/{pidfd}") as file:
-            fields = dict(line.split(":", 1) for line in file if ":" in line)
-        return int(fields.get("Pid", "-1"))
+        return int(proc.fields(self.tid, f"fdinfo/{pidfd}").get("Pid", "-1"))

@@ -113,6 +113,10 @@ class UserRegs(ctypes.Structure):
         ]
     ]
 
+    def load(self, image: bytes) -> None:
+        """Make them what bytes() gave before."""
+        ctypes.memmove(ctypes.addressof(self), image, ctypes.sizeof(self))
+
     r15: int
     r14: int
     r13: int

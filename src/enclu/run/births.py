@@ -105,7 +105,7 @@ class Births:
         try:
             stop = self.early.pop(thread.tid, None)
             if stop is None:
-                if _is_dead(thread.tid):
+                if proc.is_dead(thread.tid):
                     sup.leave(thread, ended=True)
                     return
                 stop = thread.waiter.of(thread)
@@ -184,19 +184,6 @@ def _may_make_child(thread: Task) -> bool:
         return proc.system_call(thread.tid) in MAKE_CHILDREN
     except OSError:
         return True  # it is gone, or about to stop
-
-
-def _state(tid: int) -> list[str]:
-    """Fields of /proc/TID/stat from the state on; none of a thread that is gone."""
-    try:
-        return proc.stat(tid)
-    except proc.GONE:
-        return []
-
-
-def _is_dead(tid: int) -> bool:
-    """Whether the supervisor has seen the end of a thread; its real parent may have to yet."""
-    return (_state(tid) or "X")[0] in ("Z", "X")
 
 
 def _parent_of(pid: int) -> int:

@@ -173,10 +173,7 @@ class Halter:
         """It has begun, has not ended before the rest of its process, and does not wait in vfork(2)."""
         if not thread.started or thread.exiting or thread.in_vfork:
             return False
-        try:
-            return proc.stat(thread.tid)[0] not in ("Z", "X")
-        except proc.GONE:
-            return False
+        return not proc.is_dead(thread.tid)
 
     @staticmethod
     def _interrupted(thread: Task) -> Stop:
