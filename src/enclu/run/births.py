@@ -49,13 +49,23 @@ class Births:
         self._sup = supervisor
         self.early: dict[int, Stop] = {}
         """First stops of children whose parents' events have not come yet."""
-        self.unsettled = False
-        """A child may be among them that nobody will announce."""
+        self._doubtful: set[int] = set()
+        """Those of them, by tid, that perhaps nobody will announce."""
+
+    @property
+    def unsettled(self) -> bool:
+        """There may be a child that nobody will announce."""
+        return bool(self._doubtful)
 
     def first_stop(self, tid: int, stop: Stop) -> None:
         """A thread has stopped that nobody has announced."""
         self.early[tid] = stop
-        self.unsettled = self.unsettled or not any(self._parents(tid))
+        if not any(self._parents(tid)):
+            self._doubtful.add(tid)
+
+    def doubt(self) -> None:
+        """Somebody has been killed who may have been about to announce any of them."""
+        self._doubtful.update(self.early)
 
     def event(self, parent: Task, event: int) -> None:
         """The parent's event; it and the child go on afterwards."""
@@ -141,10 +151,14 @@ class Births:
         for start, end in thread.mm.enclave_ranges():
             inject(thread, NR["mmap"], start, end - start, PROT_NONE, flags, -1, 0)
 
-    def ended(self, tid: int) -> None:
-        """A thread is gone, or has become another by exec: children that it was about to announce are nobody's now."""
+    def ended(self, tid: int, *, by_itself: bool) -> None:
+        """A thread is gone: children that it was about to announce are nobody's now.
+
+        One that has gone `by_itself`, by a call, had announced its children before.
+        """
         self.early.pop(tid, None)
-        self.unsettled = bool(self.early)
+        if not by_itself:
+            self.doubt()
 
     def settle(self) -> None:
         """Find children that nobody will announce.
@@ -152,8 +166,8 @@ class Births:
         They have not executed an instruction yet.  Kill them: as if their parent had died a moment earlier, before
         the fork.
         """
-        self.unsettled = False
-        for tid in list(self.early):
+        doubtful, self._doubtful = self._doubtful & self.early.keys(), set()
+        for tid in doubtful:
             for thread in self._parents(tid):
                 if tid in self.early and _may_make_child(thread):
                     self._sup.halter.with_halted(thread, _nothing)  # an event that it came to has been served then

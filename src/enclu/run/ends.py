@@ -54,11 +54,13 @@ class Ends:
         if self._alone(thread):
             # synchronize_group_exit(): the process's status is the last thread's (since Linux 5.18)
             self._process_exit(thread, status & 0xFF, 0)
+        thread.called_exit = True
         self.last_stop(thread.tid, thread)
 
     def exit_group(self, thread: Task, status: int) -> None:
         """It ends its process."""
         self._process_exit(thread, status & 0xFF, 0)
+        thread.called_exit = True
         self.last_stop(thread.tid, thread)
 
     def at_exit(self, tid: int, thread: Task | None) -> None:
@@ -160,7 +162,7 @@ class Ends:
         """Nobody is at work: forget threads and address spaces."""
         while self.over:
             tid, thread = self.over.pop(0)
-            self._sup.births.ended(tid)
+            self._sup.births.ended(tid, by_itself=thread is not None and thread.called_exit)
             if thread is not None:
                 self.forget(thread)
         while self.gone:

@@ -57,7 +57,7 @@ def happened(sup: Supervisor, thread: Task) -> None:
     thread.to_syscall_exit = False
     thread.frame_patch = None
     thread.user_dispatch, thread.dispatching = b"", False
-    sup.births.unsettled = bool(sup.births.early)
+    sup.births.doubt()
     _give_vdso(sup, thread)
 
 

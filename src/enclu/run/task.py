@@ -25,6 +25,8 @@ class Task(TracedProcessor):
     """It has had its first stop."""
     in_vfork: bool = field(init=False, default=False)
     """Its vfork has not returned: it cannot be stopped before the child has called exec or exited."""
+    called_exit: bool = field(init=False, default=False)
+    """It has called exit(2) or exit_group(2), and been let go there."""
     in_exec: bool = field(init=False, default=False)
     """It may end all others of its process, and have the name of the first one since."""
     waits_for_all: bool = field(init=False, default=False)
