@@ -224,7 +224,7 @@ static long w_send(void)
 static int listener(struct sockaddr_un *address)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-	static int count;
+	static _Atomic int count;
 
 	*address = (struct sockaddr_un){ .sun_family = AF_UNIX };
 	snprintf(address->sun_path + 1, sizeof address->sun_path - 1, "waits-%d-%d", getpid(), count++);
@@ -333,7 +333,7 @@ static long w_sem_timedwait(void)
 static mqd_t message_queue(void)
 {
 	struct mq_attr attributes = { .mq_maxmsg = 1, .mq_msgsize = 8 };
-	static int count;
+	static _Atomic int count;
 	char name[64];
 	mqd_t queue;
 
