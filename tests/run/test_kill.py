@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.runs import HANGS, RUN, Marked, children_of, gone, marked, status, supervisor_of, wait_until
+from tests.support.runs import HANGS, RUN, Marked, children_of, gone, marked, run, status, supervisor_of, wait_until
 
 ROUNDS = int(os.environ.get("ENCLU_TEST_KILLS", "2"))
 """How often each combination is tried; for a thorough search more, ENCLU_TEST_KILLS=50."""
@@ -111,6 +111,12 @@ def test_at_any_moment(
         assert run.returncode in (-signal.SIGKILL, -signal.SIGTERM)
         assert run.stderr.read() == b""
     assert not [p for p in tmp_path.rglob("*") if p.name.startswith(".")], "unfinished files"
+
+
+def test_no_signal_is_lost_to_an_exec(program: Callable[[str], Path]) -> None:
+    """Nor a run that is killed while it forks: children of one process after the other do all of that at once."""
+    result = run(program("killed_in_exec"), "200")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "200 ended\n", "")
 
 
 def test_killing_the_supervisor_kills_every_descendant_at_once(processes: Marked) -> None:

@@ -28,11 +28,11 @@ def supervise(supervisor: Supervisor, pid: int, *, subreaper: bool) -> None:
     # Not one thread of NumPy's for each processor; where none can be created, it would raise SIGINT.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     sys.setswitchinterval(1e-4)  # the workers' tasks are short; waiting for the interpreter must not be longer
-    for signo in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(signo, lambda signo, _frame: supervisor.pass_on(signo))
-    signal.signal(signal.SIGPWR, lambda _signo, _frame: supervisor.power_event())
     try:
-        supervisor.adopt(pid, subreaper=subreaper)
+        supervisor.adopt(pid, subreaper=subreaper)  # before there are signals to pass on to it
+        for signo in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(signo, lambda signo, _frame: supervisor.pass_on(signo))
+        signal.signal(signal.SIGPWR, lambda _signo, _frame: supervisor.power_event())
         supervisor.run()
     except BaseException as error:
         failure(error, killed=True)

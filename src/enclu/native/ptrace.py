@@ -9,6 +9,7 @@ import ctypes
 import enum
 import errno
 import os
+import signal
 import struct
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -75,6 +76,11 @@ class Event(enum.IntEnum):
     EXIT = 6
     SECCOMP = 7
     STOP = 128
+
+
+def event_code(event: int) -> int:
+    """si_code of a thread's siginfo at its stop for this event (ptrace_event() of include/linux/ptrace.h)."""
+    return signal.SIGTRAP | event << 8
 
 
 class UserRegs(ctypes.Structure):
@@ -163,10 +169,18 @@ def ptrace(request: int, tid: int, addr: int = 0, data: int = 0) -> int:
     return result
 
 
-def event_message(tid: int) -> int:
-    """PTRACE_GETEVENTMSG."""
+def event_message(tid: int, event: int = 0) -> int:
+    """PTRACE_GETEVENTMSG; of this `event`, if one is given.
+
+    Raises ProcessLookupError if the thread has been killed since: at its exit event the message is its status.
+    """
     value = ctypes.c_ulong()
     ptrace(GETEVENTMSG, tid, 0, ctypes.addressof(value))
+    if event:
+        info = SigInfo()
+        info.get(tid)
+        if info.code != event_code(event):
+            raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
     return value.value
 
 

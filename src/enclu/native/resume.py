@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -26,8 +25,7 @@ CONT, SYSCALL, SINGLESTEP, SYSEMU, SYSEMU_SINGLESTEP = map(
 )
 _GETSIGINFO = ptrace.Word(ptrace.GETSIGINFO)
 _info = ptrace.SigInfo()
-EXIT_CODE = signal.SIGTRAP | ptrace.Event.EXIT << 8
-"""si_code at a thread's exit event."""
+EXIT_CODE = ptrace.event_code(ptrace.Event.EXIT)
 
 
 def at_last_stop(thread: Thread) -> bool:
@@ -84,7 +82,11 @@ def until(thread: Thread, how: ptrace.Word, wanted: Callable[[Stop], bool], sign
             break
         if stop.kind is Kind.SIGNAL:
             info = ptrace.SigInfo()
-            info.get(thread.tid)
+            try:
+                info.get(thread.tid)
+            except ProcessLookupError:  # killed since, with what may have been its process's signal
+                thread.undelivered = stop.signo
+                raise
             thread.put_off.append(bytes(info))
         elif stop.kind is Kind.GROUP:
             group_stop = True

@@ -315,16 +315,25 @@ def note_sent(thread: Thread, stop: Stop) -> None:
     if stop.kind is not Kind.SIGNAL or signo in SYNCHRONOUS_SIGNALS or len(thread.process.threads) < 2:
         return
     info = ptrace.SigInfo()
-    with contextlib.suppress(ProcessLookupError):  # killed since
+    with contextlib.suppress(ProcessLookupError):
         info.get(thread.tid)
-        if info.code in SENT_TO_PROCESS:
-            thread.undelivered = signo
+    # One that has been killed since shows its exit event, or nothing: nobody can say who was meant.
+    if info.signo != signo or info.code in SENT_TO_PROCESS:
+        thread.undelivered = signo
 
 
 def pass_to_process(thread: Thread) -> None:
     """The thread is ended by the exec of another: what was sent to the process must not be lost with it."""
-    signo, thread.undelivered = thread.undelivered, 0
-    if signo:
+    lost = [thread.undelivered] if thread.undelivered else []
+    kept = []
+    for image in thread.put_off:
+        info = ptrace.SigInfo.of(image)
+        if info.code in SENT_TO_PROCESS:
+            lost.append(info.signo)
+        else:
+            kept.append(image)
+    thread.undelivered, thread.put_off = 0, kept
+    for signo in lost:
         with contextlib.suppress(ProcessLookupError):  # the process is gone as well
             os.kill(thread.process.tgid, signo)
 

@@ -114,7 +114,7 @@ def clone(maker: Thread, note: Callable[[int], None]) -> int:
 
     def watch(stop: Stop) -> None:
         if stop.kind is Kind.BIRTH:
-            note(ptrace.event_message(maker.tid))
+            note(ptrace.event_message(maker.tid, stop.event))
 
     number = inject(maker, NR["clone"], CLONE_VM | CLONE_FILES, 0, 0, 0, 0, watch=watch)
     if number < 0:

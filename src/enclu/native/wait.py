@@ -137,7 +137,7 @@ class Waiter:
 def _former(tid: int) -> int:
     """The name that a thread at its exec event had before."""
     try:
-        return ptrace.event_message(tid)
+        return ptrace.event_message(tid, ptrace.Event.EXEC)
     except ProcessLookupError:  # killed
         return 0
 

@@ -70,7 +70,7 @@ class Births:
     def event(self, parent: Task, event: int) -> None:
         """The parent's event; it and the child go on afterwards."""
         sup = self._sup
-        tid = ptrace.event_message(parent.tid)
+        tid = ptrace.event_message(parent.tid, event)
         regs = parent.fetch()
         flags = 0
         if regs.orig_rax == NR["clone"]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def thread_at(sup: Supervisor, tid: int) -> Task | None:
     """The thread at its exec event, which has the name of the first one of its process, whatever it had before."""
     try:
-        return sup.threads.get(ptrace.event_message(tid))
+        return sup.threads.get(ptrace.event_message(tid, ptrace.Event.EXEC))
     except ProcessLookupError:
         return None
 

@@ -158,6 +158,7 @@ class Halter:
                 if not self._runs(thread):
                     return False
                 stop = self._interrupted(thread)
+                signals.note_sent(thread, stop)
             thread.stopped = True
             thread.halted_at = self._settled(thread, stop)
             if thread.halted_at is not None:

@@ -148,6 +148,8 @@ class Supervisor:
                     continue
                 tid, stop = came
             if len(self.threads) > 1:
+                if stop.kind is Kind.SIGNAL and tid in self.threads:
+                    signals.note_sent(self.threads[tid], stop)  # who may be killed before its turn comes
                 waiter.collect()
                 if self._is_stale(tid, stop):
                     continue
