@@ -9,6 +9,7 @@ from enclu.linux import fault
 from enclu.sgx import encls
 from enclu.sgx.epc import EPC, PageType
 from enclu.sgx.structs import ErrorCode
+from tests.support.bare_enclave import entered
 from tests.support.memory_processor import BASE, World
 
 RUN = 0x10000
@@ -112,7 +113,7 @@ def test_eremove_of_a_run_while_somebody_is_inside_is_refused() -> None:
     (run,) = world.encl.pages.runs
     secs = world.encl.secs
     assert secs is not None
-    secs.entered()
+    entered(world.kernel.machine, secs)
     assert encls.eremove_untouched(run.epc) == ErrorCode.SGX_ENCLAVE_ACT
     assert run.epc[3].valid
 

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from enclu.sgx import encls
+from enclu.sgx.enclave_mode import EnclaveMode
 from enclu.sgx.epc import EPCPage, PageType
 from enclu.sgx.exceptions import Fault
 from enclu.sgx.structs import SECINFO, ErrorCode
-from tests.support.bare_enclave import BASE, SIZE, created, fresh, pretend_initialised, tcs, version_array
+from tests.support.bare_enclave import BASE, SIZE, created, entered, fresh, pretend_initialised, tcs, version_array
 
 COUNT = 6
 which = st.integers(0, COUNT - 1)
@@ -30,7 +31,8 @@ class Epcm(RuleBasedStateMachine):
         self.content: dict[int, bytes] = {}
         self.evicted: dict[int, tuple[bytes, bytes]] = {}
         self.stale: list[tuple[int, tuple[bytes, bytes]]] = []
-        self.epochs: list[int] = []
+        self.inside: list[tuple[EnclaveMode, int]] = []
+        """Processors in the enclave, with the epochs of their entries."""
         self.initialised = False
 
     def address(self, i: int) -> int:
@@ -131,27 +133,26 @@ class Epcm(RuleBasedStateMachine):
     @rule()
     def etrack(self) -> None:
         epoch = self.secs.epoch
-        complete = all(entered == epoch for entered in self.epochs)
+        complete = all(entry == epoch for _, entry in self.inside)
         assert encls.etrack(self.secs) == (OK if complete else ErrorCode.SGX_PREV_TRK_INCMPL)
         assert self.secs.epoch == epoch + complete
 
     @rule()
     def enter(self) -> None:
-        if self.initialised and len(self.epochs) < 3:
-            self.secs.entered()
-            self.epochs.append(self.secs.epoch)
+        if self.initialised and len(self.inside) < 3:
+            self.inside.append((entered(self.machine, self.secs), self.secs.epoch))
 
     @rule(n=st.integers(0, 2))
     def leave(self, n: int) -> None:
-        if n < len(self.epochs):
-            self.secs.left(self.epochs.pop(n))
+        if n < len(self.inside):
+            self.inside.pop(n)[0].leave()
 
     @rule(i=which)
     def ewb(self, i: int) -> None:
         p = self.pages[i]
         if i in self.evicted:
             return
-        tracked = p.epoch < self.secs.epoch and all(entered >= self.secs.epoch for entered in self.epochs)
+        tracked = p.epoch < self.secs.epoch and all(entry >= self.secs.epoch for _, entry in self.inside)
         result: list[tuple[int, bytes, bytes]] = []
 
         def leaf() -> int:

@@ -14,6 +14,7 @@ from tests.support.bare_enclave import (
     TCS_FLAGS,
     added,
     created,
+    entered,
     evict,
     fresh,
     pretend_initialised,
@@ -195,11 +196,11 @@ def test_what_eblock_answers() -> None:
 def test_a_processor_inside_since_before_etrack_holds_eviction_back() -> None:
     machine, secs = created()
     page, va = added(secs, 0, RW), version_array()
-    early = secs.entered()
+    early = entered(machine, secs)
     assert encls.eblock(page) == encls.etrack(secs) == SUCCESS
-    late = secs.entered()
+    late = entered(machine, secs)
     assert encls.etrack(secs) == ErrorCode.SGX_PREV_TRK_INCMPL
-    secs.left(late)
+    late.leave()
     assert not secs.tracked and encls.ewb(machine, page, va, 0)[0] == ErrorCode.SGX_NOT_TRACKED
-    secs.left(early)
+    early.leave()
     assert secs.tracked and encls.ewb(machine, page, va, 0)[0] == SUCCESS

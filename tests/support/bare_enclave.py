@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from enclu.sgx import encls
+from enclu.sgx.enclave_mode import EnclaveMode
 from enclu.sgx.epc import EPCPage
 from enclu.sgx.machine import Machine
 from enclu.sgx.secs import Secs
@@ -43,6 +44,14 @@ def pretend_initialised(secs: Secs) -> None:
     """What EINIT leaves, without the cost of a signature."""
     secs.initialised = True
     secs.attributes |= 1
+
+
+def entered(machine: Machine, secs: Secs) -> EnclaveMode:
+    """A processor that has entered the enclave just now."""
+    mode = EnclaveMode()
+    mode.enter(secs.baseaddr, secs.eid, secs.baseaddr, secs.size, 0, 0, 0, 0, 0, secs.epoch)
+    machine.processors.add(mode)
+    return mode
 
 
 def version_array() -> EPCPage:

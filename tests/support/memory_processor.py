@@ -90,6 +90,7 @@ class MemoryProcessor:
     """Instructions, by address."""
 
     def __post_init__(self) -> None:
+        self.machine.processors.add(self.mode)
         layout = self.machine.layout
         self.xcr0 = self.xcr0 or layout.xcr0
         self.image = self.image or bytearray(layout.size_of(layout.xcr0))

@@ -56,6 +56,10 @@ class Encl:
         page = self.pages.get(index)
         return page.epc if page is not None else None
 
+    def resident(self, address: int) -> EPCPage | None:
+        """The page at a linear address, if it is in the EPC."""
+        return self.epc_page(address >> 12)
+
     def content(self, low: int, high: int) -> memoryview:
         return self.memory.view((low << 12) - self.base, (high - low) * PAGE_SIZE)
 

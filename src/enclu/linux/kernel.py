@@ -10,6 +10,7 @@ from enclu.linux.encl import Encl
 from enclu.linux.encl_page import EnclPage, PageRun
 from enclu.linux.reclaim import Reclaimer
 from enclu.sgx import encls
+from enclu.sgx.secs import nowhere
 from enclu.sgx.structs import ErrorCode
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Kernel:
         """ECREATE has succeeded."""
         assert encl.secs is not None
         self._by_eid[encl.secs.eid] = encl
+        encl.secs.page_at = encl.resident
         self.events.emit(EnclaveCreated, encl.secs.eid, encl.base, encl.size, encl.secs.attributes, encl.secs.xfrm)
         encl.execution = self.processors.execution(encl)
         self.loading(encl)
@@ -110,7 +112,8 @@ class Kernel:
             encl.execution = None  # which refers to the enclave, too
         secs = encl.secs
         if secs is not None:
-            secs.inside.clear()
+            for mode in secs.inside:
+                mode.leave()
             for page in encl.pages.single():
                 self.remove(page)
             for run in encl.pages.runs:
@@ -119,9 +122,10 @@ class Kernel:
                 self.remove(encl.secs_page)
             self._by_eid.pop(secs.eid, None)
             self.machine.enclaves.pop(secs.eid, None)
+            secs.page_at = nowhere
             self.events.emit(EnclaveRemoved, secs.eid)
         encl.pages.clear()
-        encl.secs_page = None  # which refers to the enclave: no garbage in circles
+        encl.secs_page = None  # which refers to the enclave, as `page_at` did: no garbage in circles
         for va in encl.va_pages:
             encls.eremove(va.epc)
             self.free(va.epc)

@@ -245,8 +245,7 @@ class MM:
         vma = self.find_vma(address)
         if vma is None or vma.encl is None:
             return None
-        page = vma.encl.pages.get(address >> 12)
-        return page.epc if page is not None else None
+        return vma.encl.resident(address)
 
     def translate(self, address: int, access: Access) -> EPCPage | None:
         """Walk the page tables: the EPC page, None for memory that is no enclave's.

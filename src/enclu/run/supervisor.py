@@ -96,12 +96,14 @@ class Supervisor:
         index = self._free_slots.pop() if self._free_slots else next(self._fresh_slots)
         slot = self._slots[index * SLOT_SIZE : (index + 1) * SLOT_SIZE]
         thread = Task(tid, process, self.machine, slot, self.waiter, index)
+        self.machine.processors.add(thread.mode)
         self.threads[tid] = thread
         process.threads[tid] = thread
         return thread
 
     def free_slot(self, thread: Task) -> None:
         """Its place in the enclave-mode table is another's from now on."""
+        self.machine.processors.discard(thread.mode)
         self._free_slots.append(thread.slot_index)
 
     def new_memory(self, pid: int, parents: MM | None = None) -> tuple[AddressSpace, MM]:

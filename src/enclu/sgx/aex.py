@@ -56,7 +56,7 @@ def aex(cpu: Processor, fault: Fault | None) -> None:
     regs, mode = cpu.regs, cpu.mode
     secs = active_secs(cpu)
     tcs_la = mode.tcs_la
-    _, region, last, _ = secs.contexts[tcs_la]
+    region, last = secs.frame(mode.gprsgx)
     frame = last.data
     urbp_ursp = struct.unpack_from("<QQ", frame, _GPRSGX_AT + GPRSGX.offset("URSP"))
     _GPRS.pack_into(frame, _GPRSGX_AT, *(getattr(regs, name) for name in GPR_NAMES))

@@ -6,8 +6,8 @@ the program's own process can read and write the same slot.
 
 from __future__ import annotations
 
-SLOT_SIZE = 64
-"""Bytes of one processor's slot: eight little-endian 64-bit words, in the order below."""
+SLOT_SIZE = 128
+"""Bytes of one processor's slot: little-endian 64-bit words, in the order below."""
 
 
 class EnclaveMode:
@@ -65,9 +65,15 @@ class EnclaveMode:
         """CR_DBGOPTIN: TCS.FLAGS.DBGOPTIN as it was at entry: a debugger is welcome."""
         return self._words[7] & 2 != 0
 
+    @property
+    def epoch(self) -> int:
+        """The tracking epoch of its enclave in which it entered (SDM 3D section 36.5.1)."""
+        return self._words[8]
+
     def enter(
-        self, tcs_la: int, eid: int, base: int, size: int, fs_base: int, gs_base: int, gprsgx: int, tf: int, optin: int
-    ) -> None:
+        self, tcs_la: int, eid: int, base: int, size: int, fs_base: int, gs_base: int, gprsgx: int, tf: int, optin: int,
+        epoch: int,
+    ) -> None:  # fmt: skip
         """Set every register of the slot; the TCS address, which makes it valid, last."""
         w = self._words
         w[1] = eid
@@ -77,6 +83,7 @@ class EnclaveMode:
         w[5] = gs_base
         w[6] = gprsgx
         w[7] = tf | optin << 1
+        w[8] = epoch
         w[0] = tcs_la
 
     def move_frame(self, gprsgx: int) -> None:

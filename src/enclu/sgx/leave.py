@@ -1,4 +1,4 @@
-"""What EEXIT and AEX have in common: the TCS becomes free, the processor is counted out."""
+"""What EEXIT and AEX have in common: the TCS becomes free."""
 
 from __future__ import annotations
 
@@ -18,11 +18,9 @@ def active_secs(cpu: Processor) -> Secs:
 
 def free_tcs(cpu: Processor) -> memoryview:
     """Mark the TCS in use as available; its memory."""
-    secs = active_secs(cpu)
-    page, _, _, epoch = secs.contexts.pop(cpu.mode.tcs_la)
-    secs.left(epoch)
-    page.data[0:8] = _FREE
-    return page.data
+    data = active_secs(cpu).used(cpu.mode.tcs_la).data
+    data[0:8] = _FREE
+    return data
 
 
 def shut_down(cpu: Processor) -> None:

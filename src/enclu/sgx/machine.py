@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+    from enclu.sgx.enclave_mode import EnclaveMode
     from enclu.sgx.epc import EPCPage
     from enclu.sgx.secs import Secs
 
@@ -52,6 +53,8 @@ class Machine:
         self.lepubkeyhash = bytes(32)
         """IA32_SGXLEPUBKEYHASH: the signer that may launch; writable, as with flexible launch control."""
         self.enclaves: dict[int, Secs] = {}
+        self.processors: set[EnclaveMode] = set()
+        """Enclave mode of every logical processor that may be in an enclave."""
 
     @functools.cached_property
     def paging_cipher(self) -> AESGCM:

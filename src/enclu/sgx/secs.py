@@ -5,15 +5,29 @@ SDM 3D section 35.7; tracking of entries for ETRACK: section 36.5.1.
 
 from __future__ import annotations
 
-from enclu.sgx.epc import EPCPage
+from typing import TYPE_CHECKING
+
+from enclu.sgx.epc import PAGE_SIZE, EPCPage
 from enclu.sgx.measurement import Measurement
 from enclu.sgx.structs import SECS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from enclu.sgx.enclave_mode import EnclaveMode
+
+
+def nowhere(linaddr: int) -> EPCPage | None:
+    """Where the pages of an enclave are that nobody manages."""
+    return None
 
 
 class Secs:
     """SECS fields spelled in lower case; `measurement` is the running MRENCLAVE until EINIT ends it."""
 
-    def __init__(self, page: EPCPage, image: bytes, eid: int, xsave_pages: int) -> None:
+    def __init__(
+        self, page: EPCPage, image: bytes, eid: int, xsave_pages: int, processors: Collection[EnclaveMode]
+    ) -> None:  # fmt: skip
         f = SECS.unpack(image)
         self.page = page
         self.eid = eid
@@ -39,30 +53,35 @@ class Secs:
         self.children = 0
         self.epoch = 0
         """Current tracking epoch; ETRACK begins a new one."""
-        self.inside: dict[int, int] = {}
-        """Processors now in the enclave, by the epoch in which they entered."""
+        self.page_at: Callable[[int], EPCPage | None] = nowhere
+        """The EPC page at a linear address of the enclave.  Whoever manages the EPC knows; a processor in the enclave
+        has the physical addresses of those that it uses in CR_TCS_PA, CR_XSAVE_PAGE_n and CR_GPR_PA."""
+        self._processors = processors
 
-        self.contexts: dict[int, tuple[EPCPage, tuple[EPCPage, ...], EPCPage, int]] = {}
-        """By address of a TCS in use: its page; of its current SSA frame those that the XSAVE region touches, and the
-        last, the physical addresses of which hardware keeps in CR_TCS_PA, CR_XSAVE_PAGE_n and CR_GPR_PA; and the epoch
-        of the entry."""
-
-    def entered(self) -> int:
-        """A processor enters; the epoch, which is the current one."""
-        self.inside[self.epoch] = self.inside.get(self.epoch, 0) + 1
-        return self.epoch
-
-    def left(self, epoch: int) -> None:
-        """A processor leaves that entered in `epoch`."""
-        if self.inside[epoch] == 1:
-            del self.inside[epoch]
-        else:
-            self.inside[epoch] -= 1
+    @property
+    def inside(self) -> list[EnclaveMode]:
+        """Processors that are in the enclave."""
+        return [mode for mode in self._processors if mode.enclave and mode.eid == self.eid]
 
     @property
     def tracked(self) -> bool:
         """No processor is inside that entered before the last ETRACK."""
-        return not self.inside or min(self.inside) >= self.epoch
+        return all(mode.epoch >= self.epoch for mode in self.inside)
+
+    def used(self, linaddr: int) -> EPCPage:
+        """The EPC page at an address that a processor in the enclave uses: it stays while the processor is there."""
+        page = self.page_at(linaddr)
+        assert page is not None, f"EPC page in use at {linaddr:#x}"
+        return page
+
+    def frame(self, gprsgx: int) -> tuple[list[EPCPage], EPCPage]:
+        """Of the SSA frame with GPRSGX at this address: the pages that the XSAVE region touches, and the last."""
+        end = (gprsgx & -PAGE_SIZE) + PAGE_SIZE
+        last = self.used(gprsgx)
+        if self.ssaframesize == 1:
+            return [last], last
+        start = end - self.ssaframesize * PAGE_SIZE
+        return [self.used(start + i * PAGE_SIZE) for i in range(self.xsave_pages)], last
 
     def contents(self) -> bytes:
         """The SECS as EWB writes it: the architectural fields in their places."""

@@ -63,7 +63,7 @@ def ecreate(machine: Machine, page: EPCPage, secs_image: bytes, secinfo: bytes) 
         raise GeneralProtection(f"SECS.SIZE {size:#x} is not a power of two from 2^13 to 2^{MAX_ENCLAVE_SIZE_64}")
     if base & (size - 1) or base >> 47:
         raise GeneralProtection(f"SECS.BASEADDR {base:#x} is not aligned to SECS.SIZE {size:#x}, or not canonical")
-    secs = Secs(page, secs_image, next(machine.eids), machine.layout.pages_of(xfrm))
+    secs = Secs(page, secs_image, next(machine.eids), machine.layout.pages_of(xfrm), machine.processors)
     secs.measurement.update(measurement.ecreate(secs.ssaframesize, size))
     page.valid, page.pt, page.rwx, page.secs, page.enclaveaddress = True, PageType.SECS, 0, secs, 0
     page.blocked = page.pending = page.modified = page.pr = False

@@ -7,15 +7,10 @@ from typing import TYPE_CHECKING
 from enclu.sgx.encls.create import check_place, check_secs
 from enclu.sgx.epc import EPCPage, EPCRun, PageType
 from enclu.sgx.exceptions import GeneralProtection, PageFault
-from enclu.sgx.structs import TCS, ErrorCode, SecinfoFlag
+from enclu.sgx.structs import ErrorCode, SecinfoFlag
 
 if TYPE_CHECKING:
     from enclu.sgx.secs import Secs
-
-
-def tcs_active(page: EPCPage) -> bool:
-    """A processor is executing in the context of this TCS."""
-    return page.pt == PageType.TCS and TCS.get(page.data, "STATE") != 0
 
 
 def eremove(page: EPCPage) -> int:

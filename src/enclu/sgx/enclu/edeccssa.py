@@ -21,14 +21,13 @@ def edeccssa(cpu: Processor) -> None:
     """
     mode = cpu.mode
     secs = active_secs(cpu)
-    tcs, _, _, epoch = secs.contexts[mode.tcs_la]
+    tcs = secs.used(mode.tcs_la)
     (cssa,) = struct.unpack_from("<I", tcs.data, CSSA)
     if cssa == 0:
         raise GeneralProtection("no SSA frame to give up: TCS.CSSA = 0")
     frame_size = secs.ssaframesize * 4096
     frame = secs.baseaddr + TCS.get(tcs.data, "OSSA") + (cssa - 1) * frame_size
-    region, last = ssa_pages(cpu, secs, frame)
+    ssa_pages(cpu, secs, frame)
     struct.pack_into("<I", tcs.data, CSSA, cssa - 1)
-    secs.contexts[mode.tcs_la] = (tcs, region, last, epoch)
     mode.move_frame(frame + frame_size - GPRSGX.size)
     cpu.regs.rip += 3

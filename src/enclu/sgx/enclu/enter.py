@@ -118,7 +118,7 @@ def eenter(cpu: Processor) -> None:
         )
     frame_size = secs.ssaframesize * 4096
     frame = (base + ossa + cssa * frame_size) & _WRAP
-    region, last = ssa_pages(cpu, secs, frame)
+    _, last = ssa_pages(cpu, secs, frame)
     gprsgx = frame + frame_size - 184
     target = (base + oentry) & _WRAP
     if _LOW_END <= target < _HIGH_START:
@@ -135,8 +135,9 @@ def eenter(cpu: Processor) -> None:
     tf = rflags >> 8 & 1
     if not flags & TCS_DBGOPTIN and tf:
         regs.rflags = rflags & ~RFLAGS_TF
-    cpu.mode.enter(tcs_la, secs.eid, base, secs.size, regs.fs_base, regs.gs_base, gprsgx, tf, flags & TCS_DBGOPTIN)
-    secs.contexts[tcs_la] = (page, region, last, secs.entered())
+    cpu.mode.enter(
+        tcs_la, secs.eid, base, secs.size, regs.fs_base, regs.gs_base, gprsgx, tf, flags & TCS_DBGOPTIN, secs.epoch
+    )
     regs.fs_base = fs_base
     regs.gs_base = gs_base
     regs.rax = cssa
@@ -185,8 +186,9 @@ def eresume(cpu: Processor) -> None:
     _CSSA_AT.pack_into(data, CSSA, cssa - 1)
     tf = regs.rflags >> 8 & 1
     gprsgx = frame + frame_size - 184
-    cpu.mode.enter(tcs_la, secs.eid, base, secs.size, regs.fs_base, regs.gs_base, gprsgx, tf, flags & TCS_DBGOPTIN)
-    secs.contexts[tcs_la] = (page, region, last, secs.entered())
+    cpu.mode.enter(
+        tcs_la, secs.eid, base, secs.size, regs.fs_base, regs.gs_base, gprsgx, tf, flags & TCS_DBGOPTIN, secs.epoch
+    )
     for name, value in zip(GPR_NAMES, _GPRS.unpack_from(saved, at), strict=True):
         setattr(regs, name, value)
     rflags = GPRSGX.get(saved, "RFLAGS", at) & RFLAGS_RESTORED | regs.rflags & ~RFLAGS_RESTORED
