@@ -10,7 +10,6 @@ from enclu.linux.encl import Encl
 from enclu.linux.encl_page import EnclPage, PageRun
 from enclu.linux.reclaim import Reclaimer
 from enclu.sgx import encls
-from enclu.sgx.secs import nowhere
 from enclu.sgx.structs import ErrorCode
 
 if TYPE_CHECKING:
@@ -122,7 +121,7 @@ class Kernel:
                 self.remove(encl.secs_page)
             self._by_eid.pop(secs.eid, None)
             self.machine.enclaves.pop(secs.eid, None)
-            secs.page_at = nowhere
+            secs.abandon()
             self.events.emit(EnclaveRemoved, secs.eid)
         encl.pages.clear()
         encl.secs_page = None  # which refers to the enclave, as `page_at` did: no garbage in circles

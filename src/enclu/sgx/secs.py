@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from enclu.sgx.enclave_mode import EnclaveMode
 
 
-def nowhere(linaddr: int) -> EPCPage | None:
+def _nowhere(linaddr: int) -> EPCPage | None:
     """Where the pages of an enclave are that nobody manages."""
     return None
 
@@ -53,10 +53,14 @@ class Secs:
         self.children = 0
         self.epoch = 0
         """Current tracking epoch; ETRACK begins a new one."""
-        self.page_at: Callable[[int], EPCPage | None] = nowhere
+        self.page_at: Callable[[int], EPCPage | None] = _nowhere
         """The EPC page at a linear address of the enclave.  Whoever manages the EPC knows; a processor in the enclave
         has the physical addresses of those that it uses in CR_TCS_PA, CR_XSAVE_PAGE_n and CR_GPR_PA."""
         self._processors = processors
+
+    def abandon(self) -> None:
+        """Nobody manages its pages any more: there are none."""
+        self.page_at = _nowhere
 
     @property
     def inside(self) -> list[EnclaveMode]:
