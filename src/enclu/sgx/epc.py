@@ -207,6 +207,11 @@ class EPC:
         self.used -= 1
         page.data = _NOTHING
 
+    def release_all(self, pages: list[EPCPage]) -> None:
+        """`release` of each."""
+        for page in pages:
+            self.release(page)
+
     def release_untouched(self, run: EPCRun) -> None:
         """Give back the pages of a run at whose entries nobody has looked, and which are no longer valid."""
         assert run.secs is None, "EREMOVE the pages first"
