@@ -193,6 +193,9 @@ class UserBytes:
     def read_into(self, address: int, view: memoryview) -> None:
         view[:] = self.read(address, len(view))
 
+    def untouched(self, start: int, end: int) -> Callable[[int, int], bool]:
+        return lambda low, high: False
+
     def write(self, address: int, data: bytes) -> None:
         self.read(address, len(data))
         self.bytes[address : address + len(data)] = data

@@ -156,6 +156,12 @@ class UserMemory(Protocol):
 
     def read_into(self, address: int, view: memoryview) -> None: ...
 
+    def untouched(self, start: int, end: int) -> Callable[[int, int], bool]:
+        """Who says, for the time of one call, which whole pages [low, high) of [start, end) read as zero.
+
+        False is no more than that it is not known without reading them.
+        """
+
 
 class PageTables(Protocol):
     """The page tables of one memory map, as far as enclaves use them."""
