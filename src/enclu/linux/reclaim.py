@@ -20,10 +20,9 @@ if TYPE_CHECKING:
     from enclu.linux.encl import Encl
     from enclu.linux.kernel import Kernel
     from enclu.sgx.encls.paging import Evicted
-    from enclu.sgx.epc import EPCPage
 
 SGX_NR_TO_SCAN = 16
-MOST_AHEAD = 64
+MOST_AHEAD = 128
 """Pages that are reloaded at one fault, at most."""
 _BY_INDEX = attrgetter("index")
 
@@ -220,15 +219,13 @@ class Reclaimer:
             memory = encl.data_of_run(pages[0].index, min(len(pages), kernel.machine.epc.free))
         except OSError:
             return 0
-        fresh: list[EPCPage] = []
+        fresh = kernel.machine.epc.allocate_all(len(memory))
         copies: list[Evicted] = []
-        for page, data in zip(pages, memory, strict=False):
+        for page, epc, data in zip(pages, fresh, memory, strict=False):
             assert page.backing is not None
             va, slot, ciphertext, pcmd = page.backing
             copies.append((va.epc, slot, ciphertext, pcmd))
-            epc = kernel.allocate()
             epc.data = data
-            fresh.append(epc)
         came = encls.eldu_run(kernel.machine, fresh, copies, pages[0].address, secs)
         loaded = pages[:came]
         for page, epc in zip(loaded, fresh, strict=False):

@@ -31,6 +31,8 @@ FEW = 64
 _SLOT = struct.Struct("<Q")
 _BOUND_TO = struct.Struct("<QQ")
 BLOCKABLE = (PageType.REG, PageType.TCS, PageType.TRIM)
+_SUCCESS, _SECS, _VA = ErrorCode.SUCCESS, PageType.SECS, PageType.VA
+"""As `sgx.epc.PT_REG`: by these names for each page."""
 
 
 def epa(page: EPCPage) -> None:
@@ -47,13 +49,13 @@ def eblock(page: EPCPage) -> int:
     if not page.valid:
         return ErrorCode.SGX_PG_INVLD
     if page.pt not in BLOCKABLE:
-        return ErrorCode.SGX_PG_IS_SECS if page.pt == PageType.SECS else ErrorCode.SGX_NOTBLOCKABLE
+        return ErrorCode.SGX_PG_IS_SECS if page.pt == _SECS else ErrorCode.SGX_NOTBLOCKABLE
     if page.blocked:
         return ErrorCode.SGX_BLKSTATE
     page.blocked = True
     assert page.secs is not None
     page.epoch = page.secs.epoch
-    return ErrorCode.SUCCESS
+    return _SUCCESS
 
 
 def etrack(secs: Secs) -> int:
@@ -62,7 +64,7 @@ def etrack(secs: Secs) -> int:
     if not secs.tracked:
         return ErrorCode.SGX_PREV_TRK_INCMPL
     secs.epoch += 1
-    return ErrorCode.SUCCESS
+    return _SUCCESS
 
 
 def _flags(page: EPCPage) -> int:
@@ -97,7 +99,7 @@ def _pcmd(secinfo: bytes, eid: int) -> bytes:
 def _check_slot(page: EPCPage, va: EPCPage, slot: int) -> None:
     if not 0 <= slot < VA_SLOTS or va is page:
         raise GeneralProtection(f"slot {slot} of a version array does not exist, or lies in the page itself")
-    if not va.valid or va.pt != PageType.VA:
+    if not va.valid or va.pt != _VA:
         raise PageFault(0, 0, f"not a version array: {va.described}")
 
 
@@ -119,11 +121,11 @@ def ewb(machine: Machine, page: EPCPage, va: EPCPage, slot: int) -> tuple[int, b
         raise PageFault(page.enclaveaddress, 0, "the EPC page is not valid")
     secs = page.secs
     eid = 0 if secs is None else secs.eid  # 0 for a version array: it belongs to no enclave
-    if page.pt == PageType.SECS:
+    if page.pt == _SECS:
         assert secs is not None
         if secs.children:
             return ErrorCode.SGX_CHILD_PRESENT, b"", b""
-    elif page.pt != PageType.VA:
+    elif page.pt != _VA:
         assert secs is not None
         if not page.blocked:
             return ErrorCode.SGX_PAGE_NOT_BLOCKED, b"", b""
@@ -131,10 +133,10 @@ def ewb(machine: Machine, page: EPCPage, va: EPCPage, slot: int) -> tuple[int, b
             return ErrorCode.SGX_NOT_TRACKED, b"", b""
     if _SLOT.unpack_from(va.data, slot * _SLOT.size)[0]:
         return ErrorCode.SGX_VA_SLOT_OCCUPIED, b"", b""
-    if secs is not None and page.pt != PageType.SECS:
+    if secs is not None and page.pt != _SECS:
         secs.children -= 1
     sealed, pcmd = _seal(machine, page, va, slot, eid)
-    return ErrorCode.SUCCESS, sealed[:-MAC_SIZE], pcmd
+    return _SUCCESS, sealed[:-MAC_SIZE], pcmd
 
 
 def ewb_run(machine: Machine, pages: Sequence[EPCPage], va: EPCPage, slots: Sequence[int]) -> list[bytes]:
@@ -145,7 +147,7 @@ def ewb_run(machine: Machine, pages: Sequence[EPCPage], va: EPCPage, slots: Sequ
     """
     pcmds: list[bytes] = []
     secs = pages[0].secs
-    if secs is None or not secs.tracked or not va.valid or va.pt != PageType.VA:
+    if secs is None or not secs.tracked or not va.valid or va.pt != _VA:
         return pcmds
     eid, epoch, versions = secs.eid, secs.epoch, va.data
     for page, slot in zip(pages, slots, strict=True):
@@ -194,18 +196,18 @@ def eldu(
         raise PageFault(linaddr, 0, "the EPC page is in use")
     fields = PCMD.values(pcmd)
     pt = _flags_in(fields[0]) >> 8 & 0xFF
-    if (pt == PageType.VA) != (secs is None):
+    if (pt == _VA) != (secs is None):
         raise GeneralProtection("a version array has no SECS, and every other page has one")
-    if secs is not None and pt != PageType.SECS:
+    if secs is not None and pt != _SECS:
         check_secs(secs)
     if not _unseal(machine, page, (va, slot, ciphertext, pcmd), fields, linaddr, secs):
         return ErrorCode.SGX_MAC_COMPARE_FAIL
     if secs is not None:
-        if pt == PageType.SECS:
+        if pt == _SECS:
             secs.page = page
         else:
             secs.children += 1
-    return ErrorCode.SUCCESS
+    return _SUCCESS
 
 
 def eldu_run(machine: Machine, pages: Sequence[EPCPage], copies: Sequence[Evicted], linaddr: int, secs: Secs) -> int:
@@ -214,11 +216,11 @@ def eldu_run(machine: Machine, pages: Sequence[EPCPage], copies: Sequence[Evicte
     What is wrong with the next one, ELDU of that page alone tells.
     """
     came = 0
-    if not secs.page.valid or secs.page.pt != PageType.SECS:
+    if not secs.page.valid or secs.page.pt != _SECS:
         return came
     for page, copy in zip(pages, copies, strict=True):
         va, slot, _, pcmd = copy
-        if not va.valid or va.pt != PageType.VA or not 0 <= slot < VA_SLOTS or page.valid:
+        if not va.valid or va.pt != _VA or not 0 <= slot < VA_SLOTS or page.valid:
             break
         fields = PCMD.values(pcmd)
         if _flags_in(fields[0]) >> 8 & 0xFF not in BLOCKABLE:  # but a SECS or a version array
