@@ -7,6 +7,7 @@ import os
 import struct
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +54,15 @@ def test_of_a_file_nothing_is_known(flags: int) -> None:
         file.flush()
         mapped = mmap.mmap(file.fileno(), PAGES * PAGE, flags=flags)
     assert not known(start_of(mapped))
+
+
+def test_a_mapped_file_may_have_any_name(memory: mmap.mmap, tmp_path: Path) -> None:
+    path = tmp_path / "a\rb c"
+    path.write_bytes(bytes(PAGE))
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), PAGE, prot=mmap.PROT_READ)
+    assert known(start_of(memory))
+    mapped.close()
 
 
 def test_of_shared_memory_nothing_is_known() -> None:

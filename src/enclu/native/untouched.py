@@ -19,10 +19,10 @@ PAGE_SHIFT, ENTRY_SIZE = 12, 8
 _NOTHING = bytes(ENTRY_SIZE)
 _SOFT_DIRTY = (1 << 55).to_bytes(ENTRY_SIZE, "little")
 """The mapping is new: of a page that is not there, no more is said by it."""
-_NAMES = ("", "[heap]", "[stack]")
+_NAMES = (b"", b"[heap]", b"[stack]")
 """Of mappings without a file; others are the kernel's own, but for those that the program has named."""
-_NAMED = "[anon:"
-_READABLE, _MISSING = "rd", "um"
+_NAMED = b"[anon:"
+_READABLE, _MISSING = b"rd", b"um"
 """VmFlags: VM_READ, VM_UFFD_MISSING."""
 
 
@@ -56,18 +56,18 @@ class Untouched:
 
 def _anonymous(tid: int) -> Iterator[tuple[int, int]]:
     """Bounds of the private mappings without a file that may be read and that nobody else supplies with pages."""
-    with proc.text(tid, "smaps") as smaps:
-        bounds: tuple[int, int] | None = None
+    bounds: tuple[int, int] | None = None
+    with os.fdopen(proc.follow(tid, "smaps", os.O_RDONLY), "rb") as smaps:  # bytes: a file's name may have "\r" in it
         for line in smaps:
-            if line.startswith("VmFlags:"):
+            if line.startswith(b"VmFlags:"):
                 flags = line.split()
                 if bounds is not None and _READABLE in flags and _MISSING not in flags:
                     yield bounds
-            elif not line[0].isupper():  # the next mapping
+            elif not line[:1].isupper():  # the next mapping
                 addresses, permissions, _, device, inode, *rest = line.split(maxsplit=5)
-                name = "".join(rest).rstrip("\n")
-                without_file = device == "00:00" and inode == "0" and (name in _NAMES or name.startswith(_NAMED))
+                name = b"".join(rest).rstrip(b"\n")
+                without_file = device == b"00:00" and inode == b"0" and (name in _NAMES or name.startswith(_NAMED))
                 bounds = None
-                if permissions[3] == "p" and without_file:
-                    low, high = addresses.split("-")
+                if permissions[3:] == b"p" and without_file:
+                    low, high = addresses.split(b"-")
                     bounds = int(low, 16), int(high, 16)
