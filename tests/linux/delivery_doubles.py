@@ -81,6 +81,9 @@ class User(Cpu):
         except PageFault:
             raise OSError(errno.EFAULT, "not mapped") from None
 
+    def untouched(self, start: int, end: int) -> Callable[[int, int], bool]:
+        return lambda low, high: False
+
     def read_into(self, address: int, view: memoryview) -> None:
         view[:] = self.read(address, len(view))
 

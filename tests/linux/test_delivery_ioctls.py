@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,9 @@ class Memory:
     def read(self, address: int, size: int) -> bytes:
         data, at = self._find(address, size)
         return bytes(data[at : at + size])
+
+    def untouched(self, start: int, end: int) -> Callable[[int, int], bool]:
+        return lambda low, high: False
 
     def read_into(self, address: int, view: memoryview) -> None:
         view[:] = self.read(address, len(view))

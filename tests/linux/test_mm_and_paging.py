@@ -226,6 +226,38 @@ def test_what_comes_ahead_may_be_lost_without_anybody_being_told() -> None:
     assert not fault.supply(world.mm, first + 2 << 12)
 
 
+def test_what_comes_ahead_and_has_been_changed_is_told_and_stays_outside() -> None:
+    world = crowded()
+    first = BASE + 0x10000 >> 12
+    for _ in range(3):
+        world.kernel.reclaimer.reclaim()
+    behind = world.encl.pages[first + 2]
+    assert behind.backing is not None
+    va, slot, ciphertext, pcmd = behind.backing
+    behind.backing = (va, slot, bytes(len(ciphertext)), pcmd)
+    used = world.machine.epc.used
+    assert fault.supply(world.mm, first << 12) and fault.supply(world.mm, first + 1 << 12)
+    assert world.stats.count(PageRefused) == 1 and behind.epc is None
+    assert world.machine.epc.used == used + 3, "two pages and the SECS"
+
+
+def test_pages_lost_with_the_epc_give_their_version_slots_back() -> None:
+    world = crowded()
+    free = sum(len(va.free) for va in world.encl.va_pages)
+    evicted_before = world.stats.count(PageEvicted)
+    lost = [page for page in world.encl.pages.values() if page.epc is not None]
+    for page in lost[1::2]:
+        assert page.epc is not None
+        page.epc.invalidate()
+    for _ in range(3):
+        world.kernel.reclaimer.reclaim()
+    assert world.stats.count(PageEvicted) == evicted_before + len(lost)
+    assert all((page.backing is None) == (page in lost[1::2]) and page.epc is None for page in lost)
+    slots = [page.backing[1] for page in world.encl.pages.values() if page.backing is not None]
+    assert len(set(slots)) == len(slots)
+    assert sum(len(va.free) for va in world.encl.va_pages) >= free - len(lost[::2]) - 1
+
+
 def evicted(world: World) -> int:
     return next(i for i, p in world.encl.pages.items() if p.epc is None)
 

@@ -5,12 +5,13 @@ import errno
 import pytest
 
 from enclu.base.events import PageEvicted
-from enclu.linux import fault
+from enclu.linux import add_pages, fault
 from enclu.sgx import encls
 from enclu.sgx.epc import EPC, PageType
+from enclu.sgx.processor import WINDOW
 from enclu.sgx.structs import ErrorCode
 from tests.support.bare_enclave import entered
-from tests.support.memory_processor import BASE, World
+from tests.support.memory_processor import BASE, UserBytes, World
 
 RUN = 0x10000
 FIRST = BASE + RUN >> 12
@@ -98,6 +99,36 @@ def test_pages_of_zeros_are_zeros_whatever_the_file_had_there() -> None:
     world.memory.view(RUN, 0x28000)[:] = b"\xcc" * 0x28000
     assert world.add(RUN, bytes(0x28000), 0x203) == 0
     assert not any(world.encl.data_of(FIRST + 20))
+
+
+def measured(offset: int, *sizes: int) -> bytes:
+    """MRENCLAVE so far of pages of zeros from `offset` on, added by as many calls as there are sizes."""
+    world = World(size=2 * WINDOW)
+    world.create(BASEADDR=0)
+    for size in sizes:
+        assert world.add(offset, bytes(size), 0x203) == 0
+        offset += size
+    assert world.encl.secs is not None
+    return world.encl.secs.measurement.digest()
+
+
+def test_a_call_across_two_windows_of_memory_measures_what_two_calls_do() -> None:
+    start = WINDOW - 0x4000
+    assert measured(start, 0x18000) == measured(start, 0x4000, 0x14000)
+
+
+def test_a_large_source_that_nobody_has_touched_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(add_pages, "MANY_PAGES", 40)
+    monkeypatch.setattr(UserBytes, "untouched", lambda user, start, end: lambda low, high: low >= start + 0x10000)
+    world = World(epc_pages=128, size=0x40000)
+    world.create()
+    world.memory.view(RUN, 0x28000)[:] = b"\xcc" * 0x28000
+    assert world.add(RUN, b"\5" * 0x28000, 0x203) == 0
+    assert bytes(world.memory.view(RUN, 0x28000)) == b"\5" * 0x10000 + bytes(0x18000)
+    other = with_run(content=b"\5")
+    assert world.encl.secs is not None and other.encl.secs is not None
+    assert world.encl.secs.measurement.digest() != other.encl.secs.measurement.digest()
+    assert len(world.encl.pages) == 40
 
 
 def test_each_chunk_of_a_long_call_has_its_own_contents() -> None:

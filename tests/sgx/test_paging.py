@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from enclu.sgx import encls
 from enclu.sgx.epc import EPCPage, PageType
 from enclu.sgx.exceptions import Fault, Vector
+from enclu.sgx.secs import Secs
 from enclu.sgx.structs import PCMD, SECINFO, ErrorCode
 from tests.support.bare_enclave import (
     BASE,
@@ -204,3 +205,83 @@ def test_a_processor_inside_since_before_etrack_holds_eviction_back() -> None:
     assert not secs.tracked and encls.ewb(machine, page, va, 0)[0] == ErrorCode.SGX_NOT_TRACKED
     early.leave()
     assert secs.tracked and encls.ewb(machine, page, va, 0)[0] == SUCCESS
+
+
+def blocked_and_tracked(secs: Secs, count: int) -> list[EPCPage]:
+    pages = [added(secs, i * 0x1000, content=bytes([i + 1]) * 4096) for i in range(count)]
+    assert [encls.eblock(page) for page in pages] == [SUCCESS] * count and encls.etrack(secs) == SUCCESS
+    return pages
+
+
+def test_a_run_goes_and_comes_back_as_its_pages_would_one_by_one() -> None:
+    machine, secs = created()
+    pages, va, slots = blocked_and_tracked(secs, 3), version_array(), [5, 4, 511]
+    pcmds = encls.ewb_run(machine, pages, va, slots)
+    assert len(pcmds) == 3 and secs.children == 0 and not any(page.valid for page in pages)
+    copies = [(va, slot, bytes(page.data), pcmd) for page, slot, pcmd in zip(pages, slots, pcmds, strict=True)]
+    alone = fresh()
+    assert encls.eldu(machine, alone, *copies[1], BASE + 0x1000, secs) == SUCCESS and alone.data[0] == 2
+    copies[1] = (va, 4, *evict(machine, alone, va, 4))
+    back = [fresh() for _ in copies]
+    assert encls.eldu_run(machine, back, copies, BASE, secs) == 3 and secs.children == 3 and not any(va.data)
+    assert [entry(page) for page in back] == [
+        (True, PageType.REG, 3, *[False] * 4, BASE + i * 0x1000) for i in range(3)
+    ]
+    assert [bytes(page.data) for page in back] == [bytes([i + 1]) * 4096 for i in range(3)]
+
+
+@pytest.mark.parametrize("obstacle", ["not blocked", "not valid", "not tracked", "slot occupied", "no slot"])
+def test_a_run_ends_before_the_first_page_that_cannot_be_evicted(obstacle: str) -> None:
+    machine, secs = created()
+    pages, va, slots = blocked_and_tracked(secs, 3), version_array(), [0, 1, 2]
+    match obstacle:
+        case "not blocked":
+            pages[1].blocked = False
+        case "not valid":
+            pages[1].invalidate()
+        case "not tracked":
+            pages[1].epoch = secs.epoch
+        case "slot occupied":
+            va.data[8] = 1
+        case "no slot":
+            slots[1] = 512
+    contents = bytes(pages[1].data)
+    assert len(encls.ewb_run(machine, pages, va, slots)) == 1 and secs.children == 2
+    assert not pages[0].valid and pages[2].valid and bytes(pages[1].data) == contents
+
+
+@pytest.mark.parametrize("obstacle", ["changed", "elsewhere", "in use", "no slot", "no version array", "a SECS"])
+def test_a_run_ends_before_the_first_page_that_cannot_come_back(obstacle: str) -> None:
+    machine, secs = created()
+    pages, va, slots = blocked_and_tracked(secs, 3), version_array(), [0, 1, 2]
+    pcmds = encls.ewb_run(machine, pages, va, slots)
+    copies = [(va, slot, bytes(page.data), pcmd) for page, slot, pcmd in zip(pages, slots, pcmds, strict=True)]
+    back = [fresh() for _ in copies]
+    match obstacle:
+        case "changed":
+            copies[1] = (va, 1, bytes(4096), pcmds[1])
+        case "elsewhere":
+            copies[1] = copies[2]
+        case "in use":
+            back[1] = added(secs, 0x8000)
+            secs.children -= 1
+        case "no slot":
+            copies[1] = (va, 512, *copies[1][2:])
+        case "no version array":
+            copies[1] = (fresh(), *copies[1][1:])
+        case "a SECS":
+            copies[1] = (*copies[1][:3], PCMD.pack(SECINFO=SECINFO.pack(), ENCLAVEID=secs.eid))
+    assert encls.eldu_run(machine, back, copies, BASE, secs) == 1 and secs.children == 1
+    assert back[0].valid and not back[2].valid
+
+
+def test_no_run_goes_while_a_processor_has_not_been_tracked_or_comes_back_without_the_secs() -> None:
+    machine, secs = created()
+    early, va = entered(machine, secs), version_array()
+    pages = blocked_and_tracked(secs, 2)
+    assert not encls.ewb_run(machine, pages, va, [0, 1])
+    early.leave()
+    pcmds = encls.ewb_run(machine, pages, va, [0, 1])
+    copies = [(va, i, bytes(page.data), pcmd) for i, (page, pcmd) in enumerate(zip(pages, pcmds, strict=True))]
+    secs.page.invalidate()
+    assert encls.eldu_run(machine, [fresh(), fresh()], copies, BASE, secs) == 0 and any(va.data)

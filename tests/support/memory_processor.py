@@ -163,8 +163,9 @@ class BytesMemory:
             self.windows[index] = mmap.mmap(-1, length, mmap.MAP_PRIVATE | MAP_NORESERVE)
         return memoryview(self.windows[index])[at : at + size]
 
-    def write(self, offset: int, data: memoryview) -> None:
+    def write(self, offset: int, data: memoryview) -> Callable[[], object]:
         self.view(offset, len(data))[:] = data
+        return lambda: None
 
     def settle(self) -> None:
         """Nothing is ever under way."""
@@ -192,6 +193,9 @@ class UserBytes:
 
     def read_into(self, address: int, view: memoryview) -> None:
         view[:] = self.read(address, len(view))
+
+    def untouched(self, start: int, end: int) -> Callable[[int, int], bool]:
+        return lambda low, high: False
 
     def write(self, address: int, data: bytes) -> None:
         self.read(address, len(data))

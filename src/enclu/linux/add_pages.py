@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections import deque
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import PROT_READ, PROT_WRITE
@@ -24,6 +25,10 @@ CHUNK_PAGES = 512
 """Pages that are added at a time, at most."""
 FEW_PAGES = 8
 """Pages that are copied at once: to have them written by another thread would take longer."""
+ROOMS = 3
+"""Chunks that are on their way to the enclave's memory, at most: fresh room for each would take longer than to wait."""
+MANY_PAGES = 16384
+"""Pages of a source of which it is asked first whether the program has ever touched them; for fewer it takes longer."""
 _ZEROS = bytes(CHUNK_PAGES * PAGE_SIZE)
 
 
@@ -100,7 +105,12 @@ class _Addition:
         self._at_once = min(CHUNK_PAGES, max(1, encl.kernel.machine.epc.pages // 8))
         self._room: memoryview | None = None
         """For the contents of a chunk, where nobody uses it any more."""
+        self._written: deque[tuple[memoryview, Callable[[], object]]] = deque()
+        """Rooms from which the enclave's memory is being written, and who waits until each has been."""
         self.done, self.left = 0, f["length"]
+        self._untouched: Callable[[int, int], bool] = lambda start, end: False
+        if self.left >= MANY_PAGES * PAGE_SIZE:
+            self._untouched = user.untouched(self._source, self._source + self.left)
 
     def add_chunk(self) -> None:
         """Add the next pages.  Raises OSError, when those before the one at fault have been added."""
@@ -114,14 +124,9 @@ class _Addition:
         if taken is not None:
             count = taken - index
             failure = OSError(errno.EBUSY, f"there is a page at {taken << 12:#x} already")
-        room = self._room or memoryview(bytearray(count * PAGE_SIZE))
-        self._room = room
-        contents = room[: count * PAGE_SIZE]
-        try:
-            if count:
-                self._user.read_into(source, contents)
-        except OSError as error:
-            count, failure = _readable(self._user, source, contents), error
+        contents, unreadable = self._contents(source, count * PAGE_SIZE)
+        failure = unreadable or failure
+        count = len(contents) // PAGE_SIZE
         memory = encl.memory.view(offset, count * PAGE_SIZE)
         fresh, shortage = _fresh_pages(encl, count)
         failure = shortage or failure
@@ -133,6 +138,26 @@ class _Addition:
             self.left -= added * PAGE_SIZE
         if failure is not None:
             raise failure
+
+    def _contents(self, source: int, size: int) -> tuple[memoryview, OSError | None]:
+        """What the program has from `source` on, as many whole pages as can be read, and why they are fewer if so."""
+        if self._untouched(source, source + size):
+            return memoryview(_ZEROS)[:size], None
+        contents = self._room_of(size)
+        try:
+            if size:
+                self._user.read_into(source, contents)
+        except OSError as error:
+            return contents[: _readable(self._user, source, contents) * PAGE_SIZE], error
+        return contents, None
+
+    def _room_of(self, size: int) -> memoryview:
+        if self._room is None and len(self._written) == ROOMS:
+            self._room, wait = self._written.popleft()
+            wait()
+        if self._room is None or len(self._room) < size:
+            self._room = memoryview(bytearray(size))
+        return self._room[:size]
 
     def _add(
         self, offset: int, fresh: EPCRun, memory: memoryview, contents: memoryview
@@ -167,10 +192,12 @@ class _Addition:
         """Put the contents into the enclave's memory, in the way that costs least."""
         if len(contents) <= FEW_PAGES * PAGE_SIZE:
             memory[:] = contents
-        elif _ZEROS.startswith(contents):
+        elif contents.obj is _ZEROS or _ZEROS.startswith(contents):
             self._encl.memory.discard(offset, len(contents))  # as it is anyway, unless somebody has written to the file
         else:
-            self._encl.memory.write(offset, contents)
+            written = self._encl.memory.write(offset, contents)
+            if self._room is not None:
+                self._written.append((self._room, written))
             self._room = None
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from enclu.linux.encl_page import VA_SLOT_COUNT, EnclPage, EnclPages, VAPage
 from enclu.sgx import encls
 from enclu.sgx.epc import PAGE_SIZE, EPCPage
+from enclu.sgx.processor import WINDOW
 from enclu.sgx.structs import Attribute, ErrorCode
 
 if TYPE_CHECKING:
@@ -75,6 +76,13 @@ class Encl:
             self.va_pages.append(VAPage(epc))
         self.page_count += count
 
+    def take_slots(self, most: int) -> tuple[VAPage, list[int]]:
+        """Version slots for pages that are evicted, one at least: `most`, or as many as one version array has."""
+        for va in reversed(self.va_pages):
+            if va.free:
+                return va, va.take(most)
+        raise AssertionError("sgx_encl_grow() gives every page a version slot")
+
     def shrink(self) -> None:
         """sgx_encl_shrink(): one page fewer, and a version array fewer if an unused one is left over."""
         self.page_count -= 1
@@ -89,6 +97,13 @@ class Encl:
     def data_of(self, index: int) -> memoryview:
         """The memory of a page.  Raises OSError."""
         return self.memory.view((index << 12) - self.base, PAGE_SIZE)
+
+    def data_of_run(self, index: int, count: int) -> list[memoryview]:
+        """The memory of each of `count` pages, or of fewer: those in one window.  Raises OSError."""
+        offset = (index << 12) - self.base
+        size = min(count * PAGE_SIZE, WINDOW - offset % WINDOW)
+        whole = self.memory.view(offset, size)
+        return [whole[at : at + PAGE_SIZE] for at in range(0, size, PAGE_SIZE)]
 
     def load(self, address: int) -> EnclPage:
         """sgx_encl_load_page(): the page, brought back into the EPC if need be.  Raises OSError EFAULT."""

@@ -26,6 +26,13 @@ class VAPage:
         self.epc = epc
         self.free = list(range(VA_SLOT_COUNT - 1, -1, -1))
 
+    def take(self, most: int) -> list[int]:
+        """The slots that are free last, `most` of them if there are as many."""
+        taken = self.free[-most:]
+        del self.free[-most:]
+        taken.reverse()
+        return taken
+
 
 class EnclPage:
     """struct sgx_encl_page: a page of an enclave, in the EPC or evicted."""

@@ -9,7 +9,6 @@ from enclu.base.abi import PROT_EXEC, PROT_READ, PROT_WRITE
 from enclu.base.events import FaultResolved
 from enclu.linux.encl_page import EnclPage
 from enclu.linux.mm import NEEDS, TASK_SIZE
-from enclu.linux.reclaim import Reclaimer
 from enclu.linux.traps import Resolution
 from enclu.sgx import encls
 from enclu.sgx.epc import PageType
@@ -109,30 +108,12 @@ def _load(mm: MM, vma: VMA, encl: Encl, page: EnclPage) -> int:
     """
     reclaimer = mm.kernel.reclaimer
     count = vma.ahead.wanted(page.index, reclaimer.most_ahead)
-    behind = _evicted_behind(vma, encl, page.index + 1, min(page.index + count, vma.end >> 12))
+    behind = reclaimer.reloadable(encl, page.index + 1, min(page.index + count, vma.end >> 12), vma.prot)
     reclaimer.make_room(1 + len(behind))
     reclaimer.reload(page)
-    end = page.index + 1
-    for following in behind:
-        try:
-            reclaimer.reload(following)
-        except OSError:
-            break  # nobody has asked for it: who does is told
-        end += 1
+    end = page.index + 1 + reclaimer.reload_run(behind)
     vma.ahead.came(end, end - page.index)
     return end
-
-
-def _evicted_behind(vma: VMA, encl: Encl, index: int, end: int) -> list[EnclPage]:
-    """The pages of [index, end), as far as each can be reloaded and then be shown in the mapping."""
-    found = []
-    while index < end:
-        page = encl.pages.get(index)
-        if page is None or vma.prot & ~page.max_prot or not Reclaimer.reloadable(page):
-            break
-        found.append(page)
-        index += 1
-    return found
 
 
 def _resolved(mm: MM, vma: VMA, address: int, how: str) -> None:

@@ -75,6 +75,10 @@ class Kernel:
     def free(self, page: EPCPage) -> None:
         self.machine.epc.release(page)
 
+    def free_all(self, pages: list[EPCPage]) -> None:
+        """`free` of each."""
+        self.machine.epc.release_all(pages)
+
     def remove(self, page: EnclPage) -> None:
         """Take a page out of its enclave, from the EPC or from the backing store."""
         self.reclaimer.forget(page)

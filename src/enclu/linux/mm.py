@@ -323,31 +323,31 @@ class MM:
 
         Raises OSError where the page tables cannot; what has been done until then is in `shown`.
         """
-        run: list[int] = []
-        run_prot = 0
+        start = end = run_prot = 0
+        wanted_of, shown = self._wanted, vma.shown.get
         try:
             for index in sorted(indexes):
-                wanted = self._wanted(vma, index)
-                if wanted == vma.shown.get(index, 0):
+                wanted = wanted_of(vma, index)
+                if wanted == shown(index, 0):
                     continue
-                if run and (index != run[-1] + 1 or wanted != run_prot):
-                    self._set(vma, run, run_prot)
-                    run = []
-                run.append(index)
-                run_prot = wanted
-            if run:
-                self._set(vma, run, run_prot)
+                if index != end or wanted != run_prot:
+                    if start < end:
+                        self._set(vma, start, end, run_prot)
+                    start, run_prot = index, wanted
+                end = index + 1
+            if start < end:
+                self._set(vma, start, end, run_prot)
         finally:
             if vma.encl is not None and vma.encl.execution is not None:
                 vma.encl.execution.settle()
 
-    def _set(self, vma: VMA, run: list[int], prot: int) -> None:
-        """Neighbouring pages get one protection."""
-        self.page_tables.protect(run[0] << 12, run[-1] + 1 << 12, prot)
-        for index in run:
-            if prot:
-                vma.shown[index] = prot
-            else:
+    def _set(self, vma: VMA, start: int, end: int, prot: int) -> None:
+        """Neighbouring pages, [start, end) by index, get one protection."""
+        self.page_tables.protect(start << 12, end << 12, prot)
+        if prot:
+            vma.shown.update(dict.fromkeys(range(start, end), prot))
+        else:
+            for index in range(start, end):
                 vma.shown.pop(index, None)
 
     def _apply_or_hide(self, vma: VMA, indexes: list[int]) -> None:

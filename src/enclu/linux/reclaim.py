@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections import OrderedDict
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from enclu.base.events import PageEvicted, PageRefused, PageReloaded
-from enclu.linux.encl import Encl
-from enclu.linux.encl_page import EnclPage, PageRun, VAPage
+from enclu.linux.encl_page import EnclPage, PageRun
 from enclu.sgx import encls
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.exceptions import Fault
 from enclu.sgx.structs import ErrorCode
 
 if TYPE_CHECKING:
+    from enclu.linux.encl import Encl
     from enclu.linux.kernel import Kernel
+    from enclu.sgx.encls.paging import Evicted
 
 SGX_NR_TO_SCAN = 16
-MOST_AHEAD = 64
+MOST_AHEAD = 128
 """Pages that are reloaded at one fault, at most."""
+_BY_INDEX = attrgetter("index")
 
 
 class Reclaimer:
@@ -69,34 +73,52 @@ class Reclaimer:
 
     def reclaim(self, count: int = SGX_NR_TO_SCAN) -> None:
         """Evict a batch of pages, as ksgxd and sgx_reclaim_direct do."""
-        batch = self._oldest(count)
-        batch.sort(key=lambda page: (page.encl.eid, page.index))  # neighbours are hidden and discarded as one
-        for page in batch:
+        batches: dict[Encl, list[EnclPage]] = {}
+        for page in self._oldest(count):
             epc = page.epc
             assert epc is not None
             encls.eblock(epc)
-        for first, size in _runs(batch):
-            first.encl.zap(first.address, first.address + size)
-        for encl in {page.encl for page in batch}:
+            batches.setdefault(page.encl, []).append(page)
+        for encl, pages in batches.items():
+            pages.sort(key=_BY_INDEX)  # neighbours are hidden as one
+            for start, end in _ranges(pages):
+                encl.zap(start, end)
+        for encl in batches:
             if encl.secs is not None and encl.secs.page.valid:
                 encl.track()
-        for page in batch:
-            self._write_back(page)
-        for encl in {page.encl for page in batch}:
+        for encl, pages in batches.items():
+            self._write_back_run(encl, pages)
+        for encl in batches:
             secs, own = encl.secs, encl.secs_page
             if secs is not None and own is not None and encl.initialized and not secs.children and own.epc is not None:
                 self._write_back(own)
 
-    def _slot(self, encl: Encl) -> tuple[VAPage, int]:
-        for va in reversed(encl.va_pages):
-            if va.free:
-                return va, va.free.pop()
-        raise AssertionError("sgx_encl_grow() gives every page a version slot")
+    def _write_back_run(self, encl: Encl, pages: list[EnclPage]) -> None:
+        """`_write_back` of pages of one enclave, blocked and tracked."""
+        kernel = self._kernel
+        done = 0
+        while done < len(pages):
+            va, slots = encl.take_slots(len(pages) - done)
+            batch = [page.epc for page in pages[done : done + len(slots)] if page.epc is not None]
+            pcmds = encls.ewb_run(kernel.machine, batch, va.epc, slots)
+            # What was a page's memory is its backing store now: it is there, and nobody can see it.
+            for page, epc, slot, pcmd in zip(pages[done:], batch, slots, pcmds, strict=False):
+                page.backing = (va, slot, epc.data, pcmd)
+                page.epc = None
+            kernel.free_all(batch[: len(pcmds)])
+            if kernel.events.heard(PageEvicted):
+                for page in pages[done : done + len(pcmds)]:
+                    kernel.events.emit(PageEvicted, encl.eid, page.address)
+            done += len(pcmds)
+            if len(pcmds) < len(slots):
+                va.free.extend(reversed(slots[len(pcmds) :]))
+                self._write_back(pages[done])
+                done += 1
 
     def _write_back(self, page: EnclPage) -> None:
         kernel, encl, epc = self._kernel, page.encl, page.epc
         assert epc is not None
-        va, slot = self._slot(encl)
+        va, (slot,) = encl.take_slots(1)
         try:
             code, ciphertext, pcmd = encls.ewb(kernel.machine, epc, va.epc, slot)
         except Fault:  # lost with the EPC: nothing of it will come back
@@ -104,7 +126,6 @@ class Reclaimer:
         else:
             if code:
                 raise AssertionError(f"EWB of a blocked and tracked page: {ErrorCode(code).name}")
-            # What was the page's memory is its backing store now: it is there, and nobody can see it.
             epc.data[:] = ciphertext
             page.backing = (va, slot, epc.data, pcmd)
         page.epc = None
@@ -124,12 +145,24 @@ class Reclaimer:
             self.reclaim(max(missing, SGX_NR_TO_SCAN))
 
     @staticmethod
-    def reloadable(page: EnclPage) -> bool:
-        """The page was evicted, and all that it takes to bring it back is in the EPC."""
-        own = page.encl.secs_page
-        if page.epc is not None or page.backing is None or own is None or own.epc is None:
-            return False
-        return own.epc.valid and page.backing[0].epc.valid
+    def reloadable(encl: Encl, index: int, end: int, prot: int) -> list[EnclPage]:
+        """The evicted pages from `index` on, `end` at most, that may have PROT_* `prot`.
+
+        They end where something that it takes to bring the next one back is not in the EPC.
+        """
+        found: list[EnclPage] = []
+        own, get = encl.secs_page, encl.pages.get
+        if own is None or own.epc is None or not own.epc.valid:
+            return found
+        while index < end:
+            page = get(index)
+            if page is None or page.epc is not None or page.backing is None or prot & ~page.max_prot:
+                break
+            if not page.backing[0].epc.valid:
+                break
+            found.append(page)
+            index += 1
+        return found
 
     def load_secs(self, encl: Encl) -> None:
         """sgx_encl_load_secs().  Whatever else is to be allocated comes before.  Raises OSError as `reload`."""
@@ -176,13 +209,50 @@ class Reclaimer:
         self.add(page)
         kernel.events.emit(PageReloaded, encl.secs.eid, page.address)
 
+    def reload_run(self, pages: list[EnclPage]) -> int:
+        """`reload` of `reloadable` neighbours, as far as they can come without an eviction; how many came."""
+        if not pages:
+            return 0
+        kernel, encl, secs = self._kernel, pages[0].encl, pages[0].encl.secs
+        assert secs is not None
+        try:
+            memory = encl.data_of_run(pages[0].index, min(len(pages), kernel.machine.epc.free))
+        except OSError:
+            return 0
+        fresh = kernel.machine.epc.allocate_all(len(memory))
+        copies: list[Evicted] = []
+        for page, epc, data in zip(pages, fresh, memory, strict=False):
+            assert page.backing is not None
+            va, slot, ciphertext, pcmd = page.backing
+            copies.append((va.epc, slot, ciphertext, pcmd))
+            epc.data = data
+        came = encls.eldu_run(kernel.machine, fresh, copies, pages[0].address, secs)
+        loaded = pages[:came]
+        for page, epc in zip(loaded, fresh, strict=False):
+            assert page.backing is not None
+            va, slot, _, _ = page.backing
+            va.free.append(slot)
+            page.backing = None
+            page.epc = epc
+        self._active.update(dict.fromkeys(loaded))
+        self._count += came
+        if kernel.events.heard(PageReloaded):
+            for page in loaded:
+                kernel.events.emit(PageReloaded, secs.eid, page.address)
+        if came < len(fresh):
+            kernel.free_all(fresh[came:])
+            with contextlib.suppress(OSError):  # nobody has asked for it
+                self.reload(pages[came])
+        return came
 
-def _runs(pages: list[EnclPage]) -> Iterator[tuple[EnclPage, int]]:
-    """Neighbours as one: the first of each run, and how many bytes it has."""
-    i = 0
-    while i < len(pages):
-        first, n = pages[i], 1
-        while i + n < len(pages) and (pages[i + n].encl, pages[i + n].index) == (first.encl, first.index + n):
-            n += 1
-        yield first, n * PAGE_SIZE
-        i += n
+
+def _ranges(pages: list[EnclPage]) -> Iterator[tuple[int, int]]:
+    """Addresses [start, end) of neighbours, of pages in order."""
+    start = end = pages[0].index
+    for page in pages:
+        index = page.index
+        if index != end:
+            yield start << 12, end << 12
+            start = index
+        end = index + 1
+    yield start << 12, end << 12

@@ -140,6 +140,12 @@ class AddressSpace:
             raise OSError(errno.EFAULT, f"cannot read {len(view)} bytes at {address:#x}")
         self.sites.give_originals(address, view)
 
+    def untouched(self, start: int, end: int) -> Callable[[int, int], bool]:
+        """Who says which whole pages [low, high) of [start, end) nobody has ever touched: they read as zero."""
+        from enclu.native.untouched import Untouched  # for large enclaves alone
+
+        return Untouched(self.pid, start, end)
+
     def write(self, address: int, data: bytes) -> None:
         """Store bytes where the program itself may write.  Raises OSError EFAULT."""
         buffer = bytearray(data)

@@ -16,6 +16,7 @@ from enclu.native import limits
 from enclu.sgx.processor import WINDOW
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Future
 
 _FALLOC_KEEP_SIZE, _FALLOC_PUNCH_HOLE = 1, 2
@@ -57,12 +58,15 @@ class MemfdMemory:
             window = self._windows[index] = memoryview(mapped)
         return window[at : at + size]
 
-    def write(self, offset: int, data: memoryview) -> None:
-        """Store bytes, beside the caller's work: done once `settle` has returned; `data` must not change until then.
+    def write(self, offset: int, data: memoryview) -> Callable[[], object]:
+        """Store bytes, beside the caller's work: done once `settle`, or what this gives, has returned.
 
-        Cheaper than through the view where nothing is yet, as no page is faulted in and cleared.
+        Only then may `data` change.  Cheaper than through the view where nothing is yet, as no page is faulted in and
+        cleared.
         """
-        self._under_way.append(worker("enclave memory").submit(self._write, offset, data))
+        write = worker("enclave memory").submit(self._write, offset, data)
+        self._under_way.append(write)
+        return write.exception  # waits, and raises nothing: that is for `settle`
 
     def _write(self, offset: int, data: memoryview) -> None:
         while data:

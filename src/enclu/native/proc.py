@@ -102,6 +102,14 @@ def fields(tid: int, name: str) -> dict[str, str]:
     return _fields(f"{tid}/{name}", _handle())
 
 
+def signal_masks(tid: int) -> tuple[int, int, int]:
+    """Bit n-1 for signal n: those that wait for the thread, those for its process, and those that it has blocked."""
+    with text(tid, "status") as file:
+        lines = file.read()
+    own, shared, blocked = (lines.partition(f"\n{name}:")[2][:17] for name in ("SigPnd", "ShdPnd", "SigBlk"))
+    return int(own, 16), int(shared, 16), int(blocked, 16)
+
+
 def comm(tid: int) -> str:
     """What the thread is called; empty for one that is gone.  prctl(PR_SET_NAME): any bytes."""
     try:

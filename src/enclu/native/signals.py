@@ -290,10 +290,9 @@ def _patch(thread: Thread, trap: Trap | None) -> None:
 def pending(thread: Thread) -> bool:
     """A signal waits to be delivered to the stopped thread (the kernel's signal_pending()); also if it is dying."""
     try:
-        status = proc.status(thread.tid)
+        own, shared, blocked = proc.signal_masks(thread.tid)
     except proc.GONE:
         return True
-    own, shared, blocked = (int(status[name], 16) for name in ("SigPnd", "ShdPnd", "SigBlk"))
     return bool((own | shared) & ~blocked)
 
 

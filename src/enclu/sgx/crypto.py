@@ -48,9 +48,13 @@ def aes_gcm(key: bytes) -> AESGCM:
 
 def opened(cipher: AESGCM, nonce: bytes, sealed: bytes, header: bytes) -> bytes | None:
     """What was sealed, with its tag behind it; None if anything has been changed since."""
-    from cryptography.exceptions import InvalidTag
-
     try:
         return cipher.decrypt(nonce, sealed, header)
-    except InvalidTag:
+    except _invalid_tag():  # looked up only then: this is done for each page that comes back
         return None
+
+
+def _invalid_tag() -> type[Exception]:
+    from cryptography.exceptions import InvalidTag
+
+    return InvalidTag

@@ -43,6 +43,10 @@ class PageType(enum.IntEnum):
     SS_REST = 6
 
 
+PT_REG = PageType.REG
+"""For what is done page by page: until Python 3.12, to look a member up in its class is a call in Python."""
+
+
 class EPCPage:
     """One 4 KiB page of the EPC together with its EPCM entry (SDM 3D table 35-30).
 
@@ -67,7 +71,7 @@ class EPCPage:
 
     def __init__(self) -> None:
         self.valid = False
-        self.pt = PageType.REG
+        self.pt = PT_REG
         self.rwx = 0
         self.secs: Secs | None = None
         self.enclaveaddress = 0
@@ -96,7 +100,7 @@ class EPCPage:
     @property
     def accessible(self) -> bool:
         """An enclave may touch it as its R, W, X allow: PT_REG, valid, neither blocked, pending nor modified."""
-        return self.valid and self.pt == PageType.REG and not (self.blocked or self.pending or self.modified)
+        return self.valid and self.pt == PT_REG and not (self.blocked or self.pending or self.modified)
 
 
 _NOTHING = memoryview(bytearray(0))
@@ -169,7 +173,7 @@ class EPCRun(Sequence[EPCPage]):
 
     @staticmethod
     def _fill(page: EPCPage, at: int, secs: Secs, rwx: int, linaddr: int, memory: memoryview) -> None:
-        page.valid, page.pt, page.rwx, page.secs = True, PageType.REG, rwx, secs
+        page.valid, page.pt, page.rwx, page.secs = True, PT_REG, rwx, secs
         page.enclaveaddress = linaddr + at * PAGE_SIZE
         page.data = memory[at * PAGE_SIZE : (at + 1) * PAGE_SIZE]
 
@@ -194,6 +198,13 @@ class EPC:
         self.peak = max(self.peak, self.used)
         return EPCPage()
 
+    def allocate_all(self, count: int) -> list[EPCPage]:
+        """`count` free EPC pages, or fewer: as many as there are."""
+        count = min(count, self.free)
+        self.used += count
+        self.peak = max(self.peak, self.used)
+        return [EPCPage() for _ in range(count)]
+
     def allocate_run(self, count: int) -> EPCRun:
         """`count` free EPC pages, or fewer: as many as there are."""
         count = min(count, self.free)
@@ -203,9 +214,14 @@ class EPC:
 
     def release(self, page: EPCPage) -> None:
         """Give back a page whose EPCM entry is no longer valid."""
-        assert not page.valid, "EREMOVE or EWB the page first"
-        self.used -= 1
-        page.data = _NOTHING
+        self.release_all([page])
+
+    def release_all(self, pages: list[EPCPage]) -> None:
+        """`release` of each."""
+        for page in pages:
+            assert not page.valid, "EREMOVE or EWB the page first"
+            page.data = _NOTHING
+        self.used -= len(pages)
 
     def release_untouched(self, run: EPCRun) -> None:
         """Give back the pages of a run at whose entries nobody has looked, and which are no longer valid."""

@@ -49,6 +49,10 @@ class Structure:
             raise ValueError(f"{self.name} has {self.size} bytes, not {len(image)}")
         return dict(zip(self._names, self._whole.unpack(image), strict=True))
 
+    def values(self, image: bytes | bytearray | memoryview) -> tuple[Any, ...]:
+        """Every field's value, in the order of the fields' places.  Raises struct.error as `unpack` ValueError."""
+        return self._whole.unpack(image)
+
     def pack(self, **values: Any) -> bytes:
         """The structure with these fields, others zero.  Raises KeyError for an unknown field."""
         if not self._defaults.keys() >= values.keys():

@@ -156,6 +156,12 @@ class UserMemory(Protocol):
 
     def read_into(self, address: int, view: memoryview) -> None: ...
 
+    def untouched(self, start: int, end: int) -> Callable[[int, int], bool]:
+        """Who says, for the time of one call, which whole pages [low, high) of [start, end) read as zero.
+
+        False is no more than that it is not known without reading them.
+        """
+
 
 class PageTables(Protocol):
     """The page tables of one memory map, as far as enclaves use them."""
@@ -261,8 +267,11 @@ class EnclaveMemory(Protocol):
     def view(self, offset: int, size: int) -> memoryview:
         """Bytes of it, which reach across no multiple of `WINDOW`.  Raises OSError where it cannot be shown."""
 
-    def write(self, offset: int, data: memoryview) -> None:
-        """Store bytes, by the time that `settle` returns; nobody looks at them, or changes `data`, before."""
+    def write(self, offset: int, data: memoryview) -> Callable[[], object]:
+        """Store bytes, by the time that `settle` returns; nobody looks at them before.
+
+        `data` is not changed either, unless what this gives has been called, which waits until that may be.
+        """
 
     def settle(self) -> None: ...
 

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from enclu.sgx.encls.debug import edbgrd, edbgwr
     from enclu.sgx.encls.init import einit, einit_refusal
     from enclu.sgx.encls.modify import eaug, emodpr, emodt, eremove, eremove_untouched
-    from enclu.sgx.encls.paging import eblock, eldu, epa, etrack, ewb
+    from enclu.sgx.encls.paging import eblock, eldu, eldu_run, epa, etrack, ewb, ewb_run
 else:
     _MODULES = {
         "create": "eadd eadd_run ecreate eextend",
         "debug": "edbgrd edbgwr",
         "init": "einit einit_refusal",
         "modify": "eaug emodpr emodt eremove eremove_untouched",
-        "paging": "eblock eldu epa etrack ewb",
+        "paging": "eblock eldu eldu_run epa etrack ewb ewb_run",
     }
     __getattr__ = late.names(__name__, _MODULES)
 
 __all__ = [
     "eadd", "eadd_run", "eaug", "eblock", "ecreate", "edbgrd", "edbgwr", "eextend", "einit", "einit_refusal", "eldu",
-    "emodpr", "emodt", "epa", "eremove", "eremove_untouched", "etrack", "ewb",
+    "eldu_run", "emodpr", "emodt", "epa", "eremove", "eremove_untouched", "etrack", "ewb", "ewb_run",
 ]  # fmt: skip
