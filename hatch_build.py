@@ -49,7 +49,7 @@ def build(root: Path) -> list[Path]:
         for source in sorted(directory.glob("*.S"))
     ]
     agent = root / AGENT
-    sources = (agent / "agent.c", agent / "enter.S", root / MEMORY)
+    sources = (agent / "agent.c", agent / "turn.c", agent / "enter.S", root / MEMORY)
     return [*images, _link(agent / "agent", sources, AGENT_FLAGS, AGENT_LINK)]
 
 

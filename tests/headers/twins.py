@@ -133,12 +133,14 @@ AGENT = (
                for name in ("tcs", "channel", "rbp", "info", "arguments")},
             **ENTRY_LEAVES, "INTERRUPTED": channel.INTERRUPTED,
             "TURN_PYTHON": channel.TURN_PYTHON, "TURN_AGENT": channel.TURN_AGENT,
+            "LOOKS_IN_VAIN": channel.LOOKS_IN_VAIN, "LOOKS_SELDOM": channel.LOOKS_SELDOM,
             **{f"COMMAND_{command.name}": command for command in channel.Command},
             "VALUE_NONE": designs.VALUES.index(""), "VALUE_IN": designs.VALUES.index(usage.REGISTERS[0]),
             **{f"VALUE_{name.upper()}": designs.VALUES.index(name) for name in usage.ARGUMENTS},
         },
         alone=["struct frame"],
     ),
+    twins("src/enclu/host/agent/system_call.h"),
 )  # fmt: skip
 
 ATTESTATION = (

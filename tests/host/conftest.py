@@ -47,6 +47,15 @@ def process(machine: enclu.Machine) -> enclu.Process:
     return machine.process()
 
 
+@pytest.fixture
+def one_processor() -> Iterator[None]:
+    """The calling thread, and what it starts, may run on one processor only."""
+    several = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(several)})
+    yield
+    os.sched_setaffinity(0, several)
+
+
 def processes_of(pid: int) -> list[int]:
     """The process, its supervisor and whoever else has its number in a group or as a tracer."""
     found = []

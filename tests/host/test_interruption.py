@@ -73,8 +73,7 @@ PATHS: dict[str, Callable[[enclu.Enclave], Any]] = {
 }
 
 
-@pytest.mark.parametrize("path", PATHS)
-def test_broken_into_before_any_bytecode_later_calls_have_their_own_results(enclave: enclu.Enclave, path: str) -> None:
+def broken_into_before_any_bytecode(enclave: enclu.Enclave, path: str) -> None:
     process = enclave.process
     works(enclave, 0)
     held = process.arena.held
@@ -87,6 +86,17 @@ def test_broken_into_before_any_bytecode_later_calls_have_their_own_results(encl
     assert n > 100
     assert len(process.threads) == 1
     enclave.unload()
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_broken_into_before_any_bytecode_later_calls_have_their_own_results(enclave: enclu.Enclave, path: str) -> None:
+    broken_into_before_any_bytecode(enclave, path)
+
+
+@pytest.mark.parametrize("path", ["an ECALL in an OCALL", "a system call"])
+def test_so_they_have_where_who_waits_always_sleeps(one_processor: None, enclave: enclu.Enclave, path: str) -> None:
+    assert not enclave.process.control.channel.struct.looks
+    broken_into_before_any_bytecode(enclave, path)
 
 
 def test_broken_into_while_a_thread_starts_it_starts_again(enclave: enclu.Enclave) -> None:

@@ -1,16 +1,14 @@
-/* Commands, events and signals.  There is no C library here: it would only be more to trust and to start. */
+/* Commands, events and signals. */
 #define _GNU_SOURCE	/* REG_RIP and the like */
 #include "agent.h"
+#include "system_call.h"
 
-#include <linux/futex.h>
 #include <signal.h>
 #include <stddef.h>
-#include <sys/syscall.h>
 #include <ucontext.h>
 
 #define ARCH_SET_GS 0x1001
 #define THREAD_FLAGS 0x50f00	/* CLONE_VM, CLONE_FS, CLONE_FILES, CLONE_SIGHAND, CLONE_THREAD, CLONE_SYSVSEM */
-#define SPINS 2000		/* how long to look for a turn before sleeping: some microseconds */
 
 uint64_t enter_address;
 uint8_t calls_back;
@@ -27,35 +25,6 @@ void cpuid(uint64_t *args);
 void begin_thread(struct channel *channel);
 void restorer(void);
 long spawn(unsigned long flags, void *stack, struct channel *channel);
-
-static long call(long number, long a, long b, long c, long d, long e, long f)
-{
-	register long r10 __asm__("r10") = d;
-	register long r8 __asm__("r8") = e;
-	register long r9 __asm__("r9") = f;
-	long result;
-
-	__asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-			 : "rcx", "r11", "memory");
-	return result;
-}
-
-static void give_turn(struct channel *channel)
-{
-	__atomic_store_n(&channel->turn, TURN_PYTHON, __ATOMIC_SEQ_CST);
-	call(SYS_futex, (long)&channel->turn, FUTEX_WAKE, 1, 0, 0, 0);
-}
-
-static void await_turn(struct channel *channel)
-{
-	for (int i = 0; i < SPINS; i++) {
-		if (__atomic_load_n(&channel->turn, __ATOMIC_ACQUIRE) == TURN_AGENT)
-			return;
-		__builtin_ia32_pause();
-	}
-	while (__atomic_load_n(&channel->turn, __ATOMIC_ACQUIRE) != TURN_AGENT)
-		call(SYS_futex, (long)&channel->turn, FUTEX_WAIT, TURN_PYTHON, 0, 0, 0);
-}
 
 static void enter_enclave(struct channel *channel)
 {

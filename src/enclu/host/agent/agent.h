@@ -25,6 +25,9 @@
 #define EEXIT 4
 #define INTERRUPTED 0	/* instead of a leaf: the interrupting signal has come after an AEX */
 
+#define LOOKS_IN_VAIN 4		/* after so many, one after the other, nobody looks for its turn but sleeps at once, */
+#define LOOKS_SELDOM 64		/* except for each so many-th time: it may have become worth while */
+
 #ifndef __ASSEMBLER__
 #include <stdint.h>
 
@@ -51,6 +54,9 @@ struct channel {
 	struct frame *frame;	/* the innermost; ours alone */
 	uint64_t tid;
 	uint64_t depth;		/* how many frames there are */
+	uint32_t agent_sleeps, python_sleeps;	/* or about to: who gives the turn is to wake the other (turn.c) */
+	uint32_t looks;		/* Python: whether to look for a turn before sleeping, where there are processors enough */
+	uint32_t vain;		/* how often the agent has looked in vain since it last did not; ours alone */
 };
 
 /* An entry under way, on the stack of its thread. */
@@ -96,6 +102,10 @@ extern uint8_t enter_enclu[], enter_returned[], enter_end[], function_left[];
 extern uint64_t enter_address;	/* of the ENCLU that enter_at() uses, or of the vDSO's function */
 extern uint8_t calls_back;	/* the function has a handler, and returns when all is over */
 void enter_handler(void);
+
+/* Give the turn to Python, and wait for it to come back; turn.c. */
+void give_turn(struct channel *channel);
+void await_turn(struct channel *channel);
 #endif
 
 #endif
