@@ -76,7 +76,8 @@ def load(process: AgentProcess, image: Image, debug: bool | None) -> Loaded:
                 ranges.add(pages.offset, len(pages.data), _protection(pages.flags))
         ranges.finish()
         for offset, size in image.reserved:
-            _map(process, loaded, offset, size, READ | WRITE)
+            with _refused(image, f"mapping {size:#x} bytes at {offset:#x}, which are to be added later", loaded):
+                _map(process, loaded, offset, size, READ | WRITE)
         with process.memory.own(image.sigstruct, align=PAGE_SIZE) as address, _refused(image, "EINIT", loaded):
             process.ioctl(fd, uapi.SGX_IOC_ENCLAVE_INIT, uapi.ENCLAVE_INIT.pack(sigstruct=address))
         undo.pop_all()
