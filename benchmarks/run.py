@@ -96,6 +96,9 @@ def main() -> None:
         cases = {
             "EENTER+EEXIT, us": (
                 lambda: number([*ENCLU, str(work / "pair")], env), lambda: number([str(work / "floor")], env), 1.7),
+            "EENTER+EEXIT in process, us": (
+                lambda: number([*ENCLU, "--fast-path", str(work / "pair"), "2000000"], env),
+                lambda: number([str(work / "floor")], env), 1 / 150),
             "ERESUME+AEX+fixup with its code, us": (
                 lambda: number([*ENCLU, str(work / "exception")], env), lambda: number([str(work / "floor")], env), 8),
             "ECALL from Python, us (floor: a pair)": (

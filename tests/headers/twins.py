@@ -15,7 +15,10 @@ from enclu.host.attestation import pce, platform, quote
 from enclu.host.conventions import enclu as own
 from enclu.linux import uapi
 from enclu.linux.delivery import base, mm_handler, range_handler, thread_handler, usage, vdso_2018, vdso_jmp
-from enclu.sgx import structs
+from enclu.native import shared_area, tickets
+from enclu.native.shared_area import BIAS
+from enclu.native.trampoline import Rule
+from enclu.sgx import enclave_mode, structs, xsave
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.structs import REPORT, REPORT_MACED, Attribute, EncluLeaf, KeyName, KeyPolicy
 from tests.support.c_twins import Twins, fields, twins
@@ -116,6 +119,24 @@ DESIGNS = (
         },
     ),
     twins("src/enclu/linux/vdso/common.h", also=("enclu_sgx.h",)),
+    twins(
+        "src/enclu/linux/vdso/in_process.h",
+        constants={
+            **{f"S_{name}": 8 * number - BIAS for name, number in enclave_mode.WORD.items()},
+            "S_INITIAL": enclave_mode.INITIAL - BIAS, "S_XSAVE": enclave_mode.XSAVE - BIAS,
+            **{f"T_{name}": 8 * number for number, name in enumerate(tickets.FIELDS) if name != "ENTRY"},
+            "T_STUBS": tickets.STUBS, "TICKET_SHIFT": tickets.SIZE_SHIFT, "TICKET_BITS": tickets.BITS,
+            "TICKET_HASH": tickets.HASH, "TICKETS": shared_area.TICKETS, "SELECTOR": shared_area.SELECTOR,
+            "SLOT_BIAS": BIAS,
+            **{rule.name: rule for rule in Rule},
+            "EENTER_LEAF": EncluLeaf.EENTER, "EEXIT_LEAF": EncluLeaf.EEXIT,
+            **{f"TCS_{name}": structs.TCS.offset(name) for name in ("STATE", "CSSA", "AEP")},
+            **{f"GPRSGX_{name}": structs.GPRSGX.offset(name) for name in ("URSP", "URBP")},
+            "XSAVE_HEADER": xsave.HEADER,
+        },
+        alone=["XSAVE_MXCSR", "NOT_CANONICAL"],
+        also=("enclu_sgx.h",),
+    ),
 )  # fmt: skip
 
 AGENT = (

@@ -6,7 +6,7 @@ import errno
 import functools
 import hashlib
 import mmap
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -284,6 +284,21 @@ class Kicker:
         for cpu in self.processors:
             if cpu.mode.enclave and cpu.mode.eid == eid:
                 aex(cpu, None)
+
+    def revoke(self, eid: int) -> None:
+        """Every entry is checked."""
+
+    def give_way(self, tables: PageTables, start: int, end: int) -> None:
+        """Processors have nothing in a program's memory."""
+
+    def leaves_epc(self, pages: Sequence[EPCPage]) -> None:
+        """Pages have what was added."""
+
+    def shared(self, eid: int) -> None:
+        """No instruction of an enclave is replaced."""
+
+    def original(self, address: int, data: bytes) -> bytes:
+        return data
 
     def execution(self, enclave: ShownEnclave) -> None:
         """Of a processor whose XCR0 is XFRM in an enclave, everything may be executed."""

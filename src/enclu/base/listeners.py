@@ -18,24 +18,32 @@ class Leaves:
     They are executed too often for an event each.
     """
 
-    __slots__ = ("_expected", "_heard", "counts", "wanted")
+    __slots__ = ("_expected", "_heard", "counts", "on_wanted", "wanted")
 
     def __init__(self) -> None:
         self.counts = [0] * 16
         """How many were executed, by leaf number."""
         self.wanted = False
         """One should be told, if `expects` says so of its thread; else nothing is to be done."""
+        self.on_wanted: Callable[[], None] = lambda: None
+        """Called when that becomes true: whoever executes leaves where nobody can tell of them is to stop."""
         self._heard = False
         self._expected: set[int] = set()
 
     def hear(self) -> None:
         """Somebody listens to all."""
-        self._heard = self.wanted = True
+        self._heard = True
+        self._want(True)
+
+    def _want(self, wanted: bool) -> None:
+        before, self.wanted = self.wanted, wanted
+        if wanted and not before:
+            self.on_wanted()
 
     def expect(self, ids: Iterable[int]) -> None:
         """Somebody listens to those of these threads, and of all threads of these processes; to no others any more."""
         self._expected = set(ids)
-        self.wanted = self._heard or bool(self._expected)
+        self._want(self._heard or bool(self._expected))
 
     def expects(self, pid: int, tid: int) -> bool:
         return self._heard or tid in self._expected or -pid in self._expected

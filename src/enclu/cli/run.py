@@ -81,13 +81,17 @@ Exit status: the program's own, and the signals it dies by are its own.
 @click.option("--cpu", type=click.Choice(intel_cpu.CPUS), default=CPU, show_default=True,
               help="Whose processor CPUID and /proc/cpuinfo show: the host's with SGX, or one of Intel's with the "
               "host's features, for programs that look for SGX nowhere else.")  # fmt: skip
+@click.option("--fast-path/--no-fast-path", default=False,
+              help="Have EENTER by the vDSO's function, and EEXIT, take place in the program's own process, without "
+              "a stop; being tried out, so only if asked for.")  # fmt: skip
 @click.option("--no-pin", is_flag=True, help="Never move busy threads onto the supervisor's processor.")
 @click.argument("program")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def run(
     ctx: click.Context, design: str, epc: int | None, machine_name: str | None, secret_fd: int | None,
-    stats: str | None, quiet: bool, cpu: str, no_pin: bool, program: str, arguments: tuple[str, ...],
+    stats: str | None, quiet: bool, cpu: str, fast_path: bool, no_pin: bool,
+    program: str, arguments: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Run PROGRAM, an unmodified SGX program or any other.
 
@@ -97,6 +101,6 @@ def run(
     ctx.exit(
         start(
             program, arguments, design=design, epc=epc, machine_name=machine_name, secret_fd=secret_fd, stats=stats,
-            quiet=quiet, cpu=cpu, pin=not no_pin,
+            quiet=quiet, cpu=cpu, pin=not no_pin, fast_path=fast_path,
         )
     )  # fmt: skip

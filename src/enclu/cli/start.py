@@ -25,6 +25,7 @@ from enclu.sgx.machine import Machine
 
 if TYPE_CHECKING:
     from enclu.linux.intel_cpu import Cpuid
+    from enclu.linux.stats import Stats
 
 DESIGN, CPU = "vdso", "host"
 """What --delivery and --cpu are if they are not given."""
@@ -33,7 +34,7 @@ DESIGN, CPU = "vdso", "host"
 def start(
     program: str, arguments: Sequence[str], *, design: str = DESIGN, epc: int | None = None,
     machine_name: str | None = None, secret_fd: int | None = None, stats: str | None = None, quiet: bool = False,
-    cpu: str = CPU, pin: bool = True,
+    cpu: str = CPU, pin: bool = True, fast_path: bool = False,
 ) -> int:  # fmt: skip
     """Become the program.  Returns, with the exit status, only where that cannot be; the reason has been told."""
     try:
@@ -51,12 +52,14 @@ def start(
             from enclu.linux import intel_cpu
 
             processor = intel_cpu.of(processor)
-        supervisor = Supervisor(machine, delivery.create(design), events, pin=pin, processor=processor)
+        supervisor = Supervisor(
+            machine, delivery.create(design), events, pin=pin, processor=processor, in_process=fast_path
+        )
         if stats:
             from enclu.linux.stats import Stats
 
             counters = Stats(events, machine.epc)
-            supervisor.at_end = lambda: report.stats(counters, stats)
+            supervisor.at_end = functools.partial(_tell, supervisor, counters, stats)
         supervise = functools.partial(report.supervise, supervisor, subreaper=launch.is_subreaper())
         launch.start(path, [program, *arguments], supervise)
     except LaunchError as error:
@@ -65,6 +68,11 @@ def start(
     except MachineStateError as error:
         console.say(str(error))
         return 125
+
+
+def _tell(supervisor: Supervisor, counters: Stats, style: str) -> None:
+    supervisor.transitions.count()
+    report.stats(counters, style)
 
 
 def _read_secret(fd: int) -> bytes:

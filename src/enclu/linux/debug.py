@@ -32,7 +32,7 @@ def debug_access(mm: MM, user: UserMemory, arg: int) -> None:
                 _write(page, address, user.read(buffer, size))
                 _written(mm, address)
             else:
-                user.write(buffer, _words(page, address, size))
+                user.write(buffer, mm.kernel.processors.original(address, _words(page, address, size)))
             done += size
     except OSError as error:
         failure = error
@@ -57,8 +57,10 @@ def _page(mm: MM, address: int) -> EPCPage:
 
 def _written(mm: MM, address: int) -> None:
     vma = mm.find_vma(address)
-    if vma is not None and vma.encl is not None and vma.encl.execution is not None:
-        vma.encl.execution.changed(address >> 12)
+    if vma is not None and vma.encl is not None:
+        mm.kernel.processors.revoke(vma.encl.eid)
+        if vma.encl.execution is not None:
+            vma.encl.execution.changed(address >> 12)
 
 
 def _at_once(page: EPCPage, address: int, left: int) -> int:

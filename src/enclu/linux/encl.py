@@ -118,6 +118,7 @@ class Encl:
         """sgx_enclave_etrack(): every thread that may hold an old translation leaves the enclave."""
         secs, kick = self.secs, self.kernel.processors.kick
         assert secs is not None
+        self.kernel.processors.revoke(secs.eid)
         if encls.etrack(secs) == ErrorCode.SGX_PREV_TRK_INCMPL:
             kick(secs.eid)
             encls.etrack(secs)

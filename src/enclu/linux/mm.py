@@ -126,6 +126,8 @@ class MM:
 
     def _carve(self, start: int, end: int) -> list[VMA]:
         """Take [start, end) out of the VMAs, splitting those that straddle its ends; the pieces taken out."""
+        for encl in {v.encl for v in self.vmas if v.start < end and start < v.end and v.encl is not None}:
+            self.kernel.processors.revoke(encl.eid)
         taken = []
         for vma in [v for v in self.vmas if v.start < end and start < v.end]:
             at = self.vmas.index(vma)
@@ -152,11 +154,15 @@ class MM:
         """The device has been mapped, without access yet: pages appear on fault."""
         self._carve(start, start + length)
         self._insert(VMA(start, start + length, prot & 7, encl))
+        if encl.created and encl.mms - {self}:
+            self.kernel.processors.shared(encl.eid)
         encl.mms.add(self)
 
     def munmap(self, start: int, length: int) -> None:
         """[start, start+length) has been unmapped."""
         for vma in self._carve(start, start + length):
+            if vma.encl is not None and vma.encl.created:
+                self.kernel.processors.shared(vma.encl.eid)
             self._drop(vma.encl)
 
     def _drop(self, encl: Encl | None) -> None:

@@ -87,11 +87,23 @@ class Reclaimer:
             if encl.secs is not None and encl.secs.page.valid:
                 encl.track()
         for encl, pages in batches.items():
+            self._bring_home(encl, pages)
             self._write_back_run(encl, pages)
         for encl in batches:
             secs, own = encl.secs, encl.secs_page
             if secs is not None and own is not None and encl.initialized and not secs.children and own.epc is not None:
                 self._write_back(own)
+
+    def _bring_home(self, encl: Encl, pages: list[EnclPage]) -> None:
+        """What processors have done to pages that nobody uses any more is undone before they are written back."""
+        epcs = [page.epc for page in pages if page.epc is not None]
+        self._kernel.processors.leaves_epc(epcs)
+        for page, epc in zip(pages, epcs, strict=True):
+            if epc.lease is not None:
+                memory = encl.data_of(page.index)
+                memory[:] = epc.data
+                epc.data = memory
+                epc.end_lease()
 
     def _write_back_run(self, encl: Encl, pages: list[EnclPage]) -> None:
         """`_write_back` of pages of one enclave, blocked and tracked."""

@@ -20,6 +20,7 @@ from enclu.native.sites import Sites
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from enclu.native.in_process import InProcess
     from enclu.native.thread import Thread
     from enclu.sgx.processor import KernelSide
 
@@ -49,6 +50,10 @@ def _address(buffer: bytearray | memoryview) -> int:
 
 class Image(Protocol):
     """The vDSO image that programs get."""
+
+    @property
+    def data(self) -> bytes:
+        """As it was built, for no address yet."""
 
     @property
     def symbols(self) -> dict[str, int]:
@@ -88,6 +93,8 @@ class AddressSpace:
         """Addresses at which an ENCLU has been seen since the memory map last changed."""
         self.own_leaves: frozenset[int] | None = None
         """Leaves of CPUID that the machine does not answer as the host's processor does; None: that may be all."""
+        self.in_process: InProcess | None = None
+        """What it has of `native.in_process`, if it takes part."""
         self.undumpable = False
         """What the program believes (see `native.dumpable`)."""
         self._told = False

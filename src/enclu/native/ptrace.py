@@ -169,6 +169,12 @@ def ptrace(request: int, tid: int, addr: int = 0, data: int = 0) -> int:
     return result
 
 
+def with_bytes(request: int, tid: int, addr: int, data: bytes) -> None:
+    """One ptrace call with a pointer to these bytes.  Raises OSError."""
+    buffer = ctypes.create_string_buffer(data, len(data))
+    ptrace(request, tid, addr, ctypes.addressof(buffer))
+
+
 def event_message(tid: int, event: int = 0) -> int:
     """PTRACE_GETEVENTMSG; of this `event`, if one is given.
 

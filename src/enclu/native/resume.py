@@ -35,7 +35,7 @@ def at_last_stop(thread: Thread) -> bool:
 
 def _go(thread: Thread, how: ptrace.Word, signo: int) -> None:
     """Raises ProcessLookupError if the thread has been killed."""
-    thread.stopped = thread.deaf = False
+    thread.stopped = thread.deaf = thread.rolled_back = False
     if thread.displaced is not None:
         thread.replace()
     if at_last_stop(thread) or ptrace.raw(how, thread.word, NOTHING, ptrace.Word(signo) if signo else NOTHING):
@@ -53,7 +53,7 @@ def resume(thread: Thread, signo: int = 0, *, past_breakpoint: bool = False) -> 
     if thread.user_dispatch:
         user_dispatch.settle(thread, wanted=not thread.mode.enclave)
     if thread.mode.enclave:
-        how = SYSEMU
+        how = CONT if thread.in_process else SYSEMU
         if thread.regs.rip in thread.breakpoints and thread.regs.rflags & RFLAGS_RF and not past_breakpoint:
             thread.regs.rflags &= ~RFLAGS_RF  # a fault there has set it
             thread.store()

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from enclu.native import extended_state, ptrace
+from enclu.native.trampoline import Settled
 from enclu.native.wait import ThreadGone
-from enclu.sgx.enclave_mode import EnclaveMode
+from enclu.sgx.enclave_mode import WORD, XSAVE, EnclaveMode
 from enclu.sgx.exceptions import PFEC, PageFault
 from enclu.sgx.processor import Access
 from enclu.sgx.xsave import HEADER, Aside
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from enclu.sgx.machine import Machine
 
 XSTATE_BV = slice(HEADER, HEADER + 8)
+_ASIDE, _NARROW = WORD["ASIDE"], WORD["NARROW"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,10 @@ class Thread:
     """siginfo of signals that came while the thread ran for the supervisor's own purposes."""
     record: tuple[int, int, int] | None = field(init=False, default=None)
     """Trap number, error code and CR2 of its exception, once they have been asked for: the kernel forgets them then."""
-    aside: Aside | None = field(init=False, default=None)
+    in_process: bool = field(init=False, default=False)
+    """It takes part in transitions in its own process (`native.in_process`)."""
+    rolled_back: bool = field(init=False, default=False)
+    """It was stopped in the middle of an ENCLU there, and stands before it now."""
     displaced: bytearray | None = field(init=False, default=None)
     """Its extended state, where the host kernel has another until it runs again: see `native_fault`."""
     breakpoints: tuple[int, ...] = field(init=False, default=())
@@ -105,7 +110,17 @@ class Thread:
         """Read the registers of the stopped thread.  This and what follows raises ThreadGone if it has died."""
         self._check()
         ptrace.ptrace(ptrace.GETREGS, self.tid, 0, self.regs_pointer)
+        if self.process.space.in_process is not None:
+            self._settle()
         return self.regs
+
+    def _settle(self) -> None:
+        """Nobody sees a thread in the middle of an ENCLU."""
+        taking = self.space.in_process
+        settled = taking.settle(self) if taking is not None else Settled.NOTHING
+        if settled is not Settled.NOTHING:
+            self.rolled_back = settled is Settled.BACK
+            self.store()
 
     def store(self) -> None:
         """Write the registers back."""
@@ -130,12 +145,29 @@ class Thread:
         if self.displaced is not None:
             self.xrstor(self.displaced)
 
+    @property
+    def aside(self) -> Aside | None:
+        """Kept in the slot, where code in the process finds it."""
+        components = self.mode.words[_ASIDE]
+        if not components:
+            return None
+        return Aside(components, self.slot[XSAVE:])
+
+    @aside.setter
+    def aside(self, aside: Aside | None) -> None:
+        if aside is None:
+            self.mode.words[_ASIDE] = 0
+            return
+        self.slot[XSAVE : XSAVE + len(aside.image)] = aside.image
+        self.slot[XSAVE + HEADER : XSAVE + HEADER + 8] = aside.in_use.to_bytes(8, "little")
+        self.mode.words[_ASIDE] = self.mode.words[_NARROW] = aside.in_use
+
     def narrow(self, xfrm: int) -> None:
         self.replace()
         image = ptrace.borrow_xstate(self.word)
         used = int.from_bytes(image[XSTATE_BV], "little")
         if used & ~xfrm:
-            self.aside = Aside(used & ~xfrm, bytes(image))
+            self.aside = Aside(used & ~xfrm, image)
             image[XSTATE_BV] = (used & xfrm).to_bytes(8, "little")  # which makes the others initial
             ptrace.return_xstate(self.word)
         else:
@@ -143,8 +175,9 @@ class Thread:
 
     def widen(self, xfrm: int) -> None:
         self.replace()
-        aside, self.aside = self.aside, None
+        aside = self.aside
         if aside is not None:
+            self.mode.words[_ASIDE] = 0
             self.machine.layout.give_back(ptrace.borrow_xstate(self.word), xfrm, aside)
             ptrace.return_xstate(self.word)
 

@@ -8,6 +8,7 @@ change it since Linux 6.4.
 from __future__ import annotations
 
 import ctypes
+import struct
 from typing import TYPE_CHECKING
 
 from enclu.native import ptrace
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 _SET_CONFIG, _GET_CONFIG = 0x4210, 0x4211
 _SIZE = 32
 """sizeof(struct ptrace_sud_config): mode, selector, offset and len."""
-_OFF = ctypes.create_string_buffer(_SIZE)
+_ON, _OFF = 1, bytes(_SIZE)
+SYS_USER_DISPATCH = 2
+"""si_code of SIGSYS for such a call."""
 
 
 def config(tid: int) -> bytes:
@@ -31,6 +34,19 @@ def config(tid: int) -> bytes:
 def settle(thread: Thread, *, wanted: bool) -> None:
     """Switch on what the program has asked for, or off, before the thread is resumed."""
     if wanted != thread.dispatching:
-        buffer = ctypes.create_string_buffer(thread.user_dispatch, _SIZE) if wanted else _OFF
-        ptrace.ptrace(_SET_CONFIG, thread.tid, _SIZE, ctypes.addressof(buffer))
+        ptrace.with_bytes(_SET_CONFIG, thread.tid, _SIZE, thread.user_dispatch if wanted else _OFF)
         thread.dispatching = wanted
+
+
+def by_selector(tid: int, selector: int, allowed: tuple[int, int]) -> None:
+    """Have system calls become SIGSYS while the byte at `selector` is 1, but in [start, end) of `allowed`.
+
+    Raises OSError before Linux 6.4.
+    """
+    start, end = allowed
+    ptrace.with_bytes(_SET_CONFIG, tid, _SIZE, struct.pack("<4Q", _ON, selector, start, end - start))
+
+
+def off(tid: int) -> None:
+    """Dispatch none.  Raises OSError."""
+    ptrace.with_bytes(_SET_CONFIG, tid, _SIZE, _OFF)

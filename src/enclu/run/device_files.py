@@ -115,6 +115,7 @@ class DeviceFiles:
                 signals.watch(thread)
             elif other.started:
                 signals.watch_running(other)
+        self._sup.transitions.opened(thread)
 
     def _denied(self, thread: Task, call: str, error: int) -> None:
         self._refused(thread, f"a seccomp filter of its own denies {call}(2) ({os.strerror(error)})")

@@ -174,7 +174,7 @@ class Ends:
             return
         del sup.threads[tid]
         sup.deferred.pop(tid, None)
-        if thread.mode.enclave:
+        if thread.mode.tcs_la:
             shut_down(thread)
         process = thread.process
         process.threads.pop(tid, None)
@@ -201,4 +201,5 @@ class Ends:
         """Nobody runs in it any more."""
         self._sup.syscall_tasks.end(space)
         space.close_memory()
+        self._sup.transitions.space_gone(space, mm)
         self.gone.append(mm)

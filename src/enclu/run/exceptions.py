@@ -9,7 +9,7 @@ from enclu.base.events import SignalSent
 from enclu.linux import trap
 from enclu.linux.delivery.base import ENCLU
 from enclu.linux.trap import Verdict
-from enclu.native import cpuid, debug_registers, exceptions, path_calls, ptrace, signals, text_poke
+from enclu.native import cpuid, debug_registers, exceptions, in_process, path_calls, ptrace, signals, text_poke
 from enclu.native.debug_registers import TRAP_HWBKPT
 from enclu.native.native_fault import exception_of, raised_by_enclu
 from enclu.native.process import SYNCHRONOUS_SIGNALS
@@ -66,7 +66,12 @@ def signal_stop(sup: Supervisor, task: Task, signo: int) -> None:
         signals.forced(task, signo)
         info.get(task.tid)
     info = debug_registers.told(task, info)
-    if signo in ENCLU_SIGNALS and raised_by_enclu(task.regs, info) and execute_enclu(sup, task):
+    if in_process.is_dispatched(task, signo, info):
+        take(sup, task, in_process.dispatched(task))
+        return
+    at_enclu = task.rolled_back and info.code > 0
+    at_enclu = at_enclu or (signo in ENCLU_SIGNALS and raised_by_enclu(task.regs, info))
+    if at_enclu and execute_enclu(sup, task):
         return
     fault = exception_of(task, signo, info) if signo in SYNCHRONOUS_SIGNALS else None
     narrowed = sup.narrowed.get(task.mode.eid) if task.mode.enclave else None
@@ -90,10 +95,13 @@ def _at_eresume(task: Task) -> bool:
 def execute_enclu(sup: Supervisor, task: Task) -> bool:
     """Execute the ENCLU at RIP, and resume; False if there is none."""
     regs, space = task.regs, task.process.space
-    if space.peek(regs.rip, len(ENCLU)) != ENCLU:
+    site, transitions = regs.rip, sup.transitions
+    if space.peek(site, len(ENCLU)) != ENCLU and not transitions.at_exit(task, site):
         return False
-    space.enclu_sites.add(regs.rip)
+    space.enclu_sites.add(site)
     leaf, tcs = regs.rax & 0xF, task.mode.tcs_la
+    if transitions.spaces:
+        transitions.before(task, leaf)
     try:
         enclu.execute(task)
     except Fault as fault:
@@ -103,6 +111,7 @@ def execute_enclu(sup: Supervisor, task: Task) -> bool:
     sup.executed(task, leaf, tcs)
     telling.refused(sup.events, task, leaf)
     enter_narrowed(sup, task)
+    transitions.after(task, leaf, site)
     stepping = task.mode.dbgoptin or not task.mode.enclave
     if stepping and regs.rflags & RFLAGS_TF and leaf != EncluLeaf.ERESUME:
         # A single-step trap is pending behind ENCLU; ERESUME clears it (SDM 3D section 40.2).

@@ -49,6 +49,7 @@ def happened(sup: Supervisor, thread: Task) -> None:
     process.handlers.sharers.append(process)
     process.may_use_amx = False
     thread.breakpoints = ()
+    sup.transitions.exec(thread)
     process.give(*sup.new_memory(thread.tid))
     sup.delivery.on_exec(thread)
     if not any(t.space is old for t in sup.threads.values()):

@@ -12,7 +12,7 @@ import functools
 import signal
 from typing import TYPE_CHECKING
 
-from enclu.native import debug_registers, proc, ptrace, signals
+from enclu.native import debug_registers, in_process, proc, ptrace, signals
 from enclu.native.exceptions import undo_trap
 from enclu.native.inject import MachineGone, call_again, inject
 from enclu.native.process import SYNCHRONOUS_SIGNALS
@@ -23,13 +23,14 @@ from enclu.native.wait import ThreadGone
 from enclu.run import exceptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from enclu.native.address_space import AddressSpace
     from enclu.native.narrowed import NarrowedEnclave
     from enclu.native.thread import Thread
     from enclu.run.supervisor import Supervisor
     from enclu.run.task import Task
+    from enclu.sgx.epc import EPCPage
     from enclu.sgx.processor import PageTables, ShownEnclave
 
 
@@ -109,9 +110,28 @@ class Halter:
 
     def threads_in(self, eid: int) -> list[Task]:
         """Those that execute in the enclave."""
-        return [t for t in self._sup.threads.values() if t.mode.enclave and t.mode.eid == eid]
+        return [t for t in self._sup.threads.values() if t.mode.tcs_la and t.mode.eid == eid]
+
+    def revoke(self, eid: int) -> None:
+        self._sup.transitions.revoke(eid)
+
+    def give_way(self, tables: PageTables, start: int, end: int) -> None:
+        """For the thread at hand."""
+        thread = self._sup.current
+        assert thread is not None and thread.space is tables
+        self._sup.transitions.give_way(thread.space, start, end)
+
+    def leaves_epc(self, pages: Sequence[EPCPage]) -> None:
+        self._sup.transitions.leaves_epc(pages)
+
+    def shared(self, eid: int) -> None:
+        self._sup.transitions.give_back(eid)
+
+    def original(self, address: int, data: bytes) -> bytes:
+        return self._sup.transitions.original(address, data)
 
     def in_all(self, eid: int, action: Callable[[Thread], object], but: Thread) -> None:
+        self.revoke(eid)
         for thread in self.threads_in(eid):
             if thread is not but:
                 self.with_halted(thread, action)
@@ -120,6 +140,7 @@ class Halter:
         self._sup.narrowed.pop(eid, None)
 
     def none_in(self, eid: int, but: Thread) -> contextlib.AbstractContextManager[None]:
+        self.revoke(eid)
         return self.halted([thread for thread in self.threads_in(eid) if thread is not but])
 
     def execution(self, enclave: ShownEnclave) -> NarrowedEnclave | None:
@@ -206,6 +227,16 @@ class Halter:
                 signals.forced(thread, stop.signo)
             info = ptrace.SigInfo()
             info.get(thread.tid)
+            if in_process.is_dispatched(thread, stop.signo, info):
+                thread.fetch()
+                in_process.dispatched(thread)
+                thread.regs.orig_rax = ptrace.NO_SYSCALL
+                thread.store()
+                return INTERRUPTED
+            if thread.space.in_process is not None and info.code > 0:
+                thread.fetch()
+                if thread.rolled_back:
+                    return INTERRUPTED  # it executes its ENCLU anew
             if stop.signo in SYNCHRONOUS_SIGNALS and stop.signo != signal.SIGTRAP and info.code > 0:
                 return INTERRUPTED  # a fault: it will come again
             thread.kept_info = bytes(info)
@@ -224,6 +255,7 @@ class Halter:
 
     def kick(self, eid: int) -> None:
         """The inter-processor interrupt: every other processor in this enclave leaves it by an AEX."""
+        self.revoke(eid)
         for thread in self.threads_in(eid):
             if thread is not self._sup.current:
                 self.with_halted(thread, self._interrupt)

@@ -169,14 +169,14 @@ class Interceptor:
             return dumpable.prctl(thread)
         return None
 
-    @staticmethod
-    def _set_user_dispatch(thread: Task) -> int:
+    def _set_user_dispatch(self, thread: Task) -> int:
         """EINVAL, as of a kernel that has none, where a tracer cannot change it (before Linux 6.4)."""
         regs = thread.regs
         try:
             user_dispatch.config(thread.tid)
         except OSError:
             return -errno.EINVAL
+        self._sup.transitions.withdraw(thread)
         result = inject(thread, NR["prctl"], regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8)
         if result == 0:
             thread.user_dispatch = user_dispatch.config(thread.tid)

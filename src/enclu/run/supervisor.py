@@ -26,6 +26,7 @@ from enclu.run.births import Births
 from enclu.run.ends import Ends
 from enclu.run.exceptions import ENCLU_SIGNALS
 from enclu.run.halt import Halter
+from enclu.run.in_process import Transitions
 from enclu.run.intercept import Interceptor
 from enclu.run.loading import Loading
 from enclu.run.placement import PIN_AFTER, Placement
@@ -53,7 +54,8 @@ class Supervisor:
     """Owns every traced process of one run."""
 
     def __init__(
-        self, machine: Machine, delivery: Delivery, events: Events, *, pin: bool = True, processor: Cpuid | None = None
+        self, machine: Machine, delivery: Delivery, events: Events, *, pin: bool = True,
+        processor: Cpuid | None = None, in_process: bool = False,
     ) -> None:  # fmt: skip
         self.halter = Halter(self)
         self.kernel = Kernel(machine, delivery, events, self.halter)
@@ -79,6 +81,7 @@ class Supervisor:
         """Enclaves whose XFRM is less than XCR0, by EID."""
         self.deferred: dict[int, Stop] = {}
         """Stops that are still to be looked at, by tid, in the order in which they came."""
+        self.transitions = Transitions(self, wanted=in_process)
         self._unreferenced = False
         """There may be enclaves that nobody has a reference to, which is looked at when nobody is at work."""
         self._power_event = False
@@ -96,6 +99,7 @@ class Supervisor:
         index = self._free_slots.pop() if self._free_slots else next(self._fresh_slots)
         slot = self._slots[index * SLOT_SIZE : (index + 1) * SLOT_SIZE]
         thread = Task(tid, process, self.machine, slot, self.waiter, index)
+        self.transitions.place(thread)
         self.machine.processors.add(thread.mode)
         self.threads[tid] = thread
         process.threads[tid] = thread
@@ -103,6 +107,7 @@ class Supervisor:
 
     def free_slot(self, thread: Task) -> None:
         """Its place in the enclave-mode table is another's from now on."""
+        self.transitions.count_of(thread)
         self.machine.processors.discard(thread.mode)
         self._free_slots.append(thread.slot_index)
 
@@ -233,7 +238,9 @@ class Supervisor:
         if leaf == 4 and thread.mode.save_tf:
             return False
         thread.stopped = True
-        leaves = self.leaves
+        leaves, site, in_process = self.leaves, regs.rip, self.transitions.spaces
+        if in_process:
+            self.transitions.before(thread, leaf)
         tcs = thread.mode.tcs_la if leaves.wanted else 0
         try:
             enclu.execute(thread)
@@ -247,6 +254,8 @@ class Supervisor:
         leaves.counts[leaf] += 1
         if leaves.wanted:
             self.executed(thread, leaf, tcs)
+        if in_process:
+            self.transitions.after(thread, leaf, site)
         thread.stop_count += 1
         if thread.stop_count >= PIN_AFTER:
             self.placement.place(thread)
@@ -317,7 +326,7 @@ class Supervisor:
         before the work at hand is done, for others rely on the thread's address space and enclaves.
         """
         thread.exiting = True
-        if thread.mode.enclave:
+        if thread.mode.tcs_la:
             shut_down(thread)
         signals.pass_to_process(thread)
         if ended:

@@ -1,95 +1,128 @@
 """Enclave mode of a logical processor: the internal control registers of SDM 3D section 35.20, kept in memory.
 
-Enclave mode is a record in a table of fixed slots, not an attribute of a Python object: code that runs inside
-the program's own process can read and write the same slot.
+Enclave mode is a record in a fixed slot, not attributes of a Python object: code that runs inside the program's own
+process reads and writes the same slot (`native/in_process.py`).
 """
 
 from __future__ import annotations
 
-SLOT_SIZE = 128
-"""Bytes of one processor's slot: little-endian 64-bit words, in the order below."""
+SLOT_SIZE = 16384
+"""Bytes of one processor's slot."""
+FIELDS = (
+    "TCS_LA", "EID", "BASE", "SIZE", "FS", "GS", "GPRSGX", "TF", "EPOCH", "MODE", "TCS", "ASIDE", "NARROW",
+    "SITE", "FLAGS", "RCX", "RDX", "RSI", "RDI", "TICKET", "STUB", "AEP", "EENTERS", "EEXITS",
+)  # fmt: skip
+"""Little-endian 64-bit words, in this order from the slot's beginning: registers of enclave mode, and from SITE on what
+code in the process keeps while it executes a leaf."""
+WORD = {name: number for number, name in enumerate(FIELDS)}
+INITIAL, XSAVE = 256, 832
+"""Where a slot has an XSAVE image of initial state, and one of what is outside XFRM and was put aside."""
+_TCS_LA, _EID, _BASE, _SIZE, _FS, _GS, _GPRSGX, _TF, _EPOCH, _MODE, _TCS = range(11)
+_SITE, _EENTERS, _EEXITS = WORD["SITE"], WORD["EENTERS"], WORD["EEXITS"]
 
 
 class EnclaveMode:
     """One processor's slot.  All zero: not in enclave mode."""
 
-    __slots__ = ("_words",)
+    __slots__ = ("owner", "words")
 
     def __init__(self, slot: memoryview | None = None) -> None:
-        if slot is None:
-            slot = memoryview(bytearray(SLOT_SIZE))
-        self._words = slot.cast("Q")
+        self.owner = 1
+        """What TCS.STATE is of a TCS that this processor uses."""
+        self.place(memoryview(bytearray(SLOT_SIZE)) if slot is None else slot)
+
+    def place(self, slot: memoryview, owner: int = 1) -> None:
+        """The slot is this one from now on; the processor is not in enclave mode."""
+        self.words = slot.cast("Q")
+        self.owner = owner
 
     @property
     def tcs_la(self) -> int:
-        """CR_TCS_LA: linear address of the TCS in use; 0 outside enclave mode (no TCS can lie at 0)."""
-        return self._words[0]
+        """CR_TCS_LA: linear address of the TCS in use, or about to be; 0 if none (no TCS can lie at 0)."""
+        return self.words[_TCS_LA]
 
     @property
     def enclave(self) -> bool:
         """CR_ENCLAVE_MODE."""
-        return self._words[0] != 0
+        return self.words[_MODE] & 1 != 0
 
     @property
     def eid(self) -> int:
         """SECS.EID of CR_ACTIVE_SECS."""
-        return self._words[1]
+        return self.words[_EID]
 
     @property
     def elrange(self) -> tuple[int, int]:
         """CR_ELRANGE: base and size in bytes."""
-        return self._words[2], self._words[3]
+        return self.words[_BASE], self.words[_SIZE]
 
     @property
     def save_fs_base(self) -> int:
         """CR_SAVE_FS.BASE: what EEXIT and AEX give back."""
-        return self._words[4]
+        return self.words[_FS]
 
     @property
     def save_gs_base(self) -> int:
         """CR_SAVE_GS.BASE."""
-        return self._words[5]
+        return self.words[_GS]
 
     @property
     def gprsgx(self) -> int:
         """CR_GPR_PA, as the linear address of the GPRSGX area of the current SSA frame."""
-        return self._words[6]
+        return self.words[_GPRSGX]
 
     @property
     def save_tf(self) -> int:
         """CR_SAVE_TF: RFLAGS.TF as it was before an opt-out entry (0 or 1)."""
-        return self._words[7] & 1
+        return self.words[_TF] & 1
 
     @property
     def dbgoptin(self) -> bool:
         """CR_DBGOPTIN: TCS.FLAGS.DBGOPTIN as it was at entry: a debugger is welcome."""
-        return self._words[7] & 2 != 0
+        return self.words[_TF] & 2 != 0
 
     @property
     def epoch(self) -> int:
         """The tracking epoch of its enclave in which it entered (SDM 3D section 36.5.1)."""
-        return self._words[8]
+        return self.words[_EPOCH]
 
     def enter(
         self, tcs_la: int, eid: int, base: int, size: int, fs_base: int, gs_base: int, gprsgx: int, tf: int, optin: int,
-        epoch: int,
+        epoch: int, tcs: int = 0,
     ) -> None:  # fmt: skip
-        """Set every register of the slot; the TCS address, which makes it valid, last."""
-        w = self._words
-        w[1] = eid
-        w[2] = base
-        w[3] = size
-        w[4] = fs_base
-        w[5] = gs_base
-        w[6] = gprsgx
-        w[7] = tf | optin << 1
-        w[8] = epoch
-        w[0] = tcs_la
+        """Set every register of the slot; what makes it valid, last.
+
+        `tcs` is where code in the process sees the TCS, 0 if nowhere.
+        """
+        w = self.words
+        w[_EID] = eid
+        w[_BASE] = base
+        w[_SIZE] = size
+        w[_FS] = fs_base
+        w[_GS] = gs_base
+        w[_GPRSGX] = gprsgx
+        w[_TF] = tf | optin << 1
+        w[_EPOCH] = epoch
+        w[_TCS] = tcs
+        w[_TCS_LA] = tcs_la
+        w[_MODE] = 1
+
+    def move_tcs(self, tcs: int) -> None:
+        """Code in the process sees the TCS in use there from now on."""
+        self.words[_TCS] = tcs
 
     def move_frame(self, gprsgx: int) -> None:
         """EDECCSSA: another SSA frame is current."""
-        self._words[6] = gprsgx
+        self.words[_GPRSGX] = gprsgx
 
     def leave(self) -> None:
         """CR_ENCLAVE_MODE := 0."""
-        self._words[0] = 0
+        self.words[_MODE] = 0
+        self.words[_TCS_LA] = 0
+
+    def take_counts(self) -> tuple[int, int]:
+        """EENTERs and EEXITs that code in the process has executed since this was last asked."""
+        w = self.words
+        counts = w[_EENTERS], w[_EEXITS]
+        w[_EENTERS] = w[_EEXITS] = 0
+        return counts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Protocol, overload
 
 if TYPE_CHECKING:
     from enclu.sgx.secs import Secs
@@ -47,6 +47,16 @@ PT_REG = PageType.REG
 """For what is done page by page: until Python 3.12, to look a member up in its class is a call in Python."""
 
 
+class Lease(Protocol):
+    """Memory that a page has until it is free again."""
+
+    @property
+    def address(self) -> int:
+        """Where code in the program's process sees it."""
+
+    def end(self) -> None: ...
+
+
 class EPCPage:
     """One 4 KiB page of the EPC together with its EPCM entry (SDM 3D table 35-30).
 
@@ -60,6 +70,7 @@ class EPCPage:
         "data",
         "enclaveaddress",
         "epoch",
+        "lease",
         "modified",
         "pending",
         "pr",
@@ -81,6 +92,14 @@ class EPCPage:
         self.pr = False
         self.epoch = 0
         self.data: memoryview = _NOTHING
+        self.lease: Lease | None = None
+        """Where `data` is, if that is not where whoever added the page has put it."""
+
+    def end_lease(self) -> None:
+        """`data` is somewhere else from now on, if it was in leased memory."""
+        if self.lease is not None:
+            self.lease.end()
+            self.lease = None
 
     def invalidate(self) -> None:
         """The EPCM entry no longer says anything."""
@@ -221,6 +240,7 @@ class EPC:
         for page in pages:
             assert not page.valid, "EREMOVE or EWB the page first"
             page.data = _NOTHING
+            page.end_lease()
         self.used -= len(pages)
 
     def release_untouched(self, run: EPCRun) -> None:

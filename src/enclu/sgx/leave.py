@@ -19,12 +19,18 @@ def active_secs(cpu: Processor) -> Secs:
 def free_tcs(cpu: Processor) -> memoryview:
     """Mark the TCS in use as available; its memory."""
     data = active_secs(cpu).used(cpu.mode.tcs_la).data
-    data[0:8] = _FREE
+    if int.from_bytes(data[0:8], "little") == cpu.mode.owner:
+        data[0:8] = _FREE
     return data
 
 
 def shut_down(cpu: Processor) -> None:
-    """The processor is gone, with the state that an AEX would have saved: only its TCS is given back."""
-    free_tcs(cpu)
+    """The processor is gone, with the state that an AEX would have saved: only its TCS is given back.
+
+    It may have been about to enter.
+    """
+    secs = cpu.machine.enclaves.get(cpu.mode.eid)
+    if secs is not None and secs.page_at(cpu.mode.tcs_la) is not None:
+        free_tcs(cpu)
     cpu.aside = None
     cpu.mode.leave()

@@ -9,7 +9,7 @@ implements `KernelSide` and `ShownEnclave`.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -285,6 +285,21 @@ class Processors(Protocol):
 
     def kick(self, eid: int) -> None:
         """Inter-processor interrupt: every processor in this enclave leaves it by an AEX before this returns."""
+
+    def revoke(self, eid: int) -> None:
+        """Something changes on which entries of this enclave depend: each is checked anew from now on."""
+
+    def shared(self, eid: int) -> None:
+        """Another memory map has the enclave, or has had it."""
+
+    def give_way(self, tables: PageTables, start: int, end: int) -> None:
+        """The program is about to change what is mapped in [start, end): processors leave it what they have there."""
+
+    def leaves_epc(self, pages: Sequence[EPCPage]) -> None:
+        """These pages of enclaves are about to be evicted: what is in them is to be what enclaves have put there."""
+
+    def original(self, address: int, data: bytes) -> bytes:
+        """Bytes of an enclave that were read from the address on, as they were before processors changed them."""
 
     def execution(self, enclave: ShownEnclave) -> Execution | None:
         """Who has a say in what is executed of an enclave that has just been created; None: nobody need have."""

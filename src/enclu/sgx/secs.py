@@ -64,8 +64,8 @@ class Secs:
 
     @property
     def inside(self) -> list[EnclaveMode]:
-        """Processors that are in the enclave."""
-        return [mode for mode in self._processors if mode.enclave and mode.eid == self.eid]
+        """Processors that are in the enclave, or about to be."""
+        return [mode for mode in self._processors if mode.tcs_la and mode.eid == self.eid]
 
     @property
     def tracked(self) -> bool:

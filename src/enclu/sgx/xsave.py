@@ -96,7 +96,7 @@ class Aside(NamedTuple):
     """Components that were put aside: those that were in use, and the image that has them."""
 
     in_use: int
-    image: bytes
+    image: bytes | bytearray | memoryview
 
 
 @dataclass(frozen=True)

@@ -88,8 +88,10 @@ class MemoryCalls(Generic[T]):
     def mmap(self, task: T) -> int | None:
         regs = task.regs
         address, length, prot, flags, fd = regs.rdi, page_align(regs.rsi), regs.rdx, regs.r10, signed(regs.r8)
-        if flags & MAP_FIXED and is_range(address, length) and self._sealed(task, address, length):
-            return -errno.EPERM
+        if flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) and is_range(address, length):
+            if flags & MAP_FIXED and self._sealed(task, address, length):
+                return -errno.EPERM
+            self._give_way(task, address, length)
         if fd >= 0 and not flags & MAP_ANONYMOUS:
             try:
                 encl = self._devices.opened(task, fd)
@@ -155,6 +157,7 @@ class MemoryCalls(Generic[T]):
             return None
         if own(task.space, start, start + length) and not _stays_executable(task.space, start, start + length, prot):
             return -errno.EPERM
+        self._give_way(task, start, length)
         if not mm.overlaps(start, length):
             return None
         nr = regs.orig_rax
@@ -185,9 +188,13 @@ class MemoryCalls(Generic[T]):
             return None
         if self._sealed(task, start, length):
             return -errno.EPERM
+        self._give_way(task, start, length)
         if not self._matters(mm, start, length):
             return None
         return self._replacing(task, start, length, NR["munmap"], start, length)
+
+    def _give_way(self, task: Task, start: int, length: int) -> None:
+        self._kernel.processors.give_way(task.space, start, start + length)
 
     def _replacing(self, task: Task, start: int, length: int, nr: int, *arguments: int) -> int:
         """A call that unmaps a range, or maps something else there."""
@@ -232,6 +239,9 @@ class MemoryCalls(Generic[T]):
         flags, place = regs.r10, regs.r8
         if not _mremap_valid(start, length, new_length, flags, place):
             return None
+        self._give_way(task, start, length or 1)
+        if flags & MREMAP_FIXED:
+            self._give_way(task, place, new_length)
         over = bool(flags & MREMAP_FIXED) and (
             self._matters(mm, place, new_length) or own(task.space, place, place + new_length)
         )
@@ -294,6 +304,7 @@ class MemoryCalls(Generic[T]):
         low, length = start & ~0xFFF, page_align(size)
         if is_range(low, length) and self._sealed(task, low, length):
             return -errno.EPERM
+        self._give_way(task, low, length)
         if not self._matters(mm, low, length):
             return task.host_call(NR["shmat"], regs.rdi, start, regs.rdx)
         return self._replacing(task, low, length, NR["shmat"], regs.rdi, start, regs.rdx)

@@ -37,6 +37,7 @@ class RangeCalls:
         start, length, advice = regs.rdi, page_align(regs.rsi), signed(regs.rdx)
         if not is_range(start, length):
             return None
+        task.mm.kernel.processors.give_way(task.space, start, start + length)
         refusal = madvise.refusal(advice)
         if refusal and own(task.space, start, start + length) and not mm.overlaps(start, length):
             return self._before(task, start, task.space.own_memory[0], -errno.EPERM, advice)

@@ -109,3 +109,5 @@ STUB enclu_path_pass
 STUB enclu_path_stop
 	lea	0x8008(%rcx), %rcx
 	jmp	*%rcx
+
+#include "in_process.h"

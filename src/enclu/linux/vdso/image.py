@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enclu.base.elf import E_SHOFF, SH_OFFSET, SHDR, SHN_LORESERVE, SHN_UNDEF, ST_SHNDX, ST_VALUE, Elf
 
 _EXTABLE_ENTRY = struct.Struct("<QQ")
+_UNDO_ENTRY = struct.Struct("<QQ")
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class VdsoImage:
     """(instruction, fixup): where execution goes on when the instruction raises an exception."""
     host_symbols: dict[str, list[int]]
     """Names of the host kernel's functions to the offsets of their entries in .dynsym."""
+    undo: list[tuple[int, int]] = field(default_factory=list)
+    """(instruction, rule), in order: how a thread is taken out of the code from there on (see `native.trampoline`)."""
     bases: set[int] = field(default_factory=set)
     """Addresses that `build` was asked for: where programs may have this image."""
 
@@ -88,7 +91,13 @@ def load(name: str) -> VdsoImage:
     symbols = {s.name: s.value for s in elf.symbols(".symtab") if s.name and SHN_UNDEF < s.section < SHN_LORESERVE}
     table = elf.section(".extable")
     extable = list(_EXTABLE_ENTRY.iter_unpack(elf.content(table))) if table is not None else []
-    return VdsoImage(_mapped(elf), symbols, extable, entries)
+    return VdsoImage(_mapped(elf), symbols, extable, entries, _undo(elf))
+
+
+def _undo(elf: Elf) -> list[tuple[int, int]]:
+    """In order of addresses; of several rules at one, the last holds."""
+    table = elf.section(".undo")
+    return sorted(dict(_UNDO_ENTRY.iter_unpack(elf.content(table))).items()) if table is not None else []
 
 
 def _mapped(elf: Elf) -> bytes:

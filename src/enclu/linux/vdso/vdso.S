@@ -59,6 +59,7 @@ __vdso_sgx_enter_enclave:
 	jnz	1b
 	mov	RUN_TCS(%rcx), %rbx
 	lea	.Lenclu(%rip), %rcx
+	IN_PROCESS_JUMP
 .Lenclu:	/* EENTER or ERESUME; and the AEP, where RAX is ERESUME and RBX the TCS. */
 	.byte	0x0f, 0x01, 0xd7
 	EXTABLE	.Lenclu, .Lexception
@@ -108,3 +109,5 @@ __vdso_sgx_enter_enclave:
 	jmp	.Lreturn
 	.cfi_endproc
 	.size	__vdso_sgx_enter_enclave, . - __vdso_sgx_enter_enclave
+
+	IN_PROCESS_EENTER .Lenclu

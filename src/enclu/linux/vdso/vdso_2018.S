@@ -51,6 +51,7 @@ __vdso_sgx_enter_enclave:
 	mov	%rsi, %rdi
 	mov	$EENTER, %eax
 	lea	.Lresume(%rip), %rcx
+	IN_PROCESS_JUMP
 .Lenter:
 	.byte	0x0f, 0x01, 0xd7
 	EXTABLE	.Lenter, .Lexception
@@ -83,3 +84,5 @@ __vdso_sgx_enter_enclave:
 	ret
 	.cfi_endproc
 	.size	__vdso_sgx_enter_enclave, . - __vdso_sgx_enter_enclave
+
+	IN_PROCESS_EENTER .Lenter

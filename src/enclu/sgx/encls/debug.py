@@ -10,7 +10,9 @@ WORD = 8
 """Bytes that a leaf moves in 64-bit mode."""
 TCS_LIMIT = TCS.offset("GSLIMIT") + 4
 """SGX_TCS_LIMIT: the architectural size of a TCS."""
-_FLAGS = TCS.offset("FLAGS")
+_STATE, _FLAGS = TCS.offset("STATE"), TCS.offset("FLAGS")
+_BUSY = (1).to_bytes(WORD, "little")
+"""What is to be seen of STATE, in which the machine keeps who it is that uses the TCS."""
 
 
 def _check(page: EPCPage, offset: int, types: tuple[PageType, ...]) -> int:
@@ -44,6 +46,8 @@ def edbgrd(page: EPCPage, offset: int, size: int = WORD) -> tuple[int, bytes]:
     if page.pt == PageType.VA:
         return code, b"".join(_slot(data[i : i + WORD]) for i in range(0, size, WORD))
     _check_enclave(page)
+    if page.pt == PageType.TCS and offset == _STATE and any(data[:WORD]):
+        data = _BUSY + data[WORD:]
     return code, data
 
 

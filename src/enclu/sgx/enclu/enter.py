@@ -128,7 +128,7 @@ def eenter(cpu: Processor) -> None:
     # No fault from here on.
     if cpu.xcr0 & ~secs.xfrm:
         cpu.narrow(secs.xfrm)
-    _STATE.pack_into(data, 0, 1)
+    _STATE.pack_into(data, 0, cpu.mode.owner)
     _STATE.pack_into(data, AEP, aep)
     _USER_STACK.pack_into(last.data, 4096 - 184 + URSP, regs.rsp, regs.rbp)
     rflags = regs.rflags
@@ -136,8 +136,9 @@ def eenter(cpu: Processor) -> None:
     if not flags & TCS_DBGOPTIN and tf:
         regs.rflags = rflags & ~RFLAGS_TF
     cpu.mode.enter(
-        tcs_la, secs.eid, base, secs.size, regs.fs_base, regs.gs_base, gprsgx, tf, flags & TCS_DBGOPTIN, secs.epoch
-    )
+        tcs_la, secs.eid, base, secs.size, regs.fs_base, regs.gs_base, gprsgx, tf, flags & TCS_DBGOPTIN, secs.epoch,
+        page.lease.address if page.lease is not None else 0,
+    )  # fmt: skip
     regs.fs_base = fs_base
     regs.gs_base = gs_base
     regs.rax = cssa
@@ -181,14 +182,15 @@ def eresume(cpu: Processor) -> None:
         cpu.aside = layout.put_aside(image, secs.xfrm)
     layout.restore(image, secs.xfrm, [page.data for page in region])
     cpu.xrstor(image)
-    _STATE.pack_into(data, 0, 1)
+    _STATE.pack_into(data, 0, cpu.mode.owner)
     _STATE.pack_into(data, AEP, aep)
     _CSSA_AT.pack_into(data, CSSA, cssa - 1)
     tf = regs.rflags >> 8 & 1
     gprsgx = frame + frame_size - 184
     cpu.mode.enter(
-        tcs_la, secs.eid, base, secs.size, regs.fs_base, regs.gs_base, gprsgx, tf, flags & TCS_DBGOPTIN, secs.epoch
-    )
+        tcs_la, secs.eid, base, secs.size, regs.fs_base, regs.gs_base, gprsgx, tf, flags & TCS_DBGOPTIN, secs.epoch,
+        page.lease.address if page.lease is not None else 0,
+    )  # fmt: skip
     for name, value in zip(GPR_NAMES, _GPRS.unpack_from(saved, at), strict=True):
         setattr(regs, name, value)
     rflags = GPRSGX.get(saved, "RFLAGS", at) & RFLAGS_RESTORED | regs.rflags & ~RFLAGS_RESTORED

@@ -21,8 +21,9 @@ def eexit(cpu: Processor) -> None:
     if (1 << 47) <= target < (1 << 64) - (1 << 47):
         raise GeneralProtection(f"the target {target:#x} is not canonical")
     mode = cpu.mode
-    if cpu.aside is not None:
-        cpu.widen(active_secs(cpu).xfrm)
+    xfrm = active_secs(cpu).xfrm
+    if cpu.xcr0 & ~xfrm:
+        cpu.widen(xfrm)
     tcs = free_tcs(cpu)
     regs.rcx = int.from_bytes(tcs[_AEP : _AEP + 8], "little")
     regs.rip = target

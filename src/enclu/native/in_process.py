@@ -1,0 +1,228 @@
+"""Transitions in the program's own process: EENTER by the vDSO's function, EEXIT by an enclave's ENCLU.
+
+An address space that takes part maps the shared area and has the vDSO function jump to `linux/vdso/in_process.h`.  A
+thread that takes part can find its slot, and has its system calls dispatched by the slot's byte for CR_ENCLAVE_MODE:
+SYSCALL in an enclave is SIGSYS then, for nobody knows when the thread enters.  All others execute ENCLU by a stop.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import struct
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from enclu.base.abi import (
+    AT_FDCWD,
+    MADV_DONTDUMP,
+    MADV_DONTFORK,
+    MAP_ANONYMOUS,
+    MAP_FIXED_NOREPLACE,
+    MAP_NORESERVE,
+    MAP_PRIVATE,
+    MAP_SHARED,
+    NR,
+    PROT_EXEC,
+    PROT_READ,
+)
+from enclu.native import ptrace, shared_area, user_dispatch
+from enclu.native.address_space import OWN_TEXT, VDSO_BASE
+from enclu.native.inject import inject
+from enclu.native.native_fault import ENCLU_SIZE
+from enclu.native.shared_area import SharedArea
+from enclu.native.tickets import Tickets
+from enclu.native.trampoline import Copy, Settled, Trampoline
+from enclu.sgx.enclave_mode import WORD
+from enclu.sgx.epc import PAGE_SIZE
+from enclu.sgx.exceptions import Fault, Vector
+
+if TYPE_CHECKING:
+    from enclu.native.address_space import AddressSpace
+    from enclu.native.thread import Thread
+
+JUMP = b"\xe9"
+JUMP_SIZE = 5
+ENCLU = b"\x0f\x01\xd7"
+AT_HWCAP2, HWCAP2_FSGSBASE = 26, 2
+_REACH = 1 << 16
+"""A jump whose upper half is given reaches so many bytes."""
+_LOWEST, _HIGHEST = 0x1_0000, (1 << 47) - 2 * PAGE_SIZE
+
+
+class Unable(Exception):
+    """The host, or the program, does not let transitions take place in its process; the message says why."""
+
+
+@dataclass(eq=False)
+class InProcess:
+    """What an address space has of it."""
+
+    area: SharedArea
+    trampoline: Trampoline
+    number: int
+    """Of its tickets in the area."""
+    tickets: Tickets
+    copies: list[Copy] = field(default_factory=list)
+    """Of the template, for EEXITs of enclaves."""
+    jumps: dict[int, bytes] = field(default_factory=dict)
+    """EEXITs that are jumps, or were, by address: what is in place of ENCLU; nothing if no jump reaches a copy."""
+    pages: dict[int, list[int]] = field(default_factory=dict)
+    """They by page."""
+    room: dict[int, int] = field(default_factory=dict)
+    """Pages for copies, by address: bytes in use."""
+
+    def add(self, site: int, jump: bytes) -> None:
+        """The EEXIT at the address is to be this jump."""
+        if site not in self.jumps:
+            self.pages.setdefault(site >> 12, []).append(site)
+        self.jumps[site] = jump
+
+    def forget(self, site: int) -> None:
+        """There is neither a jump nor a copy any more."""
+        self.copies = [copy for copy in self.copies if copy.site != site]
+        if site in self.jumps:
+            del self.jumps[site]
+            self.pages[site >> 12].remove(site)
+
+    def settle(self, thread: Thread) -> Settled:
+        return self.trampoline.settle(thread, self.area, self.copies)
+
+    def close(self) -> None:
+        """The address space is no more."""
+        self.tickets.revoke()
+        self.area.give_tickets(self.number)
+
+
+def prepare(thread: Thread, area: SharedArea, trampoline: Trampoline) -> InProcess:
+    """Have the address space of the stopped thread take part.  Raises Unable."""
+    if not _fsgsbase():
+        raise Unable("the host does not let programs write FS and GS bases (FSGSBASE)")
+    number = area.take_tickets()
+    if number < 0:
+        raise Unable(f"more than {shared_area.SPACE_COUNT} address spaces use SGX")
+    try:
+        _map(thread, area, number)
+    except Unable:
+        area.give_tickets(number)
+        raise
+    symbols = thread.space.image.symbols
+    if "enclu_jump" in symbols:
+        at = symbols["enclu_jump"]
+        distance = symbols["enclu_vdso_eenter"] - at - JUMP_SIZE
+        thread.space.poke(VDSO_BASE + at, JUMP + struct.pack("<i", distance))
+    return InProcess(area, trampoline, number, Tickets(area.tickets(number)))
+
+
+def _fsgsbase() -> bool:
+    """The host kernel lets user mode write FS and GS bases (Linux 5.9)."""
+    getauxval = ctypes.CDLL(None).getauxval
+    getauxval.restype = ctypes.c_ulong
+    return bool(getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE)
+
+
+def disarm(space: AddressSpace) -> None:
+    """A forked child does not take part, whose vDSO is a copy of its parent's."""
+    at = space.image.symbols.get("enclu_jump")
+    if at is not None:
+        space.poke(VDSO_BASE + at, space.image.data[at : at + JUMP_SIZE])
+
+
+def _map(thread: Thread, area: SharedArea, number: int) -> None:
+    fd = inject(
+        thread, NR["openat"], AT_FDCWD, f"/proc/{os.getpid()}/fd/{area.fd}\0".encode(), os.O_RDWR | os.O_CLOEXEC
+    )
+    if fd < 0:
+        raise Unable(f"the program cannot open the machine's memory ({os.strerror(-fd)})")
+    done = []
+    try:
+        for part in area.parts(number):
+            flags = MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_NORESERVE
+            result = inject(thread, NR["mmap"], part.address, part.size, part.prot, flags, fd, part.offset)
+            if result != part.address:
+                raise Unable(f"the program cannot map the machine's memory at {part.address:#x} "
+                             f"({os.strerror(-result) if result < 0 else 'taken'})")  # fmt: skip
+            done.append(part)
+            for advice in (MADV_DONTFORK, MADV_DONTDUMP):
+                inject(thread, NR["madvise"], part.address, part.size, advice)
+    except Unable:
+        for part in done:
+            inject(thread, NR["munmap"], part.address, part.size)
+        raise
+    finally:
+        inject(thread, NR["close"], fd)
+
+
+def begin(thread: Thread, number: int) -> None:
+    """The stopped thread, which has this slot, takes part.  Raises OSError, and it does not."""
+    slot = SharedArea.slot_address(number)
+    user_dispatch.by_selector(thread.tid, slot + 8 * WORD["MODE"], OWN_TEXT)
+    try:
+        shared_area.identify(thread.tid, number)
+    except OSError:
+        user_dispatch.off(thread.tid)
+        raise
+    thread.in_process = True
+
+
+def end(thread: Thread, *, identified: bool) -> None:
+    """The stopped thread takes part no more; `identified` by inheritance, perhaps, it finds no slot any more."""
+    if thread.in_process:
+        thread.in_process = False
+        user_dispatch.off(thread.tid)
+    if identified:
+        shared_area.identify(thread.tid, -1)
+
+
+def is_dispatched(thread: Thread, signo: int, info: ptrace.SigInfo) -> bool:
+    """The stop is for a SYSCALL in an enclave."""
+    taking = thread.in_process and thread.mode.enclave
+    return taking and signo == signal.SIGSYS and info.code == user_dispatch.SYS_USER_DISPATCH
+
+
+def dispatched(thread: Thread) -> Fault:
+    """SYSCALL in an enclave is #UD.  The host kernel has made a SIGSYS of it, behind the instruction."""
+    thread.regs.rip -= 2
+    return Fault(Vector.UD, why="SYSCALL in an enclave")
+
+
+# EEXIT.
+
+
+def copy_for(thread: Thread, site: int, high: bytes) -> Copy | None:
+    """A copy of the template for an ENCLU, where a jump reaches it whose last two bytes are `high`; None if nowhere."""
+    space = thread.space
+    taking = space.in_process
+    assert taking is not None
+    symbols, image = space.image.symbols, space.image
+    start, end = symbols["enclu_exit_template"], symbols["enclu_exit_template_end"]
+    code = bytearray(image.data[start:end])
+    struct.pack_into("<Q", code, symbols["enclu_exit_template_site"] + 2 - start, site)
+    struct.pack_into("<Q", code, symbols["enclu_exit_template_common"] - start, VDSO_BASE + symbols["enclu_eexit"])
+    for copy in taking.copies:
+        if copy.site == site and jump_bytes(site, copy)[ENCLU_SIZE:] == high:
+            return copy  # another enclave was there
+    low = site + JUMP_SIZE + struct.unpack("<i", b"\0\0" + high)[0]
+    for page in range(-(-low // PAGE_SIZE) * PAGE_SIZE, low + _REACH - len(code), PAGE_SIZE):
+        if not _LOWEST <= page < _HIGHEST:
+            continue
+        used = taking.room.get(page)
+        if used is None:
+            flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE
+            if inject(thread, NR["mmap"], page, PAGE_SIZE, PROT_READ | PROT_EXEC, flags, -1, 0) != page:
+                continue
+            used = 0
+        if used + len(code) > PAGE_SIZE:
+            continue
+        space.poke(page + used, bytes(code))
+        taking.room[page] = used + (len(code) + 63 & -64)
+        copy = Copy(page + used, len(code), start, site)
+        taking.copies.append(copy)
+        return copy
+    return None
+
+
+def jump_bytes(site: int, copy: Copy) -> bytes:
+    """The jump, of which the last two bytes are there already."""
+    return JUMP + struct.pack("<i", copy.start - site - JUMP_SIZE)

@@ -1,0 +1,113 @@
+"""Memory that the supervisor shares with programs, for transitions in their own processes.
+
+It has, for each thread, the slot of enclave mode; the TCSes that can be entered so; and, for each address space,
+tickets (`native.tickets`).  All of that lies above every ELRANGE, at the same addresses in every process.
+
+What tells a thread which slot is its own is the limit of a segment in the GDT (PTRACE_SET_THREAD_AREA), which LSL
+reads: FS, GS and RDPID are the program's, or the processor's.  Kernel: arch/x86/kernel/tls.c.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from dataclasses import dataclass
+
+from enclu.native import ptrace
+from enclu.sgx.epc import PAGE_SIZE
+
+SLOTS, STRIDE, SLOT_COUNT = 0x7E00_0000_0000, 1 << 27, 1024
+"""A slot's address is a multiple of `STRIDE`, 2^15 times what fits into a segment's limit."""
+BIAS = 0xFFF << 15
+"""What a thread makes of the limit, the low bits of which are ones, is so much more than its slot's address."""
+TCSES, TCS_COUNT = 0x7E20_0000_0000, 4096
+TICKETS, TICKETS_SIZE, SPACE_COUNT = 0x7E21_0000_0000, 0x4_0000, 256
+SELECTOR = 0x73
+"""The last of the three segments of a thread's own, for user mode."""
+_ENTRY = SELECTOR >> 3
+_TCSES_AT = SLOT_COUNT * STRIDE
+_TICKETS_AT = _TCSES_AT + TCS_COUNT * PAGE_SIZE
+_SIZE = _TICKETS_AT + SPACE_COUNT * TICKETS_SIZE
+_SET_THREAD_AREA = 26
+_USER_DESC = struct.Struct("<IIII")
+_SEG_32BIT, _NOT_PRESENT, _IN_PAGES, _USEABLE, _READ_ONLY = 1 << 0, 1 << 5, 1 << 4, 1 << 6, 1 << 3
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the area, as a process maps it."""
+
+    address: int
+    size: int
+    prot: int
+    offset: int
+
+
+class SharedArea:
+    """That of one run."""
+
+    def __init__(self) -> None:
+        """Raises OSError where there cannot be one."""
+        self.fd = os.memfd_create("enclu", os.MFD_CLOEXEC)
+        try:
+            os.ftruncate(self.fd, _SIZE)
+            self._map = mmap.mmap(self.fd, _SIZE)
+        except (OSError, ValueError, OverflowError) as error:
+            os.close(self.fd)
+            raise OSError(getattr(error, "errno", None) or 12, f"no shared area: {error}") from None
+        self._view = memoryview(self._map)
+        self._free_tcses = list(range(TCS_COUNT - 1, -1, -1))
+        self._free_tickets = list(range(SPACE_COUNT - 1, -1, -1))
+
+    def slot(self, number: int, size: int) -> memoryview:
+        """The slot of this number, which is less than `SLOT_COUNT`."""
+        return self._view[number * STRIDE : number * STRIDE + size]
+
+    @staticmethod
+    def slot_address(number: int) -> int:
+        return SLOTS + number * STRIDE
+
+    def take_tcs(self) -> int:
+        """Address of a page for a TCS, 0 if there is none left."""
+        return TCSES + self._free_tcses.pop() * PAGE_SIZE if self._free_tcses else 0
+
+    def give_tcs(self, address: int) -> None:
+        self.tcs(address)[:] = bytes(PAGE_SIZE)
+        self._free_tcses.append((address - TCSES) // PAGE_SIZE)
+
+    def tcs(self, address: int) -> memoryview:
+        """The page of a TCS."""
+        at = _TCSES_AT + address - TCSES
+        return self._view[at : at + PAGE_SIZE]
+
+    def take_tickets(self) -> int:
+        """Number of the tickets of an address space; -1 if there are none left."""
+        return self._free_tickets.pop() if self._free_tickets else -1
+
+    def give_tickets(self, number: int) -> None:
+        self.tickets(number)[:] = bytes(TICKETS_SIZE)
+        self._free_tickets.append(number)
+
+    def tickets(self, number: int) -> memoryview:
+        at = _TICKETS_AT + number * TICKETS_SIZE
+        return self._view[at : at + TICKETS_SIZE]
+
+    @staticmethod
+    def parts(tickets: int) -> tuple[Part, ...]:
+        """What a process with these tickets maps."""
+        writable = mmap.PROT_READ | mmap.PROT_WRITE
+        return (
+            Part(SLOTS, SLOT_COUNT * STRIDE, writable, 0),
+            Part(TCSES, TCS_COUNT * PAGE_SIZE, writable, _TCSES_AT),
+            Part(TICKETS, TICKETS_SIZE, mmap.PROT_READ | mmap.PROT_EXEC, _TICKETS_AT + tickets * TICKETS_SIZE),
+        )
+
+
+def identify(tid: int, slot: int) -> None:
+    """Let the stopped thread find its slot; none if `slot` is negative.  Raises OSError."""
+    if slot < 0:
+        description = _USER_DESC.pack(_ENTRY, 0, 0, _READ_ONLY | _NOT_PRESENT)
+    else:
+        description = _USER_DESC.pack(_ENTRY, 0, SharedArea.slot_address(slot) >> 27, _SEG_32BIT | _IN_PAGES | _USEABLE)
+    ptrace.with_bytes(_SET_THREAD_AREA, tid, _ENTRY, description)

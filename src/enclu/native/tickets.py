@@ -1,0 +1,127 @@
+"""Tickets: TCSes of which everything has been checked that EENTER checks, but STATE, CSSA and the AEP.
+
+A ticket is what `linux/vdso/in_process.h` enters by: numbers that follow from the checks, and for each CSSA the last
+two instructions.  It is valid while its first word is the TCS's address.  Whoever changes what was checked revokes it
+first, and then has every thread leave that may have used it meanwhile: its slot had the TCS before it looked again.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FIELDS = (
+    "KEY", "TCS", "GPRSGX", "FRAME_SIZE", "FRAMES", "TF", "FS", "GS", "EID", "BASE", "SIZE", "EPOCH", "NARROW", "ENTRY"
+)  # fmt: skip
+"""Little-endian 64-bit words, in this order from the ticket's beginning."""
+_WORDS = struct.Struct(f"<{len(FIELDS)}Q")
+_ENTRY_AT = 8 * FIELDS.index("ENTRY")
+STUBS, STUB_SIZE = 128, 16
+"""Where a ticket has `mov $CSSA, %eax; jmp *ENTRY` for each CSSA."""
+SIZE_SHIFT, BITS, HASH = 8, 10, 0x9E37_79B1
+SIZE = 1 << SIZE_SHIFT
+FRAMES = (SIZE - STUBS) // STUB_SIZE
+"""CSSAs that a ticket has code for."""
+_WORD = (1 << 64) - 1
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What an EENTER at a TCS does, all checks passed."""
+
+    tcs_la: int
+    tcs: int
+    """Where code in the process sees the TCS."""
+    gprsgx: int
+    """Address of GPRSGX in SSA frame 0."""
+    frame_size: int
+    frames: int
+    """SSA frames that were checked, from 0 on."""
+    fs: int
+    gs: int
+    eid: int
+    base: int
+    size: int
+    epoch: int
+    narrow: int
+    """XCR0 & ~XFRM."""
+    entry: int
+
+    def ticket(self) -> bytes:
+        """The bytes, not valid yet."""
+        words = (
+            0, self.tcs, self.gprsgx, self.frame_size, min(self.frames, FRAMES), 0, self.fs, self.gs, self.eid,
+            self.base, self.size, self.epoch, self.narrow, self.entry,
+        )  # fmt: skip
+        image = bytearray(SIZE)
+        _WORDS.pack_into(image, 0, *(word & _WORD for word in words))
+        for cssa in range(FRAMES):
+            at = STUBS + cssa * STUB_SIZE
+            stub = b"\xb8" + struct.pack("<I", cssa) + b"\xff\x25"
+            stub += struct.pack("<i", _ENTRY_AT - (at + len(stub) + 4))
+            image[at : at + len(stub)] = stub
+        return bytes(image)
+
+
+def place_of(tcs_la: int) -> int:
+    """Where the ticket of a TCS is among its address space's, in bytes."""
+    return ((tcs_la >> 12) * HASH & 0xFFFF_FFFF) >> (32 - BITS) << SIZE_SHIFT
+
+
+class Tickets:
+    """Those of one address space."""
+
+    def __init__(self, memory: memoryview) -> None:
+        self._memory = memory
+        self._words = memory.cast("Q")
+        self._valid: dict[int, int] = {}
+        """TCS -> EID."""
+        self._written: dict[int, bytes] = {}
+        self._barrier = threading.Lock()
+
+    def valid(self, tcs_la: int) -> bool:
+        return tcs_la in self._valid
+
+    def free(self, tcs_la: int) -> bool:
+        """No other TCS has a valid ticket in its place."""
+        return self._words[place_of(tcs_la) >> 3] == 0
+
+    def issue(self, entry: Entry, rewriting: Callable[[], None]) -> None:
+        """Make a ticket valid whose place is `free`.
+
+        `rewriting` is called before the bytes of one change that threads may be executing.
+        """
+        at, image = place_of(entry.tcs_la), entry.ticket()
+        if self._written.get(at) != image:
+            if at in self._written:
+                rewriting()
+            self._memory[at + 8 : at + SIZE] = image[8:]
+            self._written[at] = image
+        self._valid[entry.tcs_la] = entry.eid
+        self._words[at >> 3] = entry.tcs_la
+
+    def revoke_tcs(self, tcs_la: int) -> None:
+        """The TCS has no valid ticket when this returns."""
+        if tcs_la in self._valid:
+            self._gone([tcs_la])
+
+    def revoke(self, eid: int | None = None) -> bool:
+        """None of this enclave, or none at all, is valid when this returns; whether one was."""
+        gone = [tcs_la for tcs_la, of in self._valid.items() if eid is None or of == eid]
+        if gone:
+            self._gone(gone)
+        return bool(gone)
+
+    def _gone(self, tcses: list[int]) -> None:
+        for tcs_la in tcses:
+            self._words[place_of(tcs_la) >> 3] = 0
+            del self._valid[tcs_la]
+        # A locked instruction, so that slots and TCSes are read only after other processors see the words: who has
+        # claimed a TCS before has it in its slot by now, who does later finds the ticket revoked.
+        with self._barrier:
+            pass

@@ -1,0 +1,332 @@
+"""When transitions take place in the program's own process, and when they must not: see `native.in_process`."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from enclu.base.abi import NR
+from enclu.native import in_process
+from enclu.native.in_process import ENCLU, Unable
+from enclu.native.shared_area import BIAS, SLOT_COUNT, SharedArea
+from enclu.native.tickets import FRAMES, Entry, place_of
+from enclu.native.trampoline import Trampoline
+from enclu.sgx.enclave_mode import SLOT_SIZE, XSAVE
+from enclu.sgx.enclu.enter import ssa_pages
+from enclu.sgx.epc import PAGE_SIZE
+from enclu.sgx.exceptions import Fault
+from enclu.sgx.structs import GPRSGX, TCS, TCS_DBGOPTIN, EncluLeaf
+from enclu.sgx.xsave import AMX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from enclu.linux.mm import MM
+    from enclu.native.address_space import AddressSpace
+    from enclu.native.in_process import InProcess
+    from enclu.run.supervisor import Supervisor
+    from enclu.run.task import Task
+    from enclu.sgx.enclave_mode import EnclaveMode
+    from enclu.sgx.epc import EPCPage
+    from enclu.sgx.secs import Secs
+
+
+class Transitions:
+    """Those of one run."""
+
+    def __init__(self, supervisor: Supervisor, *, wanted: bool) -> None:
+        self._sup = supervisor
+        self.wanted = wanted
+        self._area: SharedArea | None = None
+        image = supervisor.image
+        site = image.extable[0][0] if image.extable else 0
+        self._trampoline = Trampoline(image.symbols, image.undo, site)
+        self._site = self._trampoline.site if "enclu_jump" in image.symbols else 0
+        """The ENCLU of the vDSO's function: nobody enters in process elsewhere."""
+        self.spaces: list[InProcess] = []
+        """Address spaces that take part."""
+        supervisor.leaves.on_wanted = self._all_by_stops
+
+    # Who takes part.
+
+    def opened(self, task: Task) -> None:
+        """The process of the stopped thread uses SGX from now on."""
+        space = task.space
+        if not self.wanted or space.in_process is not None:
+            return
+        try:
+            space.in_process = in_process.prepare(task, self._shared(), self._trampoline)
+        except Unable as error:
+            self._refused(str(error))
+            return
+        self.spaces.append(space.in_process)
+
+    def _shared(self) -> SharedArea:
+        """Raises Unable."""
+        if self._area is None:
+            layout = self._sup.machine.layout
+            if XSAVE + layout.size_of(layout.xcr0) > SLOT_SIZE:
+                raise Unable("the processor has more extended state than a slot has room for")
+            try:
+                self._area = SharedArea()
+            except OSError as error:
+                raise Unable(str(error)) from None
+            for thread in self._sup.threads.values():
+                self.place(thread)
+        return self._area
+
+    def place(self, task: Task) -> None:
+        """The thread, in no enclave, has its slot where its process can see it, if there is one."""
+        if self._area is not None and task.slot_index < SLOT_COUNT:
+            slot = self._area.slot(task.slot_index, SLOT_SIZE)
+            slot[:XSAVE] = bytes(XSAVE)
+            task.slot = slot
+            task.mode.place(slot, SharedArea.slot_address(task.slot_index) + BIAS)
+
+    def _begin(self, task: Task) -> None:
+        """Nobody is halted for it: a thread takes part from its first entry on."""
+        if task.in_process or task.user_dispatch or task.slot_index >= SLOT_COUNT:
+            return
+        try:
+            in_process.begin(task, task.slot_index)
+        except ProcessLookupError:
+            raise
+        except OSError as error:
+            self._refused(f"the host kernel does not offer a tracer what it takes ({error.strerror})")
+
+    def _refused(self, why: str) -> None:
+        """Say once why not all transitions that could take place in process do."""
+        if self.wanted:
+            self.wanted = False
+            self._sup.message(f"--fast-path: EENTER and EEXIT stop the thread all the same: {why}")
+
+    def born(self, parent: Task, task: Task) -> None:
+        """A child at its first stop: it has inherited its parent's segment."""
+        if parent.in_process:
+            in_process.end(task, identified=True)
+
+    def withdraw(self, task: Task) -> None:
+        """The stopped thread takes part no more."""
+        in_process.end(task, identified=task.in_process)
+
+    def exec(self, task: Task) -> None:
+        """The host kernel has undone all of it."""
+        task.in_process = False
+
+    def space_gone(self, space: AddressSpace, mm: MM) -> None:
+        """Nobody runs in it any more.  An enclave in it may live on elsewhere."""
+        taking = space.in_process
+        if taking is not None:
+            for encl in {vma.encl for vma in mm.vmas}:
+                if encl is not None and encl.created:
+                    self.give_back(encl.eid)
+            space.in_process = None
+            self.spaces.remove(taking)
+            taking.close()
+
+    # Tickets.
+
+    def revoke(self, eid: int | None = None) -> None:
+        """No entry of this enclave, or of any, takes place in process until it has been checked anew."""
+        for taking in self.spaces:
+            taking.tickets.revoke(eid)
+
+    def before(self, task: Task, leaf: int) -> None:
+        """A stopped thread is about to execute a leaf.
+
+        EENTER and ERESUME: nobody may claim the TCS meanwhile.  EACCEPTCOPY and EMODPE: what is copied, or may be
+        written from now on, is what the enclave has put there.
+        """
+        if leaf in (EncluLeaf.EENTER, EncluLeaf.ERESUME):
+            for taking in self.spaces:
+                taking.tickets.revoke_tcs(task.regs.rbx)
+        elif leaf in (EncluLeaf.EACCEPTCOPY, EncluLeaf.EMODPE) and task.mode.enclave:
+            address = task.regs.rdx if leaf == EncluLeaf.EACCEPTCOPY else task.regs.rcx
+            page = self._sup.machine.enclaves[task.mode.eid].page_at(address)
+            if page is not None:
+                self.leaves_epc([page])
+
+    def _all_by_stops(self) -> None:
+        """Somebody wants to be told of leaves: each is executed by a stop from now on, until nobody wants that."""
+        self.revoke()
+        for eid in list(self._sup.machine.enclaves):
+            self.give_back(eid)
+
+    def after(self, task: Task, leaf: int, site: int) -> None:
+        """A stopped thread has executed a leaf."""
+        taking = task.space.in_process
+        if taking is None or self._sup.leaves.wanted:
+            return
+        if leaf == EncluLeaf.EENTER and site == self._site and not task.mode.dbgoptin:
+            self._begin(task)
+            if task.in_process:
+                self._issue(task, taking)
+        elif leaf == EncluLeaf.EEXIT and not task.mode.dbgoptin:
+            self._quicken(task, taking, site)
+
+    def _issue(self, task: Task, taking: InProcess) -> None:
+        mode, sup = task.mode, self._sup
+        tcs_la, secs = mode.tcs_la, sup.machine.enclaves[mode.eid]
+        narrow = sup.machine.layout.xcr0 & ~secs.xfrm
+        narrowed = sup.narrowed.get(mode.eid)
+        if secs.xfrm & AMX or narrow >> 32 or (narrowed is not None and narrowed.breakpoints) or task.breakpoints:
+            return
+        if not taking.tickets.free(tcs_la):
+            return
+        at = self._move(secs, tcs_la, mode)
+        if not at:
+            return
+        entry = self._entry(task, secs, tcs_la, at, narrow)
+        if entry is not None:
+            taking.tickets.issue(entry, lambda: self._take_out(task))
+
+    def _take_out(self, task: Task) -> None:
+        """Whoever is about to execute the ticket's code has been taken out of it when this returns.
+
+        It has claimed a TCS with a ticket in the same place, so it is not in a system call that would end.
+        """
+        place = place_of(task.mode.tcs_la)
+        for other in [t for t in self._sup.threads.values() if t.space is task.space and t is not task]:
+            if other.mode.tcs_la and place_of(other.mode.tcs_la) == place:
+                self._sup.halter.with_halted(other, lambda thread: None)
+
+    def _move(self, secs: Secs, tcs_la: int, mode: EnclaveMode) -> int:
+        """The TCS, in memory that the process sees; its address there, 0 if there is no room."""
+        area = self._area
+        assert area is not None
+        page = secs.used(tcs_la)
+        if page.lease is not None:
+            return page.lease.address
+        address = area.take_tcs()
+        if address:
+            place = area.tcs(address)
+            place[:] = page.data
+            page.data = place
+            page.lease = Lease(area, address)
+            mode.move_tcs(address)
+        return address
+
+    def _entry(self, task: Task, secs: Secs, tcs_la: int, at: int, narrow: int) -> Entry | None:
+        f = TCS.unpack(secs.used(tcs_la).data)
+        if f["FLAGS"] & TCS_DBGOPTIN:
+            return None
+        size = secs.ssaframesize * 4096
+        first = secs.baseaddr + f["OSSA"]
+        frames = 0
+        with contextlib.suppress(Fault):
+            while frames < min(f["NSSA"], FRAMES):
+                ssa_pages(task, secs, first + frames * size)
+                task.mm.show(first + (frames + 1) * size - 4096, first + (frames + 1) * size)
+                frames += 1
+        if not frames:
+            return None
+        base = secs.baseaddr
+        return Entry(
+            tcs_la, at, first + size - GPRSGX.size, size, frames, base + f["OFSBASE"], base + f["OGSBASE"], secs.eid,
+            base, secs.size, secs.epoch, narrow, base + f["OENTRY"],
+        )  # fmt: skip
+
+    # EEXIT.
+
+    def at_exit(self, task: Task, site: int) -> bool:
+        """A jump is at the address where an ENCLU was."""
+        taking = task.space.in_process
+        return taking is not None and site in taking.jumps and task.space.peek(site, 3) == taking.jumps[site]
+
+    def _quicken(self, task: Task, taking: InProcess, site: int) -> None:
+        """Have the EEXIT that has just been executed for the first time be a jump."""
+        space = task.space
+        vma = task.mm.find_vma(site)
+        encl = vma.encl if vma is not None else None
+        if encl is None or encl.mms != {task.mm} or site & 7 > 5 or site & 0xFFF > 0xFF8:
+            return
+        if taking.jumps.get(site) == b"":
+            return  # nothing reaches
+        code = space.peek(site, 5)
+        page = encl.resident(site)
+        if code[:3] != ENCLU or len(code) < 5 or page is None or page.rwx & 2:
+            return
+        copy = in_process.copy_for(task, site, code[3:5])
+        taking.add(site, b"" if copy is None else in_process.jump_bytes(site, copy)[: len(ENCLU)])
+        if copy is not None:
+            self._write(page.data, site, taking.jumps[site])
+
+    @staticmethod
+    def _write(page: memoryview, site: int, code: bytes) -> None:
+        """At once, for other processors may be executing what is there."""
+        words, at = page.cast("Q"), site & 0xFFF
+        word = bytearray(words[at >> 3].to_bytes(8, "little"))
+        word[at & 7 : (at & 7) + len(code)] = code
+        words[at >> 3] = int.from_bytes(word, "little")
+
+    def give_back(self, eid: int) -> None:
+        """Have the enclave's EEXITs be ENCLU again."""
+        secs = self._sup.machine.enclaves[eid]
+        for taking in self.spaces:
+            for site, jump in taking.jumps.items():
+                if secs.baseaddr <= site < secs.baseaddr + secs.size:
+                    page = secs.page_at(site)
+                    if page is not None:
+                        self._undo(page.data, site, jump)
+
+    def give_way(self, space: AddressSpace, start: int, end: int) -> None:
+        """The program is about to change what is mapped in [start, end): copies that are there go."""
+        taking = space.in_process
+        pages = [] if taking is None else [page for page in taking.room if page < end and start < page + PAGE_SIZE]
+        if taking is None or not pages:
+            return
+        for page in pages:
+            for site in [copy.site for copy in taking.copies if copy.start & -PAGE_SIZE == page]:
+                for eid, secs in list(self._sup.machine.enclaves.items()):
+                    if secs.baseaddr <= site < secs.baseaddr + secs.size:
+                        self.give_back(eid)
+                        self._sup.halter.kick(eid)  # nobody is in a copy any more
+                taking.forget(site)
+            del taking.room[page]
+            self._sup.halter.inject_in(space, NR["munmap"], page, PAGE_SIZE)
+
+    def leaves_epc(self, pages: Iterable[EPCPage]) -> None:
+        """The same of some pages."""
+        for taking in self.spaces:
+            if taking.pages:
+                for page in pages:
+                    for site in taking.pages.get(page.enclaveaddress >> 12, ()):
+                        self._undo(page.data, site, taking.jumps[site])
+
+    def _undo(self, page: memoryview, site: int, jump: bytes) -> None:
+        at = site & 0xFFF
+        if jump and page[at : at + len(jump)] == jump:
+            self._write(page, site, ENCLU)
+
+    def original(self, address: int, data: bytes) -> bytes:
+        """What was read of an enclave, with ENCLU where jumps are now."""
+        for taking in self.spaces:
+            for site, jump in taking.jumps.items():
+                low, high = max(site, address), min(site + len(jump), address + len(data))
+                if low < high and data[low - address : high - address] == jump[low - site : high - site]:
+                    data = data[: low - address] + ENCLU[low - site : high - site] + data[high - address :]
+        return data
+
+    # Counters.
+
+    def count(self) -> None:
+        """Have what was executed in process counted."""
+        for task in self._sup.threads.values():
+            self.count_of(task)
+
+    def count_of(self, task: Task) -> None:
+        counts = self._sup.leaves.counts
+        entered, left = task.mode.take_counts()
+        counts[EncluLeaf.EENTER] += entered
+        counts[EncluLeaf.EEXIT] += left
+
+
+class Lease:
+    """A page of the area that is a TCS."""
+
+    def __init__(self, area: SharedArea, address: int) -> None:
+        self._area = area
+        self.address = address
+
+    def end(self) -> None:
+        self._area.give_tcs(self.address)

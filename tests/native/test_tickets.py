@@ -1,0 +1,74 @@
+"""Tickets: what their bytes say, and how they become invalid."""
+
+from __future__ import annotations
+
+import struct
+
+from enclu.native.shared_area import TICKETS_SIZE
+from enclu.native.tickets import FIELDS, FRAMES, SIZE, STUBS, Entry, Tickets, place_of
+
+TCS, OTHER = 0x7F00_0000_0000, 0x7F00_0000_1000
+
+
+def entry(tcs_la: int = TCS, eid: int = 1, frames: int = 3) -> Entry:
+    return Entry(
+        tcs_la, 0x7E20_0000_0000, 0x7F00_0000_2F48, 4096, frames, 1, 2, eid, TCS, 1 << 20, 5, 0xE4, 0x7F00_0000_5000
+    )
+
+
+def never() -> None:
+    raise AssertionError("nobody executes it")
+
+
+def word(memory: memoryview, tcs_la: int, name: str) -> int:
+    return int(struct.unpack_from("<Q", memory, place_of(tcs_la) + 8 * FIELDS.index(name))[0])
+
+
+def test_a_ticket_says_what_eenter_does() -> None:
+    memory = memoryview(bytearray(TICKETS_SIZE))
+    Tickets(memory).issue(entry(), never)
+    values = {name: word(memory, TCS, name) for name in FIELDS}
+    assert values == {
+        "KEY": TCS, "TCS": 0x7E20_0000_0000, "GPRSGX": 0x7F00_0000_2F48, "FRAME_SIZE": 4096, "FRAMES": 3, "TF": 0,
+        "FS": 1, "GS": 2, "EID": 1, "BASE": TCS, "SIZE": 1 << 20, "EPOCH": 5, "NARROW": 0xE4,
+        "ENTRY": 0x7F00_0000_5000,
+    }  # fmt: skip
+
+
+def test_it_has_code_for_each_cssa_that_loads_it_and_jumps_by_its_entry() -> None:
+    image = entry(frames=100).ticket()
+    for cssa in range(FRAMES):
+        at = STUBS + 16 * cssa
+        opcode, value, jump, distance = struct.unpack_from("<BIHi", image, at)
+        assert (opcode, value, jump) == (0xB8, cssa, 0x25FF)
+        assert at + 11 + distance == 8 * FIELDS.index("ENTRY")
+    assert struct.unpack_from("<Q", image, 8 * FIELDS.index("FRAMES"))[0] == FRAMES and len(image) == SIZE
+
+
+def test_revoked_tickets_are_not_valid() -> None:
+    memory = memoryview(bytearray(TICKETS_SIZE))
+    tickets = Tickets(memory)
+    tickets.issue(entry(), never)
+    tickets.issue(entry(OTHER, eid=2), never)
+    tickets.revoke(1)
+    assert (word(memory, TCS, "KEY"), word(memory, OTHER, "KEY")) == (0, OTHER)
+    assert tickets.valid(OTHER) and not tickets.valid(TCS)
+    tickets.revoke_tcs(OTHER)
+    assert word(memory, OTHER, "KEY") == 0
+
+
+def test_code_that_threads_may_execute_is_rewritten_only_after_they_were_taken_out() -> None:
+    tickets, asked = Tickets(memoryview(bytearray(TICKETS_SIZE))), []
+    tickets.issue(entry(), never)
+    tickets.revoke()
+    tickets.issue(entry(), never)  # the same bytes
+    tickets.revoke()
+    tickets.issue(entry(eid=7), lambda: asked.append(True))
+    assert asked == [True]
+
+
+def test_two_tcses_do_not_share_a_place() -> None:
+    tickets = Tickets(memoryview(bytearray(TICKETS_SIZE)))
+    tickets.issue(entry(), never)
+    same = next(la for la in range(OTHER, OTHER + (1 << 32), 4096) if place_of(la) == place_of(TCS))
+    assert not tickets.free(same) and tickets.free(OTHER)
