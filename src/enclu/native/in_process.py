@@ -30,13 +30,13 @@ from enclu.base.abi import (
 from enclu.native import ptrace, shared_area, user_dispatch
 from enclu.native.address_space import OWN_TEXT, VDSO_BASE
 from enclu.native.inject import inject
-from enclu.native.native_fault import ENCLU_SIZE
 from enclu.native.shared_area import SharedArea
 from enclu.native.tickets import Tickets
 from enclu.native.trampoline import Copy, Settled, Trampoline
 from enclu.sgx.enclave_mode import WORD
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.exceptions import Fault, Vector
+from enclu.sgx.structs import ENCLU
 
 if TYPE_CHECKING:
     from enclu.native.address_space import AddressSpace
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 JUMP = b"\xe9"
 JUMP_SIZE = 5
-ENCLU = b"\x0f\x01\xd7"
 AT_HWCAP2, HWCAP2_FSGSBASE = 26, 2
 _REACH = 1 << 16
 """A jump whose upper half is given reaches so many bytes."""
@@ -201,7 +200,7 @@ def copy_for(thread: Thread, site: int, high: bytes) -> Copy | None:
     struct.pack_into("<Q", code, symbols["enclu_exit_template_site"] + 2 - start, site)
     struct.pack_into("<Q", code, symbols["enclu_exit_template_common"] - start, VDSO_BASE + symbols["enclu_eexit"])
     for copy in taking.copies:
-        if copy.site == site and jump_bytes(site, copy)[ENCLU_SIZE:] == high:
+        if copy.site == site and jump_bytes(site, copy)[len(ENCLU) :] == high:
             return copy  # another enclave was there
     low = site + JUMP_SIZE + struct.unpack("<i", b"\0\0" + high)[0]
     for page in range(-(-low // PAGE_SIZE) * PAGE_SIZE, low + _REACH - len(code), PAGE_SIZE):

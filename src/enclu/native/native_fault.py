@@ -28,12 +28,11 @@ from enclu.native.stop import Kind
 from enclu.native.thread import XSTATE_BV
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.exceptions import Fault, Vector
-from enclu.sgx.structs import GPR_NAMES
+from enclu.sgx.structs import ENCLU, GPR_NAMES
 
 if TYPE_CHECKING:
     from enclu.native.thread import Thread
 
-ENCLU_SIZE = 3
 _X87 = bytes.fromhex("9b d8 d9 da db dc dd de df")
 """First opcode bytes of x87 instructions."""
 _PREFIXES = bytes([0x26, 0x2E, 0x36, 0x3E, *range(0x40, 0x50), 0x64, 0x65, 0x66, 0x67])
@@ -64,7 +63,7 @@ def raised_by_enclu(regs: ptrace.UserRegs, info: ptrace.SigInfo) -> bool:
     if info.signo == signal.SIGILL or code == SI_KERNEL:
         return True
     address = info.address
-    return (address ^ regs.rbx) < PAGE_SIZE and not 0 <= address - regs.rip < ENCLU_SIZE
+    return (address ^ regs.rbx) < PAGE_SIZE and not 0 <= address - regs.rip < len(ENCLU)
 
 
 def exception_of(thread: Thread, signo: int, info: ptrace.SigInfo) -> Fault | None:

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING
 from enclu.native.address_space import VDSO_BASE, VDSO_IMAGE
 from enclu.native.shared_area import TCSES, TICKETS, TICKETS_SIZE
 from enclu.sgx.enclave_mode import WORD
-from enclu.sgx.structs import TCS, EncluLeaf
+from enclu.sgx.structs import ENCLU, TCS, EncluLeaf
 
 if TYPE_CHECKING:
     from enclu.native.shared_area import SharedArea
     from enclu.native.thread import Thread
 
-ENCLU_SIZE = 3
 _WORD = (1 << 64) - 1
 _STATUS = 0x8D5
 """CF, PF, AF, ZF, SF and OF of RFLAGS: those that the code changes."""
@@ -175,7 +174,7 @@ def _complete_entry(thread: Thread, area: SharedArea) -> None:
     tcs, base = area.tcs(words[WORD["TCS"]]), words[WORD["BASE"]]
     regs.rdx, regs.rsi, regs.rdi = (words[WORD[name]] for name in ("RDX", "RSI", "RDI"))
     regs.rflags = _flags(regs.rflags, words[WORD["FLAGS"]] & 0xFFFF)
-    regs.rax, regs.rcx = TCS.get(tcs, "CSSA"), words[WORD["SITE"]] + ENCLU_SIZE
+    regs.rax, regs.rcx = TCS.get(tcs, "CSSA"), words[WORD["SITE"]] + len(ENCLU)
     regs.rip = base + TCS.get(tcs, "OENTRY") & _WORD
     regs.fs_base, regs.gs_base = base + TCS.get(tcs, "OFSBASE") & _WORD, base + TCS.get(tcs, "OGSBASE") & _WORD
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from enclu.base.events import SignalSent
 from enclu.linux import trap
-from enclu.linux.delivery.base import ENCLU
 from enclu.linux.trap import Verdict
 from enclu.native import cpuid, debug_registers, exceptions, in_process, path_calls, ptrace, signals, text_poke
 from enclu.native.debug_registers import TRAP_HWBKPT
@@ -17,7 +16,7 @@ from enclu.native.resume import resume
 from enclu.sgx import enclu, telling
 from enclu.sgx.enclu.enter import RFLAGS_TF
 from enclu.sgx.exceptions import Fault, Vector
-from enclu.sgx.structs import EncluLeaf
+from enclu.sgx.structs import ENCLU, EncluLeaf
 
 if TYPE_CHECKING:
     from enclu.native.narrowed import NarrowedEnclave

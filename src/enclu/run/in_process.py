@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from enclu.base.abi import NR
 from enclu.native import in_process
-from enclu.native.in_process import ENCLU, Unable
+from enclu.native.in_process import Unable
 from enclu.native.shared_area import BIAS, SLOT_COUNT, SharedArea
 from enclu.native.tickets import FRAMES, Entry, place_of
 from enclu.native.trampoline import Trampoline
@@ -15,7 +15,7 @@ from enclu.sgx.enclave_mode import SLOT_SIZE, XSAVE
 from enclu.sgx.enclu.enter import ssa_pages
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.exceptions import Fault
-from enclu.sgx.structs import GPRSGX, TCS, TCS_DBGOPTIN, EncluLeaf
+from enclu.sgx.structs import ENCLU, GPRSGX, TCS, TCS_DBGOPTIN, EncluLeaf
 from enclu.sgx.xsave import AMX
 
 if TYPE_CHECKING:

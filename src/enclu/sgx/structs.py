@@ -28,6 +28,10 @@ class EnclsLeaf(enum.IntEnum):
     EMODT = 0xF
 
 
+ENCLU = b"\x0f\x01\xd7"
+"""The instruction."""
+
+
 class EncluLeaf(enum.IntEnum):
     """ENCLU leaves (SDM 3D table 38-2)."""
 

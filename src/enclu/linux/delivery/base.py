@@ -10,7 +10,7 @@ from enclu.linux.mm import TASK_SIZE
 from enclu.linux.uapi import IOC_READ, ioc
 from enclu.sgx.exceptions import PageFault, Vector
 from enclu.sgx.layout import Structure
-from enclu.sgx.structs import EncluLeaf
+from enclu.sgx.structs import ENCLU, EncluLeaf
 
 if TYPE_CHECKING:
     from enclu.linux.mm import MM
@@ -21,8 +21,6 @@ NEVER_FIXED_UP = (Vector.DB, Vector.BP)
 
 DELIVERY = Structure("enclu_sgx_delivery", 32, (0, "name", "32s"))
 GET_DELIVERY = ioc(IOC_READ, 0x28, DELIVERY.size, "ENCLU_SGX_IOC_GET_DELIVERY")
-
-ENCLU = b"\x0f\x01\xd7"
 
 
 class Thread(Protocol):
