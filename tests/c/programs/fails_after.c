@@ -44,9 +44,23 @@ static void *faulting_thread(void *unused)
 	return unused;
 }
 
-static void *exit_in_a_while(void *unused)
+static char state_of_first_thread(void)
 {
-	usleep(1000);
+	char path[64], text[512] = "", *end;
+	int file;
+
+	snprintf(path, sizeof path, "/proc/self/task/%d/stat", getpid());
+	file = open(path, O_RDONLY);
+	if (file < 0 || read(file, text, sizeof text - 1) < 0 || close(file))
+		_exit(99);
+	end = strrchr(text, ')');
+	return end ? end[2] : 0;
+}
+
+static void *exit_last(void *unused)
+{
+	while (state_of_first_thread() != 'Z')
+		usleep(1000);
 	syscall(SYS_exit, status);
 	return unused;
 }
@@ -122,7 +136,7 @@ int main(int argc, char **argv)
 			enter(OP_NOP, 0, EENTER);
 	} else if (!strcmp(how, "last thread")) {
 		refused();
-		in_thread(exit_in_a_while, false);
+		in_thread(exit_last, false);
 		syscall(SYS_exit, 0);
 	} else if (!strcmp(how, "two processes")) {
 		in_child(refused, 7);
