@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -86,7 +85,6 @@ class Supervisor:
         """There may be enclaves that nobody has a reference to, which is looked at when nobody is at work."""
         self._power_event = False
         """Somebody outside wants one."""
-        self._slots = memoryview(mmap.mmap(-1, MAX_THREADS * SLOT_SIZE))
         self._free_slots: list[int] = []
         self._fresh_slots = iter(range(MAX_THREADS))
         self.placement = Placement(wanted=pin)
@@ -97,8 +95,7 @@ class Supervisor:
 
     def new_thread(self, tid: int, process: ThreadGroup) -> Task:
         index = self._free_slots.pop() if self._free_slots else next(self._fresh_slots)
-        slot = self._slots[index * SLOT_SIZE : (index + 1) * SLOT_SIZE]
-        thread = Task(tid, process, self.machine, slot, self.waiter, index)
+        thread = Task(tid, process, self.machine, memoryview(bytearray(SLOT_SIZE)), self.waiter, index)
         self.transitions.place(thread)
         self.machine.processors.add(thread.mode)
         self.threads[tid] = thread
@@ -106,7 +103,7 @@ class Supervisor:
         return thread
 
     def free_slot(self, thread: Task) -> None:
-        """Its place in the enclave-mode table is another's from now on."""
+        """The number of its slot is another's from now on."""
         self.transitions.count_of(thread)
         self.machine.processors.discard(thread.mode)
         self._free_slots.append(thread.slot_index)

@@ -20,7 +20,7 @@ class Task(TracedProcessor):
 
     process: ThreadGroup
     slot_index: int
-    """The place of `slot` in the enclave-mode table."""
+    """Where the slot is in the shared area, if there is one (`native.shared_area`)."""
     started: bool = field(init=False, default=False)
     """It has had its first stop."""
     in_vfork: bool = field(init=False, default=False)
