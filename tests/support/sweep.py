@@ -32,11 +32,10 @@ from enclu.run.supervisor import Supervisor
 from enclu.run.task import Task
 from enclu.sgx.machine import Machine
 from enclu.sgx.structs import TCS, EncluLeaf
+from enclu.sgx.xsave import HEADER
 
 INT3, XCHG = b"\xcc", b"\x48"
 """What stops a thread where the code begins, and what is there."""
-LEGACY = 3
-"""x87 and SSE, of which the host kernel may find at any switch of threads that they are in use."""
 FLAGS = (0x202, 0x246, 0xA83, 0xAD7, 0x216)
 """RFLAGS to come with: each of the status flags is 1 in one and 0 in another."""
 _WORD = (1 << 64) - 1
@@ -121,6 +120,13 @@ class Sweep(Supervisor):
         rule = taking.trampoline.rule(task.regs.rip, taking.copies)
         return rule.name if rule is not None else Rule.OUT.name
 
+    def _state(self, image: bytearray) -> dict[int, bytes]:
+        """What is not initial of the components beyond x87 and SSE, whether the processor has noticed that or not."""
+        used = int.from_bytes(image[HEADER : HEADER + 8], "little")
+        places = self.machine.layout.places.items()
+        found = {number: bytes(image[at : at + size]) for number, (at, size) in places if used >> number & 1}
+        return {number: content for number, content in found.items() if any(content)}
+
     def _differences(
         self, task: Task, leaf: EncluLeaf, site: int, before: ptrace.UserRegs, state: bytearray, aside: bool
     ) -> list[str]:
@@ -157,9 +163,8 @@ class Sweep(Supervisor):
             )
             if mode.tcs_la or busy or task.aside is not None:
                 found.append(f"claimed: {mode.tcs_la:#x}, {busy}, {task.aside is not None}")
-        now, then = (int.from_bytes(image[512:520], "little") & ~LEGACY for image in (task.xsave(), state))
-        if not executed and (now != then or (task.aside is not None) != aside):
-            found.append(f"extended state {now:#x} in use instead of {then:#x}")
+        if not executed and (self._state(task.xsave()) != self._state(state) or (task.aside is not None) != aside):
+            found.append("extended state")
         return found
 
 
