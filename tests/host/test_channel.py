@@ -105,6 +105,13 @@ def test_who_sleeps_says_so_as_long_as_he_does(channel: Channel, futex: Futex) -
     assert [*said, channel.struct.python_sleeps] == [1, 0]
 
 
+@pytest.fixture
+def several_processors(monkeypatch: pytest.MonkeyPatch, channel: Channel) -> None:
+    """Both sides find that there are, whatever the machine has."""
+    monkeypatch.setattr(channels, "_several_processors", lambda: True)
+    channel.struct.looks = True
+
+
 def test_with_one_processor_nobody_looks_for_a_turn(
     one_processor: None, channel: Channel, futex: Futex, clock: Clock
 ) -> None:
@@ -117,10 +124,8 @@ def test_with_one_processor_nobody_looks_for_a_turn(
 
 
 def test_who_has_looked_in_vain_again_and_again_seldom_looks(
-    monkeypatch: pytest.MonkeyPatch, channel: Channel, futex: Futex, clock: Clock
+    several_processors: None, channel: Channel, futex: Futex, clock: Clock
 ) -> None:
-    monkeypatch.setattr(channels, "_several_processors", lambda: True)
-    channel.struct.looks = True
     futex.then = lambda: answer(channel)
     looked = []
     for n in range(1, 2 * LOOKS_SELDOM + 1):
@@ -133,10 +138,8 @@ def test_who_has_looked_in_vain_again_and_again_seldom_looks(
 
 
 def test_who_finds_an_answer_looks_for_the_next_ones(
-    monkeypatch: pytest.MonkeyPatch, channel: Channel, futex: Futex, clock: Clock
+    monkeypatch: pytest.MonkeyPatch, several_processors: None, channel: Channel, futex: Futex, clock: Clock
 ) -> None:
-    monkeypatch.setattr(channels, "_several_processors", lambda: True)
-    channel.struct.looks = True
     futex.then = lambda: answer(channel)
     for _ in range(LOOKS_SELDOM - 1):
         channel.struct.turn = TURN_AGENT

@@ -188,6 +188,14 @@ def crowded(attributes: int = 4) -> World:
     return world
 
 
+def mostly_outside() -> tuple[World, int]:
+    """The same after evictions that leave no data page in the EPC; the first of them, by index."""
+    world = crowded()
+    for _ in range(3):
+        world.kernel.reclaimer.reclaim()
+    return world, BASE + 0x10000 >> 12
+
+
 def test_more_pages_than_the_epc_survive_eviction() -> None:
     world = crowded()
     assert world.stats.count(PageEvicted) > 16
@@ -199,10 +207,7 @@ def test_more_pages_than_the_epc_survive_eviction() -> None:
 
 
 def test_a_page_evicted_out_of_order_comes_alone_and_those_in_order_bring_the_next() -> None:
-    world = crowded()
-    first = BASE + 0x10000 >> 12
-    for _ in range(3):
-        world.kernel.reclaimer.reclaim()
+    world, first = mostly_outside()
     assert all(world.encl.pages[first + i].epc is None for i in range(40))
     came = []
     for i in (5, 0, 1, 2):
@@ -214,10 +219,7 @@ def test_a_page_evicted_out_of_order_comes_alone_and_those_in_order_bring_the_ne
 
 
 def test_what_comes_ahead_may_be_lost_without_anybody_being_told() -> None:
-    world = crowded()
-    first = BASE + 0x10000 >> 12
-    for _ in range(3):
-        world.kernel.reclaimer.reclaim()
+    world, first = mostly_outside()
     behind = world.encl.pages[first + 2]
     assert behind.backing is not None
     behind.backing = None
@@ -227,10 +229,7 @@ def test_what_comes_ahead_may_be_lost_without_anybody_being_told() -> None:
 
 
 def test_what_comes_ahead_and_has_been_changed_is_told_and_stays_outside() -> None:
-    world = crowded()
-    first = BASE + 0x10000 >> 12
-    for _ in range(3):
-        world.kernel.reclaimer.reclaim()
+    world, first = mostly_outside()
     behind = world.encl.pages[first + 2]
     assert behind.backing is not None
     va, slot, ciphertext, pcmd = behind.backing
