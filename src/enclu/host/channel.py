@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable
 
 from enclu.base.abi import FUTEX_WAIT, FUTEX_WAKE, NR
+from enclu.base.fence import full_fence
 from enclu.host.arena import Arena
 from enclu.host.errors import ProcessDied
-from enclu.host.fence import full_fence
 from enclu.linux.delivery.usage import REGISTERS
 
 TURN_PYTHON, TURN_AGENT = 0, 1

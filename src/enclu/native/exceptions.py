@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import TRAP_TRACE
-from enclu.native import ptrace
+from enclu.native import user_dispatch
 from enclu.native.debug_registers import RFLAGS_RF, TRAP_HWBKPT
+from enclu.native.inject import call_again
 from enclu.sgx import inside
 from enclu.sgx.enclu.enter import RFLAGS_TF
 from enclu.sgx.exceptions import Fault, Vector
 
 if TYPE_CHECKING:
+    from enclu.native import ptrace
     from enclu.native.thread import Thread
 
 USER_CS, USER_DS = 0x33, 0x2B
@@ -50,13 +53,15 @@ def undo_trap(thread: Thread, code: int) -> None:
         regs.rip -= 1
 
 
+def is_dispatched(thread: Thread, signo: int, info: ptrace.SigInfo) -> bool:
+    """The host kernel has made a SIGSYS of a SYSCALL in an enclave (`native.in_process`)."""
+    entered = thread.in_process and thread.mode.enclave
+    return entered and signo == signal.SIGSYS and info.code == user_dispatch.SYS_USER_DISPATCH
+
+
 def undo_syscall(thread: Thread) -> Fault:
     """SYSCALL in an enclave is #UD.  The instruction itself has overwritten RCX and R11."""
-    regs = thread.regs
-    regs.rip -= 2
-    regs.rax = regs.orig_rax
-    regs.orig_rax = ptrace.NO_SYSCALL
-    thread.deaf = True
+    call_again(thread)
     return Fault(Vector.UD, why="SYSCALL in an enclave")
 
 

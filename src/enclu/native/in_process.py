@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import ctypes
 import os
-import signal
 import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import (
     AT_FDCWD,
+    AT_HWCAP2,
     MADV_DONTDUMP,
     MADV_DONTFORK,
     MAP_ANONYMOUS,
@@ -27,24 +27,22 @@ from enclu.base.abi import (
     PROT_EXEC,
     PROT_READ,
 )
-from enclu.native import ptrace, shared_area, user_dispatch
+from enclu.native import shared_area, user_dispatch
 from enclu.native.address_space import OWN_TEXT, VDSO_BASE
 from enclu.native.inject import inject
 from enclu.native.shared_area import SharedArea
+from enclu.native.sites import JUMP_SIZE, jump
 from enclu.native.tickets import Tickets
 from enclu.native.trampoline import Copy, Settled, Trampoline
 from enclu.sgx.enclave_mode import WORD
 from enclu.sgx.epc import PAGE_SIZE
-from enclu.sgx.exceptions import Fault, Vector
 from enclu.sgx.structs import ENCLU
 
 if TYPE_CHECKING:
     from enclu.native.address_space import AddressSpace
     from enclu.native.thread import Thread
 
-JUMP = b"\xe9"
-JUMP_SIZE = 5
-AT_HWCAP2, HWCAP2_FSGSBASE = 26, 2
+HWCAP2_FSGSBASE = 2
 _REACH = 1 << 16
 """A jump whose upper half is given reaches so many bytes."""
 _LOWEST, _HIGHEST = 0x1_0000, (1 << 47) - 2 * PAGE_SIZE
@@ -85,8 +83,12 @@ class InProcess:
             del self.jumps[site]
             self.pages[site >> 12].remove(site)
 
-    def settle(self, thread: Thread) -> Settled:
-        return self.trampoline.settle(thread, self.area, self.copies)
+    def settle(self, thread: Thread) -> None:
+        """Nobody sees a stopped thread, whose registers have just been read, in the middle of an ENCLU."""
+        settled = self.trampoline.settle(thread, self.copies)
+        if settled is not Settled.NOTHING:
+            thread.rolled_back = settled is Settled.BACK
+            thread.store()
 
     def close(self) -> None:
         """The address space is no more."""
@@ -96,7 +98,7 @@ class InProcess:
 
 def prepare(thread: Thread, area: SharedArea, trampoline: Trampoline) -> InProcess:
     """Have the address space of the stopped thread take part.  Raises Unable."""
-    if not _fsgsbase():
+    if not fsgsbase():
         raise Unable("the host does not let programs write FS and GS bases (FSGSBASE)")
     number = area.take_tickets()
     if number < 0:
@@ -108,13 +110,12 @@ def prepare(thread: Thread, area: SharedArea, trampoline: Trampoline) -> InProce
         raise
     symbols = thread.space.image.symbols
     if "enclu_jump" in symbols:
-        at = symbols["enclu_jump"]
-        distance = symbols["enclu_vdso_eenter"] - at - JUMP_SIZE
-        thread.space.poke(VDSO_BASE + at, JUMP + struct.pack("<i", distance))
+        at = VDSO_BASE + symbols["enclu_jump"]
+        thread.space.poke(at, jump(at, VDSO_BASE + symbols["enclu_vdso_eenter"]))
     return InProcess(area, trampoline, number, Tickets(area.tickets(number)))
 
 
-def _fsgsbase() -> bool:
+def fsgsbase() -> bool:
     """The host kernel lets user mode write FS and GS bases (Linux 5.9)."""
     getauxval = ctypes.CDLL(None).getauxval
     getauxval.restype = ctypes.c_ulong
@@ -174,18 +175,6 @@ def end(thread: Thread, *, identified: bool) -> None:
         shared_area.identify(thread.tid, -1)
 
 
-def is_dispatched(thread: Thread, signo: int, info: ptrace.SigInfo) -> bool:
-    """The stop is for a SYSCALL in an enclave."""
-    taking = thread.in_process and thread.mode.enclave
-    return taking and signo == signal.SIGSYS and info.code == user_dispatch.SYS_USER_DISPATCH
-
-
-def dispatched(thread: Thread) -> Fault:
-    """SYSCALL in an enclave is #UD.  The host kernel has made a SIGSYS of it, behind the instruction."""
-    thread.regs.rip -= 2
-    return Fault(Vector.UD, why="SYSCALL in an enclave")
-
-
 # EEXIT.
 
 
@@ -200,7 +189,7 @@ def copy_for(thread: Thread, site: int, high: bytes) -> Copy | None:
     struct.pack_into("<Q", code, symbols["enclu_exit_template_site"] + 2 - start, site)
     struct.pack_into("<Q", code, symbols["enclu_exit_template_common"] - start, VDSO_BASE + symbols["enclu_eexit"])
     for copy in taking.copies:
-        if copy.site == site and jump_bytes(site, copy)[len(ENCLU) :] == high:
+        if copy.site == site and jump(site, copy.start)[len(ENCLU) :] == high:
             return copy  # another enclave was there
     low = site + JUMP_SIZE + struct.unpack("<i", b"\0\0" + high)[0]
     for page in range(-(-low // PAGE_SIZE) * PAGE_SIZE, low + _REACH - len(code), PAGE_SIZE):
@@ -220,8 +209,3 @@ def copy_for(thread: Thread, site: int, high: bytes) -> Copy | None:
         taking.copies.append(copy)
         return copy
     return None
-
-
-def jump_bytes(site: int, copy: Copy) -> bytes:
-    """The jump, of which the last two bytes are there already."""
-    return JUMP + struct.pack("<i", copy.start - site - JUMP_SIZE)

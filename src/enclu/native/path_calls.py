@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from enclu.native.address_space import OWN_TEXT, VDSO_BASE, VDSO_IMAGE
 from enclu.native.seccomp import PATH_CALLS
-from enclu.native.sites import Kind
+from enclu.native.sites import Kind, jump
+from enclu.native.text_poke import INT3
 from enclu.sgx.exceptions import Fault, Vector
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ TWIN = 0x8000
 assert OWN_TEXT == (VDSO_BASE, VDSO_BASE + TWIN)
 CALL = 8
 """Offset in a slot, and in its twin, of the system call: enclu_path_pass adds it to the slot's address, in RCX."""
-_JUMP = struct.Struct("<BiBBB")
-_JUMP_SIZE = 5
 
 
 def patch(space: AddressSpace, address: int, size: int) -> None:
@@ -49,7 +48,7 @@ def patch(space: AddressSpace, address: int, size: int) -> None:
     slot = VDSO_BASE + SLOTS + space.path_slots * SLOT_SIZE
     space.path_slots += 1
     look = space.image.symbols[f"enclu_path_{register}"] + VDSO_BASE
-    space.poke(slot, _JUMP.pack(0xE9, look - slot - _JUMP_SIZE, 0xCC, 0xCC, 0xCC))
+    space.poke(slot, jump(slot, look).ljust(CALL, INT3))
     call = code + b"\xff\x25\x00\x00\x00\x00" + struct.pack("<Q", address + size)  # jmp *0(%rip)
     space.poke(slot + CALL, call)
     space.poke(slot + TWIN + CALL, call)

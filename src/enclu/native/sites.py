@@ -9,12 +9,21 @@ none: see `narrowed`.
 from __future__ import annotations
 
 import enum
+import struct
 from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from enclu.native.address_space import AddressSpace
+
+
+JUMP_SIZE = 5
+
+
+def jump(at: int, target: int) -> bytes:
+    """JMP rel32 at an address."""
+    return struct.pack("<Bi", 0xE9, target - at - JUMP_SIZE)
 
 
 class Kind(enum.Enum):

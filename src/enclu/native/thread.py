@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from enclu.native import extended_state, ptrace
-from enclu.native.trampoline import Settled
 from enclu.native.wait import ThreadGone
 from enclu.sgx.enclave_mode import WORD, XSAVE, EnclaveMode
 from enclu.sgx.exceptions import PFEC, PageFault
@@ -110,17 +109,10 @@ class Thread:
         """Read the registers of the stopped thread.  This and what follows raises ThreadGone if it has died."""
         self._check()
         ptrace.ptrace(ptrace.GETREGS, self.tid, 0, self.regs_pointer)
-        if self.process.space.in_process is not None:
-            self._settle()
+        in_process = self.process.space.in_process
+        if in_process is not None:
+            in_process.settle(self)
         return self.regs
-
-    def _settle(self) -> None:
-        """Nobody sees a thread in the middle of an ENCLU."""
-        taking = self.space.in_process
-        settled = taking.settle(self) if taking is not None else Settled.NOTHING
-        if settled is not Settled.NOTHING:
-            self.rolled_back = settled is Settled.BACK
-            self.store()
 
     def store(self) -> None:
         """Write the registers back."""

@@ -8,9 +8,10 @@ first, and then has every thread leave that may have used it meanwhile: its slot
 from __future__ import annotations
 
 import struct
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from enclu.base.fence import full_fence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +83,6 @@ class Tickets:
         self._valid: dict[int, int] = {}
         """TCS -> EID."""
         self._written: dict[int, bytes] = {}
-        self._barrier = threading.Lock()
 
     def valid(self, tcs_la: int) -> bool:
         return tcs_la in self._valid
@@ -121,7 +121,5 @@ class Tickets:
         for tcs_la in tcses:
             self._words[place_of(tcs_la) >> 3] = 0
             del self._valid[tcs_la]
-        # A locked instruction, so that slots and TCSes are read only after other processors see the words: who has
-        # claimed a TCS before has it in its slot by now, who does later finds the ticket revoked.
-        with self._barrier:
-            pass
+        # Who has claimed a TCS before has it in its slot by now, who does later finds the ticket revoked.
+        full_fence()

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from enclu.native.address_space import VDSO_BASE, VDSO_IMAGE
-from enclu.native.shared_area import TCSES, TICKETS, TICKETS_SIZE
+from enclu.native.shared_area import TICKETS, TICKETS_SIZE
 from enclu.sgx.enclave_mode import WORD
+from enclu.sgx.leave import active_secs, shut_down
 from enclu.sgx.structs import ENCLU, TCS, EncluLeaf
 
 if TYPE_CHECKING:
-    from enclu.native.shared_area import SharedArea
     from enclu.native.thread import Thread
 
 _WORD = (1 << 64) - 1
@@ -102,7 +102,7 @@ class Trampoline:
         at = bisect_right(self._offsets, offset) - 1
         return Rule(self._undo[at][1]) if at >= 0 else Rule.OUT
 
-    def settle(self, thread: Thread, area: SharedArea, copies: list[Copy]) -> Settled:
+    def settle(self, thread: Thread, copies: list[Copy]) -> Settled:
         """Take the stopped thread out, whose registers have been read; they are to be written back afterwards."""
         offset, site = self._place(thread.regs.rip, copies)
         rule = self._rule_at(offset)
@@ -113,14 +113,14 @@ class Trampoline:
             site = words[WORD["SITE"]]
         if rule in (Rule.ENTERED, Rule.ENTERED_COUNTED):
             words[WORD["EENTERS"]] += rule is Rule.ENTERED
-            _complete_entry(thread, area)
+            _complete_entry(thread)
             return Settled.ON
         if rule in (Rule.LEFT, Rule.LEFT_COUNTED):
             words[WORD["EEXITS"]] += rule is Rule.LEFT
-            _complete_exit(thread, area)
+            _complete_exit(thread)
             return Settled.ON
         exits = self._exits <= offset < self._enters
-        _go_back(thread, area, rule, EncluLeaf.EEXIT if exits else EncluLeaf.EENTER)
+        _go_back(thread, rule, EncluLeaf.EEXIT if exits else EncluLeaf.EENTER)
         thread.regs.rip = site
         return Settled.BACK
 
@@ -130,7 +130,7 @@ def _flags(rflags: int, ax: int) -> int:
     return rflags & ~_STATUS | ax >> 8 & 0xD5 | (_OF if ax & 1 else 0)
 
 
-def _go_back(thread: Thread, area: SharedArea, rule: Rule, leaf: int) -> None:
+def _go_back(thread: Thread, rule: Rule, leaf: int) -> None:
     regs, words = thread.regs, thread.mode.words
     if rule in (Rule.SWAPPED, Rule.SWAPPED_LESS):
         lacks = leaf if rule is Rule.SWAPPED_LESS else 0
@@ -149,29 +149,24 @@ def _go_back(thread: Thread, area: SharedArea, rule: Rule, leaf: int) -> None:
     if rule is Rule.CLAIMING:
         regs.rdx, regs.rsi, regs.rdi = (words[WORD[name]] for name in ("RDX", "RSI", "RDI"))
         if not thread.mode.enclave:
-            _give_up(thread, area)
+            _give_up(thread)
     elif rule is Rule.LEAVING:
         regs.rdx = words[WORD["RDX"]]
 
 
-def _give_up(thread: Thread, area: SharedArea) -> None:
+def _give_up(thread: Thread) -> None:
     """A TCS may have been claimed, and state put aside, for an entry that does not take place, or is over."""
     mode = thread.mode
-    words = mode.words
     if thread.aside is not None:
-        thread.widen(thread.machine.layout.xcr0 & ~words[WORD["NARROW"]])
-    if words[WORD["TCS_LA"]]:
-        at = words[WORD["TCS"]]
-        if at >= TCSES:
-            tcs = area.tcs(at)
-            if TCS.get(tcs, "STATE") == mode.owner:
-                TCS.put(tcs, "STATE", 0)
-        words[WORD["TCS_LA"]] = 0
+        thread.widen(thread.machine.layout.xcr0 & ~mode.words[WORD["NARROW"]])
+    if mode.tcs_la:
+        shut_down(thread)
 
 
-def _complete_entry(thread: Thread, area: SharedArea) -> None:
+def _complete_entry(thread: Thread) -> None:
     regs, words = thread.regs, thread.mode.words
-    tcs, base = area.tcs(words[WORD["TCS"]]), words[WORD["BASE"]]
+    secs = active_secs(thread)
+    tcs, base = secs.used(thread.mode.tcs_la).data, secs.baseaddr
     regs.rdx, regs.rsi, regs.rdi = (words[WORD[name]] for name in ("RDX", "RSI", "RDI"))
     regs.rflags = _flags(regs.rflags, words[WORD["FLAGS"]] & 0xFFFF)
     regs.rax, regs.rcx = TCS.get(tcs, "CSSA"), words[WORD["SITE"]] + len(ENCLU)
@@ -179,7 +174,7 @@ def _complete_entry(thread: Thread, area: SharedArea) -> None:
     regs.fs_base, regs.gs_base = base + TCS.get(tcs, "OFSBASE") & _WORD, base + TCS.get(tcs, "OGSBASE") & _WORD
 
 
-def _complete_exit(thread: Thread, area: SharedArea) -> None:
+def _complete_exit(thread: Thread) -> None:
     regs, mode = thread.regs, thread.mode
     words = mode.words
     regs.rdx = words[WORD["RDX"]]
@@ -187,4 +182,4 @@ def _complete_exit(thread: Thread, area: SharedArea) -> None:
     regs.rax, regs.rcx = EncluLeaf.EEXIT, words[WORD["AEP"]]
     regs.rip = regs.rbx
     regs.fs_base, regs.gs_base = mode.save_fs_base, mode.save_gs_base
-    _give_up(thread, area)
+    _give_up(thread)

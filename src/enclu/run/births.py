@@ -21,7 +21,7 @@ from enclu.base.abi import (
     NR,
     PROT_NONE,
 )
-from enclu.native import calls, compat_calls, in_process, proc, ptrace, text_poke
+from enclu.native import calls, compat_calls, proc, ptrace, text_poke
 from enclu.native.inject import inject
 from enclu.native.resume import resume
 from enclu.native.stop import Kind, Stop
@@ -124,8 +124,6 @@ class Births:
                 space.open_memory(thread.tid)
                 self._hide_enclaves(thread)
                 text_poke.complete(parent.space, space)
-                if parent.space.in_process is not None:
-                    in_process.disarm(space)
             sup.transitions.born(parent, thread)
             if parent.own_arguments:
                 thread.fetch()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from enclu.base.events import SignalSent
 from enclu.linux import trap
 from enclu.linux.trap import Verdict
-from enclu.native import cpuid, debug_registers, exceptions, in_process, path_calls, ptrace, signals, text_poke
+from enclu.native import cpuid, debug_registers, exceptions, path_calls, ptrace, signals, text_poke
 from enclu.native.debug_registers import TRAP_HWBKPT
 from enclu.native.native_fault import exception_of, raised_by_enclu
 from enclu.native.process import SYNCHRONOUS_SIGNALS
@@ -65,8 +65,8 @@ def signal_stop(sup: Supervisor, task: Task, signo: int) -> None:
         signals.forced(task, signo)
         info.get(task.tid)
     info = debug_registers.told(task, info)
-    if in_process.is_dispatched(task, signo, info):
-        take(sup, task, in_process.dispatched(task))
+    if exceptions.is_dispatched(task, signo, info):
+        take(sup, task, exceptions.undo_syscall(task))
         return
     at_enclu = task.rolled_back and info.code > 0
     at_enclu = at_enclu or (signo in ENCLU_SIGNALS and raised_by_enclu(task.regs, info))
@@ -110,7 +110,8 @@ def execute_enclu(sup: Supervisor, task: Task) -> bool:
     sup.executed(task, leaf, tcs)
     telling.refused(sup.events, task, leaf)
     enter_narrowed(sup, task)
-    transitions.after(task, leaf, site)
+    if transitions.spaces:
+        transitions.after(task, leaf, site)
     stepping = task.mode.dbgoptin or not task.mode.enclave
     if stepping and regs.rflags & RFLAGS_TF and leaf != EncluLeaf.ERESUME:
         # A single-step trap is pending behind ENCLU; ERESUME clears it (SDM 3D section 40.2).

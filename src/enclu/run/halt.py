@@ -12,8 +12,8 @@ import functools
 import signal
 from typing import TYPE_CHECKING
 
-from enclu.native import debug_registers, in_process, proc, ptrace, signals
-from enclu.native.exceptions import undo_trap
+from enclu.native import debug_registers, proc, ptrace, signals
+from enclu.native.exceptions import is_dispatched, undo_trap
 from enclu.native.inject import MachineGone, call_again, inject
 from enclu.native.process import SYNCHRONOUS_SIGNALS
 from enclu.native.resume import CONT, interrupt, resume, until
@@ -109,7 +109,7 @@ class Halter:
                     self._let_go(thread)
 
     def threads_in(self, eid: int) -> list[Task]:
-        """Those that execute in the enclave."""
+        """Those that execute in the enclave, or are about to."""
         return [t for t in self._sup.threads.values() if t.mode.tcs_la and t.mode.eid == eid]
 
     def revoke(self, eid: int) -> None:
@@ -227,11 +227,9 @@ class Halter:
                 signals.forced(thread, stop.signo)
             info = ptrace.SigInfo()
             info.get(thread.tid)
-            if in_process.is_dispatched(thread, stop.signo, info):
+            if is_dispatched(thread, stop.signo, info):
                 thread.fetch()
-                in_process.dispatched(thread)
-                thread.regs.orig_rax = ptrace.NO_SYSCALL
-                thread.store()
+                call_again(thread)
                 return INTERRUPTED
             if thread.space.in_process is not None and info.code > 0:
                 thread.fetch()

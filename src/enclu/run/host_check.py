@@ -14,12 +14,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from enclu.base.abi import AT_HWCAP2, AT_SYSINFO_EHDR
-from enclu.native import cpuid, limits, machine_code, proc
+from enclu.base.abi import AT_SYSINFO_EHDR
+from enclu.native import cpuid, in_process, limits, machine_code, proc
 from enclu.native.dumpable import CAP_SYS_PTRACE, capable
 from enclu.run import host_memory, surroundings
 
-HWCAP2_FSGSBASE = 2
 ARCH_SET_CPUID = 0x1012
 SYS_ARCH_PRCTL = 158
 YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
@@ -67,7 +66,7 @@ def findings(enclu: Sequence[str]) -> Iterator[Finding]:
         yield trial(enclu)
     else:
         yield Finding("trial run", None, "not tried: it would fail for what is said above")
-    fsgsbase = bool(libc.getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE)
+    fsgsbase = in_process.fsgsbase()
     yield Finding("FSGSBASE", True if fsgsbase else None,
                   "user mode may use WRFSBASE" if fsgsbase else "enclaves that use WRFSBASE get #UD",
                   "" if fsgsbase else "Linux 5.9 or newer, booted without nofsgsbase, has it.")  # fmt: skip

@@ -9,8 +9,10 @@ from enclu.base.abi import NR
 from enclu.native import in_process
 from enclu.native.in_process import Unable
 from enclu.native.shared_area import BIAS, SLOT_COUNT, SharedArea
+from enclu.native.sites import jump
 from enclu.native.tickets import FRAMES, Entry, place_of
 from enclu.native.trampoline import Trampoline
+from enclu.run.transitions import Transitions
 from enclu.sgx.enclave_mode import SLOT_SIZE, XSAVE
 from enclu.sgx.enclu.enter import ssa_pages
 from enclu.sgx.epc import PAGE_SIZE
@@ -31,12 +33,13 @@ if TYPE_CHECKING:
     from enclu.sgx.secs import Secs
 
 
-class Transitions:
-    """Those of one run."""
+class InProcessTransitions(Transitions):
+    """Those of a run with `--fast-path`."""
 
-    def __init__(self, supervisor: Supervisor, *, wanted: bool) -> None:
+    def __init__(self, supervisor: Supervisor) -> None:
         self._sup = supervisor
-        self.wanted = wanted
+        self._given_up = False
+        """It is not possible here, and that has been said."""
         self._area: SharedArea | None = None
         image = supervisor.image
         site = image.extable[0][0] if image.extable else 0
@@ -44,15 +47,13 @@ class Transitions:
         self._site = self._trampoline.site if "enclu_jump" in image.symbols else 0
         """The ENCLU of the vDSO's function: nobody enters in process elsewhere."""
         self.spaces: list[InProcess] = []
-        """Address spaces that take part."""
         supervisor.leaves.on_wanted = self._all_by_stops
 
     # Who takes part.
 
     def opened(self, task: Task) -> None:
-        """The process of the stopped thread uses SGX from now on."""
         space = task.space
-        if not self.wanted or space.in_process is not None:
+        if self._given_up or space.in_process is not None:
             return
         try:
             space.in_process = in_process.prepare(task, self._shared(), self._trampoline)
@@ -76,7 +77,6 @@ class Transitions:
         return self._area
 
     def place(self, task: Task) -> None:
-        """The thread, in no enclave, has its slot where its process can see it, if there is one."""
         if self._area is not None and task.slot_index < SLOT_COUNT:
             slot = self._area.slot(task.slot_index, SLOT_SIZE)
             slot[:XSAVE] = bytes(XSAVE)
@@ -96,25 +96,23 @@ class Transitions:
 
     def _refused(self, why: str) -> None:
         """Say once why not all transitions that could take place in process do."""
-        if self.wanted:
-            self.wanted = False
+        if not self._given_up:
+            self._given_up = True
             self._sup.message(f"--fast-path: EENTER and EEXIT stop the thread all the same: {why}")
 
     def born(self, parent: Task, task: Task) -> None:
-        """A child at its first stop: it has inherited its parent's segment."""
+        if parent.space.in_process is not None and task.space is not parent.space:
+            in_process.disarm(task.space)
         if parent.in_process:
             in_process.end(task, identified=True)
 
     def withdraw(self, task: Task) -> None:
-        """The stopped thread takes part no more."""
         in_process.end(task, identified=task.in_process)
 
     def exec(self, task: Task) -> None:
-        """The host kernel has undone all of it."""
         task.in_process = False
 
     def space_gone(self, space: AddressSpace, mm: MM) -> None:
-        """Nobody runs in it any more.  An enclave in it may live on elsewhere."""
         taking = space.in_process
         if taking is not None:
             for encl in {vma.encl for vma in mm.vmas}:
@@ -127,14 +125,11 @@ class Transitions:
     # Tickets.
 
     def revoke(self, eid: int | None = None) -> None:
-        """No entry of this enclave, or of any, takes place in process until it has been checked anew."""
         for taking in self.spaces:
             taking.tickets.revoke(eid)
 
     def before(self, task: Task, leaf: int) -> None:
-        """A stopped thread is about to execute a leaf.
-
-        EENTER and ERESUME: nobody may claim the TCS meanwhile.  EACCEPTCOPY and EMODPE: what is copied, or may be
+        """EENTER and ERESUME: nobody may claim the TCS meanwhile.  EACCEPTCOPY and EMODPE: what is copied, or may be
         written from now on, is what the enclave has put there.
         """
         if leaf in (EncluLeaf.EENTER, EncluLeaf.ERESUME):
@@ -153,7 +148,6 @@ class Transitions:
             self.give_back(eid)
 
     def after(self, task: Task, leaf: int, site: int) -> None:
-        """A stopped thread has executed a leaf."""
         taking = task.space.in_process
         if taking is None or self._sup.leaves.wanted:
             return
@@ -229,7 +223,6 @@ class Transitions:
     # EEXIT.
 
     def at_exit(self, task: Task, site: int) -> bool:
-        """A jump is at the address where an ENCLU was."""
         taking = task.space.in_process
         return taking is not None and site in taking.jumps and task.space.peek(site, 3) == taking.jumps[site]
 
@@ -247,7 +240,7 @@ class Transitions:
         if code[:3] != ENCLU or len(code) < 5 or page is None or page.rwx & 2:
             return
         copy = in_process.copy_for(task, site, code[3:5])
-        taking.add(site, b"" if copy is None else in_process.jump_bytes(site, copy)[: len(ENCLU)])
+        taking.add(site, b"" if copy is None else jump(site, copy.start)[: len(ENCLU)])
         if copy is not None:
             self._write(page.data, site, taking.jumps[site])
 
@@ -260,17 +253,15 @@ class Transitions:
         words[at >> 3] = int.from_bytes(word, "little")
 
     def give_back(self, eid: int) -> None:
-        """Have the enclave's EEXITs be ENCLU again."""
         secs = self._sup.machine.enclaves[eid]
         for taking in self.spaces:
-            for site, jump in taking.jumps.items():
+            for site, code in taking.jumps.items():
                 if secs.baseaddr <= site < secs.baseaddr + secs.size:
                     page = secs.page_at(site)
                     if page is not None:
-                        self._undo(page.data, site, jump)
+                        self._undo(page.data, site, code)
 
     def give_way(self, space: AddressSpace, start: int, end: int) -> None:
-        """The program is about to change what is mapped in [start, end): copies that are there go."""
         taking = space.in_process
         pages = [] if taking is None else [page for page in taking.room if page < end and start < page + PAGE_SIZE]
         if taking is None or not pages:
@@ -286,31 +277,28 @@ class Transitions:
             self._sup.halter.inject_in(space, NR["munmap"], page, PAGE_SIZE)
 
     def leaves_epc(self, pages: Iterable[EPCPage]) -> None:
-        """The same of some pages."""
         for taking in self.spaces:
             if taking.pages:
                 for page in pages:
                     for site in taking.pages.get(page.enclaveaddress >> 12, ()):
                         self._undo(page.data, site, taking.jumps[site])
 
-    def _undo(self, page: memoryview, site: int, jump: bytes) -> None:
+    def _undo(self, page: memoryview, site: int, code: bytes) -> None:
         at = site & 0xFFF
-        if jump and page[at : at + len(jump)] == jump:
+        if code and page[at : at + len(code)] == code:
             self._write(page, site, ENCLU)
 
     def original(self, address: int, data: bytes) -> bytes:
-        """What was read of an enclave, with ENCLU where jumps are now."""
         for taking in self.spaces:
-            for site, jump in taking.jumps.items():
-                low, high = max(site, address), min(site + len(jump), address + len(data))
-                if low < high and data[low - address : high - address] == jump[low - site : high - site]:
+            for site, code in taking.jumps.items():
+                low, high = max(site, address), min(site + len(code), address + len(data))
+                if low < high and data[low - address : high - address] == code[low - site : high - site]:
                     data = data[: low - address] + ENCLU[low - site : high - site] + data[high - address :]
         return data
 
     # Counters.
 
     def count(self) -> None:
-        """Have what was executed in process counted."""
         for task in self._sup.threads.values():
             self.count_of(task)
 

@@ -25,12 +25,12 @@ from enclu.run.births import Births
 from enclu.run.ends import Ends
 from enclu.run.exceptions import ENCLU_SIGNALS
 from enclu.run.halt import Halter
-from enclu.run.in_process import Transitions
 from enclu.run.intercept import Interceptor
 from enclu.run.loading import Loading
 from enclu.run.placement import PIN_AFTER, Placement
 from enclu.run.syscall_tasks import SyscallTasks
 from enclu.run.task import Task, ThreadGroup
+from enclu.run.transitions import Transitions
 from enclu.sgx import enclu, telling
 from enclu.sgx.enclave_mode import SLOT_SIZE
 from enclu.sgx.exceptions import Fault
@@ -80,7 +80,7 @@ class Supervisor:
         """Enclaves whose XFRM is less than XCR0, by EID."""
         self.deferred: dict[int, Stop] = {}
         """Stops that are still to be looked at, by tid, in the order in which they came."""
-        self.transitions = Transitions(self, wanted=in_process)
+        self.transitions = self._in_process() if in_process else Transitions()
         self._unreferenced = False
         """There may be enclaves that nobody has a reference to, which is looked at when nobody is at work."""
         self._power_event = False
@@ -90,6 +90,11 @@ class Supervisor:
         self.placement = Placement(wanted=pin)
         self._info = ptrace.SigInfo()
         self._warned_ptrace = False
+
+    def _in_process(self) -> Transitions:
+        from enclu.run.in_process import InProcessTransitions  # for --fast-path alone
+
+        return InProcessTransitions(self)
 
     # Threads and processes.
 
@@ -361,6 +366,7 @@ class Supervisor:
     def _syscall_stop(self, thread: Task) -> None:
         thread.fetch()
         if thread.mode.enclave:
+            thread.deaf = True
             exceptions.take(self, thread, undo_syscall(thread))
             return
         thread.to_syscall_exit = thread.in_exec = False  # which has failed

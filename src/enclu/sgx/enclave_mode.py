@@ -17,8 +17,7 @@ code in the process keeps while it executes a leaf."""
 WORD = {name: number for number, name in enumerate(FIELDS)}
 INITIAL, XSAVE = 256, 832
 """Where a slot has an XSAVE image of initial state, and one of what is outside XFRM and was put aside."""
-_TCS_LA, _EID, _BASE, _SIZE, _FS, _GS, _GPRSGX, _TF, _EPOCH, _MODE, _TCS = range(11)
-_SITE, _EENTERS, _EEXITS = WORD["SITE"], WORD["EENTERS"], WORD["EEXITS"]
+_TCS_LA, _EID, _BASE, _SIZE, _FS, _GS, _GPRSGX, _TF, _EPOCH, _MODE, _TCS, *_, _EENTERS, _EEXITS = range(len(FIELDS))
 
 
 class EnclaveMode:

@@ -209,27 +209,24 @@ class EPC:
     def free(self) -> int:
         return self.pages - self.used
 
+    def _take(self, count: int) -> int:
+        """Use so many free pages more, or fewer: as many as there are."""
+        count = min(count, self.free)
+        self.used += count
+        self.peak = max(self.peak, self.used)
+        return count
+
     def allocate(self) -> EPCPage | None:
         """A free EPC page, or None when the EPC is full."""
-        if self.used == self.pages:
-            return None
-        self.used += 1
-        self.peak = max(self.peak, self.used)
-        return EPCPage()
+        return EPCPage() if self._take(1) else None
 
     def allocate_all(self, count: int) -> list[EPCPage]:
         """`count` free EPC pages, or fewer: as many as there are."""
-        count = min(count, self.free)
-        self.used += count
-        self.peak = max(self.peak, self.used)
-        return [EPCPage() for _ in range(count)]
+        return [EPCPage() for _ in range(self._take(count))]
 
     def allocate_run(self, count: int) -> EPCRun:
-        """`count` free EPC pages, or fewer: as many as there are."""
-        count = min(count, self.free)
-        self.used += count
-        self.peak = max(self.peak, self.used)
-        return EPCRun([None] * count)
+        """The same, which become neighbours."""
+        return EPCRun([None] * self._take(count))
 
     def release(self, page: EPCPage) -> None:
         """Give back a page whose EPCM entry is no longer valid."""

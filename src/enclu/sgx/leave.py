@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from enclu.sgx.structs import TCS
+
 if TYPE_CHECKING:
     from enclu.sgx.processor import Processor
     from enclu.sgx.secs import Secs
@@ -19,18 +21,18 @@ def active_secs(cpu: Processor) -> Secs:
 def free_tcs(cpu: Processor) -> memoryview:
     """Mark the TCS in use as available; its memory."""
     data = active_secs(cpu).used(cpu.mode.tcs_la).data
-    if int.from_bytes(data[0:8], "little") == cpu.mode.owner:
-        data[0:8] = _FREE
+    data[0:8] = _FREE
     return data
 
 
 def shut_down(cpu: Processor) -> None:
     """The processor is gone, with the state that an AEX would have saved: only its TCS is given back.
 
-    It may have been about to enter.
+    It may have been about to enter, and the TCS another's.
     """
     secs = cpu.machine.enclaves.get(cpu.mode.eid)
-    if secs is not None and secs.page_at(cpu.mode.tcs_la) is not None:
+    page = None if secs is None else secs.page_at(cpu.mode.tcs_la)
+    if page is not None and TCS.get(page.data, "STATE") == cpu.mode.owner:
         free_tcs(cpu)
     cpu.aside = None
     cpu.mode.leave()

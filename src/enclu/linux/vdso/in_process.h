@@ -107,31 +107,28 @@
 777:
 .endm
 
-/* RCX: 0, RAX: the program's RCX.  Afterwards RCX: the slot; RAX and the flags are free. */
-.macro FIND_SLOT
-	jz	1f
+/* One way of FIND_SLOT, for one value of ZF, by the rules that hold; the flags are in AX then, but for ZF. */
+.macro LOOK_UP found, kept, fails
 	mov	$SELECTOR, %ecx
 	lsl	%ecx, %ecx
-	U	FOUND_NZ
-	jnz	3f
+	U	\found
+	jnz	\fails
 	SCALE
 	mov	%rax, S_RCX(%rcx)
 	lahf
-	U	KEPT_NZ
+	U	\kept
 	seto	%al
+.endm
+
+/* RCX: 0, RAX: the program's RCX.  Afterwards RCX: the slot; RAX and the flags are free. */
+.macro FIND_SLOT
+	jz	1f
+	LOOK_UP	FOUND_NZ, KEPT_NZ, 3f
 	and	$0xbf, %ah
 	U	KEPT_AX
 	jmp	2f
 	U	FOUND
-1:	mov	$SELECTOR, %ecx
-	lsl	%ecx, %ecx
-	U	FOUND_Z
-	jnz	4f
-	SCALE
-	mov	%rax, S_RCX(%rcx)
-	lahf
-	U	KEPT_Z
-	seto	%al
+1:	LOOK_UP	FOUND_Z, KEPT_Z, 4f
 	U	KEPT_AX
 2:	mov	%ax, S_FLAGS(%rcx)
 	U	KEPT

@@ -1,0 +1,77 @@
+"""Which EENTERs and EEXITs take place in programs' own processes: none, unless `run.in_process` is asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from enclu.linux.mm import MM
+    from enclu.native.address_space import AddressSpace
+    from enclu.native.in_process import InProcess
+    from enclu.run.task import Task
+    from enclu.sgx.epc import EPCPage
+
+
+class Transitions:
+    """Those of one run: each stops its thread."""
+
+    spaces: Sequence[InProcess] = ()
+    """What the address spaces have that take part."""
+
+    # Who takes part.
+
+    def opened(self, task: Task) -> None:
+        """The process of the stopped thread uses SGX from now on."""
+
+    def place(self, task: Task) -> None:
+        """The thread, in no enclave, has its slot where its process can see it, if there is one."""
+
+    def born(self, parent: Task, task: Task) -> None:
+        """A child at its first stop: it has inherited its parent's segment, and a copy of its vDSO perhaps."""
+
+    def withdraw(self, task: Task) -> None:
+        """The stopped thread takes part no more."""
+
+    def exec(self, task: Task) -> None:
+        """The host kernel has undone all of it."""
+
+    def space_gone(self, space: AddressSpace, mm: MM) -> None:
+        """Nobody runs in it any more.  An enclave in it may live on elsewhere."""
+
+    # What stays right.
+
+    def revoke(self, eid: int | None = None) -> None:
+        """No entry of this enclave, or of any, takes place in process until it has been checked anew."""
+
+    def before(self, task: Task, leaf: int) -> None:
+        """A stopped thread is about to execute a leaf."""
+
+    def after(self, task: Task, leaf: int, site: int) -> None:
+        """A stopped thread has executed a leaf."""
+
+    def at_exit(self, task: Task, site: int) -> bool:
+        """A jump is at the address where an ENCLU was."""
+        return False
+
+    def give_back(self, eid: int) -> None:
+        """Have the enclave's EEXITs be ENCLU again."""
+
+    def leaves_epc(self, pages: Iterable[EPCPage]) -> None:
+        """The same of some pages."""
+
+    def give_way(self, space: AddressSpace, start: int, end: int) -> None:
+        """The program is about to change what is mapped in [start, end): copies that are there go."""
+
+    def original(self, address: int, data: bytes) -> bytes:
+        """What was read of an enclave, with ENCLU where jumps are now."""
+        return data
+
+    # Counters.
+
+    def count(self) -> None:
+        """Have what was executed in process counted."""
+
+    def count_of(self, task: Task) -> None:
+        """The same of one thread."""
