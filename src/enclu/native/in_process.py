@@ -33,7 +33,8 @@ from enclu.native.inject import inject
 from enclu.native.shared_area import SharedArea
 from enclu.native.sites import JUMP_SIZE, jump
 from enclu.native.tickets import Tickets
-from enclu.native.trampoline import Copy, Settled, Trampoline
+from enclu.native.stop import Settled
+from enclu.native.trampoline import Copy, Trampoline
 from enclu.sgx.enclave_mode import WORD
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.structs import ENCLU
@@ -67,6 +68,8 @@ class InProcess:
     """EEXITs that are jumps, or were, by address: what is in place of ENCLU; nothing if no jump reaches a copy."""
     pages: dict[int, list[int]] = field(default_factory=dict)
     """They by page."""
+    out_of_reach: dict[int, bytes] = field(default_factory=dict)
+    """ENCLUs of the program that cannot be jumps, by address: what stands there."""
     room: dict[int, int] = field(default_factory=dict)
     """Pages for copies, by address: bytes in use."""
 
@@ -87,7 +90,7 @@ class InProcess:
         """Nobody sees a stopped thread, whose registers have just been read, in the middle of an ENCLU."""
         settled = self.trampoline.settle(thread, self.copies)
         if settled is not Settled.NOTHING:
-            thread.rolled_back = settled is Settled.BACK
+            thread.settled = settled
             thread.store()
 
     def close(self) -> None:
@@ -110,8 +113,9 @@ def prepare(thread: Thread, area: SharedArea, trampoline: Trampoline) -> InProce
         raise
     symbols = thread.space.image.symbols
     if "enclu_jump" in symbols:
-        at = VDSO_BASE + symbols["enclu_jump"]
-        thread.space.poke(at, jump(at, VDSO_BASE + symbols["enclu_vdso_eenter"]))
+        at, words = VDSO_BASE + symbols["enclu_jump"], VDSO_BASE + symbols["enclu_enter_words"]
+        thread.space.poke(words, _words(symbols, trampoline.site, TEMPLATES[False][1]))
+        thread.space.poke(at, jump(at, VDSO_BASE + symbols["enclu_enter_template"]))
     return InProcess(area, trampoline, number, Tickets(area.tickets(number)))
 
 
@@ -175,22 +179,32 @@ def end(thread: Thread, *, identified: bool) -> None:
         shared_area.identify(thread.tid, -1)
 
 
-# EEXIT.
+# Jumps in place of ENCLU.
+
+TEMPLATES = {False: ("enter", ("enclu_eenter", "enclu_eresume")), True: ("exit", ("enclu_eexit", "enclu_edeccssa"))}
+"""What a jump leads to outside enclaves, and inside: the template, and the two leaves that it knows."""
 
 
-def copy_for(thread: Thread, site: int, high: bytes) -> Copy | None:
+def _words(symbols: dict[str, int], site: int, leaves: tuple[str, str]) -> bytes:
+    """What is filled in at a template's end."""
+    return struct.pack("<4Q", site, site + len(ENCLU), *(VDSO_BASE + symbols[leaf] for leaf in leaves))
+
+
+def copy_for(thread: Thread, site: int, high: bytes, *, inside: bool) -> Copy | None:
     """A copy of the template for an ENCLU, where a jump reaches it whose last two bytes are `high`; None if nowhere."""
     space = thread.space
     taking = space.in_process
     assert taking is not None
     symbols, image = space.image.symbols, space.image
-    start, end = symbols["enclu_exit_template"], symbols["enclu_exit_template_end"]
+    name, leaves = TEMPLATES[inside]
+    start, end = symbols[f"enclu_{name}_template"], symbols[f"enclu_{name}_template_end"]
     code = bytearray(image.data[start:end])
-    struct.pack_into("<Q", code, symbols["enclu_exit_template_site"] + 2 - start, site)
-    struct.pack_into("<Q", code, symbols["enclu_exit_template_common"] - start, VDSO_BASE + symbols["enclu_eexit"])
+    at = symbols[f"enclu_{name}_words"] - start
+    words = _words(symbols, site, leaves)
+    code[at : at + len(words)] = words
     for copy in taking.copies:
-        if copy.site == site and jump(site, copy.start)[len(ENCLU) :] == high:
-            return copy  # another enclave was there
+        if (copy.site, copy.template) == (site, start) and jump(site, copy.start)[len(ENCLU) :] == high:
+            return copy  # another enclave, or another library, was there
     low = site + JUMP_SIZE + struct.unpack("<i", b"\0\0" + high)[0]
     for page in range(-(-low // PAGE_SIZE) * PAGE_SIZE, low + _REACH - len(code), PAGE_SIZE):
         if not _LOWEST <= page < _HIGHEST:
@@ -200,6 +214,7 @@ def copy_for(thread: Thread, site: int, high: bytes) -> Copy | None:
             flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE
             if inject(thread, NR["mmap"], page, PAGE_SIZE, PROT_READ | PROT_EXEC, flags, -1, 0) != page:
                 continue
+            inject(thread, NR["madvise"], page, PAGE_SIZE, MADV_DONTFORK)
             used = 0
         if used + len(code) > PAGE_SIZE:
             continue

@@ -22,7 +22,7 @@ from enclu.native.inject import (
     inject,
     to_signal_stop,
 )
-from enclu.native.process import FrameHandler, SignalAction
+from enclu.native.process import SYNCHRONOUS_SIGNALS, FrameHandler, SignalAction
 from enclu.native.resume import SINGLESTEP, until
 from enclu.native.stop import Kind
 from enclu.native.thread import XSTATE_BV
@@ -49,6 +49,11 @@ MC_CR2 = MC_ERR + 24
 _TRAP_RECORD = struct.Struct("<QQQQ")
 """err, trapno, oldmask and cr2 of struct sigcontext."""
 UC_SIGMASK = _UC_MCONTEXT + 256
+
+
+def raised(info: ptrace.SigInfo) -> bool:
+    """An instruction has raised the signal; timers' and others', too, have codes of the kernel's."""
+    return info.signo in SYNCHRONOUS_SIGNALS and info.code > 0
 
 
 def raised_by_enclu(regs: ptrace.UserRegs, info: ptrace.SigInfo) -> bool:

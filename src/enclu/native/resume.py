@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from enclu.native import ptrace, user_dispatch
 from enclu.native.debug_registers import RFLAGS_RF
-from enclu.native.stop import Kind, Stop
+from enclu.native.stop import Kind, Settled, Stop
 from enclu.native.wait import ThreadGone
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def at_last_stop(thread: Thread) -> bool:
 
 def _go(thread: Thread, how: ptrace.Word, signo: int) -> None:
     """Raises ProcessLookupError if the thread has been killed."""
-    thread.stopped = thread.deaf = thread.rolled_back = False
+    thread.stopped = thread.deaf = False
+    thread.settled = Settled.NOTHING
     if thread.displaced is not None:
         thread.replace()
     if at_last_stop(thread) or ptrace.raw(how, thread.word, NOTHING, ptrace.Word(signo) if signo else NOTHING):

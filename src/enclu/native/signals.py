@@ -45,6 +45,10 @@ def bit(signo: int) -> int:
     return 1 << (signo - 1)
 
 
+FORCED = SYNCHRONOUS | bit(signal.SIGSYS)
+"""Signals that the kernel forces upon a thread, blocked or not: SIGSYS for SYSCALL in an enclave."""
+
+
 # An exception while its signal is blocked.
 
 
@@ -60,7 +64,7 @@ def forced(thread: Thread, signo: int) -> None:
         return  # it was sent, and the call that the thread waits in lets it through
     mask = ptrace.signal_mask(thread.tid)
     was_blocked = _was_blocked(thread, signo)
-    thread.blocked = mask & SYNCHRONOUS
+    thread.blocked = mask & FORCED
     if not was_blocked:
         return
     thread.blocked |= bit(signo)
@@ -99,8 +103,18 @@ def _queue_again(thread: Thread, info: ptrace.SigInfo) -> None:
 
 def faulted(thread: Thread) -> bool:
     """The interrupted thread is about to stop for its own exception, before it executes anything."""
-    unblocked = SYNCHRONOUS & ~ptrace.signal_mask(thread.tid)
+    unblocked = FORCED & ~ptrace.signal_mask(thread.tid)
     return any(unblocked & bit(signo) for signo in ptrace.queued_signals(thread.tid))
+
+
+def unforce(thread: Thread) -> None:
+    """The thread has stopped for a SIGSYS that no program is to see: what force_sig() did is undone."""
+    blocked = thread.blocked & bit(signal.SIGSYS)
+    action = thread.process.handlers.actions.get(signal.SIGSYS)
+    if action is not None and (blocked or action.ignored):
+        _give(thread, signal.SIGSYS, action)
+    if blocked:
+        ptrace.set_signal_mask(thread.tid, ptrace.signal_mask(thread.tid) | blocked)
 
 
 def _force_default(thread: Thread, info: ptrace.SigInfo) -> None:
@@ -255,8 +269,8 @@ def _account(thread: Thread, signo: int, action: SignalAction, before: int) -> N
 
 def _note_blocked(thread: Thread, mask: int) -> None:
     """`mask` is about to be in force.  Who is on the way to a handler of what is newly blocked must be there before."""
-    newly = mask & SYNCHRONOUS & ~thread.blocked
-    thread.blocked = mask & SYNCHRONOUS
+    newly = mask & FORCED & ~thread.blocked
+    thread.blocked = mask & FORCED
     if newly:
         for other in thread.process.handlers.threads():
             if other is not thread and other.delivering and newly & bit(other.delivering):
@@ -268,13 +282,13 @@ def apply_frame_patch(thread: Thread) -> None:
     patch, thread.frame_patch = thread.frame_patch, None
     assert patch is not None
     _patch(thread, patch.trap)
-    thread.blocked = ptrace.signal_mask(thread.tid) & SYNCHRONOUS
+    thread.blocked = ptrace.signal_mask(thread.tid) & FORCED
 
 
 def no_frame(thread: Thread) -> None:
     """The kernel could not build the frame."""
     thread.frame_patch = None
-    thread.blocked = ptrace.signal_mask(thread.tid) & SYNCHRONOUS
+    thread.blocked = ptrace.signal_mask(thread.tid) & FORCED
 
 
 def _patch(thread: Thread, trap: Trap | None) -> None:
@@ -377,7 +391,7 @@ def watch_running(thread: Thread) -> None:
         mask, call = int(proc.status(thread.tid)["SigBlk"], 16), proc.system_call(thread.tid)
     except proc.GONE:
         return
-    thread.blocked = mask & SYNCHRONOUS | (GUESSED if call in WAITING_NR else 0)
+    thread.blocked = mask & FORCED | (GUESSED if call in WAITING_NR else 0)
 
 
 def watch_handlers(thread: Thread) -> None:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from enclu.native.address_space import AddressSpace
 
 
@@ -31,6 +33,7 @@ class Kind(enum.Enum):
 
     CPUID = enum.auto()
     PATH_CALL = enum.auto()
+    ENCLU = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +54,16 @@ class Sites:
         """In order; None where that is still to be found out."""
         self._longest = 0
 
-    def put(self, space: AddressSpace, address: int, kind: Kind, original: bytes, replacement: bytes) -> None:
-        """Replace what stands at the address, as many bytes."""
+    def put(
+        self, space: AddressSpace, address: int, kind: Kind, original: bytes, replacement: bytes,
+        poke: Callable[[AddressSpace, int, bytes], None] | None = None,
+    ) -> None:  # fmt: skip
+        """Replace what stands at the address, as many bytes, by `poke` if nobody else is to come in between.
+
+        Raises OSError where that cannot be written.
+        """
         assert len(original) == len(replacement)
-        space.poke(address, replacement)
+        (poke or type(space).poke)(space, address, replacement)
         self._sites[address] = Site(kind, original, replacement)
         self._addresses = None
         self._longest = max(self._longest, len(original))
@@ -63,6 +72,21 @@ class Sites:
         """A replacement of this kind is at the address."""
         site = self._sites.get(address)
         return site is not None and site.kind is kind and space.peek(address, len(site.replacement)) == site.replacement
+
+    def take_back(
+        self, space: AddressSpace, kind: Kind, start: int, end: int,
+        poke: Callable[[AddressSpace, int, bytes], None] | None = None,
+    ) -> list[int]:  # fmt: skip
+        """Have the originals stand again where replacements of this kind are in [start, end); where that was."""
+        found = []
+        for address, site in list(self._sites.items()):
+            if site.kind is kind and start < address + len(site.original) and address < end:
+                if self.stands(space, address, kind):
+                    (poke or type(space).poke)(space, address, site.original)
+                    found.append(address)
+                del self._sites[address]
+                self._addresses = None
+        return found
 
     def give_originals(self, address: int, view: memoryview) -> None:
         """Correct what was read from the address on."""

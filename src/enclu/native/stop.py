@@ -54,6 +54,17 @@ _EVENTS = {
 }  # fmt: skip
 
 
+class Settled(enum.Enum):
+    """What has become of a thread that may have been stopped in the middle of an ENCLU in its process."""
+
+    NOTHING = enum.auto()
+    """It was somewhere else."""
+    BACK = enum.auto()
+    """It stands before its ENCLU."""
+    ON = enum.auto()
+    """Its ENCLU has been executed."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Stop:
     """One kind of stop.  There is one object for each wait status (`decode`)."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from enclu.native import extended_state, ptrace
+from enclu.native.stop import Settled
 from enclu.native.wait import ThreadGone
 from enclu.sgx.enclave_mode import WORD, XSAVE, EnclaveMode
 from enclu.sgx.exceptions import PFEC, PageFault
@@ -68,7 +69,7 @@ class Thread:
     frame_patch: FramePatch | None = field(init=False, default=None)
     """What to write into the signal frame that the kernel is about to build."""
     blocked: int = field(init=False, default=0)
-    """Synchronous signals that it has blocked, since its process uses SGX (see `native.signals`)."""
+    """Signals that can be forced upon it and that it has blocked, since its process uses SGX (see `native.signals`)."""
     delivering: int = field(init=False, default=0)
     """A synchronous signal that it has been resumed with, until it has stopped at its handler."""
     undelivered: int = field(init=False, default=0)
@@ -79,8 +80,8 @@ class Thread:
     """Trap number, error code and CR2 of its exception, once they have been asked for: the kernel forgets them then."""
     in_process: bool = field(init=False, default=False)
     """It takes part in transitions in its own process (`native.in_process`)."""
-    rolled_back: bool = field(init=False, default=False)
-    """It was stopped in the middle of an ENCLU there, and stands before it now."""
+    settled: Settled = field(init=False, default=Settled.NOTHING)
+    """How it was taken out of there when it stopped."""
     displaced: bytearray | None = field(init=False, default=None)
     """Its extended state, where the host kernel has another until it runs again: see `native_fault`."""
     breakpoints: tuple[int, ...] = field(init=False, default=())

@@ -1,4 +1,4 @@
-"""Tickets: TCSes of which everything has been checked that EENTER checks, but STATE, CSSA and the AEP.
+"""Tickets: TCSes of which all has been checked that EENTER and ERESUME check, but STATE, CSSA, AEP and an SSA's content.
 
 A ticket is what `linux/vdso/in_process.h` enters by: numbers that follow from the checks, and for each CSSA the last
 two instructions.  It is valid while its first word is the TCS's address.  Whoever changes what was checked revokes it
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FIELDS = (
-    "KEY", "TCS", "GPRSGX", "FRAME_SIZE", "FRAMES", "TF", "FS", "GS", "EID", "BASE", "SIZE", "EPOCH", "NARROW", "ENTRY"
+    "KEY", "TCS", "GPRSGX", "FRAME_SIZE", "FRAMES", "TF", "FS", "GS", "EID", "BASE", "SIZE", "EPOCH", "NARROW", "XFRM",
+    "ENTRY",
 )  # fmt: skip
 """Little-endian 64-bit words, in this order from the ticket's beginning."""
 _WORDS = struct.Struct(f"<{len(FIELDS)}Q")
@@ -51,13 +52,14 @@ class Entry:
     epoch: int
     narrow: int
     """XCR0 & ~XFRM."""
+    xfrm: int
     entry: int
 
     def ticket(self) -> bytes:
         """The bytes, not valid yet."""
         words = (
             0, self.tcs, self.gprsgx, self.frame_size, min(self.frames, FRAMES), 0, self.fs, self.gs, self.eid,
-            self.base, self.size, self.epoch, self.narrow, self.entry,
+            self.base, self.size, self.epoch, self.narrow, self.xfrm, self.entry,
         )  # fmt: skip
         image = bytearray(SIZE)
         _WORDS.pack_into(image, 0, *(word & _WORD for word in words))

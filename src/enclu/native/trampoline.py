@@ -14,11 +14,16 @@ from typing import TYPE_CHECKING
 
 from enclu.native.address_space import VDSO_BASE, VDSO_IMAGE
 from enclu.native.shared_area import TICKETS, TICKETS_SIZE
-from enclu.sgx.enclave_mode import WORD
+from enclu.native.stop import Settled
+from enclu.sgx.enclave_mode import COUNTED, WORD
+from enclu.sgx.enclu.enter import check_frame, load_frame, load_registers
+from enclu.sgx.exceptions import Fault
 from enclu.sgx.leave import active_secs, shut_down
 from enclu.sgx.structs import ENCLU, TCS, EncluLeaf
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from enclu.native.thread import Thread
 
 _WORD = (1 << 64) - 1
@@ -47,18 +52,12 @@ class Rule(enum.IntEnum):
     LEAVING = 14
     LEFT = 15
     LEFT_COUNTED = 16
-    OUT = 17
-
-
-class Settled(enum.Enum):
-    """What has been done to a stopped thread."""
-
-    NOTHING = enum.auto()
-    """It was somewhere else."""
-    BACK = enum.auto()
-    """It stands before its ENCLU."""
-    ON = enum.auto()
-    """Its ENCLU has been executed."""
+    RESUMING = 17
+    RESUMED = 18
+    RESUMED_COUNTED = 19
+    DECREASED = 20
+    DECREASED_COUNTED = 21
+    OUT = 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +81,9 @@ class Trampoline:
         self.site = VDSO_BASE + site
         self._common = symbols["enclu_in_process_start"], symbols["enclu_in_process_end"]
         self._last = symbols["enclu_eenter_last"]
-        self._exits = symbols["enclu_eexit"]
-        self._enters = symbols.get("enclu_vdso_eenter", 1 << 32)
 
-    def rule(self, rip: int, copies: list[Copy]) -> Rule:
-        """What holds for a thread that is stopped there."""
+    def rule(self, rip: int, copies: list[Copy]) -> tuple[Rule, int]:
+        """What holds for a thread that is stopped there; and the leaf that it executes, 0 if that is not known yet."""
         return self._rule_at(self._place(rip, copies)[0])
 
     def _place(self, rip: int, copies: list[Copy]) -> tuple[int, int]:
@@ -98,29 +95,29 @@ class Trampoline:
         copy = next((c for c in copies if c.start <= rip < c.start + c.size), None)
         return (-1, 0) if copy is None else (rip - copy.start + copy.template, copy.site)
 
-    def _rule_at(self, offset: int) -> Rule:
+    def _rule_at(self, offset: int) -> tuple[Rule, int]:
         at = bisect_right(self._offsets, offset) - 1
-        return Rule(self._undo[at][1]) if at >= 0 else Rule.OUT
+        number = self._undo[at][1] if at >= 0 else Rule.OUT
+        return Rule(number & 0xFF), number >> 8
 
     def settle(self, thread: Thread, copies: list[Copy]) -> Settled:
         """Take the stopped thread out, whose registers have been read; they are to be written back afterwards."""
         offset, site = self._place(thread.regs.rip, copies)
-        rule = self._rule_at(offset)
+        rule, leaf = self._rule_at(offset)
         if rule is Rule.OUT:
             return Settled.NOTHING
         words = thread.mode.words
         if self._common[0] <= offset < self._common[1]:
             site = words[WORD["SITE"]]
-        if rule in (Rule.ENTERED, Rule.ENTERED_COUNTED):
-            words[WORD["EENTERS"]] += rule is Rule.ENTERED
-            _complete_entry(thread)
-            return Settled.ON
-        if rule in (Rule.LEFT, Rule.LEFT_COUNTED):
-            words[WORD["EEXITS"]] += rule is Rule.LEFT
-            _complete_exit(thread)
-            return Settled.ON
-        exits = self._exits <= offset < self._enters
-        _go_back(thread, rule, EncluLeaf.EEXIT if exits else EncluLeaf.EENTER)
+        if rule in _UNCOUNTED:
+            try:
+                _COMPLETE[leaf](thread, rule)
+            except Fault:
+                thread.mode.words[WORD["MODE"]], rule = 0, Rule.CLAIMING  # nothing is lost at RESUMING
+            else:
+                words[COUNTED[EncluLeaf(leaf)]] += _UNCOUNTED[rule]
+                return Settled.ON
+        _go_back(thread, rule, leaf)
         thread.regs.rip = site
         return Settled.BACK
 
@@ -163,18 +160,37 @@ def _give_up(thread: Thread) -> None:
         shut_down(thread)
 
 
-def _complete_entry(thread: Thread) -> None:
+def _restore_arguments(thread: Thread) -> None:
+    regs, words = thread.regs, thread.mode.words
+    regs.rdx, regs.rsi, regs.rdi = (words[WORD[name]] for name in ("RDX", "RSI", "RDI"))
+    regs.rflags = _flags(regs.rflags, words[WORD["FLAGS"]] & 0xFFFF)
+
+
+def _complete_entry(thread: Thread, _rule: Rule) -> None:
     regs, words = thread.regs, thread.mode.words
     secs = active_secs(thread)
     tcs, base = secs.used(thread.mode.tcs_la).data, secs.baseaddr
-    regs.rdx, regs.rsi, regs.rdi = (words[WORD[name]] for name in ("RDX", "RSI", "RDI"))
-    regs.rflags = _flags(regs.rflags, words[WORD["FLAGS"]] & 0xFFFF)
+    _restore_arguments(thread)
     regs.rax, regs.rcx = TCS.get(tcs, "CSSA"), words[WORD["SITE"]] + len(ENCLU)
     regs.rip = base + TCS.get(tcs, "OENTRY") & _WORD
     regs.fs_base, regs.gs_base = base + TCS.get(tcs, "OFSBASE") & _WORD, base + TCS.get(tcs, "OGSBASE") & _WORD
 
 
-def _complete_exit(thread: Thread) -> None:
+def _complete_resume(thread: Thread, rule: Rule) -> None:
+    """Raises Fault where the enclave has made a frame invalid that was valid when the code checked it."""
+    regs, mode = thread.regs, thread.mode
+    words, secs = mode.words, active_secs(thread)
+    region, last = secs.frame(mode.gprsgx)
+    if rule is Rule.RESUMING:
+        check_frame(secs, region, last)
+        load_frame(thread, secs, thread.xsave(), region)
+    TCS.put(secs.used(mode.tcs_la).data, "CSSA", words[WORD["CSSA"]])
+    load_registers(thread, last)
+    regs.rip, regs.rsp, regs.rflags = (words[WORD[name]] for name in ("RIP", "RSP", "RFLAGS"))
+    regs.fs_base, regs.gs_base = words[WORD["FSBASE"]], words[WORD["GSBASE"]]
+
+
+def _complete_exit(thread: Thread, _rule: Rule) -> None:
     regs, mode = thread.regs, thread.mode
     words = mode.words
     regs.rdx = words[WORD["RDX"]]
@@ -183,3 +199,24 @@ def _complete_exit(thread: Thread) -> None:
     regs.rip = regs.rbx
     regs.fs_base, regs.gs_base = mode.save_fs_base, mode.save_gs_base
     _give_up(thread)
+
+
+def _complete_edeccssa(thread: Thread, _rule: Rule) -> None:
+    regs, words = thread.regs, thread.mode.words
+    thread.mode.move_frame(words[WORD["NEXT"]])
+    _restore_arguments(thread)
+    regs.rax, regs.rcx = EncluLeaf.EDECCSSA, words[WORD["RCX"]]
+    regs.rip = words[WORD["SITE"]] + len(ENCLU)
+
+
+_COMPLETE: dict[int, Callable[[Thread, Rule], None]] = {
+    EncluLeaf.EENTER: _complete_entry,
+    EncluLeaf.ERESUME: _complete_resume,
+    EncluLeaf.EEXIT: _complete_exit,
+    EncluLeaf.EDECCSSA: _complete_edeccssa,
+}
+_UNCOUNTED = {
+    Rule.ENTERED: 1, Rule.ENTERED_COUNTED: 0, Rule.RESUMING: 1, Rule.RESUMED: 1, Rule.RESUMED_COUNTED: 0,
+    Rule.LEFT: 1, Rule.LEFT_COUNTED: 0, Rule.DECREASED: 1, Rule.DECREASED_COUNTED: 0,
+}  # fmt: skip
+"""Rules by which the leaf has been executed, and how many are still to be counted."""

@@ -10,9 +10,10 @@ from enclu.linux import trap
 from enclu.linux.trap import Verdict
 from enclu.native import cpuid, debug_registers, exceptions, path_calls, ptrace, signals, text_poke
 from enclu.native.debug_registers import TRAP_HWBKPT
-from enclu.native.native_fault import exception_of, raised_by_enclu
+from enclu.native.native_fault import exception_of, raised, raised_by_enclu
 from enclu.native.process import SYNCHRONOUS_SIGNALS
 from enclu.native.resume import resume
+from enclu.native.stop import Settled
 from enclu.sgx import enclu, telling
 from enclu.sgx.enclu.enter import RFLAGS_TF
 from enclu.sgx.exceptions import Fault, Vector
@@ -66,9 +67,14 @@ def signal_stop(sup: Supervisor, task: Task, signo: int) -> None:
         info.get(task.tid)
     info = debug_registers.told(task, info)
     if exceptions.is_dispatched(task, signo, info):
-        take(sup, task, exceptions.undo_syscall(task))
+        at_syscall = exceptions.undo_syscall(task)
+        signals.unforce(task)
+        take(sup, task, at_syscall)
         return
-    at_enclu = task.rolled_back and info.code > 0
+    if task.settled is Settled.ON and raised(info):
+        resume(task)  # by an instruction that was none of the program's
+        return
+    at_enclu = task.settled is Settled.BACK and raised(info)
     at_enclu = at_enclu or (signo in ENCLU_SIGNALS and raised_by_enclu(task.regs, info))
     if at_enclu and execute_enclu(sup, task):
         return
@@ -95,7 +101,7 @@ def execute_enclu(sup: Supervisor, task: Task) -> bool:
     """Execute the ENCLU at RIP, and resume; False if there is none."""
     regs, space = task.regs, task.process.space
     site, transitions = regs.rip, sup.transitions
-    if space.peek(site, len(ENCLU)) != ENCLU and not transitions.at_exit(task, site):
+    if space.peek(site, len(ENCLU)) != ENCLU and not transitions.was_enclu(task, site):
         return False
     space.enclu_sites.add(site)
     leaf, tcs = regs.rax & 0xF, task.mode.tcs_la

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from enclu.native import debug_registers, proc, ptrace, signals
 from enclu.native.exceptions import is_dispatched, undo_trap
 from enclu.native.inject import MachineGone, call_again, inject
+from enclu.native.native_fault import raised
 from enclu.native.process import SYNCHRONOUS_SIGNALS
 from enclu.native.resume import CONT, interrupt, resume, until
-from enclu.native.stop import INTERRUPTED, Kind, Stop
+from enclu.native.stop import INTERRUPTED, Kind, Settled, Stop
 from enclu.native.text_poke import text_poke
 from enclu.native.wait import ThreadGone
 from enclu.run import exceptions
@@ -90,7 +91,12 @@ class Halter:
         """text_poke_bp(), for the thread at hand."""
         thread = self._sup.current
         assert thread is not None and thread.space is tables
-        text_poke(thread.space, address, code, functools.partial(self.inject_in, thread.space))
+        self._sup.transitions.text_changes(thread.space, address, address + len(code))
+        self.poke_text(thread.space, address, code)
+
+    def poke_text(self, space: AddressSpace, address: int, code: bytes) -> None:
+        """Change instructions that others may be about to execute."""
+        text_poke(space, address, code, functools.partial(self.inject_in, space))
 
     @contextlib.contextmanager
     def halted(self, threads: Iterable[Task]) -> Iterator[None]:
@@ -230,11 +236,12 @@ class Halter:
             if is_dispatched(thread, stop.signo, info):
                 thread.fetch()
                 call_again(thread)
+                signals.unforce(thread)
                 return INTERRUPTED
-            if thread.space.in_process is not None and info.code > 0:
+            if thread.space.in_process is not None and raised(info):
                 thread.fetch()
-                if thread.rolled_back:
-                    return INTERRUPTED  # it executes its ENCLU anew
+                if thread.settled is not Settled.NOTHING:
+                    return INTERRUPTED  # the instruction that raised it was none of the program's
             if stop.signo in SYNCHRONOUS_SIGNALS and stop.signo != signal.SIGTRAP and info.code > 0:
                 return INTERRUPTED  # a fault: it will come again
             thread.kept_info = bytes(info)

@@ -6,10 +6,10 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import NR
-from enclu.native import in_process
+from enclu.native import in_process, proc
 from enclu.native.in_process import Unable
 from enclu.native.shared_area import BIAS, SLOT_COUNT, SharedArea
-from enclu.native.sites import jump
+from enclu.native.sites import JUMP_SIZE, Kind, jump
 from enclu.native.tickets import FRAMES, Entry, place_of
 from enclu.native.trampoline import Trampoline
 from enclu.run.transitions import Transitions
@@ -45,7 +45,7 @@ class InProcessTransitions(Transitions):
         site = image.extable[0][0] if image.extable else 0
         self._trampoline = Trampoline(image.symbols, image.undo, site)
         self._site = self._trampoline.site if "enclu_jump" in image.symbols else 0
-        """The ENCLU of the vDSO's function: nobody enters in process elsewhere."""
+        """The ENCLU of the vDSO's function, which has a jump in front of it."""
         self.spaces: list[InProcess] = []
         supervisor.leaves.on_wanted = self._all_by_stops
 
@@ -103,6 +103,7 @@ class InProcessTransitions(Transitions):
     def born(self, parent: Task, task: Task) -> None:
         if parent.space.in_process is not None and task.space is not parent.space:
             in_process.disarm(task.space)
+            task.space.sites.take_back(task.space, Kind.ENCLU, 0, 1 << 64)
         if parent.in_process:
             in_process.end(task, identified=True)
 
@@ -151,12 +152,16 @@ class InProcessTransitions(Transitions):
         taking = task.space.in_process
         if taking is None or self._sup.leaves.wanted:
             return
-        if leaf == EncluLeaf.EENTER and site == self._site and not task.mode.dbgoptin:
+        if task.mode.dbgoptin:
+            return
+        if leaf in (EncluLeaf.EENTER, EncluLeaf.ERESUME):
             self._begin(task)
             if task.in_process:
                 self._issue(task, taking)
-        elif leaf == EncluLeaf.EEXIT and not task.mode.dbgoptin:
-            self._quicken(task, taking, site)
+                if site != self._site:
+                    self._quicken_entry(task, taking, site)
+        elif leaf in (EncluLeaf.EEXIT, EncluLeaf.EDECCSSA):
+            self._quicken_exit(task, taking, site)
 
     def _issue(self, task: Task, taking: InProcess) -> None:
         mode, sup = task.mode, self._sup
@@ -217,17 +222,40 @@ class InProcessTransitions(Transitions):
         base = secs.baseaddr
         return Entry(
             tcs_la, at, first + size - GPRSGX.size, size, frames, base + f["OFSBASE"], base + f["OGSBASE"], secs.eid,
-            base, secs.size, secs.epoch, narrow, base + f["OENTRY"],
+            base, secs.size, secs.epoch, narrow, secs.xfrm, base + f["OENTRY"],
         )  # fmt: skip
 
-    # EEXIT.
+    # ENCLUs that are jumps.
 
-    def at_exit(self, task: Task, site: int) -> bool:
-        taking = task.space.in_process
-        return taking is not None and site in taking.jumps and task.space.peek(site, 3) == taking.jumps[site]
+    def was_enclu(self, task: Task, site: int) -> bool:
+        space, taking = task.space, task.space.in_process
+        if taking is None:
+            return False
+        in_enclave = site in taking.jumps and space.peek(site, len(ENCLU)) == taking.jumps[site]
+        return in_enclave or space.sites.stands(space, site, Kind.ENCLU)
 
-    def _quicken(self, task: Task, taking: InProcess, site: int) -> None:
-        """Have the EEXIT that has just been executed for the first time be a jump."""
+    def text_changes(self, space: AddressSpace, start: int, end: int) -> None:
+        # The last two bytes of a jump are those behind the ENCLU.
+        space.sites.take_back(space, Kind.ENCLU, start - (JUMP_SIZE - len(ENCLU)), end, self._sup.halter.poke_text)
+
+    def _quicken_entry(self, task: Task, taking: InProcess, site: int) -> None:
+        """Have an ENCLU of the program, which has just entered for the first time, be a jump."""
+        space = task.space
+        code = space.peek(site, JUMP_SIZE)
+        if code[: len(ENCLU)] != ENCLU or len(code) < JUMP_SIZE or taking.out_of_reach.get(site) == code:
+            return  # others have executed it before it was changed
+        copy = in_process.copy_for(task, site, code[len(ENCLU) :], inside=False)
+        alone = sum(thread.space is space for thread in self._sup.threads.values()) == 1
+        try:
+            if copy is None:
+                raise OSError
+            replacement = jump(site, copy.start)[: len(ENCLU)]
+            space.sites.put(space, site, Kind.ENCLU, ENCLU, replacement, None if alone else self._sup.halter.poke_text)
+        except OSError:  # nothing reaches, or the text is a file's that nobody may write
+            taking.out_of_reach[site] = code
+
+    def _quicken_exit(self, task: Task, taking: InProcess, site: int) -> None:
+        """Have an ENCLU of an enclave, by which a thread has just left it or given up a frame, be a jump."""
         space = task.space
         vma = task.mm.find_vma(site)
         encl = vma.encl if vma is not None else None
@@ -239,7 +267,7 @@ class InProcessTransitions(Transitions):
         page = encl.resident(site)
         if code[:3] != ENCLU or len(code) < 5 or page is None or page.rwx & 2:
             return
-        copy = in_process.copy_for(task, site, code[3:5])
+        copy = in_process.copy_for(task, site, code[3:5], inside=True)
         taking.add(site, b"" if copy is None else jump(site, copy.start)[: len(ENCLU)])
         if copy is not None:
             self._write(page.data, site, taking.jumps[site])
@@ -266,15 +294,25 @@ class InProcessTransitions(Transitions):
         pages = [] if taking is None else [page for page in taking.room if page < end and start < page + PAGE_SIZE]
         if taking is None or not pages:
             return
+        poke_text, sup = self._sup.halter.poke_text, self._sup
         for page in pages:
             for site in [copy.site for copy in taking.copies if copy.start & -PAGE_SIZE == page]:
-                for eid, secs in list(self._sup.machine.enclaves.items()):
+                for eid, secs in list(sup.machine.enclaves.items()):
                     if secs.baseaddr <= site < secs.baseaddr + secs.size:
                         self.give_back(eid)
-                        self._sup.halter.kick(eid)  # nobody is in a copy any more
+                        sup.halter.kick(eid)  # nobody is in a copy any more
+                if space.sites.take_back(space, Kind.ENCLU, site, site + 1, poke_text):
+                    self._nobody_in_copies(space)
                 taking.forget(site)
             del taking.room[page]
-            self._sup.halter.inject_in(space, NR["munmap"], page, PAGE_SIZE)
+            sup.halter.inject_in(space, NR["munmap"], page, PAGE_SIZE)
+
+    def _nobody_in_copies(self, space: AddressSpace) -> None:
+        """Whoever is about to enter by code outside enclaves has been taken out of it; in a system call, nobody is."""
+        for task in [task for task in self._sup.threads.values() if task.space is space]:
+            with contextlib.suppress(*proc.GONE):
+                if proc.system_call(task.tid) == proc.NO_CALL:
+                    self._sup.halter.with_halted(task, lambda thread: None)
 
     def leaves_epc(self, pages: Iterable[EPCPage]) -> None:
         for taking in self.spaces:
@@ -304,9 +342,8 @@ class InProcessTransitions(Transitions):
 
     def count_of(self, task: Task) -> None:
         counts = self._sup.leaves.counts
-        entered, left = task.mode.take_counts()
-        counts[EncluLeaf.EENTER] += entered
-        counts[EncluLeaf.EEXIT] += left
+        for leaf, number in task.mode.take_counts().items():
+            counts[leaf] += number
 
 
 class Lease:

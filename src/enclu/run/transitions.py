@@ -51,9 +51,12 @@ class Transitions:
     def after(self, task: Task, leaf: int, site: int) -> None:
         """A stopped thread has executed a leaf."""
 
-    def at_exit(self, task: Task, site: int) -> bool:
+    def was_enclu(self, task: Task, site: int) -> bool:
         """A jump is at the address where an ENCLU was."""
         return False
+
+    def text_changes(self, space: AddressSpace, start: int, end: int) -> None:
+        """The vDSO is about to be patched there: jumps of which that is a part are ENCLU again."""
 
     def give_back(self, eid: int) -> None:
         """Have the enclave's EEXITs be ENCLU again."""

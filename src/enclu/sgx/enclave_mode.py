@@ -6,18 +6,23 @@ process reads and writes the same slot (`native/in_process.py`).
 
 from __future__ import annotations
 
+from enclu.sgx.structs import EncluLeaf
+
 SLOT_SIZE = 16384
 """Bytes of one processor's slot."""
 FIELDS = (
     "TCS_LA", "EID", "BASE", "SIZE", "FS", "GS", "GPRSGX", "TF", "EPOCH", "MODE", "TCS", "ASIDE", "NARROW",
-    "SITE", "FLAGS", "RCX", "RDX", "RSI", "RDI", "TICKET", "STUB", "AEP", "EENTERS", "EEXITS",
+    "SITE", "FLAGS", "RCX", "RDX", "RSI", "RDI", "TICKET", "STUB", "AEP", "NEXT", "CSSA", "FSBASE", "GSBASE", "RIP", "CS",
+    "RFLAGS", "RSP", "SS", "EENTERS", "ERESUMES", "EEXITS", "EDECCSSAS",
 )  # fmt: skip
 """Little-endian 64-bit words, in this order from the slot's beginning: registers of enclave mode, and from SITE on what
 code in the process keeps while it executes a leaf."""
 WORD = {name: number for number, name in enumerate(FIELDS)}
-INITIAL, XSAVE = 256, 832
+INITIAL, XSAVE = 320, 896
 """Where a slot has an XSAVE image of initial state, and one of what is outside XFRM and was put aside."""
-_TCS_LA, _EID, _BASE, _SIZE, _FS, _GS, _GPRSGX, _TF, _EPOCH, _MODE, _TCS, *_, _EENTERS, _EEXITS = range(len(FIELDS))
+COUNTED = {leaf: WORD[f"{leaf.name}S"] for leaf in EncluLeaf if f"{leaf.name}S" in WORD}
+"""Leaves that code in the process executes, each with the word that counts them."""
+_TCS_LA, _EID, _BASE, _SIZE, _FS, _GS, _GPRSGX, _TF, _EPOCH, _MODE, _TCS, *_ = range(len(FIELDS))
 
 
 class EnclaveMode:
@@ -119,9 +124,9 @@ class EnclaveMode:
         self.words[_MODE] = 0
         self.words[_TCS_LA] = 0
 
-    def take_counts(self) -> tuple[int, int]:
-        """EENTERs and EEXITs that code in the process has executed since this was last asked."""
-        w = self.words
-        counts = w[_EENTERS], w[_EEXITS]
-        w[_EENTERS] = w[_EEXITS] = 0
+    def take_counts(self) -> dict[EncluLeaf, int]:
+        """What code in the process has executed since this was last asked."""
+        counts = {leaf: self.words[number] for leaf, number in COUNTED.items()}
+        for number in COUNTED.values():
+            self.words[number] = 0
         return counts

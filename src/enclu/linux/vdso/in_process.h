@@ -1,5 +1,6 @@
 /*
- * EENTER and EEXIT in the program's own process: what `native/in_process.py` describes.  Every vDSO image has this.
+ * EENTER, ERESUME, EEXIT and EDECCSSA in the program's own process: what `native/in_process.py` describes.  Every vDSO
+ * image has this.
  *
  * A thread's slot of enclave mode (`sgx/enclave_mode.py`) is found by the limit of a segment that is its own: LSL is the
  * only instruction that tells a thread apart, needs no register but one, and changes no flag but ZF.  A TCS whose
@@ -11,7 +12,9 @@
  */
 
 #define EENTER_LEAF	2
+#define ERESUME_LEAF	3
 #define EEXIT_LEAF	4
+#define EDECCSSA_LEAF	9
 
 /* native/shared_area.py: the segment, what its limit in bytes lacks to a slot's address, and the tickets. */
 #define SELECTOR	0x73
@@ -41,10 +44,21 @@
 #define S_TICKET	(152 - SLOT_BIAS)
 #define S_STUB		(160 - SLOT_BIAS)
 #define S_AEP		(168 - SLOT_BIAS)
-#define S_EENTERS	(176 - SLOT_BIAS)
-#define S_EEXITS	(184 - SLOT_BIAS)
-#define S_INITIAL	(256 - SLOT_BIAS)
-#define S_XSAVE		(832 - SLOT_BIAS)
+#define S_NEXT		(176 - SLOT_BIAS)
+#define S_CSSA		(184 - SLOT_BIAS)
+#define S_FSBASE	(192 - SLOT_BIAS)
+#define S_GSBASE	(200 - SLOT_BIAS)
+#define S_RIP		(208 - SLOT_BIAS)
+#define S_CS		(216 - SLOT_BIAS)
+#define S_RFLAGS	(224 - SLOT_BIAS)
+#define S_RSP		(232 - SLOT_BIAS)
+#define S_SS		(240 - SLOT_BIAS)
+#define S_EENTERS	(248 - SLOT_BIAS)
+#define S_ERESUMES	(256 - SLOT_BIAS)
+#define S_EEXITS	(264 - SLOT_BIAS)
+#define S_EDECCSSAS	(272 - SLOT_BIAS)
+#define S_INITIAL	(320 - SLOT_BIAS)
+#define S_XSAVE		(896 - SLOT_BIAS)
 
 /* native/tickets.py: fields of a ticket. */
 #define T_KEY		0
@@ -60,6 +74,7 @@
 #define T_SIZE		80
 #define T_EPOCH		88
 #define T_NARROW	96
+#define T_XFRM		104
 #define T_STUBS		128
 #define TICKET_SHIFT	8
 #define TICKET_HASH	0x9e3779b1
@@ -69,12 +84,37 @@
 #define TCS_STATE	0
 #define TCS_CSSA	24
 #define TCS_AEP		40
+#define GPRSGX_RAX	0
+#define GPRSGX_RCX	8
+#define GPRSGX_RDX	16
+#define GPRSGX_RBX	24
+#define GPRSGX_RSP	32
+#define GPRSGX_RBP	40
+#define GPRSGX_RSI	48
+#define GPRSGX_RDI	56
+#define GPRSGX_R8	64
+#define GPRSGX_R9	72
+#define GPRSGX_R10	80
+#define GPRSGX_R11	88
+#define GPRSGX_R12	96
+#define GPRSGX_R13	104
+#define GPRSGX_R14	112
+#define GPRSGX_R15	120
+#define GPRSGX_RFLAGS	128
+#define GPRSGX_RIP	136
 #define GPRSGX_URSP	144
 #define GPRSGX_URBP	152
+#define GPRSGX_FSBASE	168
+#define GPRSGX_GSBASE	176
+#define GPRSGX_SIZE	184
 
 #define XSAVE_MXCSR	24
 #define XSAVE_HEADER	512
 #define NOT_CANONICAL	47	/* bits below are any; only the lower half is for us */
+#define RFLAGS_RESTORED	0x254cd5
+#define RFLAGS_FIXED	0x202
+#define USER_CS		0x33
+#define USER_DS		0x2b
 
 /* native/trampoline.py: Rule. */
 #define AT_ENCLU	0	/* nothing has changed */
@@ -94,50 +134,56 @@
 #define LEAVING		14	/* SITED, and RDX is in the slot */
 #define LEFT		15	/* outside, not counted */
 #define LEFT_COUNTED	16
-#define OUT		17	/* the program's own code again */
+#define RESUMING	17	/* in the enclave; its extended state may not have been loaded */
+#define RESUMED		18	/* it has; not counted */
+#define RESUMED_COUNTED	19
+#define DECREASED	20	/* CSSA is what EDECCSSA makes of it; not counted */
+#define DECREASED_COUNTED	21
+#define OUT		22	/* the program's own code again */
 
 .macro ENCLU
 	.byte	0x0f, 0x01, 0xd7
 .endm
 
-.macro U rule
+/* `leaf` is the leaf being executed, once that is known. */
+.macro U rule, leaf=0
 	.pushsection .undo, "", @progbits
-	.quad	777f, \rule
+	.quad	777f, \rule | \leaf << 8
 	.popsection
 777:
 .endm
 
 /* One way of FIND_SLOT, for one value of ZF, by the rules that hold; the flags are in AX then, but for ZF. */
-.macro LOOK_UP found, kept, fails
+.macro LOOK_UP found, kept, fails, leaf
 	mov	$SELECTOR, %ecx
 	lsl	%ecx, %ecx
-	U	\found
+	U	\found, \leaf
 	jnz	\fails
 	SCALE
 	mov	%rax, S_RCX(%rcx)
 	lahf
-	U	\kept
+	U	\kept, \leaf
 	seto	%al
 .endm
 
 /* RCX: 0, RAX: the program's RCX.  Afterwards RCX: the slot; RAX and the flags are free. */
-.macro FIND_SLOT
+.macro FIND_SLOT leaf
 	jz	1f
-	LOOK_UP	FOUND_NZ, KEPT_NZ, 3f
+	LOOK_UP	FOUND_NZ, KEPT_NZ, 3f, \leaf
 	and	$0xbf, %ah
-	U	KEPT_AX
+	U	KEPT_AX, \leaf
 	jmp	2f
-	U	FOUND
-1:	LOOK_UP	FOUND_Z, KEPT_Z, 4f
-	U	KEPT_AX
+	U	FOUND, \leaf
+1:	LOOK_UP	FOUND_Z, KEPT_Z, 4f, \leaf
+	U	KEPT_AX, \leaf
 2:	mov	%ax, S_FLAGS(%rcx)
-	U	KEPT
+	U	KEPT, \leaf
 	jmp	5f
-	U	FOUND_NZ
+	U	FOUND_NZ, \leaf
 3:	ENCLU
-	U	FOUND_Z
+	U	FOUND_Z, \leaf
 4:	ENCLU
-	U	KEPT
+	U	KEPT, \leaf
 5:
 .endm
 
@@ -148,6 +194,23 @@
 	.endr
 .endm
 
+/* Where an ENCLU was: goes on at `is_first` or `is_second`, with RCX as FIND_SLOT wants it, if RAX is that leaf. */
+.macro WHICH_LEAF first, second, is_first, is_second
+	U	AT_ENCLU
+	xchg	%rax, %rcx
+	U	SWAPPED
+	lea	-\first(%rcx), %rcx
+	U	SWAPPED_LESS, \first
+	jrcxz	\is_first
+	lea	(\first - \second)(%rcx), %rcx
+	U	SWAPPED_LESS, \second
+	jrcxz	\is_second
+	lea	\second(%rcx), %rcx
+	U	SWAPPED
+	xchg	%rax, %rcx
+	U	AT_ENCLU
+.endm
+
 /* RCX: the slot; RAX is free afterwards. */
 .macro RESTORE_FLAGS
 	movzwl	S_FLAGS(%rcx), %eax
@@ -155,72 +218,93 @@
 	sahf
 .endm
 
-	.section .in_process, "ax", @progbits
-enclu_in_process_start:
-
-enclu_eenter:
-	U	SITED
+.macro KEEP_ARGUMENTS leaf
+	U	SITED, \leaf
 	mov	%rdx, S_RDX(%rcx)
 	mov	%rsi, S_RSI(%rcx)
 	mov	%rdi, S_RDI(%rcx)
-	U	CLAIMING
-	cmpq	$0, S_TCS_LA(%rcx)
-	jne	enclu_eenter_slow
-	mov	%rbx, %rax
+	U	CLAIMING, \leaf
+.endm
+
+.macro RESTORE_ARGUMENTS
+	mov	S_RDX(%rcx), %rdx
+	mov	S_RSI(%rcx), %rsi
+	mov	S_RDI(%rcx), %rdi
+.endm
+
+/* RAX: a TCS.  Afterwards RAX: where its ticket is, if it has one; RDX is free. */
+.macro FIND_TICKET
 	shr	$12, %rax
 	imul	$(TICKET_HASH - 0x100000000), %eax, %eax
 	shr	$(32 - TICKET_BITS), %eax
 	shl	$TICKET_SHIFT, %eax
 	movabs	$TICKETS, %rdx
 	add	%rdx, %rax
+.endm
+
+/* RAX: the ticket, RCX: the slot; RDX is free. */
+#define FROM_TICKET(word) \
+	mov T_##word(%rax), %rdx; mov %rdx, S_##word(%rcx)
+
+/* RAX: GPRSGX, RCX: the slot; RSI is free. */
+#define CANONICAL_OF_FRAME(word) \
+	mov GPRSGX_##word(%rax), %rsi; mov %rsi, S_##word(%rcx); shr $NOT_CANONICAL, %rsi; jnz enclu_eresume_slow
+
+/*
+ * RBX: the TCS, RCX: the slot, where the AEP is.  Afterwards the TCS is this processor's, RDI its ticket, RDX the TCS,
+ * RSI the number of the SSA frame in question and RAX the address of its GPRSGX.
+ */
+.macro CLAIM leaf, slow
+	KEEP_ARGUMENTS \leaf
+	cmpq	$0, S_TCS_LA(%rcx)
+	jne	\slow
+	mov	%rbx, %rax
+	FIND_TICKET
 	cmp	%rbx, T_KEY(%rax)
-	jne	enclu_eenter_slow
+	jne	\slow
 	mov	S_RCX(%rcx), %rdx	/* the AEP */
 	shr	$NOT_CANONICAL, %rdx
-	jnz	enclu_eenter_slow
+	jnz	\slow
 	mov	%rax, S_TICKET(%rcx)
-	mov	T_EID(%rax), %rdx
-	mov	%rdx, S_EID(%rcx)
-	mov	T_BASE(%rax), %rdx
-	mov	%rdx, S_BASE(%rcx)
-	mov	T_SIZE(%rax), %rdx
-	mov	%rdx, S_SIZE(%rcx)
-	mov	T_EPOCH(%rax), %rdx
-	mov	%rdx, S_EPOCH(%rcx)
-	mov	T_TF(%rax), %rdx
-	mov	%rdx, S_TF(%rcx)
-	mov	T_NARROW(%rax), %rdx
-	mov	%rdx, S_NARROW(%rcx)
-	mov	T_TCS(%rax), %rdx
-	mov	%rdx, S_TCS(%rcx)
+	FROM_TICKET(EID)
+	FROM_TICKET(BASE)
+	FROM_TICKET(SIZE)
+	FROM_TICKET(EPOCH)
+	FROM_TICKET(TF)
+	FROM_TICKET(NARROW)
+	FROM_TICKET(TCS)
 	mov	%rbx, S_TCS_LA(%rcx)
 	mov	%rax, %rdi
 	xor	%eax, %eax
 	lock cmpxchg %rcx, TCS_STATE(%rdx)	/* this processor's, if it was free; and a barrier */
-	jne	enclu_eenter_slow
+	jne	\slow
 	cmp	%rbx, T_KEY(%rdi)		/* revoked meanwhile? */
-	jne	enclu_eenter_slow
+	jne	\slow
 	mov	TCS_CSSA(%rdx), %esi
+	.if	\leaf == ERESUME_LEAF
+	dec	%esi
+	.endif
 	cmp	T_FRAMES(%rdi), %rsi
-	jae	enclu_eenter_slow
+	jae	\slow
 	mov	T_FRAME_SIZE(%rdi), %rax
 	imul	%rsi, %rax
 	add	T_GPRSGX(%rdi), %rax
-	mov	%rsp, GPRSGX_URSP(%rax)
-	mov	%rbp, GPRSGX_URBP(%rax)
 	mov	%rax, S_GPRSGX(%rcx)
+.endm
+
+/* RCX: the slot, RDX: the TCS; RAX is free. */
+.macro KEEP_OUTSIDE
 	mov	S_RCX(%rcx), %rax
 	mov	%rax, TCS_AEP(%rdx)
 	rdfsbase %rax
 	mov	%rax, S_FS(%rcx)
 	rdgsbase %rax
 	mov	%rax, S_GS(%rcx)
-	shl	$4, %esi
-	lea	T_STUBS(%rdi, %rsi), %rsi
-	mov	%rsi, S_STUB(%rcx)
+.endm
 
-	/* Of what the enclave has not in XFRM, what is in use is put aside and becomes initial. */
-	mov	T_NARROW(%rdi), %edi
+/* Of what the enclave has not in XFRM, what is in use is put aside and becomes initial.  RAX, RDX, RSI and RDI are free. */
+.macro PUT_ASIDE
+	mov	S_NARROW(%rcx), %edi
 	test	%edi, %edi
 	jz	1f
 	mov	%rcx, %rsi
@@ -239,30 +323,112 @@ enclu_eenter:
 	xor	%edx, %edx
 	xrstor64 S_INITIAL(%rcx)
 1:
+.endm
+
+	.section .in_process, "ax", @progbits
+enclu_in_process_start:
+
+enclu_eenter:
+	CLAIM	EENTER_LEAF, enclu_eenter_slow
+	mov	%rsp, GPRSGX_URSP(%rax)
+	mov	%rbp, GPRSGX_URBP(%rax)
+	KEEP_OUTSIDE
+	shl	$4, %esi
+	lea	T_STUBS(%rdi, %rsi), %rsi
+	mov	%rsi, S_STUB(%rcx)
+	PUT_ASIDE
 	movb	$1, S_MODE(%rcx)		/* it is in the enclave */
-	U	ENTERED
+	U	ENTERED, EENTER_LEAF
 	incq	S_EENTERS(%rcx)
-	U	ENTERED_COUNTED
+	U	ENTERED_COUNTED, EENTER_LEAF
 	mov	S_TICKET(%rcx), %rax
 	mov	T_FS(%rax), %rdx
 	wrfsbase %rdx
 	mov	T_GS(%rax), %rdx
 	wrgsbase %rdx
-	mov	S_RDX(%rcx), %rdx
-	mov	S_RSI(%rcx), %rsi
-	mov	S_RDI(%rcx), %rdi
+	RESTORE_ARGUMENTS
 	RESTORE_FLAGS
 	mov	S_STUB(%rcx), %rax
 	mov	S_SITE(%rcx), %rcx
 	lea	3(%rcx), %rcx
 enclu_eenter_last:
 	jmp	*%rax				/* to the ticket, which has the last two instructions */
-	U	CLAIMING
+	U	CLAIMING, EENTER_LEAF
 enclu_eenter_slow:
 	ENCLU
 
+enclu_eresume:
+	CLAIM	ERESUME_LEAF, enclu_eresume_slow
+	mov	%rsi, S_CSSA(%rcx)
+	CANONICAL_OF_FRAME(RIP)
+	CANONICAL_OF_FRAME(FSBASE)
+	CANONICAL_OF_FRAME(GSBASE)
+	mov	GPRSGX_RSP(%rax), %rsi
+	mov	%rsi, S_RSP(%rcx)
+	mov	GPRSGX_RFLAGS(%rax), %rsi
+	and	$RFLAGS_RESTORED, %esi
+	or	$RFLAGS_FIXED, %esi
+	mov	%rsi, S_RFLAGS(%rcx)
+	movq	$USER_CS, S_CS(%rcx)
+	movq	$USER_DS, S_SS(%rcx)
+	add	$GPRSGX_SIZE, %rax
+	sub	T_FRAME_SIZE(%rdi), %rax
+	mov	%rax, S_NEXT(%rcx)		/* the frame: its XSAVE region */
+	mov	T_XFRM(%rdi), %rsi
+	not	%rsi
+	test	%rsi, XSAVE_HEADER(%rax)
+	jnz	enclu_eresume_slow
+	mov	XSAVE_HEADER + 8(%rax), %rsi
+	or	XSAVE_HEADER + 16(%rax), %rsi
+	jnz	enclu_eresume_slow
+	testl	$0xffff0000, XSAVE_MXCSR(%rax)
+	jnz	enclu_eresume_slow
+	KEEP_OUTSIDE
+	PUT_ASIDE
+	movb	$1, S_MODE(%rcx)		/* it is in the enclave */
+	U	RESUMING, ERESUME_LEAF
+	mov	S_TICKET(%rcx), %rdi
+	mov	T_XFRM(%rdi), %eax
+	xor	%edx, %edx
+	mov	S_NEXT(%rcx), %rdi
+	xrstor64 (%rdi)
+	U	RESUMED, ERESUME_LEAF
+	mov	S_TCS(%rcx), %rdx
+	mov	S_CSSA(%rcx), %eax
+	mov	%eax, TCS_CSSA(%rdx)
+	incq	S_ERESUMES(%rcx)
+	U	RESUMED_COUNTED, ERESUME_LEAF
+	lea	S_AEP + 8(%rcx), %rsp
+	pushq	$RFLAGS_FIXED			/* IRET faults where NT is set */
+	popfq
+	mov	S_FSBASE(%rcx), %rdx
+	wrfsbase %rdx
+	mov	S_GSBASE(%rcx), %rdx
+	wrgsbase %rdx
+	mov	S_GPRSGX(%rcx), %rax
+	mov	GPRSGX_RDX(%rax), %rdx
+	mov	GPRSGX_RBX(%rax), %rbx
+	mov	GPRSGX_RBP(%rax), %rbp
+	mov	GPRSGX_RSI(%rax), %rsi
+	mov	GPRSGX_RDI(%rax), %rdi
+	mov	GPRSGX_R8(%rax), %r8
+	mov	GPRSGX_R9(%rax), %r9
+	mov	GPRSGX_R10(%rax), %r10
+	mov	GPRSGX_R11(%rax), %r11
+	mov	GPRSGX_R12(%rax), %r12
+	mov	GPRSGX_R13(%rax), %r13
+	mov	GPRSGX_R14(%rax), %r14
+	mov	GPRSGX_R15(%rax), %r15
+	lea	S_RIP(%rcx), %rsp
+	mov	GPRSGX_RCX(%rax), %rcx
+	mov	GPRSGX_RAX(%rax), %rax
+	iretq
+	U	CLAIMING, ERESUME_LEAF
+enclu_eresume_slow:
+	ENCLU
+
 enclu_eexit:
-	U	SITED
+	U	SITED, EEXIT_LEAF
 	cmpb	$1, S_MODE(%rcx)
 	jne	enclu_eexit_slow
 	testb	$1, S_TF(%rcx)
@@ -273,14 +439,14 @@ enclu_eexit:
 	cmpq	$0, S_TCS(%rcx)			/* it was entered at a TCS that is nowhere to be seen from here */
 	je	enclu_eexit_slow
 	mov	%rdx, S_RDX(%rcx)
-	U	LEAVING
+	U	LEAVING, EEXIT_LEAF
 	mov	S_TCS(%rcx), %rdx
 	mov	TCS_AEP(%rdx), %rax
 	mov	%rax, S_AEP(%rcx)
 	movb	$0, S_MODE(%rcx)		/* it has left */
-	U	LEFT
+	U	LEFT, EEXIT_LEAF
 	incq	S_EEXITS(%rcx)
-	U	LEFT_COUNTED
+	U	LEFT_COUNTED, EEXIT_LEAF
 	cmpl	$0, S_ASIDE(%rcx)
 	je	1f
 	stmxcsr	S_XSAVE + XSAVE_MXCSR(%rcx)	/* which XRSTOR loads where it has AVX, and which is the enclave's */
@@ -300,67 +466,109 @@ enclu_eexit:
 	mov	$EEXIT_LEAF, %eax
 	mov	S_AEP(%rcx), %rcx
 	jmp	*%rbx
-	U	SITED
+	U	SITED, EEXIT_LEAF
 enclu_eexit_slow:
+	ENCLU
+
+enclu_edeccssa:
+	KEEP_ARGUMENTS EDECCSSA_LEAF
+	cmpb	$1, S_MODE(%rcx)
+	jne	enclu_edeccssa_slow
+	cmpq	$0, S_TCS(%rcx)
+	je	enclu_edeccssa_slow
+	mov	S_TCS_LA(%rcx), %rsi
+	mov	%rsi, %rax
+	FIND_TICKET
+	cmp	%rsi, T_KEY(%rax)
+	jne	enclu_edeccssa_slow
+	mov	%rax, %rdi
+	mov	S_TCS(%rcx), %rdx
+	mov	TCS_CSSA(%rdx), %esi
+	dec	%esi
+	cmp	T_FRAMES(%rdi), %rsi
+	jae	enclu_edeccssa_slow
+	mov	T_FRAME_SIZE(%rdi), %rax
+	imul	%rsi, %rax
+	add	T_GPRSGX(%rdi), %rax
+	lock orq $0, GPRSGX_URSP(%rax)		/* it can be written */
+	mov	%rax, S_NEXT(%rcx)
+	mov	%esi, TCS_CSSA(%rdx)		/* it is done */
+	U	DECREASED, EDECCSSA_LEAF
+	mov	%rax, S_GPRSGX(%rcx)
+	incq	S_EDECCSSAS(%rcx)
+	U	DECREASED_COUNTED, EDECCSSA_LEAF
+	RESTORE_ARGUMENTS
+	RESTORE_FLAGS
+	jmp	*S_STUB(%rcx)			/* back to the copy, which knows where to go on */
+	U	CLAIMING, EDECCSSA_LEAF
+enclu_edeccssa_slow:
 	ENCLU
 	U	OUT
 enclu_in_process_end:
 
-/* What an EEXIT that was changed jumps to: copied to where it can be reached, with both numbers filled in. */
+/*
+ * What an ENCLU that was changed jumps to: copied to where it can be reached, with the words at its end filled in: the
+ * ENCLU's address, that of the next instruction, and where the two leaves are executed.  The vDSO's function jumps to
+ * the first template itself.
+ */
 	.balign	64
-enclu_exit_template:
-	U	AT_ENCLU
-	xchg	%rax, %rcx
-	U	SWAPPED
-	lea	-EEXIT_LEAF(%rcx), %rcx
-	U	SWAPPED_LESS
-	jrcxz	1f
-	lea	EEXIT_LEAF(%rcx), %rcx
-	U	SWAPPED
-	xchg	%rax, %rcx
-	U	AT_ENCLU
+enclu_enter_template:
+	WHICH_LEAF EENTER_LEAF, ERESUME_LEAF, 1f, 2f
 	ENCLU
-	U	FOUND
-1:	FIND_SLOT
-enclu_exit_template_site:
-	movabs	$0x1122334455667788, %rax
+	U	FOUND, ERESUME_LEAF
+2:	jmp	9f
+	U	FOUND, EENTER_LEAF
+1:	FIND_SLOT EENTER_LEAF
+	mov	enclu_enter_words(%rip), %rax
 	mov	%rax, S_SITE(%rcx)
-	U	SITED
-	jmp	*enclu_exit_template_common(%rip)
+	U	SITED, EENTER_LEAF
+	jmp	*enclu_enter_words + 16(%rip)
+	U	FOUND, ERESUME_LEAF
+9:	FIND_SLOT ERESUME_LEAF
+	mov	enclu_enter_words(%rip), %rax
+	mov	%rax, S_SITE(%rcx)
+	U	SITED, ERESUME_LEAF
+	jmp	*enclu_enter_words + 24(%rip)
 	U	OUT
 	.balign	8
-enclu_exit_template_common:
-	.quad	0
+enclu_enter_words:
+	.quad	0, 0, 0, 0
+enclu_enter_template_end:
+
+	.balign	64
+enclu_exit_template:
+	WHICH_LEAF EEXIT_LEAF, EDECCSSA_LEAF, 1f, 2f
+	ENCLU
+	U	FOUND, EDECCSSA_LEAF
+2:	jmp	9f
+	U	FOUND, EEXIT_LEAF
+1:	FIND_SLOT EEXIT_LEAF
+	mov	enclu_exit_words(%rip), %rax
+	mov	%rax, S_SITE(%rcx)
+	U	SITED, EEXIT_LEAF
+	jmp	*enclu_exit_words + 16(%rip)
+	U	FOUND, EDECCSSA_LEAF
+9:	FIND_SLOT EDECCSSA_LEAF
+	lea	8f(%rip), %rax
+	mov	%rax, S_STUB(%rcx)
+	mov	enclu_exit_words(%rip), %rax
+	mov	%rax, S_SITE(%rcx)
+	U	SITED, EDECCSSA_LEAF
+	jmp	*enclu_exit_words + 24(%rip)
+	U	DECREASED_COUNTED, EDECCSSA_LEAF
+8:	mov	$EDECCSSA_LEAF, %eax
+	mov	S_RCX(%rcx), %rcx
+	jmp	*enclu_exit_words + 8(%rip)
+	U	OUT
+	.balign	8
+enclu_exit_words:
+	.quad	0, 0, 0, 0
 enclu_exit_template_end:
 
-/* For a vDSO function: in front of its ENCLU, which stays, what jumps to IN_PROCESS_EENTER once the process uses SGX. */
+/* For a vDSO function: in front of its ENCLU, which stays, what jumps to the template once the process uses SGX. */
 .macro IN_PROCESS_JUMP
 enclu_jump:
 	.byte	0x0f, 0x1f, 0x44, 0, 0	/* NOP, as long as the jump */
-.endm
-
-.macro IN_PROCESS_EENTER enclu
-	.section .in_process, "ax", @progbits
-	.balign	64
-enclu_vdso_eenter:
-	U	AT_ENCLU
-	xchg	%rax, %rcx
-	U	SWAPPED
-	lea	-EENTER_LEAF(%rcx), %rcx
-	U	SWAPPED_LESS
-	jrcxz	1f
-	lea	EENTER_LEAF(%rcx), %rcx
-	U	SWAPPED
-	xchg	%rax, %rcx
-	U	AT_ENCLU
-	jmp	\enclu
-	U	FOUND
-1:	FIND_SLOT
-	lea	\enclu(%rip), %rax
-	mov	%rax, S_SITE(%rcx)
-	U	SITED
-	jmp	enclu_eenter
-	U	OUT
 .endm
 
 	.text

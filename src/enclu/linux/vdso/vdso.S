@@ -109,5 +109,3 @@ __vdso_sgx_enter_enclave:
 	jmp	.Lreturn
 	.cfi_endproc
 	.size	__vdso_sgx_enter_enclave, . - __vdso_sgx_enter_enclave
-
-	IN_PROCESS_EENTER .Lenclu

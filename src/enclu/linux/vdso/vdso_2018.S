@@ -84,5 +84,3 @@ __vdso_sgx_enter_enclave:
 	ret
 	.cfi_endproc
 	.size	__vdso_sgx_enter_enclave, . - __vdso_sgx_enter_enclave
-
-	IN_PROCESS_EENTER .Lenter

@@ -13,6 +13,8 @@ from enclu.sgx.structs import GPR_NAMES, GPRSGX, TCS, TCS_DBGOPTIN
 from enclu.sgx.xsave import AMX, in_use
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from enclu.sgx.processor import Processor
     from enclu.sgx.secs import Secs
 
@@ -162,26 +164,13 @@ def eresume(cpu: Processor) -> None:
     frame_size = secs.ssaframesize * 4096
     frame = (base + ossa + (cssa - 1) * frame_size) & _WRAP
     region, last = ssa_pages(cpu, secs, frame)
-    at = 4096 - 184
-    saved = last.data
-    rip = GPRSGX.get(saved, "RIP", at)
-    fs_base, gs_base = GPRSGX.get(saved, "FSBASE", at), GPRSGX.get(saved, "GSBASE", at)
-    for where in (rip, fs_base, gs_base):
-        if _LOW_END <= where < _HIGH_START:
-            raise GeneralProtection(f"RIP, FSBASE or GSBASE saved in the SSA is not canonical: {where:#x}")
+    check_frame(secs, region, last)
     if state:
         raise GeneralProtection("the TCS is busy: another logical processor is in it")
-    area = region[0].data  # where the legacy region and the header are
-    if in_use(area) & ~secs.xfrm or any(area[520:536]):
-        raise GeneralProtection(f"the XSAVE header in the SSA is not within XFRM {secs.xfrm:#x}")
-    if int.from_bytes(area[24:28], "little") & ~0xFFFF:
-        raise GeneralProtection("reserved bits in MXCSR saved in the SSA")
     # No fault from here on.
     image, layout = cpu.xsave(), cpu.machine.layout
     if cpu.xcr0 & ~secs.xfrm:
         cpu.aside = layout.put_aside(image, secs.xfrm)
-    layout.restore(image, secs.xfrm, [page.data for page in region])
-    cpu.xrstor(image)
     _STATE.pack_into(data, 0, cpu.mode.owner)
     _STATE.pack_into(data, AEP, aep)
     _CSSA_AT.pack_into(data, CSSA, cssa - 1)
@@ -191,12 +180,35 @@ def eresume(cpu: Processor) -> None:
         tcs_la, secs.eid, base, secs.size, regs.fs_base, regs.gs_base, gprsgx, tf, flags & TCS_DBGOPTIN, secs.epoch,
         page.lease.address if page.lease is not None else 0,
     )  # fmt: skip
+    load_frame(cpu, secs, image, region)
+    load_registers(cpu, last)
+
+
+def check_frame(secs: Secs, region: Sequence[EPCPage], last: EPCPage) -> None:
+    """What ERESUME asks of what an SSA frame holds.  Raises #GP."""
+    at = 4096 - GPRSGX.size
+    for where in (GPRSGX.get(last.data, name, at) for name in ("RIP", "FSBASE", "GSBASE")):
+        if _LOW_END <= where < _HIGH_START:
+            raise GeneralProtection(f"RIP, FSBASE or GSBASE saved in the SSA is not canonical: {where:#x}")
+    area = region[0].data  # where the legacy region and the header are
+    if in_use(area) & ~secs.xfrm or any(area[520:536]):
+        raise GeneralProtection(f"the XSAVE header in the SSA is not within XFRM {secs.xfrm:#x}")
+    if int.from_bytes(area[24:28], "little") & ~0xFFFF:
+        raise GeneralProtection("reserved bits in MXCSR saved in the SSA")
+
+
+def load_frame(cpu: Processor, secs: Secs, image: bytearray, region: Sequence[EPCPage]) -> None:
+    """Extended state, within XFRM, from an SSA frame; `image` is what the processor has."""
+    cpu.machine.layout.restore(image, secs.xfrm, [page.data for page in region])
+    cpu.xrstor(image)
+
+
+def load_registers(cpu: Processor, last: EPCPage) -> None:
+    """The registers that GPRSGX has."""
+    regs, saved, at = cpu.regs, last.data, 4096 - GPRSGX.size
     for name, value in zip(GPR_NAMES, _GPRS.unpack_from(saved, at), strict=True):
         setattr(regs, name, value)
     rflags = GPRSGX.get(saved, "RFLAGS", at) & RFLAGS_RESTORED | regs.rflags & ~RFLAGS_RESTORED
-    if not flags & TCS_DBGOPTIN:
-        rflags &= ~RFLAGS_TF
-    regs.rflags = rflags
-    regs.rip = rip
-    regs.fs_base = fs_base
-    regs.gs_base = gs_base
+    regs.rflags = rflags if cpu.mode.dbgoptin else rflags & ~RFLAGS_TF
+    regs.rip = GPRSGX.get(saved, "RIP", at)
+    regs.fs_base, regs.gs_base = GPRSGX.get(saved, "FSBASE", at), GPRSGX.get(saved, "GSBASE", at)
