@@ -15,10 +15,11 @@ from enclu.host.attestation import pce, platform, quote
 from enclu.host.conventions import enclu as own
 from enclu.linux import uapi
 from enclu.linux.delivery import base, mm_handler, range_handler, thread_handler, usage, vdso_2018, vdso_jmp
-from enclu.native import shared_area, tickets
+from enclu.native import exceptions, native_fault, shared_area, tickets
 from enclu.native.shared_area import BIAS
 from enclu.native.trampoline import Rule
 from enclu.sgx import enclave_mode, structs, xsave
+from enclu.sgx.enclu.enter import RFLAGS_RESTORED
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.structs import REPORT, REPORT_MACED, Attribute, EncluLeaf, KeyName, KeyPolicy
 from tests.support.c_twins import Twins, fields, twins
@@ -129,10 +130,12 @@ DESIGNS = (
             "TICKET_HASH": tickets.HASH, "TICKETS": shared_area.TICKETS, "SELECTOR": shared_area.SELECTOR,
             "SLOT_BIAS": BIAS,
             **{rule.name: rule for rule in Rule},
-            "EENTER_LEAF": EncluLeaf.EENTER, "EEXIT_LEAF": EncluLeaf.EEXIT,
+            **{f"{leaf.name}_LEAF": leaf for leaf in enclave_mode.COUNTED},
             **{f"TCS_{name}": structs.TCS.offset(name) for name in ("STATE", "CSSA", "AEP")},
-            **{f"GPRSGX_{name}": structs.GPRSGX.offset(name) for name in ("URSP", "URBP")},
-            "XSAVE_HEADER": xsave.HEADER,
+            **{f"GPRSGX_{name}": offset for offset, name, _ in structs.GPRSGX.fields
+               if name not in ("EXITINFO", "AEXNOTIFY")},
+            "GPRSGX_SIZE": structs.GPRSGX.size, "XSAVE_HEADER": xsave.HEADER, "RFLAGS_RESTORED": RFLAGS_RESTORED,
+            "RFLAGS_FIXED": native_fault.RFLAGS_INITIAL, "USER_CS": exceptions.USER_CS, "USER_DS": exceptions.USER_DS,
         },
         alone=["XSAVE_MXCSR", "NOT_CANONICAL"],
         also=("enclu_sgx.h",),

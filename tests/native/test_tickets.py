@@ -12,7 +12,20 @@ TCS, OTHER = 0x7F00_0000_0000, 0x7F00_0000_1000
 
 def entry(tcs_la: int = TCS, eid: int = 1, frames: int = 3) -> Entry:
     return Entry(
-        tcs_la, 0x7E20_0000_0000, 0x7F00_0000_2F48, 4096, frames, 1, 2, eid, TCS, 1 << 20, 5, 0xE4, 0x7F00_0000_5000
+        tcs_la,
+        0x7E20_0000_0000,
+        0x7F00_0000_2F48,
+        4096,
+        frames,
+        1,
+        2,
+        eid,
+        TCS,
+        1 << 20,
+        5,
+        0xE4,
+        3,
+        0x7F00_0000_5000,
     )
 
 
@@ -30,7 +43,7 @@ def test_a_ticket_says_what_eenter_does() -> None:
     values = {name: word(memory, TCS, name) for name in FIELDS}
     assert values == {
         "KEY": TCS, "TCS": 0x7E20_0000_0000, "GPRSGX": 0x7F00_0000_2F48, "FRAME_SIZE": 4096, "FRAMES": 3, "TF": 0,
-        "FS": 1, "GS": 2, "EID": 1, "BASE": TCS, "SIZE": 1 << 20, "EPOCH": 5, "NARROW": 0xE4,
+        "FS": 1, "GS": 2, "EID": 1, "BASE": TCS, "SIZE": 1 << 20, "EPOCH": 5, "NARROW": 0xE4, "XFRM": 3,
         "ENTRY": 0x7F00_0000_5000,
     }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""`--fast-path`: EENTER and EEXIT in the program's own process."""
+"""EENTER, ERESUME, EEXIT and EDECCSSA in the program's own process, and `--no-fast-path`."""
 
 from __future__ import annotations
 
@@ -7,16 +7,25 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from enclu.linux import delivery
 from enclu.native.trampoline import Rule
+from enclu.sgx.structs import EncluLeaf
 from tests.run.conftest import Passes
 from tests.run.test_programs import OPTIONS
 from tests.support.runs import HANGS, environment, run
 
-ENTERS = frozenset(Rule) - {Rule.LEAVING, Rule.LEFT, Rule.LEFT_COUNTED}
-LEAVES = frozenset(Rule) - {Rule.CLAIMING, Rule.ENTERED, Rule.ENTERED_COUNTED}
+SEARCH = {rule for rule in Rule if Rule.AT_ENCLU < rule <= Rule.SITED}
+MET = {
+    EncluLeaf.EENTER: SEARCH | {Rule.CLAIMING, Rule.ENTERED, Rule.ENTERED_COUNTED, Rule.OUT},
+    EncluLeaf.ERESUME: SEARCH | {Rule.CLAIMING, Rule.RESUMING, Rule.RESUMED, Rule.RESUMED_COUNTED, Rule.OUT},
+    EncluLeaf.EEXIT: SEARCH | {Rule.LEAVING, Rule.LEFT, Rule.LEFT_COUNTED, Rule.OUT},
+    EncluLeaf.EDECCSSA: SEARCH | {Rule.CLAIMING, Rule.DECREASED, Rule.DECREASED_COUNTED, Rule.OUT},
+}
+"""Rules that a thread comes by, stopped at every instruction."""
 PROGRAMS = (
     "aex_interrupt", "death_inside", "debug_access", "debug_optin", "descriptor_exec", "dynamic_tcs", "eacceptcopy",
     "edeccssa", "evict_across_processes", "exception_vectors", "exec_while_inside", "fork_inside",
@@ -33,36 +42,42 @@ def test_a_thread_can_be_stopped_at_every_instruction(
     """Registers, extended state, TCS and slot are those before the ENCLU then, or those behind it."""
     found = tmp_path / "found.json"
     env = environment(**enclave_environment, ENCLU_SWEEP=str(found))
-    command = [sys.executable, "-m", "tests.support.sweep", str(program("pairs")), "1200"]
+    command = [sys.executable, "-m", "tests.support.sweep", str(program("leaves")), "480"]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=HANGS, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(found.read_text())
     assert result["wrong"] == []
-    assert set(result["met"]) >= {f"EENTER {r.name}" for r in ENTERS - {Rule.AT_ENCLU}} | {
-        f"EEXIT {r.name}" for r in LEAVES - {Rule.AT_ENCLU}
-    }
+    assert set(result["met"]) >= {f"{leaf.name} {rule.name}" for leaf, rules in MET.items() for rule in rules}
 
 
-def counters(program: Path, env: dict[str, str], *options: str) -> dict[str, object]:
-    done = run(program, "500", "2", options=("--stats=json", *options), env=environment(**env))
+def counters(program: Path, env: dict[str, str], *options: str) -> dict[str, Any]:
+    done = run(program, "300", "2", options=("--stats=json", *options), env=environment(**env))
     assert done.returncode == 0, done.stdout + done.stderr
     return dict(json.loads(done.stderr))
 
 
-def test_the_counters_are_the_same(program: Callable[[str], Path], enclave_environment: dict[str, str]) -> None:
-    fast = counters(program("pairs"), enclave_environment, "--fast-path")
-    assert fast == counters(program("pairs"), enclave_environment, "--no-fast-path")
+@pytest.mark.parametrize("design", delivery.names())
+def test_the_counters_are_the_same(
+    design: str, program: Callable[[str], Path], enclave_environment: dict[str, str]
+) -> None:
+    fast = counters(program("leaves"), enclave_environment, "--delivery", design)
+    slow = counters(program("leaves"), enclave_environment, "--delivery", design, "--no-fast-path")
+    in_process, by_stops = fast.pop("in_process"), fast.pop("by_stops")
+    assert by_stops == [] and slow.pop("by_stops") == [] and slow.pop("in_process") == {}
+    assert fast == slow
+    # All but the first of each thread's.
+    assert all(fast["leaves"][leaf] - in_process[leaf] < 12 for leaf in ("EENTER", "ERESUME", "EEXIT", "EDECCSSA"))
 
 
 def test_threads_under_a_storm_of_signals_get_right_results(passes: Passes) -> None:
-    passes("pairs", "100000", "4", "1000", options=("--fast-path",))
+    passes("pairs", "100000", "4", "1000")
+
+
+@pytest.mark.parametrize("design", ["vdso", "signal"])
+def test_exceptions_under_a_storm_of_signals_get_right_results(design: str, passes: Passes) -> None:
+    passes("leaves", "300", "4", "1000", options=("--delivery", design))
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_program(name: str, passes: Passes) -> None:
-    passes(name, options=("--quiet", "--fast-path", *OPTIONS.get(name, ())))
-
-
-@pytest.mark.parametrize("design", ["vdso-2018", "vdso-jmp", "signal"])
-def test_every_design_goes_with_it(design: str, passes: Passes) -> None:
-    passes("threads", options=("--fast-path", "--delivery", design))
+def test_program_with_every_transition_by_a_stop(name: str, passes: Passes) -> None:
+    passes(name, options=("--quiet", "--no-fast-path", *OPTIONS.get(name, ())))

@@ -34,7 +34,8 @@ def counted(program: Callable[[str], Path], enclave_environment: dict[str, str])
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         (line,) = done.stderr.splitlines()
-        return dict(json.loads(line))
+        found = json.loads(line)
+        return {name: value for name, value in found.items() if name not in ("in_process", "by_stops")}
 
     return counters
 
@@ -102,11 +103,26 @@ def test_a_small_epc_is_full_and_pages_beyond_are_evicted(counted: Counted) -> N
 
 def test_a_program_without_enclaves_counts_nothing() -> None:
     (line,) = run("/bin/true", options=("--stats=json",)).stderr.splitlines()
-    assert not any(flat(json.loads(line)).values())
+    found = json.loads(line)
+    assert found.pop("by_stops") == []
+    assert not any(flat(found).values())
+
+
+def test_it_says_which_leaves_stopped_nobody_and_why_others_did(
+    program: Callable[[str], Path], enclave_environment: dict[str, str]
+) -> None:
+    def told(name: str, *options: str) -> dict[str, Any]:
+        done = run(program(name), options=("--stats=json", *options), env=environment(**enclave_environment))
+        return dict(json.loads(done.stderr.splitlines()[-1]))
+
+    fast = told("threads")
+    assert 0 < fast["in_process"]["EENTER"] < fast["leaves"]["EENTER"]
+    assert told("threads", "--no-fast-path")["in_process"] == {}
+    assert told("debug_optin")["by_stops"] == ["a TCS has DBGOPTIN"]
 
 
 def test_the_table_has_every_counter(counted: Counted) -> None:
-    assert set(ROWS) == set(Stats(Events(), EPC(4096)).as_dict())
+    assert set(ROWS) == set(Stats(Events(), EPC(4096)).as_dict()) | {"in_process"}
     done = sh("echo err >&2", options=("--stats",))
     first, head, *rows = done.stderr.splitlines()
     assert (first, head) == ("err", "enclu:")

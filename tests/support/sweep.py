@@ -2,8 +2,8 @@
 
     python -m tests.support.sweep PROGRAM
 
-Prints, as JSON, how often each rule was met and what was wrong.  The program makes pair after pair; in pair number n
-the thread is stopped after n instructions.
+Writes, as JSON, how often each rule was met and what was wrong.  The program executes leaf after leaf; in the n-th
+execution of one the thread is stopped after n instructions.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from enclu.base.abi import WALL
@@ -31,20 +32,42 @@ from enclu.run import launch
 from enclu.run.supervisor import Supervisor
 from enclu.run.task import Task
 from enclu.sgx.machine import Machine
-from enclu.sgx.structs import TCS, EncluLeaf
+from enclu.sgx.enclu.enter import RFLAGS_RESTORED
+from enclu.sgx.structs import GPRSGX, TCS, EncluLeaf
 from enclu.sgx.xsave import HEADER
 
 INT3, XCHG = b"\xcc", b"\x48"
 """What stops a thread where the code begins, and what is there."""
-FLAGS = (0x202, 0x246, 0xA83, 0xAD7, 0x216)
-"""RFLAGS to come with: each of the status flags is 1 in one and 0 in another."""
-_WORD = (1 << 64) - 1
-_CALL_ARGUMENTS = ("rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rbx", "rbp", "rsp")
+STATUS = 0x8D5
+FLAGS = (0x202, 0x246, 0xA83, 0x216)
+"""RFLAGS to come with, one after the other, each once as they are and once with all status flags inverted."""
+_KEPT = (
+    "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rbx", "rbp", "rsp",
+    "rip", "rflags", "fs_base", "gs_base",
+)  # fmt: skip
+LEAVES = (EncluLeaf.EENTER, EncluLeaf.ERESUME, EncluLeaf.EEXIT, EncluLeaf.EDECCSSA)
 
 
 def _turns() -> Iterator[tuple[int, int]]:
     """How many instructions to execute, and RFLAGS to begin with."""
-    return ((count, flags) for count in itertools.count(1) for flags in FLAGS)
+    for count, flags in zip(itertools.count(1), itertools.cycle(FLAGS), strict=False):
+        yield from ((count, flags), (count, flags ^ STATUS))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What can be seen of a thread that executes a leaf."""
+
+    regs: dict[str, int]
+    state: dict[int, bytes]
+    """Components of the extended state that are not initial."""
+    aside: bool
+    inside: bool
+    frame: int
+    """GPRSGX of the current frame."""
+    cssa: int
+    tcs_state: int
+    aep: int
 
 
 class Sweep(Supervisor):
@@ -56,10 +79,10 @@ class Sweep(Supervisor):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.met, self.wrong = collections.Counter(), []
-        self.turns = {leaf: _turns() for leaf in (EncluLeaf.EENTER, EncluLeaf.EEXIT)}
+        self.turns = {leaf: _turns() for leaf in LEAVES}
         self.over: set[int] = set()
-        self.ways: dict[int, tuple[EncluLeaf, int]] = {}
-        """Where the code begins: the leaf, and the address of its ENCLU."""
+        self.ways: dict[int, int] = {}
+        """Where the code begins, each with the address of its ENCLU."""
 
     def _dispatch(self, tid: int, stop: Stop) -> None:
         task = self.threads.get(tid)
@@ -67,105 +90,139 @@ class Sweep(Supervisor):
         if task is None or taking is None or stop.kind is not Kind.SIGNAL:
             super()._dispatch(tid, stop)
             return
-        at = self._rip(task) - 1
+        at = self._read(task).rip - 1
         if at in self.ways and stop.signo == signal.SIGTRAP:
             task.stopped = True
-            self._step(task, at, *self.ways[at])
+            self._step(task, at, self.ways[at])
             return
         super()._dispatch(tid, stop)
-        if taking.copies and not self.ways:
-            copy = taking.copies[0]
-            begins = VDSO_BASE + self.image.symbols["enclu_vdso_eenter"]
-            self.ways = {
-                begins: (EncluLeaf.EENTER, taking.trampoline.site), copy.start: (EncluLeaf.EEXIT, copy.site),
-            }  # fmt: skip
-            for address in self.ways:
-                task.space.poke(address, INT3)
+        begins = VDSO_BASE + self.image.symbols["enclu_enter_template"]
+        found = {copy.start: copy.site for copy in taking.copies} | {begins: taking.trampoline.site}
+        for address in found.keys() - self.ways.keys():
+            self.ways[address] = found[address]
+            task.space.poke(address, INT3)
 
     @staticmethod
-    def _rip(task: Task) -> int:
+    def _read(task: Task) -> ptrace.UserRegs:
         ptrace.ptrace(ptrace.GETREGS, task.tid, 0, task.regs_pointer)
-        return task.regs.rip
+        return task.regs
 
-    def _step(self, task: Task, begins: int, leaf: EncluLeaf, site: int) -> None:
+    def _step(self, task: Task, begins: int, site: int) -> None:
         """Execute some instructions, have the thread taken out and look at it; then go on as if nothing had been."""
         regs = task.regs
+        leaf = EncluLeaf(regs.rax)
+        tcs_la = regs.rbx if leaf in (EncluLeaf.EENTER, EncluLeaf.ERESUME) else task.mode.tcs_la
+        if leaf in self.over:
+            regs.rip = begins
+            task.store()
+            self._single_steps(task, begins, 1)
+            resume(task)
+            return
         count, flags = next(self.turns[leaf])
-        regs.rip, regs.rflags = begins, regs.rflags & ~0x8D5 | flags & 0x8D5
-        ptrace.ptrace(ptrace.SETREGS, task.tid, 0, task.regs_pointer)
-        task.space.poke(begins, XCHG)
-        before, state, aside = ptrace.UserRegs(), task.xsave(), task.aside is not None
-        before.load(bytes(regs))
-        for _ in range(count):
-            ptrace.ptrace(ptrace.SINGLESTEP, task.tid, 0, 0)
-            os.waitpid(task.tid, WALL)
-        self._rip(task)
+        regs.rip, regs.rflags = site, regs.rflags & ~STATUS | flags & STATUS
+        before = self._see(task, tcs_la)
+        wanted = self._executed(task, leaf, before, tcs_la)
+        regs.rip = begins
+        task.store()
+        self._single_steps(task, begins, count)
         rule = self._rule(task)
         task.fetch()
-        task.space.poke(begins, INT3)
-        self.met[f"{leaf.name} {rule}"] += 1
-        if rule == Rule.OUT.name:
+        self.met[f"{leaf.name} {rule.name}"] += 1
+        if rule is Rule.OUT:
             self.over.add(leaf)
-            self.turns[leaf] = _turns()
+        after = self._see(task, tcs_la)
+        executed = rule in EXECUTED
         if len(self.wrong) < 20:
             self.wrong += [
-                f"{leaf.name} {count} {flags:#x} {rule}: {what}"
-                for what in self._differences(task, leaf, site, before, state, aside)
+                f"{leaf.name} {count} {flags:#x} {rule.name}: {name} {got} instead of {want}"
+                for name, got, want in _differences(after, wanted if executed else before)
             ]
         resume(task)
 
-    def _rule(self, task: Task) -> str:
+    @staticmethod
+    def _single_steps(task: Task, begins: int, count: int) -> None:
+        task.space.poke(begins, XCHG)
+        for _ in range(count):
+            ptrace.ptrace(ptrace.SINGLESTEP, task.tid, 0, 0)
+            os.waitpid(task.tid, WALL)
+        task.space.poke(begins, INT3)
+
+    def _rule(self, task: Task) -> Rule:
         taking = task.space.in_process
         assert taking is not None
-        rule = taking.trampoline.rule(task.regs.rip, taking.copies)
-        return rule.name if rule is not None else Rule.OUT.name
+        return taking.trampoline.rule(self._read(task).rip, taking.copies)[0]
+
+    def _tcs(self, tcs_la: int) -> dict[str, int]:
+        (secs,) = (s for s in self.machine.enclaves.values() if s.baseaddr <= tcs_la < s.baseaddr + s.size)
+        return {**TCS.unpack(secs.used(tcs_la).data), "BASE": secs.baseaddr}
+
+    def _see(self, task: Task, tcs_la: int) -> Seen:
+        tcs, mode = self._tcs(tcs_la), task.mode
+        return Seen(
+            {name: getattr(task.regs, name) for name in _KEPT}, self._state(task.xsave()), task.aside is not None,
+            mode.enclave, mode.gprsgx if mode.enclave else 0, tcs["CSSA"], tcs["STATE"],
+            tcs["AEP"] if mode.enclave else 0,
+        )  # fmt: skip
+
+    def _executed(self, task: Task, leaf: EncluLeaf, before: Seen, tcs_la: int) -> Seen:
+        """What is to be seen when the leaf has been executed."""
+        tcs, mode, regs = self._tcs(tcs_la), task.mode, before.regs
+        if leaf == EncluLeaf.EEXIT:
+            bases = {"fs_base": mode.save_fs_base, "gs_base": mode.save_gs_base}
+            regs = regs | bases | {"rax": leaf, "rip": regs["rbx"], "rcx": tcs["AEP"]}
+            state = dict(before.state)
+            if task.aside is not None:
+                state |= self._state(bytearray(task.aside.image))
+            return Seen(regs, state, False, False, 0, before.cssa, 0, 0)
+        secs = self.machine.enclaves[next(e for e, s in self.machine.enclaves.items() if s.baseaddr == tcs["BASE"])]
+        size = secs.ssaframesize * 4096
+        cssa = before.cssa - (leaf != EncluLeaf.EENTER)
+        frame = secs.baseaddr + tcs["OSSA"] + (cssa + 1) * size - GPRSGX.size
+        if leaf == EncluLeaf.EDECCSSA:
+            return replace(before, regs=regs | {"rip": regs["rip"] + 3}, cssa=cssa, frame=frame)
+        state = {number: content for number, content in before.state.items() if secs.xfrm >> number & 1}
+        if leaf == EncluLeaf.EENTER:
+            regs = regs | {
+                "rax": cssa, "rcx": regs["rip"] + 3, "rip": secs.baseaddr + tcs["OENTRY"],
+                "fs_base": secs.baseaddr + tcs["OFSBASE"], "gs_base": secs.baseaddr + tcs["OGSBASE"],
+            }  # fmt: skip
+        else:
+            region, last = secs.frame(frame)
+            saved = GPRSGX.unpack(bytes(last.data[4096 - GPRSGX.size :]))
+            names = {"fs_base": "FSBASE", "gs_base": "GSBASE"}
+            regs = {name: saved[names.get(name, name.upper())] for name in _KEPT} | {
+                "rflags": saved["RFLAGS"] & RFLAGS_RESTORED | 0x202,
+            }
+            state = self._state(bytearray(b"".join(bytes(page.data) for page in region)))
+        aside = any(not secs.xfrm >> number & 1 for number in before.state)
+        return Seen(regs, state, aside, True, frame, cssa, mode.owner, before.regs["rcx"])
 
     def _state(self, image: bytearray) -> dict[int, bytes]:
-        """What is not initial of the components beyond x87 and SSE, whether the processor has noticed that or not."""
+        """What is not initial, whether the processor has noticed that or not.  x87 is 0, SSE with MXCSR is 1."""
         used = int.from_bytes(image[HEADER : HEADER + 8], "little")
         places = self.machine.layout.places.items()
         found = {number: bytes(image[at : at + size]) for number, (at, size) in places if used >> number & 1}
+        if used & 1:
+            found[0] = bytes(image[32:160])
+        if used & 2:
+            found[1] = bytes(image[160:416])
         return {number: content for number, content in found.items() if any(content)}
 
-    def _differences(
-        self, task: Task, leaf: EncluLeaf, site: int, before: ptrace.UserRegs, state: bytearray, aside: bool
-    ) -> list[str]:
-        regs, mode, found = task.regs, task.mode, []
-        wanted = {
-            name: getattr(before, name) for name in (*_CALL_ARGUMENTS, "rax", "rcx", "rflags", "fs_base", "gs_base")
-        }
-        executed = mode.enclave == (leaf == EncluLeaf.EENTER)
-        wanted["rip"] = site
-        if executed and leaf == EncluLeaf.EENTER:
-            secs = self.machine.enclaves[mode.eid]
-            tcs = TCS.unpack(secs.used(mode.tcs_la).data)
-            wanted |= {
-                "rax": tcs["CSSA"], "rcx": site + 3, "rip": secs.baseaddr + tcs["OENTRY"],
-                "fs_base": secs.baseaddr + tcs["OFSBASE"], "gs_base": secs.baseaddr + tcs["OGSBASE"],
-            }  # fmt: skip
-            if tcs["STATE"] != mode.owner or tcs["AEP"] != before.rcx:
-                found.append(f"STATE {tcs['STATE']:#x}, AEP {tcs['AEP']:#x}")
-            if mode.save_fs_base != before.fs_base or mode.save_gs_base != before.gs_base:
-                found.append("saved bases")
-        elif executed:
-            wanted |= {"rax": 4, "rip": before.rbx, "fs_base": mode.save_fs_base, "gs_base": mode.save_gs_base}
-            del wanted["rcx"]
-        elif leaf == EncluLeaf.EEXIT:
-            del wanted["rcx"]  # which EEXIT does not read
-        for name, value in wanted.items():
-            if getattr(regs, name) != value:
-                found.append(f"{name} {getattr(regs, name):#x} instead of {value:#x}")
-        if not mode.enclave:
-            busy = any(
-                TCS.get(page.data, "STATE")
-                for secs in self.machine.enclaves.values()
-                if (page := secs.page_at(secs.baseaddr)) is not None
-            )
-            if mode.tcs_la or busy or task.aside is not None:
-                found.append(f"claimed: {mode.tcs_la:#x}, {busy}, {task.aside is not None}")
-        if not executed and (self._state(task.xsave()) != self._state(state) or (task.aside is not None) != aside):
-            found.append("extended state")
-        return found
+
+EXECUTED = frozenset(Rule) - {rule for rule in Rule if rule < Rule.ENTERED} - {Rule.LEAVING}
+"""Rules by which the leaf has been executed, for one that was begun: OUT is behind it."""
+
+
+def _differences(got: Seen, wanted: Seen) -> Iterator[tuple[str, object, object]]:
+    for name, value in wanted.regs.items():
+        if got.regs[name] != value:
+            yield name, hex(got.regs[name]), hex(value)
+    for name in ("aside", "inside", "frame", "cssa", "tcs_state", "aep"):
+        if getattr(got, name) != getattr(wanted, name):
+            yield name, getattr(got, name), getattr(wanted, name)
+    for number in got.state.keys() | wanted.state.keys():
+        if got.state.get(number) != wanted.state.get(number):
+            yield f"component {number}", got.state.get(number, b"").hex(), wanted.state.get(number, b"").hex()
 
 
 def main(program: str, *arguments: str) -> None:

@@ -18,35 +18,33 @@ class Leaves:
     They are executed too often for an event each.
     """
 
-    __slots__ = ("_expected", "_heard", "counts", "on_wanted", "wanted")
+    __slots__ = ("_expected", "counts", "heard", "on_heard", "onward", "wanted")
 
     def __init__(self) -> None:
         self.counts = [0] * 16
         """How many were executed, by leaf number."""
         self.wanted = False
         """One should be told, if `expects` says so of its thread; else nothing is to be done."""
-        self.on_wanted: Callable[[], None] = lambda: None
+        self.heard = False
+        """Somebody listens to all."""
+        self.on_heard: Callable[[], None] = lambda: None
         """Called when that becomes true: whoever executes leaves where nobody can tell of them is to stop."""
-        self._heard = False
+        self.onward: Callable[[int], dict[int, int]] = lambda pid: {}
+        """How often, as nobody could tell, threads of a process have resumed their enclaves or entered at CSSA 0."""
         self._expected: set[int] = set()
 
     def hear(self) -> None:
         """Somebody listens to all."""
-        self._heard = True
-        self._want(True)
-
-    def _want(self, wanted: bool) -> None:
-        before, self.wanted = self.wanted, wanted
-        if wanted and not before:
-            self.on_wanted()
+        self.heard = self.wanted = True
+        self.on_heard()
 
     def expect(self, ids: Iterable[int]) -> None:
         """Somebody listens to those of these threads, and of all threads of these processes; to no others any more."""
         self._expected = set(ids)
-        self._want(self._heard or bool(self._expected))
+        self.wanted = self.heard or bool(self._expected)
 
     def expects(self, pid: int, tid: int) -> bool:
-        return self._heard or tid in self._expected or -pid in self._expected
+        return self.heard or tid in self._expected or -pid in self._expected
 
 
 class Events:

@@ -15,7 +15,6 @@ from enclu.base import console
 from enclu.native.exec_image import NoVdso
 
 if TYPE_CHECKING:
-    from enclu.linux.stats import Stats
     from enclu.run.supervisor import Supervisor
 
 
@@ -69,11 +68,11 @@ def _where(error: BaseException) -> str:
     return f"{os.path.basename(ours[-1].filename)}:{ours[-1].lineno}" if ours else "nowhere"
 
 
-def stats(counters: Stats, form: str) -> None:
+def stats(counters: dict[str, Any], in_process: dict[str, int], by_stops: list[str], form: str) -> None:
     """Print the counters on standard error, `form` being human or json."""
     import json
 
-    values = counters.as_dict()
+    values = {**counters, "in_process": in_process, "by_stops": by_stops}
     console.write(json.dumps(values) + "\n" if form == "json" else _table(values))
 
 
@@ -81,6 +80,7 @@ ROWS = {
     "entries": "entries (EENTER, ERESUME)",
     "exits": "exits (EEXIT)",
     "leaves": "ENCLU",
+    "in_process": "without a stop",
     "aex": "AEX",
     "fixups": "exceptions fixed up",
     "signals": "exceptions that became signals",
@@ -107,4 +107,6 @@ def _table(values: dict[str, Any]) -> str:
         else:
             rows.append((label, f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"))
     left, right = max(len(n) for n, _ in rows), max(len(v) for _, v in rows)
-    return "".join(f"{line}\n" for line in ["enclu:", *(f"  {n:<{left}}  {v:>{right}}" for n, v in rows)])
+    lines = ["enclu:", *(f"  {n:<{left}}  {v:>{right}}" for n, v in rows)]
+    lines += [f"  transitions that stop the thread: {why}" for why in values["by_stops"]]
+    return "".join(f"{line}\n" for line in lines)

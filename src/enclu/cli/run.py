@@ -81,9 +81,9 @@ Exit status: the program's own, and the signals it dies by are its own.
 @click.option("--cpu", type=click.Choice(intel_cpu.CPUS), default=CPU, show_default=True,
               help="Whose processor CPUID and /proc/cpuinfo show: the host's with SGX, or one of Intel's with the "
               "host's features, for programs that look for SGX nowhere else.")  # fmt: skip
-@click.option("--fast-path/--no-fast-path", default=False,
-              help="Have EENTER by the vDSO's function, and EEXIT, take place in the program's own process, without "
-              "a stop; being tried out, so only if asked for.")  # fmt: skip
+@click.option("--fast-path/--no-fast-path", default=True,
+              help="Whether EENTER, ERESUME, EEXIT and EDECCSSA take place in the program's own process where they "
+              "can, without a stop.")  # fmt: skip
 @click.option("--no-pin", is_flag=True, help="Never move busy threads onto the supervisor's processor.")
 @click.argument("program")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)

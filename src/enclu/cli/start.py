@@ -34,7 +34,7 @@ DESIGN, CPU = "vdso", "host"
 def start(
     program: str, arguments: Sequence[str], *, design: str = DESIGN, epc: int | None = None,
     machine_name: str | None = None, secret_fd: int | None = None, stats: str | None = None, quiet: bool = False,
-    cpu: str = CPU, pin: bool = True, fast_path: bool = False,
+    cpu: str = CPU, pin: bool = True, fast_path: bool = True,
 ) -> int:  # fmt: skip
     """Become the program.  Returns, with the exit status, only where that cannot be; the reason has been told."""
     try:
@@ -71,8 +71,9 @@ def start(
 
 
 def _tell(supervisor: Supervisor, counters: Stats, style: str) -> None:
-    supervisor.transitions.count()
-    report.stats(counters, style)
+    transitions = supervisor.transitions
+    transitions.count()
+    report.stats(counters.as_dict(), transitions.in_process(), transitions.by_stops(), style)
 
 
 def _read_secret(fd: int) -> bytes:

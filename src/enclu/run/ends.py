@@ -172,18 +172,18 @@ class Ends:
         sup, tid = self._sup, thread.tid
         if sup.threads.get(tid) is not thread:
             return
+        process = thread.process
+        with sup.events.acting(process.tgid, tid):
+            sup.events.emit(ThreadGone)
         del sup.threads[tid]
         sup.deferred.pop(tid, None)
         if thread.mode.tcs_la:
             shut_down(thread)
-        process = thread.process
         process.threads.pop(tid, None)
         sup.free_slot(thread)
-        with sup.events.acting(process.tgid, tid):
-            sup.events.emit(ThreadGone)
-            if not process.threads:
-                sup.events.emit(ProcessGone)
         if not process.threads:
+            with sup.events.acting(process.tgid, tid):
+                sup.events.emit(ProcessGone)
             self._process_gone(process)
 
     def _process_gone(self, process: ThreadGroup) -> None:

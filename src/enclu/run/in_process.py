@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import NR
 from enclu.native import in_process, proc
 from enclu.native.in_process import Unable
-from enclu.native.shared_area import BIAS, SLOT_COUNT, SharedArea
+from enclu.native.shared_area import BIAS, SLOT_COUNT, TCS_COUNT, SharedArea
 from enclu.native.sites import JUMP_SIZE, Kind, jump
 from enclu.native.tickets import FRAMES, Entry, place_of
 from enclu.native.trampoline import Trampoline
 from enclu.run.transitions import Transitions
-from enclu.sgx.enclave_mode import SLOT_SIZE, XSAVE
+from enclu.sgx.enclave_mode import SLOT_SIZE, WORD, XSAVE
 from enclu.sgx.enclu.enter import ssa_pages
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.exceptions import Fault
@@ -33,13 +35,21 @@ if TYPE_CHECKING:
     from enclu.sgx.secs import Secs
 
 
+OUT_OF_REACH = "nothing is free where a jump in place of an ENCLU would lead"
+NOT_OFFERED = (errno.EIO, errno.EINVAL, errno.ENOSYS, errno.EPERM)
+"""Of ptrace(2): the kernel does not know the request, or has been built without."""
+
+
 class InProcessTransitions(Transitions):
     """Those of a run with `--fast-path`."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._sup = supervisor
         self._given_up = False
-        """It is not possible here, and that has been said."""
+        """The host does not let it be."""
+        self._by_stops: dict[str, None] = {}
+        """Why some transitions stop their threads that might not, in the order in which that was found."""
+        self._executed: Counter[EncluLeaf] = Counter()
         self._area: SharedArea | None = None
         image = supervisor.image
         site = image.extable[0][0] if image.extable else 0
@@ -47,7 +57,8 @@ class InProcessTransitions(Transitions):
         self._site = self._trampoline.site if "enclu_jump" in image.symbols else 0
         """The ENCLU of the vDSO's function, which has a jump in front of it."""
         self.spaces: list[InProcess] = []
-        supervisor.leaves.on_wanted = self._all_by_stops
+        supervisor.leaves.on_heard = self._all_by_stops
+        supervisor.leaves.onward = self._onward
 
     # Who takes part.
 
@@ -85,20 +96,25 @@ class InProcessTransitions(Transitions):
 
     def _begin(self, task: Task) -> None:
         """Nobody is halted for it: a thread takes part from its first entry on."""
-        if task.in_process or task.user_dispatch or task.slot_index >= SLOT_COUNT:
+        if task.in_process or self._given_up:
             return
-        try:
-            in_process.begin(task, task.slot_index)
-        except ProcessLookupError:
-            raise
-        except OSError as error:
-            self._refused(f"the host kernel does not offer a tracer what it takes ({error.strerror})")
+        if task.user_dispatch:
+            self._refused("a thread has its system calls dispatched by prctl(PR_SET_SYSCALL_USER_DISPATCH)")
+        elif task.slot_index >= SLOT_COUNT:
+            self._refused(f"more than {SLOT_COUNT} threads live")
+        elif "shstk" in proc.status(task.tid).get("x86_Thread_features", ""):
+            self._refused("a thread has a shadow stack, which IRET would look at")
+        else:
+            try:
+                in_process.begin(task, task.slot_index)
+            except ProcessLookupError:
+                raise
+            except OSError as error:
+                self._given_up = error.errno in NOT_OFFERED
+                self._refused(f"the host kernel does not offer a tracer what it takes ({error.strerror})")
 
     def _refused(self, why: str) -> None:
-        """Say once why not all transitions that could take place in process do."""
-        if not self._given_up:
-            self._given_up = True
-            self._sup.message(f"--fast-path: EENTER and EEXIT stop the thread all the same: {why}")
+        self._by_stops[why] = None
 
     def born(self, parent: Task, task: Task) -> None:
         if parent.space.in_process is not None and task.space is not parent.space:
@@ -148,11 +164,17 @@ class InProcessTransitions(Transitions):
         for eid in list(self._sup.machine.enclaves):
             self.give_back(eid)
 
+    def _onward(self, pid: int) -> dict[int, int]:
+        """See `Leaves.onward`."""
+        tasks = (task for task in self._sup.threads.values() if task.process.tgid == pid)
+        return {task.tid: task.mode.words[WORD["ONWARD"]] for task in tasks}
+
     def after(self, task: Task, leaf: int, site: int) -> None:
         taking = task.space.in_process
-        if taking is None or self._sup.leaves.wanted:
+        if taking is None or self._sup.leaves.heard:
             return
         if task.mode.dbgoptin:
+            self._refused("a TCS has DBGOPTIN")
             return
         if leaf in (EncluLeaf.EENTER, EncluLeaf.ERESUME):
             self._begin(task)
@@ -168,12 +190,18 @@ class InProcessTransitions(Transitions):
         tcs_la, secs = mode.tcs_la, sup.machine.enclaves[mode.eid]
         narrow = sup.machine.layout.xcr0 & ~secs.xfrm
         narrowed = sup.narrowed.get(mode.eid)
-        if secs.xfrm & AMX or narrow >> 32 or (narrowed is not None and narrowed.breakpoints) or task.breakpoints:
+        if secs.xfrm & AMX or narrow >> 32:
+            self._refused("an enclave has AMX in XFRM, or the processor has components of extended state beyond 31")
+            return
+        if (narrowed is not None and narrowed.breakpoints) or task.breakpoints:
+            self._refused("debug registers watch for instructions that read XCR0 in an enclave")
             return
         if not taking.tickets.free(tcs_la):
+            self._refused("the tickets of two TCSes have the same place")
             return
         at = self._move(secs, tcs_la, mode)
         if not at:
+            self._refused(f"more than {TCS_COUNT} TCSes are in use")
             return
         entry = self._entry(task, secs, tcs_la, at, narrow)
         if entry is not None:
@@ -253,6 +281,7 @@ class InProcessTransitions(Transitions):
             space.sites.put(space, site, Kind.ENCLU, ENCLU, replacement, None if alone else self._sup.halter.poke_text)
         except OSError:  # nothing reaches, or the text is a file's that nobody may write
             taking.out_of_reach[site] = code
+            self._refused(OUT_OF_REACH)
 
     def _quicken_exit(self, task: Task, taking: InProcess, site: int) -> None:
         """Have an ENCLU of an enclave, by which a thread has just left it or given up a frame, be a jump."""
@@ -269,7 +298,9 @@ class InProcessTransitions(Transitions):
             return
         copy = in_process.copy_for(task, site, code[3:5], inside=True)
         taking.add(site, b"" if copy is None else jump(site, copy.start)[: len(ENCLU)])
-        if copy is not None:
+        if copy is None:
+            self._refused(OUT_OF_REACH)
+        else:
             self._write(page.data, site, taking.jumps[site])
 
     @staticmethod
@@ -344,6 +375,13 @@ class InProcessTransitions(Transitions):
         counts = self._sup.leaves.counts
         for leaf, number in task.mode.take_counts().items():
             counts[leaf] += number
+            self._executed[leaf] += number
+
+    def in_process(self) -> dict[str, int]:
+        return {leaf.name: number for leaf, number in self._executed.items() if number}
+
+    def by_stops(self) -> list[str]:
+        return list(self._by_stops)
 
 
 class Lease:

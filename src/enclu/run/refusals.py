@@ -86,6 +86,8 @@ class _Process:
     """By tid, of those that have not got further."""
     ended: deque[_Refusal] = field(default_factory=lambda: deque(maxlen=KEPT))
     """Of threads that have ended, since which no other has got further."""
+    onward: dict[int, int] = field(default_factory=dict)
+    """`Leaves.onward` when it was last looked at."""
 
     @property
     def outrun(self) -> bool:
@@ -110,6 +112,7 @@ class Refusals:
 
     def of(self, pid: int, tid: int) -> list[str]:
         """The last refusals of a thread that has not got further since, the oldest first."""
+        self._look(pid)
         process = self._processes.get(pid)
         kept = process.threads.get(tid) if process is not None else None
         return [str(refusal) for refusal in kept.refusals] if kept is not None else []
@@ -117,7 +120,11 @@ class Refusals:
     # What happens.
 
     def _refused(self, event: _Refused) -> None:
-        kept = self._processes.setdefault(event.pid, _Process()).threads.setdefault(event.tid, _Kept())
+        self._look(event.pid)
+        process = self._processes.get(event.pid)
+        if process is None:
+            process = self._processes[event.pid] = _Process(onward=self._leaves.onward(event.pid))
+        kept = process.threads.setdefault(event.tid, _Kept())
         self._count += 1
         if kept.refusals and kept.refusals[-1].event == event:
             kept.refusals[-1].times += 1
@@ -134,23 +141,32 @@ class Refusals:
             kept.signo = event.signo
 
     def _ioctl(self, event: Ioctl) -> None:
-        self._got_further(event)
+        self._got_further(event.pid, event.tid)
+
+    def _look(self, pid: int) -> None:
+        """Find out who has got further without anybody being told."""
+        process = self._processes.get(pid)
+        if process is not None:
+            before, process.onward = process.onward, self._leaves.onward(pid)
+            for tid, count in process.onward.items():
+                if count != before.get(tid, 0):
+                    self._got_further(pid, tid)
 
     def _leaf(self, event: Leaf) -> None:
         if event.leaf == "ERESUME" or (event.leaf == "EENTER" and event.rax == 0):
-            self._got_further(event)
+            self._got_further(event.pid, event.tid)
         elif event.rax == 0:
             self._succeeded(event)
 
-    def _got_further(self, event: Event) -> None:
-        process = self._processes.get(event.pid)
+    def _got_further(self, pid: int, tid: int) -> None:
+        process = self._processes.get(pid)
         if process is None:
             return
-        process.threads.pop(event.tid, None)
+        process.threads.pop(tid, None)
         process.ended.clear()
         for kept in process.threads.values():
             kept.outrun = True
-        self._settle(event.pid, process)
+        self._settle(pid, process)
 
     def _succeeded(self, event: Leaf) -> None:
         """A leaf in an enclave; what it returned before is over."""
@@ -164,6 +180,7 @@ class Refusals:
         self._settle(event.pid, process)
 
     def _thread_gone(self, event: ThreadGone) -> None:
+        self._look(event.pid)
         process = self._processes.get(event.pid)
         kept = process.threads.pop(event.tid, None) if process is not None else None
         if process is not None and kept is not None:
@@ -189,6 +206,7 @@ class Refusals:
     # The end.
 
     def _exit(self, event: ProcessExit) -> None:
+        self._look(event.pid)
         process = self._processes.pop(event.pid, None)
         if process is None:
             return

@@ -78,3 +78,11 @@ class Transitions:
 
     def count_of(self, task: Task) -> None:
         """The same of one thread."""
+
+    def in_process(self) -> dict[str, int]:
+        """Leaves, by name, that were executed in process so far, and how often."""
+        return {}
+
+    def by_stops(self) -> list[str]:
+        """Why others were not that might have been."""
+        return []

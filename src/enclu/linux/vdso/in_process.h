@@ -57,6 +57,7 @@
 #define S_ERESUMES	(256 - SLOT_BIAS)
 #define S_EEXITS	(264 - SLOT_BIAS)
 #define S_EDECCSSAS	(272 - SLOT_BIAS)
+#define S_ONWARD	(280 - SLOT_BIAS)
 #define S_INITIAL	(320 - SLOT_BIAS)
 #define S_XSAVE		(896 - SLOT_BIAS)
 
@@ -333,6 +334,8 @@ enclu_eenter:
 	mov	%rsp, GPRSGX_URSP(%rax)
 	mov	%rbp, GPRSGX_URBP(%rax)
 	KEEP_OUTSIDE
+	cmp	$1, %esi
+	adcq	$0, S_ONWARD(%rcx)		/* one that does not take place after all is done anew, with somebody to tell */
 	shl	$4, %esi
 	lea	T_STUBS(%rdi, %rsi), %rsi
 	mov	%rsi, S_STUB(%rcx)
@@ -396,6 +399,7 @@ enclu_eresume:
 	mov	S_TCS(%rcx), %rdx
 	mov	S_CSSA(%rcx), %eax
 	mov	%eax, TCS_CSSA(%rdx)
+	incq	S_ONWARD(%rcx)
 	incq	S_ERESUMES(%rcx)
 	U	RESUMED_COUNTED, ERESUME_LEAF
 	lea	S_AEP + 8(%rcx), %rsp
