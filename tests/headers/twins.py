@@ -120,8 +120,9 @@ DESIGNS = (
         },
     ),
     twins("src/enclu/linux/vdso/common.h", also=("enclu_sgx.h",)),
+    twins("src/enclu/linux/vdso/in_process.h", also=("enclu_sgx.h",)),
     twins(
-        "src/enclu/linux/vdso/in_process.h",
+        "src/enclu/linux/vdso/in_process_state.h",
         constants={
             **{f"S_{name}": 8 * number - BIAS for name, number in enclave_mode.WORD.items()},
             "S_INITIAL": enclave_mode.INITIAL - BIAS, "S_XSAVE": enclave_mode.XSAVE - BIAS,

@@ -27,7 +27,7 @@ def test_everything_is_looked_at() -> None:
     report = json.loads(done.stdout)
     assert done.returncode == 0 and report["works"] is True
     assert {finding["name"] for finding in report["findings"]} == {
-        "kernel", "/proc", "yama", "seccomp", "vDSO", "system calls", "threads", "trial run", "FSGSBASE",
+        "kernel", "/proc", "yama", "seccomp", "vDSO", "system calls", "threads", "trial run", "FSGSBASE", "transitions",
         "CPUID faulting", "real SGX", "ENCLU", "memory", "processors", "open files", "file size",
     }  # fmt: skip
     assert all(finding["text"] for finding in report["findings"])

@@ -36,18 +36,36 @@ PROGRAMS = (
 """Of the programs that pass where transitions stop a thread, those to which it could make a difference."""
 
 
+def sweep(program: Path, env: dict[str, str], found: Path, count: int) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.support.sweep", str(program), str(count)]
+    env = environment(**env, ENCLU_SWEEP=str(found))
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=HANGS, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return dict(json.loads(found.read_text()))
+
+
 def test_a_thread_can_be_stopped_at_every_instruction(
     program: Callable[[str], Path], enclave_environment: dict[str, str], tmp_path: Path
 ) -> None:
     """Registers, extended state, TCS and slot are those before the ENCLU then, or those behind it."""
-    found = tmp_path / "found.json"
-    env = environment(**enclave_environment, ENCLU_SWEEP=str(found))
-    command = [sys.executable, "-m", "tests.support.sweep", str(program("leaves")), "480"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=HANGS, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    result = json.loads(found.read_text())
+    result = sweep(program("leaves"), enclave_environment, tmp_path / "found", 480)
     assert result["wrong"] == []
     assert set(result["met"]) >= {f"{leaf.name} {rule.name}" for leaf, rules in MET.items() for rule in rules}
+
+
+def test_a_process_can_be_killed_at_every_instruction(
+    program: Callable[[str], Path], enclave_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Nothing of it is left: no thread, enclave, TCS, and no tickets."""
+    env = {**enclave_environment, "ENCLU_SWEEP_KILLS": "1"}
+    result = sweep(program("killed_children"), env, tmp_path / "found", 480)
+    assert result["wrong"] == [] and result["over"] == len(MET)
+
+
+@pytest.mark.parametrize("design", delivery.names())
+@pytest.mark.parametrize("name", ["entries_raced", "forks_at_speed", "jumps_give_way"])
+def test_program(name: str, design: str, passes: Passes) -> None:
+    passes(name, options=("--delivery", design))
 
 
 def counters(program: Path, env: dict[str, str], *options: str) -> dict[str, Any]:

@@ -183,7 +183,7 @@ def test_program(name: str, design: str, passes: Passes) -> None:
 
 @pytest.mark.parametrize("options", [(), ("--no-pin",)])
 def test_busy_threads_are_pinned_unless_told_otherwise(options: tuple[str, ...], passes: Passes) -> None:
-    passes("affinity", *options, options=options)
+    passes("affinity", *options, options=("--no-fast-path", *options))
 
 
 @pytest.mark.parametrize("name", ["clear_sighand", "clone_untraced", "device_paths", "sent_while_blocked"])

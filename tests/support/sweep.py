@@ -3,7 +3,8 @@
     python -m tests.support.sweep PROGRAM
 
 Writes, as JSON, how often each rule was met and what was wrong.  The program executes leaf after leaf; in the n-th
-execution of one the thread is stopped after n instructions.
+execution of one the thread is stopped after n instructions.  With ENCLU_SWEEP_KILLS its process is killed there, and
+what was wrong is what is left of the machine's in the end.
 """
 
 from __future__ import annotations
@@ -24,15 +25,16 @@ from enclu.base.listeners import Events
 from enclu.cli import report
 from enclu.linux import delivery
 from enclu.native import extended_state, ptrace
-from enclu.native.address_space import VDSO_BASE
+from enclu.native.address_space import VDSO_BASE, AddressSpace
 from enclu.native.resume import resume
+from enclu.native.shared_area import SPACE_COUNT, TCS_COUNT, SharedArea
 from enclu.native.stop import Kind, Stop
 from enclu.native.trampoline import Rule
 from enclu.run import launch
 from enclu.run.supervisor import Supervisor
 from enclu.run.task import Task
-from enclu.sgx.machine import Machine
 from enclu.sgx.enclu.enter import RFLAGS_RESTORED
+from enclu.sgx.machine import Machine
 from enclu.sgx.structs import GPRSGX, TCS, EncluLeaf
 from enclu.sgx.xsave import HEADER
 
@@ -48,10 +50,15 @@ _KEPT = (
 LEAVES = (EncluLeaf.EENTER, EncluLeaf.ERESUME, EncluLeaf.EEXIT, EncluLeaf.EDECCSSA)
 
 
+KILLS = "ENCLU_SWEEP_KILLS" in os.environ
+
+
 def _turns() -> Iterator[tuple[int, int]]:
     """How many instructions to execute, and RFLAGS to begin with."""
     for count, flags in zip(itertools.count(1), itertools.cycle(FLAGS), strict=False):
-        yield from ((count, flags), (count, flags ^ STATUS))
+        yield count, flags
+        if not KILLS:
+            yield count, flags ^ STATUS
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,8 @@ class Sweep(Supervisor):
         self.met, self.wrong = collections.Counter(), []
         self.turns = {leaf: _turns() for leaf in LEAVES}
         self.over: set[int] = set()
-        self.ways: dict[int, int] = {}
+        self._area: SharedArea | None = None
+        self.ways: dict[tuple[AddressSpace, int], int] = {}
         """Where the code begins, each with the address of its ENCLU."""
 
     def _dispatch(self, tid: int, stop: Stop) -> None:
@@ -91,16 +99,30 @@ class Sweep(Supervisor):
             super()._dispatch(tid, stop)
             return
         at = self._read(task).rip - 1
-        if at in self.ways and stop.signo == signal.SIGTRAP:
+        if (task.space, at) in self.ways and stop.signo == signal.SIGTRAP:
             task.stopped = True
-            self._step(task, at, self.ways[at])
+            self._step(task, at, self.ways[task.space, at])
             return
         super()._dispatch(tid, stop)
+        self._area = taking.area
         begins = VDSO_BASE + self.image.symbols["enclu_enter_template"]
         found = {copy.start: copy.site for copy in taking.copies} | {begins: taking.trampoline.site}
-        for address in found.keys() - self.ways.keys():
-            self.ways[address] = found[address]
-            task.space.poke(address, INT3)
+        for address, site in found.items():
+            if (task.space, address) not in self.ways and not task.exiting:
+                self.ways[task.space, address] = site
+                task.space.poke(address, INT3)
+
+    def left(self) -> list[str]:
+        """What is not as it was before the program, whose first thread is about to end."""
+        self._clear_away()
+        area = self._area
+        assert area is not None
+        counts = {
+            "threads": len(self.threads.keys() - {self.main_pid}), "processors": len(self.machine.processors) - 1,
+            "enclaves": len(self.machine.enclaves), "address spaces": len(self.transitions.spaces),
+            "TCSes": TCS_COUNT - area.free_tcses, "tickets": SPACE_COUNT - area.free_tickets,
+        }  # fmt: skip
+        return [f"{number} {what} are left" for what, number in counts.items() if number]
 
     @staticmethod
     def _read(task: Task) -> ptrace.UserRegs:
@@ -126,10 +148,12 @@ class Sweep(Supervisor):
         task.store()
         self._single_steps(task, begins, count)
         rule = self._rule(task)
+        if KILLS:
+            self._met(leaf, rule)
+            os.kill(task.process.tgid, signal.SIGKILL)
+            return
         task.fetch()
-        self.met[f"{leaf.name} {rule.name}"] += 1
-        if rule is Rule.OUT:
-            self.over.add(leaf)
+        self._met(leaf, rule)
         after = self._see(task, tcs_la)
         executed = rule in EXECUTED
         if len(self.wrong) < 20:
@@ -146,6 +170,11 @@ class Sweep(Supervisor):
             ptrace.ptrace(ptrace.SINGLESTEP, task.tid, 0, 0)
             os.waitpid(task.tid, WALL)
         task.space.poke(begins, INT3)
+
+    def _met(self, leaf: EncluLeaf, rule: Rule) -> None:
+        self.met[f"{leaf.name} {rule.name}"] += 1
+        if rule is Rule.OUT:
+            self.over.add(leaf)
 
     def _rule(self, task: Task) -> Rule:
         taking = task.space.in_process
@@ -230,7 +259,8 @@ def main(program: str, *arguments: str) -> None:
     supervisor = Sweep(machine, delivery.create("vdso"), Events(), in_process=True, pin=False)
 
     def tell() -> None:
-        found = {"met": supervisor.met, "wrong": supervisor.wrong, "over": len(supervisor.over)}
+        wrong = supervisor.left() if KILLS else supervisor.wrong
+        found = {"met": supervisor.met, "wrong": wrong, "over": len(supervisor.over)}
         with open(os.environ["ENCLU_SWEEP"], "w") as file:
             json.dump(found, file)
 

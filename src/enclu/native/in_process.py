@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -26,14 +27,15 @@ from enclu.base.abi import (
     NR,
     PROT_EXEC,
     PROT_READ,
+    WALL,
 )
-from enclu.native import shared_area, user_dispatch
+from enclu.native import ptrace, shared_area, user_dispatch
 from enclu.native.address_space import OWN_TEXT, VDSO_BASE
 from enclu.native.inject import inject
 from enclu.native.shared_area import SharedArea
 from enclu.native.sites import JUMP_SIZE, jump
-from enclu.native.tickets import Tickets
 from enclu.native.stop import Settled
+from enclu.native.tickets import Tickets
 from enclu.native.trampoline import Copy, Trampoline
 from enclu.sgx.enclave_mode import WORD
 from enclu.sgx.epc import PAGE_SIZE
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
     from enclu.native.thread import Thread
 
 HWCAP2_FSGSBASE = 2
+NO_FSGSBASE = "the host does not let programs write FS and GS bases (FSGSBASE)"
+NOT_OFFERED = "the host kernel does not offer a tracer what it takes ({})"
 _REACH = 1 << 16
 """A jump whose upper half is given reaches so many bytes."""
 _LOWEST, _HIGHEST = 0x1_0000, (1 << 47) - 2 * PAGE_SIZE
@@ -72,12 +76,24 @@ class InProcess:
     """ENCLUs of the program that cannot be jumps, by address: what stands there."""
     room: dict[int, int] = field(default_factory=dict)
     """Pages for copies, by address: bytes in use."""
+    announced: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    """Ranges that threads, by tid, may be about to map, by their last call that does so."""
 
     def add(self, site: int, jump: bytes) -> None:
         """The EEXIT at the address is to be this jump."""
         if site not in self.jumps:
             self.pages.setdefault(site >> 12, []).append(site)
         self.jumps[site] = jump
+
+    def announce(self, tid: int, start: int, end: int) -> None:
+        """The thread is about to make a call that maps or unmaps [start, end): mremap(2) has two ranges."""
+        self.announced[tid] = (*self.announced.get(tid, ())[-1:], (start, end))
+
+    def free(self, page: int) -> bool:
+        """No thread is about to have something of its own there."""
+        return not any(
+            start < page + PAGE_SIZE and page < end for ranges in self.announced.values() for start, end in ranges
+        )
 
     def forget(self, site: int) -> None:
         """There is neither a jump nor a copy any more."""
@@ -102,7 +118,7 @@ class InProcess:
 def prepare(thread: Thread, area: SharedArea, trampoline: Trampoline) -> InProcess:
     """Have the address space of the stopped thread take part.  Raises Unable."""
     if not fsgsbase():
-        raise Unable("the host does not let programs write FS and GS bases (FSGSBASE)")
+        raise Unable(NO_FSGSBASE)
     number = area.take_tickets()
     if number < 0:
         raise Unable(f"more than {shared_area.SPACE_COUNT} address spaces use SGX")
@@ -117,6 +133,28 @@ def prepare(thread: Thread, area: SharedArea, trampoline: Trampoline) -> InProce
         thread.space.poke(words, _words(symbols, trampoline.site, TEMPLATES[False][1]))
         thread.space.poke(at, jump(at, VDSO_BASE + symbols["enclu_enter_template"]))
     return InProcess(area, trampoline, number, Tickets(area.tickets(number)))
+
+
+def obstacle() -> str:
+    """Why no process of this host can take part; nothing if one that is made for the purpose can."""
+    if not fsgsbase():
+        return NO_FSGSBASE
+    child = os.fork()
+    if child == 0:
+        while True:
+            signal.pause()
+    try:
+        ptrace.ptrace(ptrace.SEIZE, child, 0, 0)
+        ptrace.ptrace(ptrace.INTERRUPT, child, 0, 0)
+        os.waitpid(child, WALL)
+        user_dispatch.by_selector(child, SharedArea.slot_address(0), OWN_TEXT)
+        shared_area.identify(child, 0)
+    except OSError as error:
+        return NOT_OFFERED.format(error.strerror)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, WALL)
+    return ""
 
 
 def fsgsbase() -> bool:
@@ -211,6 +249,8 @@ def copy_for(thread: Thread, site: int, high: bytes, *, inside: bool) -> Copy | 
             continue
         used = taking.room.get(page)
         if used is None:
+            if not taking.free(page):
+                continue
             flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE
             if inject(thread, NR["mmap"], page, PAGE_SIZE, PROT_READ | PROT_EXEC, flags, -1, 0) != page:
                 continue

@@ -60,6 +60,16 @@ class SharedArea:
         self._free_tcses = list(range(TCS_COUNT - 1, -1, -1))
         self._free_tickets = list(range(SPACE_COUNT - 1, -1, -1))
 
+    @property
+    def free_tcses(self) -> int:
+        """Pages for TCSes that are not taken."""
+        return len(self._free_tcses)
+
+    @property
+    def free_tickets(self) -> int:
+        """Address spaces for which there are still tickets."""
+        return len(self._free_tickets)
+
     def slot(self, number: int, size: int) -> memoryview:
         """The slot of this number, which is less than `SLOT_COUNT`."""
         return self._view[number * STRIDE : number * STRIDE + size]

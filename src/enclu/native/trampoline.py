@@ -33,7 +33,7 @@ _ZF, _OF = 0x40, 0x800
 
 
 class Rule(enum.IntEnum):
-    """What has become of the registers; see in_process.h."""
+    """What has become of the registers; see in_process_state.h."""
 
     AT_ENCLU = 0
     SWAPPED = 1

@@ -98,6 +98,7 @@ class DeviceFiles:
         """
         process = thread.process
         if process.watches_maps:
+            self._sup.opened(thread)
             return
         program = self._watch_filter
         fprog = struct.pack("<HxxxxxxQ", len(program) // 8, scratch.FIRST + 16)
@@ -115,7 +116,7 @@ class DeviceFiles:
                 signals.watch(thread)
             elif other.started:
                 signals.watch_running(other)
-        self._sup.transitions.opened(thread)
+        self._sup.opened(thread)
 
     def _denied(self, thread: Task, call: str, error: int) -> None:
         self._refused(thread, f"a seccomp filter of its own denies {call}(2) ({os.strerror(error)})")

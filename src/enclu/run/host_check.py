@@ -70,6 +70,7 @@ def findings(enclu: Sequence[str]) -> Iterator[Finding]:
     yield Finding("FSGSBASE", True if fsgsbase else None,
                   "user mode may use WRFSBASE" if fsgsbase else "enclaves that use WRFSBASE get #UD",
                   "" if fsgsbase else "Linux 5.9 or newer, booted without nofsgsbase, has it.")  # fmt: skip
+    yield transitions()
     faulting = libc.syscall(SYS_ARCH_PRCTL, ARCH_SET_CPUID, 1) == 0
     yield Finding("CPUID faulting", True if faulting else None,
                   "the host can make CPUID fault" if faulting else
@@ -195,6 +196,15 @@ def enclu_instruction(code: bytes = EENTER) -> Finding:
     return Finding("ENCLU", False, "the processor executes it, and no fault of it is told" if ended_by == 0 else
                    "the processor faults in it for ever: this kernel does not know faults of SGX",
                    "Use Linux 5.11 or newer, or switch SGX off in the firmware.")  # fmt: skip
+
+
+def transitions() -> Finding:
+    """Whether enclaves can be entered and left without a stop; tried on a process made for that."""
+    obstacle = in_process.obstacle()
+    if not obstacle:
+        return Finding("transitions", True, "EENTER, ERESUME and EEXIT need not stop the program")
+    return Finding("transitions", None, f"each stops the program, and takes hundreds of times as long: {obstacle}",
+                   "Linux 6.4 or newer, with FSGSBASE, has what it takes.")  # fmt: skip
 
 
 def memory() -> Finding:

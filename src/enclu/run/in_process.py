@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 OUT_OF_REACH = "nothing is free where a jump in place of an ENCLU would lead"
-NOT_OFFERED = (errno.EIO, errno.EINVAL, errno.ENOSYS, errno.EPERM)
+UNKNOWN = (errno.EIO, errno.EINVAL, errno.ENOSYS, errno.EPERM)
 """Of ptrace(2): the kernel does not know the request, or has been built without."""
 
 
@@ -110,8 +110,8 @@ class InProcessTransitions(Transitions):
             except ProcessLookupError:
                 raise
             except OSError as error:
-                self._given_up = error.errno in NOT_OFFERED
-                self._refused(f"the host kernel does not offer a tracer what it takes ({error.strerror})")
+                self._given_up = error.errno in UNKNOWN
+                self._refused(in_process.NOT_OFFERED.format(error.strerror))
 
     def _refused(self, why: str) -> None:
         self._by_stops[why] = None
@@ -321,11 +321,12 @@ class InProcessTransitions(Transitions):
                         self._undo(page.data, site, code)
 
     def give_way(self, space: AddressSpace, start: int, end: int) -> None:
-        taking = space.in_process
-        pages = [] if taking is None else [page for page in taking.room if page < end and start < page + PAGE_SIZE]
-        if taking is None or not pages:
+        taking, sup = space.in_process, self._sup
+        if taking is None or sup.current is None:
             return
-        poke_text, sup = self._sup.halter.poke_text, self._sup
+        taking.announce(sup.current.tid, start, end)
+        pages = [page for page in taking.room if page < end and start < page + PAGE_SIZE]
+        poke_text = sup.halter.poke_text
         for page in pages:
             for site in [copy.site for copy in taking.copies if copy.start & -PAGE_SIZE == page]:
                 for eid, secs in list(sup.machine.enclaves.items()):
@@ -369,9 +370,15 @@ class InProcessTransitions(Transitions):
 
     def count(self) -> None:
         for task in self._sup.threads.values():
-            self.count_of(task)
+            self._count_of(task)
 
-    def count_of(self, task: Task) -> None:
+    def gone(self, task: Task) -> None:
+        self._count_of(task)
+        taking = task.space.in_process
+        if taking is not None:
+            taking.announced.pop(task.tid, None)
+
+    def _count_of(self, task: Task) -> None:
         counts = self._sup.leaves.counts
         for leaf, number in task.mode.take_counts().items():
             counts[leaf] += number

@@ -80,7 +80,9 @@ class Supervisor:
         """Enclaves whose XFRM is less than XCR0, by EID."""
         self.deferred: dict[int, Stop] = {}
         """Stops that are still to be looked at, by tid, in the order in which they came."""
-        self.transitions = self._in_process() if in_process else Transitions()
+        self.transitions = Transitions()
+        self._in_process = in_process
+        """There are to be others as soon as somebody uses SGX."""
         self._unreferenced = False
         """There may be enclaves that nobody has a reference to, which is looked at when nobody is at work."""
         self._power_event = False
@@ -90,11 +92,6 @@ class Supervisor:
         self.placement = Placement(wanted=pin)
         self._info = ptrace.SigInfo()
         self._warned_ptrace = False
-
-    def _in_process(self) -> Transitions:
-        from enclu.run.in_process import InProcessTransitions  # for --fast-path alone
-
-        return InProcessTransitions(self)
 
     # Threads and processes.
 
@@ -109,7 +106,7 @@ class Supervisor:
 
     def free_slot(self, thread: Task) -> None:
         """The number of its slot is another's from now on."""
-        self.transitions.count_of(thread)
+        self.transitions.gone(thread)
         self.machine.processors.discard(thread.mode)
         self._free_slots.append(thread.slot_index)
 
@@ -121,6 +118,15 @@ class Supervisor:
         if self.processor is cpuid.host:
             space.own_leaves = machine_cpuid.OWN_LEAVES
         return space, mm
+
+    def opened(self, thread: Task) -> None:
+        """The process of the stopped thread uses SGX from now on."""
+        if self._in_process:
+            from enclu.run.in_process import InProcessTransitions  # for programs with enclaves alone
+
+            self._in_process = False
+            self.transitions = InProcessTransitions(self)
+        self.transitions.opened(thread)
 
     def adopt(self, pid: int, *, subreaper: bool) -> None:
         """Take over the first process, stopped at its exec event."""

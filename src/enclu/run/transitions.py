@@ -76,8 +76,8 @@ class Transitions:
     def count(self) -> None:
         """Have what was executed in process counted."""
 
-    def count_of(self, task: Task) -> None:
-        """The same of one thread."""
+    def gone(self, task: Task) -> None:
+        """The thread is no more, and its slot another's from now on."""
 
     def in_process(self) -> dict[str, int]:
         """Leaves, by name, that were executed in process so far, and how often."""

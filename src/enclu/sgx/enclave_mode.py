@@ -12,8 +12,8 @@ SLOT_SIZE = 16384
 """Bytes of one processor's slot."""
 FIELDS = (
     "TCS_LA", "EID", "BASE", "SIZE", "FS", "GS", "GPRSGX", "TF", "EPOCH", "MODE", "TCS", "ASIDE", "NARROW",
-    "SITE", "FLAGS", "RCX", "RDX", "RSI", "RDI", "TICKET", "STUB", "AEP", "NEXT", "CSSA", "FSBASE", "GSBASE", "RIP", "CS",
-    "RFLAGS", "RSP", "SS", "EENTERS", "ERESUMES", "EEXITS", "EDECCSSAS", "ONWARD",
+    "SITE", "FLAGS", "RCX", "RDX", "RSI", "RDI", "TICKET", "STUB", "AEP", "NEXT", "CSSA", "FSBASE", "GSBASE", "RIP",
+    "CS", "RFLAGS", "RSP", "SS", "EENTERS", "ERESUMES", "EEXITS", "EDECCSSAS", "ONWARD",
 )  # fmt: skip
 """Little-endian 64-bit words, in this order from the slot's beginning: registers of enclave mode, and from SITE on what
 code in the process keeps while it executes a leaf."""
