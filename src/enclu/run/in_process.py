@@ -288,7 +288,7 @@ class InProcessTransitions(Transitions):
         space = task.space
         vma = task.mm.find_vma(site)
         encl = vma.encl if vma is not None else None
-        if encl is None or encl.mms != {task.mm} or site & 7 > 5 or site & 0xFFF > 0xFF8:
+        if encl is None or encl.mms != {task.mm} or site & 0xFFF > PAGE_SIZE - JUMP_SIZE:
             return
         if taking.jumps.get(site) == b"":
             return  # nothing reaches
@@ -301,12 +301,16 @@ class InProcessTransitions(Transitions):
         if copy is None:
             self._refused(OUT_OF_REACH)
         else:
-            self._write(page.data, site, taking.jumps[site])
+            self._write(encl.eid, page.data, site, taking.jumps[site])
 
-    @staticmethod
-    def _write(page: memoryview, site: int, code: bytes) -> None:
-        """At once, for other processors may be executing what is there."""
+    def _write(self, eid: int, page: memoryview, site: int, code: bytes) -> None:
+        """In place of an ENCLU of the enclave: at once, for other processors may be executing what is there."""
         words, at = page.cast("Q"), site & 0xFFF
+        if (at & 7) + len(code) > 8:
+            self.revoke(eid)
+            with self._sup.halter.halted(self._sup.halter.threads_in(eid)):
+                page[at : at + len(code)] = code
+            return
         word = bytearray(words[at >> 3].to_bytes(8, "little"))
         word[at & 7 : (at & 7) + len(code)] = code
         words[at >> 3] = int.from_bytes(word, "little")
@@ -314,11 +318,11 @@ class InProcessTransitions(Transitions):
     def give_back(self, eid: int) -> None:
         secs = self._sup.machine.enclaves[eid]
         for taking in self.spaces:
-            for site, code in taking.jumps.items():
+            for site, code in list(taking.jumps.items()):
                 if secs.baseaddr <= site < secs.baseaddr + secs.size:
                     page = secs.page_at(site)
                     if page is not None:
-                        self._undo(page.data, site, code)
+                        self._undo(page, site, code)
 
     def give_way(self, space: AddressSpace, start: int, end: int) -> None:
         taking, sup = space.in_process, self._sup
@@ -350,13 +354,13 @@ class InProcessTransitions(Transitions):
         for taking in self.spaces:
             if taking.pages:
                 for page in pages:
-                    for site in taking.pages.get(page.enclaveaddress >> 12, ()):
-                        self._undo(page.data, site, taking.jumps[site])
+                    for site in list(taking.pages.get(page.enclaveaddress >> 12, ())):
+                        self._undo(page, site, taking.jumps[site])
 
-    def _undo(self, page: memoryview, site: int, code: bytes) -> None:
+    def _undo(self, page: EPCPage, site: int, code: bytes) -> None:
         at = site & 0xFFF
-        if code and page[at : at + len(code)] == code:
-            self._write(page, site, ENCLU)
+        if code and page.secs is not None and page.data[at : at + len(code)] == code:
+            self._write(page.secs.eid, page.data, site, ENCLU)
 
     def original(self, address: int, data: bytes) -> bytes:
         for taking in self.spaces:

@@ -4,6 +4,23 @@
 	.byte 0x0f, 0x01, 0xd7
 	.endm
 
+	.macro LEAVE at
+	xor %ecx, %ecx
+	xor %edx, %edx
+	xor %esi, %esi
+	xor %edi, %edi
+	xor %r8d, %r8d
+	xor %r9d, %r9d
+	xor %r10d, %r10d
+	xor %r11d, %r11d
+	.balign 8
+	.rept \at - 5
+	nop
+	.endr
+	mov $4, %eax
+	ENCLU
+	.endm
+
 	.set TCSES, 4
 	.set FRAMES, 3
 
@@ -48,18 +65,12 @@ enter_body:
 	mov %rax, %rsi
 	mov %rbx, %rdx
 	call encl_body
+	bt $12, %rsp
 	pop %rbx
 	pop %rsp
-	xor %ecx, %ecx
-	xor %edx, %edx
-	xor %esi, %esi
-	xor %edi, %edi
-	xor %r8d, %r8d
-	xor %r9d, %r9d
-	xor %r10d, %r10d
-	xor %r11d, %r11d
-	mov $4, %eax
-	ENCLU
+	jc 1f
+	LEAVE 5
+1:	LEAVE 6                                 /* an ENCLU in two words of memory */
 
 /* A TCS made at run time: its stack is the page below it. */
 	.globl encl_dynamic_entry
