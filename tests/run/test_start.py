@@ -29,10 +29,16 @@ NOT_LOADED = {
     "enclu.host": "Python hosts",
     "enclu.cli.commands": "other commands",
     "enclu.linux.ioctl": "the device",
+    "enclu.linux.procfs": "who looks into /proc/cpuinfo or auxv",
+    "enclu.linux.intel_cpu": "`--cpu intel`",
+    "enclu.native.lookup": "paths of the device",
     "enclu.sgx.measurement": "enclaves",
     "enclu.sgx.encls.create": "enclaves",
     "enclu.sgx.enclu.leaves": "ENCLU",
     "enclu.native.narrowed": "enclaves with less XFRM",
+    "enclu.native.enclave_memory": "enclaves",
+    "enclu.native.syscall_task": "enclaves",
+    "enclu.native.abort_page": "who touches pages of enclaves from outside",
 }
 """Modules, and what they are for."""
 

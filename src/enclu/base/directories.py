@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import pwd
 from typing import TYPE_CHECKING
 
 from enclu.base.files import Refused
@@ -31,6 +30,8 @@ def _base(variable: str, default: str) -> str:
     home = os.environ.get("HOME", "")
     if not home.startswith("/"):
         try:
+            import pwd  # for those who have no HOME
+
             home = pwd.getpwuid(os.getuid()).pw_dir
         except KeyError:
             home = ""

@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import AT_FDCWD
-from enclu.native import lookup, proc
+from enclu.native import proc
 
 if TYPE_CHECKING:
     from enclu.native.thread import Thread
@@ -21,8 +21,9 @@ DEV = "/dev"
 ENCLAVE = frozenset((f"{DEV}/sgx_enclave", f"{DEV}/sgx/enclave"))
 PROVISION = frozenset((f"{DEV}/sgx_provision", f"{DEV}/sgx/provision"))
 CPUINFO = "/proc/cpuinfo"
-AUXV = re.compile(r"/proc/(self|thread-self|\d+)(/task/\d+)?/auxv")
-_LAST = re.compile(r"(?:(?P<parent>.*)/)?(?P<name>sgx_enclave|sgx_provision|sgx/[./]*(enclave|provision))", re.DOTALL)
+# Texts, which `re` compiles when there is something to match.
+AUXV = r"/proc/(self|thread-self|\d+)(/task/\d+)?/auxv"
+_LAST = r"(?s)(?:(?P<parent>.*)/)?(?P<name>sgx_enclave|sgx_provision|sgx/[./]*(enclave|provision))"
 """A path that may name a device: the directory that is to be /dev, and the rest."""
 
 
@@ -32,11 +33,13 @@ def named(thread: Thread, dirfd: int, pointer: int, resolve: int = 0) -> str | N
         path = os.fsdecode(thread.space.string(pointer))
         if path.endswith(("cpuinfo", "auxv")):
             return _under_proc(thread, dirfd, path)
-        match = _LAST.fullmatch(path)
+        match = re.fullmatch(_LAST, path)
         if match is None:
             return None
         parent = "." if match["parent"] is None else f"{match['parent']}/"
         name = os.path.normpath(match["name"])
+        from enclu.native import lookup  # few programs look for a device
+
         with lookup.directory(thread.tid, dirfd, parent, resolve) as found:
             return f"{DEV}/{name}" if proc.identity(os.fstat(found)) == dev() else None
     except OSError:
@@ -53,10 +56,12 @@ def dev() -> tuple[int, int] | None:
 
 
 def _under_proc(thread: Thread, dirfd: int, path: str) -> str | None:
+    from enclu.native import lookup
+
     if not path.startswith("/"):
         path = os.path.join(lookup.beneath_root(thread.tid, dirfd), path)
     path = os.path.normpath(path)
-    if path != CPUINFO and not AUXV.fullmatch(path):
+    if path != CPUINFO and not re.fullmatch(AUXV, path):
         return None
     with lookup.directory(thread.tid, AT_FDCWD, "/proc") as found:
         return path if lookup.on_procfs(found) else None

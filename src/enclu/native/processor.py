@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from enclu.native import abort_page, native_fault, proc, text
+from enclu.native import native_fault, proc, text
 from enclu.native.inject import inject
 from enclu.native.thread import Thread
 from enclu.sgx.processor import Access, Signal
@@ -26,6 +26,8 @@ class TracedProcessor(Thread):
         return self.space.reachable(address)
 
     def through_abort_page(self, address: int, meets: Callable[[int, Access], bool]) -> Signal | None:
+        from enclu.native import abort_page  # for enclaves alone
+
         return abort_page.step(self, address, meets)
 
     def host_call(self, nr: int, *arguments: int | bytes | bytearray) -> int:

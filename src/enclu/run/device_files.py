@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
+import re
 import stat
 import struct
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import AT_FDCWD, MFD_ALLOW_SEALING, MFD_CLOEXEC, NR, signed
 from enclu.base.events import DeviceOpened
-from enclu.linux import procfs
 from enclu.native import cpuid, limits, proc, scratch, seccomp, signals
 from enclu.native.address_space import OWN_TEXT, VDSO_BASE
 from enclu.native.device_paths import AUXV, CPUINFO, ENCLAVE, PROVISION, dev, named
-from enclu.native.enclave_memory import MemfdMemory
 from enclu.native.inject import MachineGone, inject
-from enclu.native.lookup import OPEN_HOW
 
 if TYPE_CHECKING:
     from enclu.linux.encl import Encl
@@ -28,6 +27,12 @@ MISC_MAJOR = 10
 MINOR_ENCLAVE, MINOR_PROVISION = 125, 126
 File = tuple[int, int]
 """st_dev and st_ino: what a descriptor stays, however it is duplicated or passed on."""
+
+
+@functools.cache
+def _watch_filter() -> bytes:
+    """The second filter: of a process that uses SGX."""
+    return seccomp.sgx_program(OWN_TEXT)
 
 
 class DeviceFiles:
@@ -44,7 +49,6 @@ class DeviceFiles:
         self.provisions: set[File] = set()
         self._told: set[str] = set()
         dev()  # before the program changes what is there
-        self._watch_filter = seccomp.sgx_program(OWN_TEXT)
 
     # Descriptors.
 
@@ -63,6 +67,8 @@ class DeviceFiles:
         return next((f for f, e in self.enclaves.items() if e is encl), None)
 
     def referenced(self, encl: Encl) -> bool:
+        from enclu.native.enclave_memory import MemfdMemory
+
         memory = encl.memory
         assert isinstance(memory, MemfdMemory)
         if memory.counted:
@@ -100,7 +106,7 @@ class DeviceFiles:
         if process.watches_maps:
             self._sup.opened(thread)
             return
-        program = self._watch_filter
+        program = _watch_filter()
         fprog = struct.pack("<HxxxxxxQ", len(program) // 8, scratch.FIRST + 16)
         result = inject(thread, NR["seccomp"], seccomp.SET_MODE_FILTER, seccomp.FLAG_TSYNC, fprog + program)
         if result > 0:  # FLAG_TSYNC: the thread of that number has a filter that this one has not
@@ -137,12 +143,14 @@ class DeviceFiles:
         if path == CPUINFO:
             with open(CPUINFO) as real:
                 return self._cpuinfo(real.read()).encode()
-        match = AUXV.fullmatch(path)
+        match = re.fullmatch(AUXV, path)
         if match is None:
             return None
         tid = self._thread_called(thread, int(match[1])) if match[1].isdigit() else thread.tid
         if tid not in self._sup.threads:
             return None
+        from enclu.linux import procfs  # few programs look
+
         with os.fdopen(proc.follow(tid, "auxv", os.O_RDONLY), "rb") as vector:
             return procfs.auxv(vector.read(), VDSO_BASE)
 
@@ -153,6 +161,8 @@ class DeviceFiles:
         return next((tid for tid in self._sup.threads if proc.is_called(tid, number, thread.tid)), None)
 
     def _cpuinfo(self, real: str) -> str:
+        from enclu.linux import procfs
+
         sup = self._sup
         if sup.processor is not cpuid.host:
             real = procfs.as_intel(real, sup.cpuid)
@@ -165,6 +175,8 @@ class DeviceFiles:
         return self._open_path(thread, signed(thread.regs.rdi), thread.regs.rsi, thread.regs.rdx)
 
     def openat2(self, thread: Task) -> int | None:
+        from enclu.native.lookup import OPEN_HOW  # few programs call it
+
         regs = thread.regs
         how = thread.space.peek(regs.rdx, min(regs.r10, 4096))
         if len(how) < OPEN_HOW.size or any(how[OPEN_HOW.size :]):
@@ -218,6 +230,8 @@ class DeviceFiles:
                 os.close(ours)
                 inject(thread, NR["close"], fd)
                 return -(error.errno or errno.EACCES)
+            from enclu.native.enclave_memory import MemfdMemory  # for enclaves alone
+
             self.enclaves[file] = self._sup.kernel.open_enclave(MemfdMemory(ours, counted))
         return fd
 

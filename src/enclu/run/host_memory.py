@@ -40,11 +40,12 @@ def group_limit(groups: str | Path = "/sys/fs/cgroup", own: str | Path = "/proc/
     """The least memory.max of our control group and those that it is in, None where there is none."""
     try:
         with open(own) as file:
-            found = re.search(r"^0::/(.*)$", file.read(), re.MULTILINE)
+            found = [line[4:] for line in file.read().split("\n") if line.startswith("0::/")]
     except OSError:
-        found = None
-    shown = found is not None and ".." not in found[1].split("/")  # else it is outside our namespace
-    names = [name for name in found[1].split("/") if name] if found and shown else []
+        found = []
+    names = [name for path in found[:1] for name in path.split("/") if name]
+    if ".." in names:
+        names = []  # it is outside our namespace
     limits = []
     for depth in range(len(names) + 1):
         limit = os.path.join(groups, *names[:depth], "memory.max")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from enclu.base.console import Piecemeal
 from enclu.sgx.epc import PAGE_SIZE
 
 if TYPE_CHECKING:
+    from weakref import WeakKeyDictionary
+
     from enclu.linux.encl import Encl
 
 LARGE = 4096
@@ -22,7 +24,12 @@ class Loading:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._loads: WeakKeyDictionary[Encl, Piecemeal] = WeakKeyDictionary()
+
+    @functools.cached_property
+    def _loads(self) -> WeakKeyDictionary[Encl, Piecemeal]:
+        from weakref import WeakKeyDictionary  # for enclaves alone
+
+        return WeakKeyDictionary()
 
     def __call__(self, encl: Encl) -> None:
         load = self._loads.get(encl)

@@ -12,12 +12,11 @@ from enclu.base.abi import NR
 from enclu.native import compat_calls, proc
 from enclu.native.inject import MachineGone
 from enclu.native.stop import Kind, Stop
-from enclu.native.syscall_task import NoTask, SyscallTask, clone, keeps_namespace, reap
 from enclu.native.wait import ThreadGone
-from enclu.run import orphans
 
 if TYPE_CHECKING:
     from enclu.native.address_space import AddressSpace
+    from enclu.native.syscall_task import SyscallTask
     from enclu.run.supervisor import Supervisor
     from enclu.run.task import Task
 
@@ -58,6 +57,9 @@ class SyscallTasks:
 
     def _may_have(self, thread: Task) -> bool:
         """Nobody of the run would find it among its children."""
+        from enclu.native.syscall_task import keeps_namespace  # for enclaves alone
+        from enclu.run import orphans
+
         try:
             return keeps_namespace(thread) and orphans.stay_outside(thread, self._sup.threads.values())
         except OSError:
@@ -68,6 +70,8 @@ class SyscallTasks:
 
         Raises ThreadGone and MachineGone, of the program's thread.
         """
+        from enclu.native.syscall_task import NoTask, SyscallTask, clone, reap
+
         made: list[SyscallTask] = []
         middle: SyscallTask | None = None
         number = 0
