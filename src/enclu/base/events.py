@@ -37,9 +37,12 @@ class Field(NamedTuple):
     meaning: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(repr=False, eq=False, slots=True)
 class Event:
-    """Something that happened on behalf of a thread."""
+    """Something that happened on behalf of a thread.  Nobody changes one.
+
+    All that kinds have of their own is how they are made: a start would wait for whatever else was compiled of each.
+    """
 
     pid: Annotated[int, "process; 0: none, the kernel by itself"]
     tid: Annotated[int, "thread"]
@@ -60,16 +63,25 @@ class Event:
             out.append(Field(field.name, str(getattr(plain, "__name__", plain)), meaning))
         return out
 
+    def values(self) -> dict[str, Any]:
+        """Its fields, in their order."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {"event": self.name(), "version": self.version, **values}
+        return {"event": self.name(), "version": self.version, **self.values()}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Event) and type(self) is type(other) and self.values() == other.values()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.values().items())})"
 
 
-@typing.dataclass_transform(frozen_default=True)
+@typing.dataclass_transform()
 def _event(kind: type[E]) -> type[E]:
     """A kind of the table."""
-    made: type[E] = dataclass(frozen=True, slots=True)(kind)
+    made: type[E] = dataclass(repr=False, eq=False, slots=True)(kind)
     TABLE.append(made)
     return made
 

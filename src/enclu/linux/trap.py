@@ -39,7 +39,7 @@ def exception(kernel: Kernel, task: Task, fault: Fault, *, ordinary: bool = Fals
     A page fault's error code is asked for only where nothing is missing that the kernel could supply: the page was not
     present then, and who is told nothing need not know whether it was to be written.
     """
-    events, mm, where = kernel.events, task.mm, telling.origin(task)
+    events, mm, where = kernel.events, task.mm, telling.Origin(task)
     inside = task.mode.enclave
     if ordinary and (fault.vector != Vector.PF or mm.find_vma(fault.address) is None):
         return Verdict.HOSTS
@@ -87,7 +87,7 @@ def exception(kernel: Kernel, task: Task, fault: Fault, *, ordinary: bool = Fals
 
 def interrupt(kernel: Kernel, task: Task) -> None:
     """An interrupt in enclave mode: an AEX for nothing that the enclave did."""
-    telling.left(kernel.events, telling.origin(task), None)
+    telling.left(kernel.events, telling.Origin(task), None)
     aex(task, None)
 
 

@@ -6,7 +6,6 @@ Kernel: include/uapi/linux/ptrace.h, arch/x86/include/asm/user_64.h.
 from __future__ import annotations
 
 import ctypes
-import enum
 import errno
 import os
 import signal
@@ -51,7 +50,7 @@ SYSCALL_STOP = 0x80
 """PTRACE_O_TRACESYSGOOD marks SIGTRAP of a syscall stop with this bit."""
 
 
-class Option(enum.IntFlag):
+class Option:
     """PTRACE_O_*."""
 
     TRACESYSGOOD = 1 << 0
@@ -65,7 +64,7 @@ class Option(enum.IntFlag):
     EXITKILL = 1 << 20
 
 
-class Event(enum.IntEnum):
+class Event:
     """PTRACE_EVENT_*, bits 16..23 of a stop's wait status."""
 
     FORK = 1

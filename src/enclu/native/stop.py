@@ -87,7 +87,7 @@ def decode(status: int) -> Stop:
     if event == ptrace.Event.STOP:
         return Stop(Kind.GROUP if signo in STOP_SIGNALS else Kind.INTERRUPTION, signo, event, status)
     if event:
-        return Stop(_EVENTS[ptrace.Event(event)], signo, event, status)
+        return Stop(_EVENTS[event], signo, event, status)
     if signo == signal.SIGTRAP | ptrace.SYSCALL_STOP:
         return Stop(Kind.SYSCALL, 0, 0, status)
     return Stop(Kind.SIGNAL, signo, 0, status)

@@ -7,27 +7,6 @@ import enum
 from enclu.sgx.layout import Structure
 
 
-class EnclsLeaf(enum.IntEnum):
-    """ENCLS leaves (SDM 3D table 38-1)."""
-
-    ECREATE = 0x0
-    EADD = 0x1
-    EINIT = 0x2
-    EREMOVE = 0x3
-    EDBGRD = 0x4
-    EDBGWR = 0x5
-    EEXTEND = 0x6
-    ELDB = 0x7
-    ELDU = 0x8
-    EBLOCK = 0x9
-    EPA = 0xA
-    EWB = 0xB
-    ETRACK = 0xC
-    EAUG = 0xD
-    EMODPR = 0xE
-    EMODT = 0xF
-
-
 ENCLU = b"\x0f\x01\xd7"
 """The instruction."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from enclu.base.events import Aex, EnclaveException, Leaf, LeafFaulted, LeafRefused
 from enclu.sgx.structs import EncluLeaf, ErrorCode
@@ -16,21 +16,17 @@ _RETURN_A_CODE = (EncluLeaf.EACCEPT, EncluLeaf.EACCEPTCOPY, EncluLeaf.EGETKEY)
 _NAMES = {int(leaf): leaf.name for leaf in EncluLeaf}
 
 
-class Origin(NamedTuple):
+class Origin:
     """Where a processor is before an AEX changes its registers."""
 
-    eid: int
-    """0: in no enclave."""
-    tcs: int
-    base: int
-    rip: int
-    rbx: int
+    __slots__ = ("base", "eid", "rbx", "rip", "tcs")
 
-
-def origin(cpu: Processor) -> Origin:
-    mode, regs = cpu.mode, cpu.regs
-    eid, base = (mode.eid, mode.elrange[0]) if mode.enclave else (0, 0)
-    return Origin(eid, mode.tcs_la, base, regs.rip, regs.rbx)
+    def __init__(self, cpu: Processor) -> None:
+        mode, regs = cpu.mode, cpu.regs
+        self.eid, self.base = (mode.eid, mode.elrange[0]) if mode.enclave else (0, 0)
+        """EID 0: in no enclave."""
+        self.tcs = mode.tcs_la
+        self.rip, self.rbx = regs.rip, regs.rbx
 
 
 def executed(events: Events, cpu: Processor, leaf: int, tcs: int) -> None:
