@@ -15,7 +15,6 @@ from enclu.linux import delivery
 from enclu.native.trampoline import Rule
 from enclu.sgx.structs import EncluLeaf
 from tests.run.conftest import Passes
-from tests.run.test_programs import OPTIONS
 from tests.support.runs import HANGS, environment, run
 
 SEARCH = {rule for rule in Rule if Rule.AT_ENCLU < rule <= Rule.SITED}
@@ -26,14 +25,6 @@ MET = {
     EncluLeaf.EDECCSSA: SEARCH | {Rule.CLAIMING, Rule.DECREASED, Rule.DECREASED_COUNTED, Rule.OUT},
 }
 """Rules that a thread comes by, stopped at every instruction."""
-PROGRAMS = (
-    "aex_interrupt", "death_inside", "debug_access", "debug_optin", "descriptor_exec", "dynamic_tcs", "eacceptcopy",
-    "edeccssa", "evict_across_processes", "exception_vectors", "exec_while_inside", "fork_inside",
-    "illegal_instructions", "oversubscribe", "oversubscribe_threads", "power_event", "signal_storm", "single_step",
-    "ssa_protected_inside", "ssa_removed_inside", "state_kept", "syscall_registers", "tcs_trimmed_inside",
-    "tcs_unmapped_inside", "threads", "unmapped_inside", "user_dispatch", "vfork_spawn_exec", "xsave_by_xfrm",
-)  # fmt: skip
-"""Of the programs that pass where transitions stop a thread, those to which it could make a difference."""
 
 
 def sweep(program: Path, env: dict[str, str], found: Path, count: int) -> dict[str, Any]:
@@ -94,8 +85,3 @@ def test_threads_under_a_storm_of_signals_get_right_results(passes: Passes) -> N
 @pytest.mark.parametrize("design", ["vdso", "signal"])
 def test_exceptions_under_a_storm_of_signals_get_right_results(design: str, passes: Passes) -> None:
     passes("leaves", "300", "4", "1000", options=("--delivery", design))
-
-
-@pytest.mark.parametrize("name", PROGRAMS)
-def test_program_with_every_transition_by_a_stop(name: str, passes: Passes) -> None:
-    passes(name, options=("--quiet", "--no-fast-path", *OPTIONS.get(name, ())))

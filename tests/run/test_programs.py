@@ -112,6 +112,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "signal_frame": ANY,
     "signal_storm": ANY,
     "sigstop_cont": ANY,
+    "sigsys_kept": ANY,
     "single_step": ANY,
     "ssa_protected_inside": ANY,
     "stack_fault_signal": ANY,
@@ -179,6 +180,12 @@ OPTIONS = {
 def test_program(name: str, design: str, passes: Passes) -> None:
     # Quiet: children tell their parents by failing statuses what was refused.
     assert passes(name, options=("--quiet", "--delivery", design, *OPTIONS.get(name, ()))).stderr == ""
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_program_with_every_transition_by_a_stop(name: str, passes: Passes) -> None:
+    options = ("--quiet", "--no-fast-path", "--delivery", PROGRAMS[name][0], *OPTIONS.get(name, ()))
+    assert passes(name, options=options).stderr == ""
 
 
 @pytest.mark.parametrize("options", [(), ("--no-pin",)])

@@ -111,6 +111,24 @@ def test_leaves_are_told_only_while_they_matter(events: Events, refusals: Refusa
     assert not events.leaves.wanted and not refusals.of(1, 2)
 
 
+def test_who_gets_further_where_nobody_can_tell_is_asked_for(
+    events: Events, refusals: Refusals, told: list[str]
+) -> None:
+    onward = {1: 4, 2: 0, 3: 7}
+    events.leaves.onward = lambda pid: dict(onward) if pid == 1 else {}
+    refuse(events, 1, 1, "of the first")
+    refuse(events, 1, 2, "of the second")
+    assert refusals.of(1, 1) and refusals.of(1, 2)
+    onward[1] = 5
+    assert not refusals.of(1, 1) and refusals.of(1, 2) == ["an ioctl: EINVAL, of the second (thread 2)"]
+    happens(events, 1, 1, ProcessExit, "name", 1, 0)
+    assert told == []  # the first has outrun the second
+    onward[3] = 8
+    refuse(events, 1, 2, "of the second, later")
+    happens(events, 1, 1, ProcessExit, "name", 1, 0)
+    assert "later" in told[0]
+
+
 def test_an_error_code_is_over_when_the_leaf_succeeds(events: Events, refusals: Refusals) -> None:
     refuse(events, 1, 1)
     happens(events, 1, 1, Leaf, 1, "EACCEPT", 0x1000, 19)

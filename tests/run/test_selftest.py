@@ -42,7 +42,7 @@ def check(output: str) -> None:
     assert re.search(rf"^# Totals: pass:{TESTS} fail:0 .*skip:0 ", output, re.MULTILINE), output
 
 
-@pytest.mark.parametrize("options", [(), ("--no-pin",)], ids=["pinned", "unpinned"])
+@pytest.mark.parametrize("options", [(), ("--no-pin",), ("--no-fast-path",)], ids=["pinned", "unpinned", "by stops"])
 @pytest.mark.parametrize("link", ["dynamic", "static", "static-pie"])
 def test_every_kind_of_link_passes(
     selftest: Selftest, enclu_run: EncluRun, link: str, options: tuple[str, ...]

@@ -37,7 +37,7 @@ class Field(NamedTuple):
     meaning: str
 
 
-@dataclass(repr=False, eq=False, slots=True)
+@dataclass(repr=False, eq=False)
 class Event:
     """Something that happened on behalf of a thread.  Nobody changes one.
 
@@ -81,7 +81,7 @@ class Event:
 @typing.dataclass_transform()
 def _event(kind: type[E]) -> type[E]:
     """A kind of the table."""
-    made: type[E] = dataclass(repr=False, eq=False, slots=True)(kind)
+    made: type[E] = dataclass(repr=False, eq=False)(kind)
     TABLE.append(made)
     return made
 

@@ -6,7 +6,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import TRAP_TRACE
-from enclu.native import user_dispatch
+from enclu.native import signals, user_dispatch
 from enclu.native.debug_registers import RFLAGS_RF, TRAP_HWBKPT
 from enclu.native.inject import call_again
 from enclu.sgx import inside
@@ -54,9 +54,13 @@ def undo_trap(thread: Thread, code: int) -> None:
 
 
 def is_dispatched(thread: Thread, signo: int, info: ptrace.SigInfo) -> bool:
-    """The host kernel has made a SIGSYS of a SYSCALL in an enclave (`native.in_process`)."""
-    entered = thread.in_process and thread.mode.enclave
-    return entered and signo == signal.SIGSYS and info.code == user_dispatch.SYS_USER_DISPATCH
+    """The host kernel has made a SIGSYS of a SYSCALL in an enclave (`native.in_process`).
+
+    Or of one that had been sent and was blocked: nothing else could have had it delivered.
+    """
+    if signo != signal.SIGSYS or not thread.in_process or not thread.mode.enclave:
+        return False
+    return info.code == user_dispatch.SYS_USER_DISPATCH or bool(thread.blocked & signals.bit(signo))
 
 
 def undo_syscall(thread: Thread) -> Fault:

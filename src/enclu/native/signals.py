@@ -107,10 +107,15 @@ def faulted(thread: Thread) -> bool:
     return any(unblocked & bit(signo) for signo in ptrace.queued_signals(thread.tid))
 
 
-def unforce(thread: Thread) -> None:
-    """The thread has stopped for a SIGSYS that no program is to see: what force_sig() did is undone."""
+def unforce(thread: Thread, info: ptrace.SigInfo) -> None:
+    """The thread has stopped for a SIGSYS that no program is to see: what force_sig() did is undone.
+
+    One that had been sent, and waited, is in its place then; it waits again.
+    """
     blocked = thread.blocked & bit(signal.SIGSYS)
     action = thread.process.handlers.actions.get(signal.SIGSYS)
+    if info.code <= 0:
+        _queue_again(thread, info)
     if action is not None and (blocked or action.ignored):
         _give(thread, signal.SIGSYS, action)
     if blocked:

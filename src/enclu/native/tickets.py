@@ -1,4 +1,4 @@
-"""Tickets: TCSes of which all is checked that EENTER and ERESUME check, but STATE, CSSA, AEP and what an SSA frame holds.
+"""Tickets: TCSes of which all is checked that EENTER and ERESUME check, but STATE, CSSA, AEP and what an SSA holds.
 
 A ticket is what `linux/vdso/in_process.h` enters by: numbers that follow from the checks, and for each CSSA the last
 two instructions.  It is valid while its first word is the TCS's address.  Whoever changes what was checked revokes it

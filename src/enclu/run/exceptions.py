@@ -68,7 +68,7 @@ def signal_stop(sup: Supervisor, task: Task, signo: int) -> None:
     info = debug_registers.told(task, info)
     if exceptions.is_dispatched(task, signo, info):
         at_syscall = exceptions.undo_syscall(task)
-        signals.unforce(task)
+        signals.unforce(task, info)
         take(sup, task, at_syscall)
         return
     if task.settled is Settled.ON and raised(info):

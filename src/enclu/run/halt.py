@@ -236,7 +236,7 @@ class Halter:
             if is_dispatched(thread, stop.signo, info):
                 thread.fetch()
                 call_again(thread)
-                signals.unforce(thread)
+                signals.unforce(thread, info)
                 return INTERRUPTED
             if thread.space.in_process is not None and raised(info):
                 thread.fetch()

@@ -6,7 +6,6 @@ import enum
 
 from enclu.sgx.layout import Structure
 
-
 ENCLU = b"\x0f\x01\xd7"
 """The instruction."""
 
