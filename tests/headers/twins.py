@@ -15,7 +15,7 @@ from enclu.host.attestation import pce, platform, quote
 from enclu.host.conventions import enclu as own
 from enclu.linux import uapi
 from enclu.linux.delivery import base, mm_handler, range_handler, thread_handler, usage, vdso_2018, vdso_jmp
-from enclu.native import exceptions, native_fault, shared_area, tickets
+from enclu.native import exceptions, in_process, native_fault, shared_area, tickets
 from enclu.native.shared_area import BIAS
 from enclu.native.trampoline import Rule
 from enclu.sgx import enclave_mode, structs, xsave
@@ -131,6 +131,8 @@ DESIGNS = (
             "TICKET_HASH": tickets.HASH, "TICKETS": shared_area.TICKETS, "SELECTOR": shared_area.SELECTOR,
             "SLOT_BIAS": BIAS,
             **{rule.name: rule for rule in Rule},
+            **{f"R_{name}": 8 * number for number, name in enumerate(in_process.RECORD)},
+            "R_SIZE": in_process.RECORD_SIZE,
             **{f"{leaf.name}_LEAF": leaf for leaf in enclave_mode.COUNTED},
             **{f"TCS_{name}": structs.TCS.offset(name) for name in ("STATE", "CSSA", "AEP")},
             **{f"GPRSGX_{name}": offset for offset, name, _ in structs.GPRSGX.fields

@@ -16,6 +16,7 @@ import pytest
 from enclu.base import events as kinds
 from enclu.base.events import TABLE, Event
 from enclu.linux.stats import COUNTERS
+from enclu.native.in_process import RECORD_SIZE, RING_SIZE
 from enclu.sgx.exceptions import Vector
 from tests.support.memory_processor import World
 from tests.support.runs import HANGS, ROOT, environment, wait_until
@@ -29,13 +30,15 @@ BY_NAME = {kind.name(): kind for kind in TABLE}
 
 @pytest.fixture
 def record(program: Callable[[str], Path], enclave_environment: dict[str, str], tmp_path: Path) -> Record:
-    """record(program, ..., epc=, design=): the events of a run, and its counters."""
+    """record(program, ..., epc=, design=, way=): the events of a run, and its counters."""
 
-    def events(name: str, *arguments: object, epc: str = "64M", design: str = "vdso") -> Recorded:
+    def events(
+        name: str, *arguments: object, epc: str = "64M", design: str = "vdso", way: str = "--fast-path"
+    ) -> Recorded:
         log = tmp_path / "log"
         log.unlink(missing_ok=True)
         command = [
-            sys.executable, "-m", "tests.support.record", log, epc, design, program(name), *arguments,
+            sys.executable, "-m", "tests.support.record", log, epc, design, way, program(name), *arguments,
         ]  # fmt: skip
         paths = f"{ROOT}:{ROOT / 'src'}"
         subprocess.run(
@@ -46,7 +49,8 @@ def record(program: Callable[[str], Path], enclave_environment: dict[str, str], 
             lambda: log.read_text().endswith('{"over": true}\n')
         )  # the program ends before its supervisor
         lines = [json.loads(line) for line in log.read_text().splitlines()]
-        (counters,) = [line["counters"] for line in lines if "counters" in line]
+        ((counters, in_process),) = [(line["counters"], line["in_process"]) for line in lines if "counters" in line]
+        assert way == "--fast-path" or in_process == {}
         return [line for line in lines if "event" in line], counters
 
     return events
@@ -108,6 +112,24 @@ def test_every_kind_happens_with_its_fields_and_is_counted(record: Record) -> No
         assert counters == counters_of(events), arguments
     # An evicted page that was changed meanwhile: nobody outside the supervisor can do that (see below).
     assert BY_NAME.keys() - seen <= {"page_refused"}
+
+
+@pytest.mark.parametrize("design", ["vdso", "signal"])
+@pytest.mark.parametrize(("name", "count"), [("leaves", 100), ("pairs", 5000)])
+def test_events_are_the_same_whether_leaves_stop_their_thread_or_not(
+    name: str, count: int, design: str, record: Record
+) -> None:
+    def happened(way: str) -> list[dict[str, Any]]:
+        """What does not depend on where things lie."""
+        events, _ = record(name, count, design=design, way=way)
+        kept = ("event", "leaf", "rax", "eid", "vector", "error_code", "offset")
+        told = [event for event in events if event["event"] != "enclave_removed"]
+        return [{name: event[name] for name in kept if name in event} for event in told]
+
+    fast, slow = happened("--fast-path"), happened("--no-fast-path")
+    assert fast == slow
+    if name == "pairs":
+        assert RECORD_SIZE * len(fast) > RING_SIZE  # that is full at times
 
 
 def test_a_page_that_is_not_what_was_evicted() -> None:

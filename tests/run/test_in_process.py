@@ -19,10 +19,10 @@ from tests.support.runs import HANGS, environment, run
 
 SEARCH = {rule for rule in Rule if Rule.AT_ENCLU < rule <= Rule.SITED}
 MET = {
-    EncluLeaf.EENTER: SEARCH | {Rule.CLAIMING, Rule.ENTERED, Rule.ENTERED_COUNTED, Rule.OUT},
-    EncluLeaf.ERESUME: SEARCH | {Rule.CLAIMING, Rule.RESUMING, Rule.RESUMED, Rule.RESUMED_COUNTED, Rule.OUT},
-    EncluLeaf.EEXIT: SEARCH | {Rule.LEAVING, Rule.LEFT, Rule.LEFT_COUNTED, Rule.OUT},
-    EncluLeaf.EDECCSSA: SEARCH | {Rule.CLAIMING, Rule.DECREASED, Rule.DECREASED_COUNTED, Rule.OUT},
+    EncluLeaf.EENTER: SEARCH | {Rule.CLAIMING, Rule.ENTERED, Rule.OUT},
+    EncluLeaf.ERESUME: SEARCH | {Rule.CLAIMING, Rule.RESUMING, Rule.RESUMED, Rule.OUT},
+    EncluLeaf.EEXIT: SEARCH | {Rule.CLAIMING, Rule.LEFT, Rule.OUT},
+    EncluLeaf.EDECCSSA: SEARCH | {Rule.CLAIMING, Rule.DECREASED, Rule.OUT},
 }
 """Rules that a thread comes by, stopped at every instruction."""
 

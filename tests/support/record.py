@@ -1,6 +1,9 @@
-"""Runs a program as `enclu run` does and records every event: python -m tests.support.record LOG EPC DESIGN PROGRAM...
+"""Runs a program as `enclu run` does and records every event:
 
-LOG gets a line of JSON for each event, one with what `--stats` counts, when it would, and a last one.
+    python -m tests.support.record LOG EPC DESIGN WAY PROGRAM...
+
+WAY is --fast-path or --no-fast-path.  LOG gets a line of JSON for each event, one with what `--stats` counts, when it
+would, and a last one.
 """
 
 from __future__ import annotations
@@ -23,11 +26,11 @@ from enclu.sgx.epc import size_of
 from enclu.sgx.machine import Machine
 
 
-def main(log: str, epc: str, design: str, program: str, *arguments: str) -> None:
+def main(log: str, epc: str, design: str, way: str, program: str, *arguments: str) -> None:
     events = Events()
     machine = Machine(size_of(epc), None, extended_state.layout())
     counters = Stats(events, machine.epc)
-    supervisor = Supervisor(machine, delivery.create(design), events)
+    supervisor = Supervisor(machine, delivery.create(design), events, in_process=way == "--fast-path")
     subreaper = launch.is_subreaper()
 
     def supervise(pid: int) -> None:
@@ -41,7 +44,12 @@ def main(log: str, epc: str, design: str, program: str, *arguments: str) -> None
                 write(event.as_dict())
 
             events.listen(record, *TABLE)
-            supervisor.at_end = lambda: write({"counters": counters.as_dict()})
+
+            def at_end() -> None:
+                supervisor.transitions.count()
+                write({"counters": counters.as_dict(), "in_process": supervisor.transitions.in_process()})
+
+            supervisor.at_end = at_end
             report.supervise(supervisor, pid, subreaper=subreaper)
             write({"over": True})
 

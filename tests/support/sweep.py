@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from enclu.base.abi import WALL
+from enclu.base.events import Leaf
 from enclu.base.listeners import Events
 from enclu.cli import report
 from enclu.linux import delivery
@@ -29,7 +30,7 @@ from enclu.native.address_space import VDSO_BASE, AddressSpace
 from enclu.native.resume import resume
 from enclu.native.shared_area import SPACE_COUNT, TCS_COUNT, SharedArea
 from enclu.native.stop import Kind, Stop
-from enclu.native.trampoline import Rule
+from enclu.native.trampoline import EXECUTED, Rule
 from enclu.run import launch
 from enclu.run.supervisor import Supervisor
 from enclu.run.task import Task
@@ -155,7 +156,7 @@ class Sweep(Supervisor):
         task.fetch()
         self._met(leaf, rule)
         after = self._see(task, tcs_la)
-        executed = rule in EXECUTED
+        executed = rule in EXECUTED or rule is Rule.OUT  # behind it
         if len(self.wrong) < 20:
             self.wrong += [
                 f"{leaf.name} {count} {flags:#x} {rule.name}: {name} {got} instead of {want}"
@@ -238,10 +239,6 @@ class Sweep(Supervisor):
         return {number: content for number, content in found.items() if any(content)}
 
 
-EXECUTED = frozenset(Rule) - {rule for rule in Rule if rule < Rule.ENTERED} - {Rule.LEAVING}
-"""Rules by which the leaf has been executed, for one that was begun: OUT is behind it."""
-
-
 def _differences(got: Seen, wanted: Seen) -> Iterator[tuple[str, object, object]]:
     for name, value in wanted.regs.items():
         if got.regs[name] != value:
@@ -255,10 +252,15 @@ def _differences(got: Seen, wanted: Seen) -> Iterator[tuple[str, object, object]
 
 
 def main(program: str, *arguments: str) -> None:
-    machine = Machine(1 << 26, None, extended_state.layout())
-    supervisor = Sweep(machine, delivery.create("vdso"), Events(), in_process=True, pin=False)
+    machine, events, told = Machine(1 << 26, None, extended_state.layout()), Events(), collections.Counter[str]()
+    events.listen(lambda leaf: told.update((leaf.leaf,)), Leaf)
+    supervisor = Sweep(machine, delivery.create("vdso"), events, in_process=True, pin=False)
 
     def tell() -> None:
+        supervisor.transitions.count()
+        counted = {leaf.name: events.leaves.counts[leaf] for leaf in LEAVES}
+        if counted != {leaf.name: told[leaf.name] for leaf in LEAVES} and not KILLS:
+            supervisor.wrong.append(f"told {told}, counted {counted}")
         wrong = supervisor.left() if KILLS else supervisor.wrong
         found = {"met": supervisor.met, "wrong": wrong, "over": len(supervisor.over)}
         with open(os.environ["ENCLU_SWEEP"], "w") as file:

@@ -28,7 +28,7 @@ class Leaves:
         self.heard = False
         """Somebody listens to all."""
         self.on_heard: Callable[[], None] = lambda: None
-        """Called when that becomes true: whoever executes leaves where nobody can tell of them is to stop."""
+        """Called when that becomes true: leaves that are executed where nobody can tell of them are to be recorded."""
         self.onward: Callable[[int], dict[int, int]] = lambda pid: {}
         """How often, as nobody could tell, threads of a process have resumed their enclaves or entered at CSSA 0."""
         self._expected: set[int] = set()

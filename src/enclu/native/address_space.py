@@ -35,7 +35,7 @@ SCRATCH = VDSO_BASE + VDSO_AREA
 SCRATCH_SIZE = 0x1_0000
 OWN_MEMORY = (VDSO_BASE, SCRATCH + SCRATCH_SIZE)
 """What the machine keeps in the program: sealed, as a vDSO is by CONFIG_MSEAL_SYSTEM_MAPPINGS, but for the image."""
-VDSO_IMAGE = (VDSO_BASE, VDSO_BASE + 0x2000)
+VDSO_IMAGE = (VDSO_BASE, VDSO_BASE + 0x3000)
 """The image alone: a debugger in the program may write breakpoints into it, as into the kernel's."""
 MAX_MAP_COUNT = (
     "the program has as many mappings as vm.max_map_count allows, and its enclaves need one for each range of pages "

@@ -37,11 +37,13 @@ from enclu.native.sites import JUMP_SIZE, jump
 from enclu.native.stop import Settled
 from enclu.native.tickets import Tickets
 from enclu.native.trampoline import Copy, Trampoline
-from enclu.sgx.enclave_mode import WORD
+from enclu.sgx.enclave_mode import SLOT_SIZE, WORD
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.structs import ENCLU
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from enclu.native.address_space import AddressSpace
     from enclu.native.thread import Thread
 
@@ -51,6 +53,16 @@ NOT_OFFERED = "the host kernel does not offer a tracer what it takes ({})"
 _REACH = 1 << 16
 """A jump whose upper half is given reaches so many bytes."""
 _LOWEST, _HIGHEST = 0x1_0000, (1 << 47) - 2 * PAGE_SIZE
+
+
+RING_AT, RING_SIZE = SLOT_SIZE, 1 << 18
+"""Where a slot has its ring of records, which begins anew whenever it has been read, and bytes of it."""
+RECORD = ("TSC", "LEAF", "TCS", "RDI", "RSI", "RBX", "RCX", "RSP")
+"""Little-endian 64-bit words of what a ring has for each leaf; registers are those before it.  LEAF has the EID from
+bit 32 on, TCS the CSSA before the leaf in its low bits."""
+RECORD_SIZE = 8 * len(RECORD)
+_RECORD = struct.Struct(f"<{len(RECORD)}Q")
+_RING, _RING_END = WORD["RING"], WORD["RING_END"]
 
 
 class Unable(Exception):
@@ -65,6 +77,8 @@ class InProcess:
     trampoline: Trampoline
     number: int
     """Of its tickets in the area."""
+    tell: Callable[[Thread, list[tuple[int, ...]]], None]
+    """Who wants to know what a thread has executed since it was last looked at: words of RECORD of each leaf."""
     tickets: Tickets
     copies: list[Copy] = field(default_factory=list)
     """Of the template, for EEXITs of enclaves."""
@@ -108,6 +122,18 @@ class InProcess:
         if settled is not Settled.NOTHING:
             thread.settled = settled
             thread.store()
+        if thread.mode.words[_RING]:
+            self.read_ring(thread)
+
+    def read_ring(self, thread: Thread) -> None:
+        """Tell what is in the ring of a stopped thread that has been taken out of the code; it is empty then."""
+        words = thread.mode.words
+        begin = words[_RING_END] - RING_SIZE
+        used = words[_RING] - begin
+        if used:
+            records = list(_RECORD.iter_unpack(thread.slot[RING_AT : RING_AT + used]))
+            words[_RING] = begin
+            self.tell(thread, records)
 
     def close(self) -> None:
         """The address space is no more."""
@@ -115,7 +141,15 @@ class InProcess:
         self.area.give_tickets(self.number)
 
 
-def prepare(thread: Thread, area: SharedArea, trampoline: Trampoline) -> InProcess:
+def record(thread: Thread, number: int) -> None:
+    """Have the thread, which executes no leaf at the moment and has this slot, write records."""
+    begin = SharedArea.slot_address(number) + RING_AT
+    thread.mode.words[_RING], thread.mode.words[_RING_END] = begin, begin + RING_SIZE
+
+
+def prepare(
+    thread: Thread, area: SharedArea, trampoline: Trampoline, tell: Callable[[Thread, list[tuple[int, ...]]], None]
+) -> InProcess:
     """Have the address space of the stopped thread take part.  Raises Unable."""
     if not fsgsbase():
         raise Unable(NO_FSGSBASE)
@@ -132,7 +166,7 @@ def prepare(thread: Thread, area: SharedArea, trampoline: Trampoline) -> InProce
         at, words = VDSO_BASE + symbols["enclu_jump"], VDSO_BASE + symbols["enclu_enter_words"]
         thread.space.poke(words, _words(symbols, trampoline.site, TEMPLATES[False][1]))
         thread.space.poke(at, jump(at, VDSO_BASE + symbols["enclu_enter_template"]))
-    return InProcess(area, trampoline, number, Tickets(area.tickets(number)))
+    return InProcess(area, trampoline, number, tell, Tickets(area.tickets(number)))
 
 
 def obstacle() -> str:

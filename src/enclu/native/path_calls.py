@@ -28,11 +28,11 @@ SIZES = range(12, 22)
 """Bytes of such a place."""
 FROM_RDI = b"\x48\x89\xfe"
 """mov rsi, rdi: the path is still in RDI where the call begins."""
-SLOTS, SLOT_SIZE, SLOT_COUNT = VDSO_IMAGE[1] - VDSO_BASE, 64, 384
+SLOTS, SLOT_SIZE, SLOT_COUNT = VDSO_IMAGE[1] - VDSO_BASE, 48, 384
 """Offset of the first slot in the vDSO's area, bytes of each, and how many there are."""
 TWIN = 0x8000
 """Distance of a slot's twin.  System calls stop there, and nowhere before in the vDSO's area."""
-assert OWN_TEXT == (VDSO_BASE, VDSO_BASE + TWIN)
+assert OWN_TEXT == (VDSO_BASE, VDSO_BASE + TWIN) and SLOTS + SLOT_COUNT * SLOT_SIZE <= TWIN
 CALL = 8
 """Offset in a slot, and in its twin, of the system call: enclu_path_pass adds it to the slot's address, in RCX."""
 

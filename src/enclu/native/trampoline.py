@@ -48,16 +48,15 @@ class Rule(enum.IntEnum):
     SITED = 10
     CLAIMING = 11
     ENTERED = 12
-    ENTERED_COUNTED = 13
-    LEAVING = 14
-    LEFT = 15
-    LEFT_COUNTED = 16
-    RESUMING = 17
-    RESUMED = 18
-    RESUMED_COUNTED = 19
-    DECREASED = 20
-    DECREASED_COUNTED = 21
-    OUT = 22
+    LEFT = 13
+    RESUMING = 14
+    RESUMED = 15
+    DECREASED = 16
+    OUT = 17
+
+
+EXECUTED = frozenset((Rule.ENTERED, Rule.LEFT, Rule.RESUMING, Rule.RESUMED, Rule.DECREASED))
+"""Rules by which the leaf has been executed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +108,14 @@ class Trampoline:
         words = thread.mode.words
         if self._common[0] <= offset < self._common[1]:
             site = words[WORD["SITE"]]
-        if rule in _UNCOUNTED:
+        if rule in EXECUTED:
             try:
                 _COMPLETE[leaf](thread, rule)
             except Fault:
                 thread.mode.words[WORD["MODE"]], rule = 0, Rule.CLAIMING  # nothing is lost at RESUMING
             else:
-                words[COUNTED[EncluLeaf(leaf)]] += _UNCOUNTED[rule]
+                words[COUNTED[EncluLeaf(leaf)]] = words[WORD["COUNT"]]
+                words[WORD["RING"]] = words[WORD["RING_NEXT"]]
                 return Settled.ON
         _go_back(thread, rule, leaf)
         thread.regs.rip = site
@@ -147,8 +147,6 @@ def _go_back(thread: Thread, rule: Rule, leaf: int) -> None:
         regs.rdx, regs.rsi, regs.rdi = (words[WORD[name]] for name in ("RDX", "RSI", "RDI"))
         if not thread.mode.enclave:
             _give_up(thread)
-    elif rule is Rule.LEAVING:
-        regs.rdx = words[WORD["RDX"]]
 
 
 def _give_up(thread: Thread) -> None:
@@ -192,10 +190,8 @@ def _complete_resume(thread: Thread, rule: Rule) -> None:
 
 def _complete_exit(thread: Thread, _rule: Rule) -> None:
     regs, mode = thread.regs, thread.mode
-    words = mode.words
-    regs.rdx = words[WORD["RDX"]]
-    regs.rflags = _flags(regs.rflags, words[WORD["FLAGS"]] & 0xFFFF)
-    regs.rax, regs.rcx = EncluLeaf.EEXIT, words[WORD["AEP"]]
+    _restore_arguments(thread)
+    regs.rax, regs.rcx = EncluLeaf.EEXIT, mode.words[WORD["AEP"]]
     regs.rip = regs.rbx
     regs.fs_base, regs.gs_base = mode.save_fs_base, mode.save_gs_base
     _give_up(thread)
@@ -215,8 +211,3 @@ _COMPLETE: dict[int, Callable[[Thread, Rule], None]] = {
     EncluLeaf.EEXIT: _complete_exit,
     EncluLeaf.EDECCSSA: _complete_edeccssa,
 }
-_UNCOUNTED = {
-    Rule.ENTERED: 1, Rule.ENTERED_COUNTED: 0, Rule.RESUMING: 1, Rule.RESUMED: 1, Rule.RESUMED_COUNTED: 0,
-    Rule.LEFT: 1, Rule.LEFT_COUNTED: 0, Rule.DECREASED: 1, Rule.DECREASED_COUNTED: 0,
-}  # fmt: skip
-"""Rules by which the leaf has been executed, and how many are still to be counted."""

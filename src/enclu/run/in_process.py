@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from enclu.base.abi import NR
 from enclu.native import in_process, proc
-from enclu.native.in_process import Unable
+from enclu.native.in_process import RING_SIZE, Unable
 from enclu.native.shared_area import BIAS, SLOT_COUNT, TCS_COUNT, SharedArea
 from enclu.native.sites import JUMP_SIZE, Kind, jump
 from enclu.native.tickets import FRAMES, Entry, place_of
 from enclu.native.trampoline import Trampoline
 from enclu.run.transitions import Transitions
+from enclu.sgx import telling
 from enclu.sgx.enclave_mode import SLOT_SIZE, WORD, XSAVE
 from enclu.sgx.enclu.enter import ssa_pages
 from enclu.sgx.epc import PAGE_SIZE
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from enclu.linux.mm import MM
     from enclu.native.address_space import AddressSpace
     from enclu.native.in_process import InProcess
+    from enclu.native.thread import Thread
     from enclu.run.supervisor import Supervisor
     from enclu.run.task import Task
     from enclu.sgx.enclave_mode import EnclaveMode
@@ -50,6 +52,8 @@ class InProcessTransitions(Transitions):
         self._by_stops: dict[str, None] = {}
         """Why some transitions stop their threads that might not, in the order in which that was found."""
         self._executed: Counter[EncluLeaf] = Counter()
+        self._counted: dict[Task, dict[EncluLeaf, int]] = {}
+        """What has been counted of each thread so far."""
         self._area: SharedArea | None = None
         image = supervisor.image
         site = image.extable[0][0] if image.extable else 0
@@ -57,7 +61,7 @@ class InProcessTransitions(Transitions):
         self._site = self._trampoline.site if "enclu_jump" in image.symbols else 0
         """The ENCLU of the vDSO's function, which has a jump in front of it."""
         self.spaces: list[InProcess] = []
-        supervisor.leaves.on_heard = self._all_by_stops
+        supervisor.leaves.on_heard = self._record_all
         supervisor.leaves.onward = self._onward
 
     # Who takes part.
@@ -67,7 +71,7 @@ class InProcessTransitions(Transitions):
         if self._given_up or space.in_process is not None:
             return
         try:
-            space.in_process = in_process.prepare(task, self._shared(), self._trampoline)
+            space.in_process = in_process.prepare(task, self._shared(), self._trampoline, self._tell)
         except Unable as error:
             self._refused(str(error))
             return
@@ -89,10 +93,12 @@ class InProcessTransitions(Transitions):
 
     def place(self, task: Task) -> None:
         if self._area is not None and task.slot_index < SLOT_COUNT:
-            slot = self._area.slot(task.slot_index, SLOT_SIZE)
+            slot = self._area.slot(task.slot_index, SLOT_SIZE + RING_SIZE)
             slot[:XSAVE] = bytes(XSAVE)
             task.slot = slot
             task.mode.place(slot, SharedArea.slot_address(task.slot_index) + BIAS)
+            if self._sup.leaves.heard:
+                in_process.record(task, task.slot_index)
 
     def _begin(self, task: Task) -> None:
         """Nobody is halted for it: a thread takes part from its first entry on."""
@@ -158,11 +164,18 @@ class InProcessTransitions(Transitions):
             if page is not None:
                 self.leaves_epc([page])
 
-    def _all_by_stops(self) -> None:
-        """Somebody wants to be told of leaves: each is executed by a stop from now on, until nobody wants that."""
-        self.revoke()
-        for eid in list(self._sup.machine.enclaves):
-            self.give_back(eid)
+    def _record_all(self) -> None:
+        """Somebody wants to be told of leaves."""
+        for task in list(self._sup.threads.values()):
+            if task.in_process:
+                self._sup.halter.with_halted(task, lambda task: in_process.record(task, task.slot_index))
+
+    def _tell(self, thread: Thread, records: list[tuple[int, ...]]) -> None:
+        """Of what has been executed in process, in its order; other threads may have executed something meanwhile."""
+        events, pid = self._sup.events, thread.process.tgid
+        with events.acting(pid, thread.tid):
+            for _tsc, leaf, tcs, *_registers in records:
+                telling.recorded(events, leaf >> 32, leaf & 0xFFFF_FFFF, tcs & -PAGE_SIZE, tcs & (PAGE_SIZE - 1))
 
     def _onward(self, pid: int) -> dict[int, int]:
         """See `Leaves.onward`."""
@@ -171,7 +184,7 @@ class InProcessTransitions(Transitions):
 
     def after(self, task: Task, leaf: int, site: int) -> None:
         taking = task.space.in_process
-        if taking is None or self._sup.leaves.heard:
+        if taking is None:
             return
         if task.mode.dbgoptin:
             self._refused("a TCS has DBGOPTIN")
@@ -378,15 +391,20 @@ class InProcessTransitions(Transitions):
 
     def gone(self, task: Task) -> None:
         self._count_of(task)
+        del self._counted[task]
         taking = task.space.in_process
         if taking is not None:
             taking.announced.pop(task.tid, None)
+            if self._sup.leaves.heard:
+                taking.read_ring(task)
 
     def _count_of(self, task: Task) -> None:
-        counts = self._sup.leaves.counts
-        for leaf, number in task.mode.take_counts().items():
-            counts[leaf] += number
-            self._executed[leaf] += number
+        before, now = self._counted.get(task, {}), task.mode.counts()
+        self._counted[task] = now
+        for leaf, number in now.items():
+            more = number - before.get(leaf, 0)
+            self._sup.leaves.counts[leaf] += more
+            self._executed[leaf] += more
 
     def in_process(self) -> dict[str, int]:
         return {leaf.name: number for leaf, number in self._executed.items() if number}

@@ -13,7 +13,8 @@ SLOT_SIZE = 16384
 FIELDS = (
     "TCS_LA", "EID", "BASE", "SIZE", "FS", "GS", "GPRSGX", "TF", "EPOCH", "MODE", "TCS", "ASIDE", "NARROW",
     "SITE", "FLAGS", "RCX", "RDX", "RSI", "RDI", "TICKET", "STUB", "AEP", "NEXT", "CSSA", "FSBASE", "GSBASE", "RIP",
-    "CS", "RFLAGS", "RSP", "SS", "EENTERS", "ERESUMES", "EEXITS", "EDECCSSAS", "ONWARD",
+    "CS", "RFLAGS", "RSP", "SS", "EENTERS", "ERESUMES", "EEXITS", "EDECCSSAS", "ONWARD", "COUNT",
+    "RING", "RING_END", "RING_NEXT",
 )  # fmt: skip
 """Little-endian 64-bit words, in this order from the slot's beginning: registers of enclave mode, and from SITE on what
 code in the process keeps while it executes a leaf."""
@@ -124,9 +125,6 @@ class EnclaveMode:
         self.words[_MODE] = 0
         self.words[_TCS_LA] = 0
 
-    def take_counts(self) -> dict[EncluLeaf, int]:
-        """What code in the process has executed since this was last asked."""
-        counts = {leaf: self.words[number] for leaf, number in COUNTED.items()}
-        for number in COUNTED.values():
-            self.words[number] = 0
-        return counts
+    def counts(self) -> dict[EncluLeaf, int]:
+        """What code in the process has executed since the slot was given to the processor."""
+        return {leaf: self.words[number] for leaf, number in COUNTED.items()}

@@ -35,6 +35,11 @@ def executed(events: Events, cpu: Processor, leaf: int, tcs: int) -> None:
     events.emit(Leaf, cpu.mode.eid, _NAMES[leaf], tcs or cpu.mode.tcs_la, rax)
 
 
+def recorded(events: Events, eid: int, leaf: int, tcs: int, cssa: int) -> None:
+    """The same of a leaf that was executed where nobody could tell at once."""
+    events.emit(Leaf, eid, _NAMES[leaf], tcs, cssa if leaf == EncluLeaf.EENTER else 0)
+
+
 def refused(events: Events, cpu: Processor, leaf: int) -> None:
     """If the leaf that was executed in an enclave returned an error code."""
     if leaf in _RETURN_A_CODE and cpu.regs.rax:

@@ -104,6 +104,51 @@
 	mov	S_RDI(%rcx), %rdi
 .endm
 
+/*
+ * RCX: the slot.  What the counter will be, and a record, if somebody wants to be told of leaves and there is room for one:
+ * both count once the leaf has been executed.  RAX, RDX and RSI are free.
+ */
+.macro PREPARE_TO_TELL leaf, counter, slow
+	mov	\counter(%rcx), %rax
+	inc	%rax
+	mov	%rax, S_COUNT(%rcx)
+	mov	S_RING(%rcx), %rsi
+	test	%rsi, %rsi
+	jz	7f
+	cmp	S_RING_END(%rcx), %rsi
+	jae	\slow
+	rdtsc
+	shl	$32, %rdx
+	or	%rdx, %rax
+	mov	%rax, R_TSC(%rsi)
+	mov	S_EID(%rcx), %rax
+	shl	$32, %rax
+	or	$\leaf, %rax
+	mov	%rax, R_LEAF(%rsi)
+	mov	S_TCS(%rcx), %rdx
+	mov	TCS_CSSA(%rdx), %eax
+	or	S_TCS_LA(%rcx), %rax
+	mov	%rax, R_TCS(%rsi)
+	mov	S_RDI(%rcx), %rax
+	mov	%rax, R_RDI(%rsi)
+	mov	S_RSI(%rcx), %rax
+	mov	%rax, R_RSI(%rsi)
+	mov	%rbx, R_RBX(%rsi)
+	mov	S_RCX(%rcx), %rax
+	mov	%rax, R_RCX(%rsi)
+	mov	%rsp, R_RSP(%rsi)
+	lea	R_SIZE(%rsi), %rsi
+7:	mov	%rsi, S_RING_NEXT(%rcx)
+.endm
+
+/* May be done twice.  RAX is free. */
+.macro TELL counter
+	mov	S_COUNT(%rcx), %rax
+	mov	%rax, \counter(%rcx)
+	mov	S_RING_NEXT(%rcx), %rax
+	mov	%rax, S_RING(%rcx)
+.endm
+
 /* RAX: a TCS.  Afterwards RAX: where its ticket is, if it has one; RDX is free. */
 .macro FIND_TICKET
 	shr	$12, %rax
@@ -210,11 +255,11 @@ enclu_eenter:
 	shl	$4, %esi
 	lea	T_STUBS(%rdi, %rsi), %rsi
 	mov	%rsi, S_STUB(%rcx)
+	PREPARE_TO_TELL EENTER_LEAF, S_EENTERS, enclu_eenter_slow
 	PUT_ASIDE
 	movb	$1, S_MODE(%rcx)		/* it is in the enclave */
 	U	ENTERED, EENTER_LEAF
-	incq	S_EENTERS(%rcx)
-	U	ENTERED_COUNTED, EENTER_LEAF
+	TELL	S_EENTERS
 	mov	S_TICKET(%rcx), %rax
 	mov	T_FS(%rax), %rdx
 	wrfsbase %rdx
@@ -258,6 +303,7 @@ enclu_eresume:
 	testl	$0xffff0000, XSAVE_MXCSR(%rax)
 	jnz	enclu_eresume_slow
 	KEEP_OUTSIDE
+	PREPARE_TO_TELL ERESUME_LEAF, S_ERESUMES, enclu_eresume_slow
 	PUT_ASIDE
 	movb	$1, S_MODE(%rcx)		/* it is in the enclave */
 	U	RESUMING, ERESUME_LEAF
@@ -271,8 +317,7 @@ enclu_eresume:
 	mov	S_CSSA(%rcx), %eax
 	mov	%eax, TCS_CSSA(%rdx)
 	incq	S_ONWARD(%rcx)
-	incq	S_ERESUMES(%rcx)
-	U	RESUMED_COUNTED, ERESUME_LEAF
+	TELL	S_ERESUMES
 	lea	S_AEP + 8(%rcx), %rsp
 	pushq	$RFLAGS_FIXED			/* IRET faults where NT is set */
 	popfq
@@ -303,7 +348,7 @@ enclu_eresume_slow:
 	ENCLU
 
 enclu_eexit:
-	U	SITED, EEXIT_LEAF
+	KEEP_ARGUMENTS EEXIT_LEAF
 	cmpb	$1, S_MODE(%rcx)
 	jne	enclu_eexit_slow
 	testb	$1, S_TF(%rcx)
@@ -311,17 +356,15 @@ enclu_eexit:
 	mov	%rbx, %rax
 	shr	$NOT_CANONICAL, %rax
 	jnz	enclu_eexit_slow
-	cmpq	$0, S_TCS(%rcx)			/* it was entered at a TCS that is nowhere to be seen from here */
-	je	enclu_eexit_slow
-	mov	%rdx, S_RDX(%rcx)
-	U	LEAVING, EEXIT_LEAF
 	mov	S_TCS(%rcx), %rdx
+	test	%rdx, %rdx			/* it was entered at a TCS that is nowhere to be seen from here */
+	jz	enclu_eexit_slow
 	mov	TCS_AEP(%rdx), %rax
 	mov	%rax, S_AEP(%rcx)
+	PREPARE_TO_TELL EEXIT_LEAF, S_EEXITS, enclu_eexit_slow
 	movb	$0, S_MODE(%rcx)		/* it has left */
 	U	LEFT, EEXIT_LEAF
-	incq	S_EEXITS(%rcx)
-	U	LEFT_COUNTED, EEXIT_LEAF
+	TELL	S_EEXITS
 	cmpl	$0, S_ASIDE(%rcx)
 	je	1f
 	stmxcsr	S_XSAVE + XSAVE_MXCSR(%rcx)	/* which XRSTOR loads where it has AVX, and which is the enclave's */
@@ -336,12 +379,12 @@ enclu_eexit:
 	mov	S_TCS(%rcx), %rdx
 	movq	$0, TCS_STATE(%rdx)
 	movq	$0, S_TCS_LA(%rcx)
-	mov	S_RDX(%rcx), %rdx
+	RESTORE_ARGUMENTS
 	RESTORE_FLAGS
 	mov	$EEXIT_LEAF, %eax
 	mov	S_AEP(%rcx), %rcx
 	jmp	*%rbx
-	U	SITED, EEXIT_LEAF
+	U	CLAIMING, EEXIT_LEAF
 enclu_eexit_slow:
 	ENCLU
 
@@ -367,11 +410,14 @@ enclu_edeccssa:
 	add	T_GPRSGX(%rdi), %rax
 	lock orq $0, GPRSGX_URSP(%rax)		/* it can be written */
 	mov	%rax, S_NEXT(%rcx)
-	mov	%esi, TCS_CSSA(%rdx)		/* it is done */
+	mov	%esi, %edi
+	PREPARE_TO_TELL EDECCSSA_LEAF, S_EDECCSSAS, enclu_edeccssa_slow
+	mov	S_TCS(%rcx), %rdx
+	mov	%edi, TCS_CSSA(%rdx)		/* it is done */
 	U	DECREASED, EDECCSSA_LEAF
+	TELL	S_EDECCSSAS
+	mov	S_NEXT(%rcx), %rax
 	mov	%rax, S_GPRSGX(%rcx)
-	incq	S_EDECCSSAS(%rcx)
-	U	DECREASED_COUNTED, EDECCSSA_LEAF
 	RESTORE_ARGUMENTS
 	RESTORE_FLAGS
 	jmp	*S_STUB(%rcx)			/* back to the copy, which knows where to go on */
@@ -430,7 +476,7 @@ enclu_exit_template:
 	mov	%rax, S_SITE(%rcx)
 	U	SITED, EDECCSSA_LEAF
 	jmp	*enclu_exit_words + 24(%rip)
-	U	DECREASED_COUNTED, EDECCSSA_LEAF
+	U	DECREASED, EDECCSSA_LEAF
 8:	mov	$EDECCSSA_LEAF, %eax
 	mov	S_RCX(%rcx), %rcx
 	jmp	*enclu_exit_words + 8(%rip)

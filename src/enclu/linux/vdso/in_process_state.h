@@ -46,8 +46,23 @@
 #define S_EEXITS	(264 - SLOT_BIAS)
 #define S_EDECCSSAS	(272 - SLOT_BIAS)
 #define S_ONWARD	(280 - SLOT_BIAS)
+#define S_COUNT		(288 - SLOT_BIAS)
+#define S_RING		(296 - SLOT_BIAS)
+#define S_RING_END	(304 - SLOT_BIAS)
+#define S_RING_NEXT	(312 - SLOT_BIAS)
 #define S_INITIAL	(320 - SLOT_BIAS)
 #define S_XSAVE		(896 - SLOT_BIAS)
+
+/* native/in_process.py: fields of a record in the ring. */
+#define R_TSC		0
+#define R_LEAF		8	/* and the EID, from bit 32 on */
+#define R_TCS		16	/* and CSSA, in the bits that are 0 */
+#define R_RDI		24
+#define R_RSI		32
+#define R_RBX		40
+#define R_RCX		48
+#define R_RSP		56
+#define R_SIZE		64
 
 /* native/tickets.py: fields of a ticket. */
 #define T_KEY		0
@@ -118,14 +133,9 @@
 #define KEPT		9	/* both are in the slot, the site is not */
 #define SITED		10	/* the site is, too */
 #define CLAIMING	11	/* and RDX, RSI and RDI; a TCS may be claimed, and state be put aside */
-#define ENTERED		12	/* in the enclave, not counted */
-#define ENTERED_COUNTED	13
-#define LEAVING		14	/* SITED, and RDX is in the slot */
-#define LEFT		15	/* outside, not counted */
-#define LEFT_COUNTED	16
-#define RESUMING	17	/* in the enclave; its extended state may not have been loaded */
-#define RESUMED		18	/* it has; not counted */
-#define RESUMED_COUNTED	19
-#define DECREASED	20	/* CSSA is what EDECCSSA makes of it; not counted */
-#define DECREASED_COUNTED	21
-#define OUT		22	/* the program's own code again */
+#define ENTERED		12	/* in the enclave */
+#define LEFT		13	/* outside */
+#define RESUMING	14	/* in the enclave; its extended state may not have been loaded */
+#define RESUMED		15	/* it has */
+#define DECREASED	16	/* CSSA is what EDECCSSA makes of it */
+#define OUT		17	/* the program's own code again */
