@@ -33,7 +33,7 @@ from enclu.native import ptrace, shared_area, user_dispatch
 from enclu.native.address_space import OWN_TEXT, VDSO_BASE
 from enclu.native.inject import inject
 from enclu.native.shared_area import SharedArea
-from enclu.native.sites import JUMP_SIZE, jump
+from enclu.native.sites import JUMP_SIZE, Kind, jump
 from enclu.native.stop import Settled
 from enclu.native.tickets import Tickets
 from enclu.native.trampoline import Copy, Trampoline
@@ -80,6 +80,8 @@ class InProcess:
     tell: Callable[[Thread, list[tuple[int, ...]]], None]
     """Who wants to know what a thread has executed since it was last looked at: words of RECORD of each leaf."""
     tickets: Tickets
+    stepped: bool = False
+    """The program steps through its code, and enters by stops for that."""
     copies: list[Copy] = field(default_factory=list)
     """Of the template, for EEXITs of enclaves."""
     jumps: dict[int, bytes] = field(default_factory=dict)
@@ -198,11 +200,12 @@ def fsgsbase() -> bool:
     return bool(getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE)
 
 
-def disarm(space: AddressSpace) -> None:
-    """A forked child does not take part, whose vDSO is a copy of its parent's."""
+def disarm(space: AddressSpace, poke: Callable[[AddressSpace, int, bytes], None]) -> None:
+    """No ENCLU outside enclaves is a jump any more, nor has one in front of it; `poke` writes."""
+    space.sites.take_back(space, Kind.ENCLU, 0, 1 << 64, poke)
     at = space.image.symbols.get("enclu_jump")
     if at is not None:
-        space.poke(VDSO_BASE + at, space.image.data[at : at + JUMP_SIZE])
+        poke(space, VDSO_BASE + at, space.image.data[at : at + JUMP_SIZE])
 
 
 def _map(thread: Thread, area: SharedArea, number: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
+from enclu.base.abi import TRAP_TRACE
 from enclu.base.events import SignalSent
 from enclu.linux import trap
 from enclu.linux.trap import Verdict
@@ -75,6 +76,8 @@ def signal_stop(sup: Supervisor, task: Task, signo: int) -> None:
         resume(task)  # by an instruction that was none of the program's
         return
     at_enclu = task.settled is Settled.BACK and raised(info)
+    if signo == signal.SIGTRAP and info.code == TRAP_TRACE and not task.mode.enclave and sup.transitions.stepped(task):
+        at_enclu = False
     at_enclu = at_enclu or (signo in ENCLU_SIGNALS and raised_by_enclu(task.regs, info))
     if at_enclu and execute_enclu(sup, task):
         return

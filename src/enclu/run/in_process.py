@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from enclu.base.abi import NR
 from enclu.native import in_process, proc
+from enclu.native.address_space import AddressSpace
 from enclu.native.in_process import RING_SIZE, Unable
 from enclu.native.shared_area import BIAS, SLOT_COUNT, TCS_COUNT, SharedArea
 from enclu.native.sites import JUMP_SIZE, Kind, jump
+from enclu.native.stop import Settled
 from enclu.native.tickets import FRAMES, Entry, place_of
 from enclu.native.trampoline import Trampoline
 from enclu.run.transitions import Transitions
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from enclu.linux.mm import MM
-    from enclu.native.address_space import AddressSpace
     from enclu.native.in_process import InProcess
     from enclu.native.thread import Thread
     from enclu.run.supervisor import Supervisor
@@ -124,8 +125,7 @@ class InProcessTransitions(Transitions):
 
     def born(self, parent: Task, task: Task) -> None:
         if parent.space.in_process is not None and task.space is not parent.space:
-            in_process.disarm(task.space)
-            task.space.sites.take_back(task.space, Kind.ENCLU, 0, 1 << 64)
+            in_process.disarm(task.space, AddressSpace.poke)  # the vDSO and the text are copies of its parent's
         if parent.in_process:
             in_process.end(task, identified=True)
 
@@ -184,7 +184,7 @@ class InProcessTransitions(Transitions):
 
     def after(self, task: Task, leaf: int, site: int) -> None:
         taking = task.space.in_process
-        if taking is None:
+        if taking is None or taking.stepped:
             return
         if task.mode.dbgoptin:
             self._refused("a TCS has DBGOPTIN")
@@ -274,6 +274,17 @@ class InProcessTransitions(Transitions):
             return False
         in_enclave = site in taking.jumps and space.peek(site, len(ENCLU)) == taking.jumps[site]
         return in_enclave or space.sites.stands(space, site, Kind.ENCLU)
+
+    def stepped(self, task: Task) -> bool:
+        taking = task.space.in_process
+        if taking is None:
+            return False
+        if not taking.stepped:
+            taking.stepped = True
+            taking.tickets.revoke()
+            in_process.disarm(task.space, self._sup.halter.poke_text)
+            self._refused("a program steps through its code")
+        return task.settled is Settled.BACK and task.regs.rip == self._site
 
     def text_changes(self, space: AddressSpace, start: int, end: int) -> None:
         # The last two bytes of a jump are those behind the ENCLU.

@@ -55,6 +55,13 @@ class Transitions:
         """A jump is at the address where an ENCLU was."""
         return False
 
+    def stepped(self, task: Task) -> bool:
+        """The program steps through its code: it is to find its ENCLUs there.
+
+        Whether the instruction that the thread has executed was a jump to an ENCLU, which comes next.
+        """
+        return False
+
     def text_changes(self, space: AddressSpace, start: int, end: int) -> None:
         """The vDSO is about to be patched there: jumps of which that is a part are ENCLU again."""
 
