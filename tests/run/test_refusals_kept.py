@@ -98,7 +98,7 @@ def test_a_process_that_is_gone_leaves_nothing_to_the_next_of_its_number(
 def entered(events: Events, pid: int, tid: int) -> None:
     """As the supervisor tells of it."""
     if events.leaves.wanted and events.leaves.expects(pid, tid):
-        happens(events, pid, tid, Leaf, 1, "EENTER", 0x1000, 0)
+        happens(events, pid, tid, Leaf, 1, "EENTER", 0x1000, 0, 0, 0, 0, 0, 0)
 
 
 def test_leaves_are_told_only_while_they_matter(events: Events, refusals: Refusals) -> None:
@@ -131,11 +131,11 @@ def test_who_gets_further_where_nobody_can_tell_is_asked_for(
 
 def test_an_error_code_is_over_when_the_leaf_succeeds(events: Events, refusals: Refusals) -> None:
     refuse(events, 1, 1)
-    happens(events, 1, 1, Leaf, 1, "EACCEPT", 0x1000, 19)
+    happens(events, 1, 1, Leaf, 1, "EACCEPT", 0x1000, 19, 0, 0, 0, 0, 0)
     happens(events, 1, 1, LeafRefused, 1, "EACCEPT", 0x1000, "SGX_PAGE_ATTRIBUTES_MISMATCH")
-    happens(events, 1, 1, Leaf, 1, "EEXIT", 0x1000, 0)
+    happens(events, 1, 1, Leaf, 1, "EEXIT", 0x1000, 0, 0, 0, 0, 0, 0)
     assert len(refusals.of(1, 1)) == 2
-    happens(events, 1, 1, Leaf, 1, "EACCEPT", 0x1000, 0)
+    happens(events, 1, 1, Leaf, 1, "EACCEPT", 0x1000, 0, 0, 0, 0, 0, 0)
     assert refusals.of(1, 1) == ["an ioctl: EINVAL, why"]
 
 

@@ -97,6 +97,11 @@ class Leaf(Event):
     leaf: LeafName
     tcs: Tcs
     rax: Annotated[int, "what the leaf returns in RAX: EENTER CSSA, EACCEPT, EACCEPTCOPY and EGETKEY an error code"]
+    rdi: Annotated[int, "before the leaf, as are the others that follow"]
+    rsi: Annotated[int, "the same"]
+    rbx: Annotated[int, "EENTER and ERESUME: the TCS; EEXIT: the target"]
+    rcx: Annotated[int, "EENTER and ERESUME: the AEP"]
+    rsp: Annotated[int, "the same"]
 
 
 @_event

@@ -18,7 +18,7 @@ class Leaves:
     They are executed too often for an event each.
     """
 
-    __slots__ = ("_expected", "counts", "heard", "on_heard", "onward", "wanted")
+    __slots__ = ("_expected", "counts", "heard", "on_heard", "onward", "raw", "wanted")
 
     def __init__(self) -> None:
         self.counts = [0] * 16
@@ -29,6 +29,8 @@ class Leaves:
         """Somebody listens to all."""
         self.on_heard: Callable[[], None] = lambda: None
         """Called when that becomes true: leaves that are executed where nobody can tell of them are to be recorded."""
+        self.raw: Callable[[int, int, memoryview], None] | None = None
+        """Who takes records of leaves as they are (`native/in_process.py`), of a process and a thread; else each is told."""
         self.onward: Callable[[int], dict[int, int]] = lambda pid: {}
         """How often, as nobody could tell, threads of a process have resumed their enclaves or entered at CSSA 0."""
         self._expected: set[int] = set()

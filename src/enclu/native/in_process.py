@@ -61,7 +61,7 @@ RECORD = ("TSC", "LEAF", "TCS", "RDI", "RSI", "RBX", "RCX", "RSP")
 """Little-endian 64-bit words of what a ring has for each leaf; registers are those before it.  LEAF has the EID from
 bit 32 on, TCS the CSSA before the leaf in its low bits."""
 RECORD_SIZE = 8 * len(RECORD)
-_RECORD = struct.Struct(f"<{len(RECORD)}Q")
+UNPACK = struct.Struct(f"<{len(RECORD)}Q").iter_unpack
 _RING, _RING_END = WORD["RING"], WORD["RING_END"]
 
 
@@ -77,8 +77,8 @@ class InProcess:
     trampoline: Trampoline
     number: int
     """Of its tickets in the area."""
-    tell: Callable[[Thread, list[tuple[int, ...]]], None]
-    """Who wants to know what a thread has executed since it was last looked at: words of RECORD of each leaf."""
+    tell: Callable[[Thread, memoryview], None]
+    """Who wants to know what a thread has executed since it was last looked at: RECORDs."""
     tickets: Tickets
     stepped: bool = False
     """The program steps through its code, and enters by stops for that."""
@@ -133,9 +133,8 @@ class InProcess:
         begin = words[_RING_END] - RING_SIZE
         used = words[_RING] - begin
         if used:
-            records = list(_RECORD.iter_unpack(thread.slot[RING_AT : RING_AT + used]))
             words[_RING] = begin
-            self.tell(thread, records)
+            self.tell(thread, thread.slot[RING_AT : RING_AT + used])
 
     def close(self) -> None:
         """The address space is no more."""
@@ -150,7 +149,7 @@ def record(thread: Thread, number: int) -> None:
 
 
 def prepare(
-    thread: Thread, area: SharedArea, trampoline: Trampoline, tell: Callable[[Thread, list[tuple[int, ...]]], None]
+    thread: Thread, area: SharedArea, trampoline: Trampoline, tell: Callable[[Thread, memoryview], None]
 ) -> InProcess:
     """Have the address space of the stopped thread take part.  Raises Unable."""
     if not fsgsbase():

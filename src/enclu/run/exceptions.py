@@ -108,6 +108,7 @@ def execute_enclu(sup: Supervisor, task: Task) -> bool:
         return False
     space.enclu_sites.add(site)
     leaf, tcs = regs.rax & 0xF, task.mode.tcs_la
+    before = telling.before(task) if sup.leaves.wanted else None
     if transitions.spaces:
         transitions.before(task, leaf)
     try:
@@ -116,7 +117,8 @@ def execute_enclu(sup: Supervisor, task: Task) -> bool:
         take(sup, task, fault)
         return True
     sup.leaves.counts[leaf] += 1
-    sup.executed(task, leaf, tcs)
+    if before is not None:
+        sup.executed(task, leaf, tcs, before)
     telling.refused(sup.events, task, leaf)
     enter_narrowed(sup, task)
     if transitions.spaces:

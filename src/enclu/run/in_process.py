@@ -170,12 +170,17 @@ class InProcessTransitions(Transitions):
             if task.in_process:
                 self._sup.halter.with_halted(task, lambda task: in_process.record(task, task.slot_index))
 
-    def _tell(self, thread: Thread, records: list[tuple[int, ...]]) -> None:
+    def _tell(self, thread: Thread, records: memoryview) -> None:
         """Of what has been executed in process, in its order; other threads may have executed something meanwhile."""
         events, pid = self._sup.events, thread.process.tgid
+        if events.leaves.raw is not None:
+            events.leaves.raw(pid, thread.tid, records)
+            return
         with events.acting(pid, thread.tid):
-            for _tsc, leaf, tcs, *_registers in records:
-                telling.recorded(events, leaf >> 32, leaf & 0xFFFF_FFFF, tcs & -PAGE_SIZE, tcs & (PAGE_SIZE - 1))
+            for _tsc, leaf, tcs, *before in in_process.UNPACK(records):
+                eid, cssa = leaf >> 32, tcs & (PAGE_SIZE - 1)
+                rdi, rsi, rbx, rcx, rsp = before
+                telling.recorded(events, eid, leaf & 0xFFFF_FFFF, tcs - cssa, cssa, (rdi, rsi, rbx, rcx, rsp))
 
     def _onward(self, pid: int) -> dict[int, int]:
         """See `Leaves.onward`."""

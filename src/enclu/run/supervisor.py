@@ -249,7 +249,7 @@ class Supervisor:
         leaves, site, in_process = self.leaves, regs.rip, self.transitions.spaces
         if in_process:
             self.transitions.before(thread, leaf)
-        tcs = thread.mode.tcs_la if leaves.wanted else 0
+        tcs, before = (thread.mode.tcs_la, telling.before(thread)) if leaves.wanted else (0, None)
         try:
             enclu.execute(thread)
             if leaf != 4:
@@ -260,8 +260,8 @@ class Supervisor:
             self.leave(thread)
             return True
         leaves.counts[leaf] += 1
-        if leaves.wanted:
-            self.executed(thread, leaf, tcs)
+        if before is not None:
+            self.executed(thread, leaf, tcs, before)
         if in_process:
             self.transitions.after(thread, leaf, site)
         thread.stop_count += 1
@@ -274,12 +274,12 @@ class Supervisor:
             self.leave(thread)
         return True
 
-    def executed(self, thread: Task, leaf: int, tcs: int) -> None:
+    def executed(self, thread: Task, leaf: int, tcs: int, before: telling.Before) -> None:
         """Tell of a leaf, in the TCS that was in use before, if somebody wants to hear it."""
         pid, tid = thread.process.tgid, thread.tid
         if self.leaves.expects(pid, tid):
             with self.events.acting(pid, tid):
-                telling.executed(self.events, thread, leaf, tcs)
+                telling.executed(self.events, thread, leaf, tcs, before)
 
     def _dispatch(self, tid: int, stop: Stop) -> None:
         exec_event = stop.kind is Kind.EXEC

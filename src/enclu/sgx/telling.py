@@ -29,15 +29,25 @@ class Origin:
         self.rip, self.rbx = regs.rip, regs.rbx
 
 
-def executed(events: Events, cpu: Processor, leaf: int, tcs: int) -> None:
+Before = tuple[int, int, int, int, int]
+"""RDI, RSI, RBX, RCX and RSP."""
+
+
+def before(cpu: Processor) -> Before:
+    """Of a leaf that is about to be executed."""
+    regs = cpu.regs
+    return regs.rdi, regs.rsi, regs.rbx, regs.rcx, regs.rsp
+
+
+def executed(events: Events, cpu: Processor, leaf: int, tcs: int, before: Before) -> None:
     """An ENCLU leaf was executed, in the TCS that was in use before, or is now."""
     rax = cpu.regs.rax if leaf == EncluLeaf.EENTER or leaf in _RETURN_A_CODE else 0
-    events.emit(Leaf, cpu.mode.eid, _NAMES[leaf], tcs or cpu.mode.tcs_la, rax)
+    events.emit(Leaf, cpu.mode.eid, _NAMES[leaf], tcs or cpu.mode.tcs_la, rax, *before)
 
 
-def recorded(events: Events, eid: int, leaf: int, tcs: int, cssa: int) -> None:
+def recorded(events: Events, eid: int, leaf: int, tcs: int, cssa: int, before: Before) -> None:
     """The same of a leaf that was executed where nobody could tell at once."""
-    events.emit(Leaf, eid, _NAMES[leaf], tcs, cssa if leaf == EncluLeaf.EENTER else 0)
+    events.emit(Leaf, eid, _NAMES[leaf], tcs, cssa if leaf == EncluLeaf.EENTER else 0, *before)
 
 
 def refused(events: Events, cpu: Processor, leaf: int) -> None:
