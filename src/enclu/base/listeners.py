@@ -30,7 +30,7 @@ class Leaves:
         self.on_heard: Callable[[], None] = lambda: None
         """Called when that becomes true: leaves that are executed where nobody can tell of them are to be recorded."""
         self.raw: Callable[[int, int, memoryview], None] | None = None
-        """Who takes records of leaves as they are (`native/in_process.py`), of a process and a thread; else each is told."""
+        """Who takes records of leaves as they are (`native.in_process`), of a process and thread; else each is told."""
         self.onward: Callable[[int], dict[int, int]] = lambda pid: {}
         """How often, as nobody could tell, threads of a process have resumed their enclaves or entered at CSSA 0."""
         self._expected: set[int] = set()

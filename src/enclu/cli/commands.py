@@ -11,7 +11,7 @@ from click.exceptions import NoArgsIsHelpError
 from enclu import __version__
 from enclu.base import console
 
-NAMES = ("run", "check", "compare", "drop-epc", "build", "measure", "inspect", "sign", "edl", "quote")
+NAMES = ("run", "trace", "check", "compare", "drop-epc", "build", "measure", "inspect", "sign", "edl", "quote")
 """Each has a module here, in which it has the module's name."""
 
 
@@ -44,6 +44,7 @@ class Commands(click.Group):
 Examples:
   enclu check                   can this machine do it?
   enclu run ./my_sgx_app        run a program as on a machine with SGX
+  enclu trace ./my_sgx_app      and see what happens, and why something is refused
   enclu run --help              the designs of exception delivery, and more
   enclu compare                 what becomes of the thread's arguments under each design""",
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 
 from enclu.cli.start import CPU, DESIGN, start
@@ -44,7 +47,50 @@ class RunCommand(click.Command):
         return super().parse_args(ctx, args)
 
 
-TAKE_A_VALUE = ("--delivery", "--epc", "--machine", "--secret-fd", "--cpu")
+TAKE_A_VALUE = (
+    "--delivery",
+    "--epc",
+    "--machine",
+    "--secret-fd",
+    "--cpu",
+    "--trace",
+    "-o",
+    "--output",
+    "-e",
+    "--format",
+)
+
+
+_OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
+    click.option("--delivery", "design", type=click.Choice(designs.choices()), metavar="NAME", default=DESIGN,
+                  show_default=True, help="How the kernel delivers an exception of ENCLU or of an enclave: "
+                  f"{', '.join(designs.choices())}."),
+    click.option("--epc", type=EpcSize(), show_default="2G, or half of a smaller memory",
+                  help="Size of the EPC; pages beyond are evicted."),
+    click.option("--machine", "machine_name", metavar="NAME",
+                  help="A machine that keeps its keys, so that sealed data survives; fresh keys otherwise."),
+    click.option(
+        "--secret-fd", type=int, hidden=True, help="A descriptor to read the machine's secret from: for the host."
+    ),
+    click.option("--stats", type=click.Choice(["human", "json"]), metavar="[human|json]",
+                  help="Print counters on stderr at the end (--stats or --stats=json)."),
+    click.option("--quiet", is_flag=True,
+                  help="No line on stderr when a process fails right after a refused ioctl or faulting leaf."),
+    click.option("--cpu", type=click.Choice(intel_cpu.CPUS), default=CPU, show_default=True,
+                  help="Whose processor CPUID and /proc/cpuinfo show: the host's with SGX, or one of Intel's with the "
+                  "host's features, for programs that look for SGX nowhere else."),
+    click.option("--fast-path/--no-fast-path", default=True,
+                  help="Whether EENTER, ERESUME, EEXIT and EDECCSSA take place in the program's own process where they "
+                  "can, without a stop."),
+    click.option("--no-pin", is_flag=True, help="Never move busy threads onto the supervisor's processor."),
+)  # fmt: skip
+
+
+def machine_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Those of every command that runs a program on a machine of its own."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
 
 @click.command(
@@ -64,33 +110,15 @@ Exit status: the program's own, and the signals it dies by are its own.
   2 for a bad option, 125 for a failure of enclu, 126 for a program that cannot
   be executed, 127 for one that is not there.""",
 )
-@click.option("--delivery", "design", type=click.Choice(designs.choices()), metavar="NAME", default=DESIGN,
-              show_default=True, help="How the kernel delivers an exception of ENCLU or of an enclave: "
-              f"{', '.join(designs.choices())}.")  # fmt: skip
-@click.option("--epc", type=EpcSize(), show_default="2G, or half of a smaller memory",
-              help="Size of the EPC; pages beyond are evicted.")  # fmt: skip
-@click.option("--machine", "machine_name", metavar="NAME",
-              help="A machine that keeps its keys, so that sealed data survives; fresh keys otherwise.")  # fmt: skip
-@click.option(
-    "--secret-fd", type=int, hidden=True, help="A descriptor to read the machine's secret from: for the host."
-)
-@click.option("--stats", type=click.Choice(["human", "json"]), metavar="[human|json]",
-              help="Print counters on stderr at the end (--stats or --stats=json).")  # fmt: skip
-@click.option("--quiet", is_flag=True,
-              help="No line on stderr when a process fails right after a refused ioctl or faulting leaf.")  # fmt: skip
-@click.option("--cpu", type=click.Choice(intel_cpu.CPUS), default=CPU, show_default=True,
-              help="Whose processor CPUID and /proc/cpuinfo show: the host's with SGX, or one of Intel's with the "
-              "host's features, for programs that look for SGX nowhere else.")  # fmt: skip
-@click.option("--fast-path/--no-fast-path", default=True,
-              help="Whether EENTER, ERESUME, EEXIT and EDECCSSA take place in the program's own process where they "
-              "can, without a stop.")  # fmt: skip
-@click.option("--no-pin", is_flag=True, help="Never move busy threads onto the supervisor's processor.")
+@machine_options
+@click.option("--trace", "trace_file", metavar="FILE", type=click.Path(dir_okay=False),
+              help="Write what happens to FILE, as `enclu trace -o` does; JSON if it ends in .json.")  # fmt: skip
 @click.argument("program")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def run(
     ctx: click.Context, design: str, epc: int | None, machine_name: str | None, secret_fd: int | None,
-    stats: str | None, quiet: bool, cpu: str, fast_path: bool, no_pin: bool,
+    stats: str | None, quiet: bool, cpu: str, fast_path: bool, no_pin: bool, trace_file: str | None,
     program: str, arguments: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Run PROGRAM, an unmodified SGX program or any other.
@@ -98,9 +126,14 @@ def run(
     This process becomes PROGRAM; a supervisor beside it plays processor and kernel for it and for all its
     descendants.  No secrets are protected.
     """
+    trace = None
+    if trace_file is not None:
+        from enclu.trace.tracer import Wanted
+
+        trace = Wanted(trace_file, "json" if trace_file.endswith(".json") else "text")
     ctx.exit(
         start(
             program, arguments, design=design, epc=epc, machine_name=machine_name, secret_fd=secret_fd, stats=stats,
-            quiet=quiet, cpu=cpu, pin=not no_pin, fast_path=fast_path,
+            quiet=quiet, cpu=cpu, pin=not no_pin, fast_path=fast_path, trace=trace,
         )
     )  # fmt: skip

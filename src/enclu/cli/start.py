@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from enclu.base import console
@@ -26,6 +26,7 @@ from enclu.sgx.machine import Machine
 if TYPE_CHECKING:
     from enclu.linux.intel_cpu import Cpuid
     from enclu.linux.stats import Stats
+    from enclu.trace.tracer import Tracer, Wanted
 
 DESIGN, CPU = "vdso", "host"
 """What --delivery and --cpu are if they are not given."""
@@ -34,7 +35,7 @@ DESIGN, CPU = "vdso", "host"
 def start(
     program: str, arguments: Sequence[str], *, design: str = DESIGN, epc: int | None = None,
     machine_name: str | None = None, secret_fd: int | None = None, stats: str | None = None, quiet: bool = False,
-    cpu: str = CPU, pin: bool = True, fast_path: bool = True,
+    cpu: str = CPU, pin: bool = True, fast_path: bool = True, trace: Wanted | None = None,
 ) -> int:  # fmt: skip
     """Become the program.  Returns, with the exit status, only where that cannot be; the reason has been told."""
     try:
@@ -60,14 +61,38 @@ def start(
 
             counters = Stats(events, machine.epc)
             supervisor.at_end = functools.partial(_tell, supervisor, counters, stats)
-        supervise = functools.partial(report.supervise, supervisor, subreaper=launch.is_subreaper())
-        launch.start(path, [program, *arguments], supervise)
+        supervise: Callable[[int], None] = functools.partial(
+            report.supervise, supervisor, subreaper=launch.is_subreaper()
+        )
+        if trace is None:
+            launch.start(path, [program, *arguments], supervise)
+        from enclu.trace.tracer import Tracer
+
+        tracer = Tracer(trace, [program, *arguments], design)
+        launch.start(
+            path, [program, *arguments], functools.partial(_traced, supervisor, tracer, supervise), tracer.keep
+        )
     except LaunchError as error:
         console.say(str(error))
         return error.status
     except MachineStateError as error:
         console.say(str(error))
         return 125
+
+
+def _traced(supervisor: Supervisor, tracer: Tracer, supervise: Callable[[int], None], pid: int) -> None:
+    """Supervise, and have what happens traced."""
+    tracer.listen(supervisor.events)
+    at_end = supervisor.at_end
+
+    def flush() -> None:
+        tracer.flush()
+        if at_end is not None:
+            at_end()
+
+    supervisor.at_end = flush  # who waits for the program finds its trace written
+    supervise(pid)
+    tracer.end()
 
 
 def _tell(supervisor: Supervisor, counters: Stats, style: str) -> None:

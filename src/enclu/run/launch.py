@@ -42,10 +42,11 @@ def _be_subreaper(wanted: bool) -> None:
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0)
 
 
-def start(path: str, arguments: Sequence[str], supervise: Callable[[int], None]) -> NoReturn:
+def start(path: str, arguments: Sequence[str], supervise: Callable[[int], None], keep: Sequence[int] = ()) -> NoReturn:
     """Become the program; in a process of its own call `supervise` with its pid, stopped at its exec event.
 
-    Raises LaunchError in the calling process when the program cannot be executed or traced.
+    That process has the descriptors of `keep`, which exec is to close.  Raises LaunchError in the calling process when
+    the program cannot be executed or traced.
     """
     try:
         proc.check()
@@ -69,7 +70,7 @@ def start(path: str, arguments: Sequence[str], supervise: Callable[[int], None])
         status = 1
         try:
             if _fit() and os.fork() == 0:
-                _supervisor(program, to_supervisor[0], to_program[1], path, supervise)
+                _supervisor(program, to_supervisor[0], to_program[1], path, supervise, keep)
             status = 0
         finally:
             os._exit(status)
@@ -102,12 +103,14 @@ def _is_open(fd: int) -> bool:
     return True
 
 
-def _supervisor(program: int, requests: int, answers: int, path: str, supervise: Callable[[int], None]) -> NoReturn:
+def _supervisor(
+    program: int, requests: int, answers: int, path: str, supervise: Callable[[int], None], keep: Sequence[int]
+) -> NoReturn:
     """The process beside the program."""
     status = 1
     try:
         os.setsid()
-        _let_go(keep=(requests, answers))
+        _let_go(keep=(requests, answers, *keep))
         os.write(answers, str(os.getpid()).encode())
         if os.read(requests, 1):
             try:

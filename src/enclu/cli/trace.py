@@ -1,0 +1,64 @@
+"""`enclu trace`: run a program and write down what its enclaves, the machine and the driver did."""
+
+from __future__ import annotations
+
+import click
+
+from enclu.base import console
+from enclu.cli.run import RunCommand, machine_options
+from enclu.cli.start import start
+from enclu.trace.filters import WORDS, Filter
+from enclu.trace.text import Times
+from enclu.trace.tracer import FORMATS, Wanted
+
+
+@click.command(
+    cls=RunCommand,
+    context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False},
+    epilog=f"""\b
+Examples:
+  enclu trace ./my_sgx_app                      everything, on standard error
+  enclu trace -e ioctl,enclave ./my_sgx_app     how its enclaves are built, and why the driver refuses
+  enclu trace -e '!enclu' -o log ./my_sgx_app   everything but leaves, into a file
+  enclu trace -t -e aex,fixup,signal PROGRAM    exceptions and what becomes of them, with the time of day
+  enclu trace --format json -o log PROGRAM      for programs: docs/trace.md has the schema
+
+What -e knows: {", ".join(WORDS[:9])}; of leaves {", ".join(WORDS[9:])}; and each
+kind of event by its name in docs/events.md.  "!" in front means all others.""",
+)
+@machine_options
+@click.option("-o", "--output", metavar="FILE", type=click.Path(dir_okay=False), help="Not to standard error but here.")
+@click.option("-e", "words", metavar="WORDS", default="", help="Only these events, with commas between.")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
+@click.option("-t", "times", flag_value=Times.CLOCK.value, help="Each line with the time of day.")
+@click.option("--tt", "times", flag_value=Times.EPOCH.value, help="With seconds since 1970.")
+@click.option(
+    "-r", "--relative", "times", flag_value=Times.RELATIVE.value, help="With the seconds since the last line."
+)
+@click.argument("program")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def trace(
+    ctx: click.Context, design: str, epc: int | None, machine_name: str | None, secret_fd: int | None,
+    stats: str | None, quiet: bool, cpu: str, fast_path: bool, no_pin: bool, output: str | None, words: str, form: str,
+    times: str | None, program: str, arguments: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Run PROGRAM as `enclu run` does, and write a line for each thing that happens.
+
+    Leaves with their registers, AEXs, exceptions and what becomes of them, ioctls, page faults resolved, evictions: of
+    all processes and threads, each with the reason of what was refused.  The exit status is the program's.
+    """
+    try:
+        Filter(words)
+        wanted = Wanted(output, form, words, Times(times or Times.NONE.value))
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param_hint="-e") from None
+    try:
+        status = start(
+            program, arguments, design=design, epc=epc, machine_name=machine_name, secret_fd=secret_fd, stats=stats,
+            quiet=quiet, cpu=cpu, pin=not no_pin, fast_path=fast_path, trace=wanted,
+        )  # fmt: skip
+    except OSError as error:
+        console.say(f"cannot write the trace to {output}: {error.strerror}")
+        status = 125
+    ctx.exit(status)

@@ -1,0 +1,1 @@
+"""Tools that show what happened in a run."""

@@ -1,0 +1,149 @@
+"""A trace for people: a line for each event, as strace has them."""
+
+from __future__ import annotations
+
+import enum
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+from enclu.native.in_process import UNPACK
+from enclu.sgx.epc import PAGE_SIZE
+from enclu.sgx.exceptions import Vector
+from enclu.sgx.structs import EncluLeaf
+from enclu.trace.spool import LEAF_NAMES, Happened, Leaves
+
+Values = dict[str, Any]
+_EENTER, _ERESUME, _EEXIT = map(int, (EncluLeaf.EENTER, EncluLeaf.ERESUME, EncluLeaf.EEXIT))
+
+
+class Times(enum.Enum):
+    """What each line begins with."""
+
+    NONE = "none"
+    RELATIVE = "relative"
+    """Seconds since the line before."""
+    CLOCK = "clock"
+    """Of the day."""
+    EPOCH = "epoch"
+    """Seconds since 1970."""
+
+
+def _vector(values: Values) -> str:
+    number = values["vector"]
+    if number < 0:
+        return "interrupt"
+    name = f"#{Vector(number).name}"
+    if number == Vector.PF and "error_code" in values:
+        name += f"({values['error_code']:#x}) at {values['address']:#x}"
+    return name
+
+
+def _leaf(v: Values) -> str:
+    leaf = v["leaf"]
+    if leaf in ("EENTER", "ERESUME"):
+        done = f" = {v['rax']}" if leaf == "EENTER" else ""
+        return f"{leaf} tcs={v['tcs']:#x} aep={v['rcx']:#x} rdi={v['rdi']:#x} rsi={v['rsi']:#x} rsp={v['rsp']:#x}{done}"
+    if leaf == "EEXIT":
+        return f"EEXIT tcs={v['tcs']:#x} target={v['rbx']:#x} rdi={v['rdi']:#x} rsi={v['rsi']:#x}"
+    return f"{leaf} tcs={v['tcs']:#x} rbx={v['rbx']:#x} rcx={v['rcx']:#x} = {v['rax']}"
+
+
+def _signal(v: Values) -> str:
+    try:
+        return signal.Signals(v["signo"]).name
+    except ValueError:
+        return f"signal {v['signo']}"
+
+
+def _exit(v: Values) -> str:
+    if v["signo"]:
+        return f"{v['program']} is ended by {_signal(v)}"
+    return f"{v['program']} ends with status {v['status']}"
+
+
+_LINES: dict[str, Callable[[Values], str]] = {
+    "leaf": _leaf,
+    "leaf_refused": lambda v: f"{v['leaf']} tcs={v['tcs']:#x} -> {v['reason']}",
+    "leaf_faulted": lambda v: f"{v['leaf']} tcs={v['tcs']:#x} -> {_vector(v)}: {v['reason']}",
+    "aex": lambda v: f"AEX {_vector(v)} eid={v['eid']} tcs={v['tcs']:#x} rip={v['rip']:#x}",
+    "enclave_exception": lambda v: f"{_vector(v)} at enclave {v['eid']} + {v['offset']:#x}: {v['reason']}",
+    "fault_resolved": lambda v: f"#PF resolved: page {v['address']:#x} of enclave {v['eid']} {v['how']}",
+    "fixup": lambda v: f"fixup by {v['design']}: {_vector(v)}, goes on at {v['target']:#x}",
+    "exception_signal": lambda v: f"{_vector(v)} becomes {_signal(v)}",
+    "signal_sent": lambda v: f"{_signal(v)} sent",
+    "device_opened": lambda v: f"open {v['path']}",
+    "ioctl": lambda v: f"{v['ioctl']} eid={v['eid']} = {v['result']}",
+    "ioctl_refused": lambda v: f"{v['ioctl']} eid={v['eid']} -> {v['errno']}: {v['reason']}",
+    "mapping_refused": lambda v: f"{v['call']} -> {v['errno']}: {v['reason']}",
+    "enclave_created": lambda v: (
+        f"ECREATE eid={v['eid']} base={v['base']:#x} size={v['size']:#x} attributes={v['attributes']:#x} "
+        f"xfrm={v['xfrm']:#x}"
+    ),
+    "enclave_initialised": lambda v: (
+        f"EINIT eid={v['eid']} mrenclave={v['mrenclave']} mrsigner={v['mrsigner']} pages={v['pages']}"
+    ),
+    "enclave_removed": lambda v: f"enclave {v['eid']} removed",
+    "page_evicted": lambda v: f"EWB eid={v['eid']} page={v['address']:#x}",
+    "page_reloaded": lambda v: f"ELDU eid={v['eid']} page={v['address']:#x}",
+    "page_refused": lambda v: f"ELDU eid={v['eid']} page={v['address']:#x} -> {v['reason']}",
+    "epc_lost": lambda v: f"power event: {v['enclaves']} enclaves lost their pages",
+    "process_exec": lambda v: "exec",
+    "thread_gone": lambda v: "thread ended",
+    "process_exit": _exit,
+    "process_gone": lambda v: "process gone",
+}
+"""By the kind's name; tests compare it with the table."""
+
+
+class Text:
+    """Makes lines."""
+
+    head = ""
+
+    def __init__(self, times: Times = Times.NONE) -> None:
+        self._times = times
+        self._last = 0
+        self._second, self._clock = -1, ""
+
+    def line(self, happened: Happened) -> str:
+        """With its newline."""
+        prefix = f"[{happened.tid}] " if self._times is Times.NONE else f"[{happened.tid}] {self._time(happened.time)} "
+        return f"{prefix}{_LINES[happened.name](happened.values)}\n"
+
+    def leaves(self, leaves: Leaves, wants: Callable[[str], bool]) -> list[str]:
+        """Lines of all that are wanted: as `line` has them, for millions."""
+        begin, out, time_of = f"[{leaves.tid}] ", [], leaves.time_of
+        timed, low = self._times is not Times.NONE, PAGE_SIZE - 1
+        wanted = {number: wants(name) for number, name in LEAF_NAMES.items()}
+        for tsc, leaf, tcs, rdi, rsi, rbx, rcx, rsp in UNPACK(leaves.records):
+            number = leaf & 0xFFFF_FFFF
+            if not wanted[number]:
+                continue
+            if timed:
+                begin = f"[{leaves.tid}] {self._time(time_of(tsc))} "
+            if number == _EENTER:
+                line = (
+                    f"{begin}EENTER tcs={tcs & ~low:#x} aep={rcx:#x} rdi={rdi:#x} rsi={rsi:#x} rsp={rsp:#x} = "
+                    f"{tcs & low}\n"
+                )
+            elif number == _EEXIT:
+                line = f"{begin}EEXIT tcs={tcs & ~low:#x} target={rbx:#x} rdi={rdi:#x} rsi={rsi:#x}\n"
+            elif number == _ERESUME:
+                line = f"{begin}ERESUME tcs={tcs & ~low:#x} aep={rcx:#x} rdi={rdi:#x} rsi={rsi:#x} rsp={rsp:#x}\n"
+            else:
+                line = f"{begin}{LEAF_NAMES[number]} tcs={tcs & ~low:#x} rbx={rbx:#x} rcx={rcx:#x} = 0\n"
+            out.append(line)
+        return out
+
+    def _time(self, ns: int) -> str:
+        if self._times is Times.RELATIVE:
+            before, self._last = self._last or ns, ns
+            return f"{(ns - before) / 1e9:+.6f}"
+        second, rest = divmod(ns, 1_000_000_000)
+        if self._times is Times.EPOCH:
+            return f"{second}.{rest // 1000:06}"
+        if second != self._second:
+            self._second, self._clock = second, time.strftime("%H:%M:%S", time.localtime(second))
+        return f"{self._clock}.{rest // 1000:06}"

@@ -1,0 +1,182 @@
+"""`enclu trace`, as strace is used."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.runs import ENCLU, HANGS, enclu, environment, run, wait_until
+
+Traced = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def traced(program: Callable[[str], Path], enclave_environment: dict[str, str]) -> Traced:
+    """traced(options, program, ...): a program of tests/c under `enclu trace`, to its end."""
+
+    def trace(options: tuple[str | Path, ...], name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return enclu("trace", *options, program(name), *arguments, env=environment(**enclave_environment))
+
+    return trace
+
+
+def test_it_goes_to_standard_error_and_the_program_is_as_ever(traced: Traced) -> None:
+    done = traced((), "leaves", "2")
+    assert done.returncode == 0 and "ok 1 results" in done.stdout
+    for words in ("open /dev/sgx_enclave", "ECREATE eid=1", "SGX_IOC_ENCLAVE_INIT eid=1 = 0", "EENTER tcs=0x",
+                  "AEX #UD eid=1", "#UD at enclave 1 + 0x", "fixup by vdso: #UD", "ERESUME tcs=0x", "EDECCSSA tcs=0x",
+                  "leaves ends with status 0"):  # fmt: skip
+        assert words in done.stderr
+
+
+def test_the_exit_status_is_the_programs() -> None:
+    assert enclu("trace", "-e", "process", "/bin/sh", "-c", "exit 7").returncode == 7
+
+
+@pytest.mark.parametrize("way", ["--fast-path", "--no-fast-path"])
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_json_has_as_many_of_each_as_the_counters_say(threads: str, way: str, traced: Traced, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    done = traced((way, "--format", "json", "--stats=json", "-o", log), "leaves", "200", threads, "3000")
+    counters = json.loads(done.stderr.splitlines()[-1])
+    head, *events = map(json.loads, log.read_text().splitlines())
+    assert head["enclu_trace"] == 1 and head["delivery"] == "vdso" and head["command"][1:] == ["200", threads, "3000"]
+    leaves = Counter(event["leaf"] for event in events if event["event"] == "leaf")
+    assert dict(leaves) == counters["leaves"]
+    assert bool(counters["in_process"]) == (way == "--fast-path")
+    assert sum(event["event"] == "aex" for event in events) == sum(counters["aex"].values())
+
+
+def test_of_a_thread_everything_is_in_order(traced: Traced, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    traced(("--format", "json", "-o", log, "-e", "enclu,aex"), "leaves", "100", "3", "3000")
+    depth: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for event in map(json.loads, log.read_text().splitlines()[1:]):
+        tid, leaf = event["tid"], event.get("leaf", "")
+        inside = depth.get(tid, 0)
+        if leaf in ("EENTER", "ERESUME"):
+            assert inside == 0
+            depth[tid] = 1
+        elif leaf == "EEXIT" or event["event"] == "aex":
+            assert inside == 1
+            depth[tid] = 0
+        assert event["time"] >= last.get(tid, 0) - 2_000_000  # two clocks, one of which is measured
+        last[tid] = event["time"]
+    assert set(depth.values()) == {0}
+
+
+def test_a_file_is_the_users_alone_and_begins_anew(traced: Traced, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("what was there\n" * 10_000)
+    log.chmod(0o644)
+    assert traced(("-o", log, "-e", "process"), "leaves", "1").returncode == 0
+    assert "what was there" not in log.read_text() and log.stat().st_mode & 0o777 == 0o600
+    log.unlink()
+    traced(("-o", log, "-e", "process"), "leaves", "1")
+    assert log.stat().st_mode & 0o777 == 0o600
+
+
+def test_only_what_is_asked_for_is_there(traced: Traced) -> None:
+    lines = traced(("-e", "eexit,enclave", "--quiet"), "leaves", "20").stderr.splitlines()
+    assert lines and all("EEXIT" in line or "ECREATE" in line or "EINIT" in line or "removed" in line for line in lines)
+    assert sum("EEXIT" in line for line in lines) == 60
+
+
+def test_what_was_refused_is_there_with_its_reason(traced: Traced) -> None:
+    done = traced(("-e", "ioctl,enclu"), "fails_after", "leaf")
+    assert "-> #" in done.stderr and done.returncode
+
+
+def test_run_writes_one_too(
+    program: Callable[[str], Path], enclave_environment: dict[str, str], tmp_path: Path
+) -> None:
+    env = environment(**enclave_environment)
+    for name, begin in (("log", "["), ("log.json", '{"enclu_trace": 1')):
+        run(program("leaves"), "1", options=("--trace", str(tmp_path / name)), env=env)
+        assert (tmp_path / name).read_text().startswith(begin)
+
+
+def test_children_are_followed(traced: Traced) -> None:
+    done = traced(("-e", "enclave"), "forks_at_speed")
+    assert len({line.split()[0] for line in done.stderr.splitlines() if "ECREATE" in line}) == 8
+
+
+def test_a_program_without_enclaves_has_a_short_one() -> None:
+    done = enclu("trace", "/bin/true")
+    assert [line.split(" ", 1)[1] for line in done.stderr.splitlines()] == [
+        "exec", "true ends with status 0", "thread ended", "process gone",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "words"),
+    [
+        (("-e", "nonsense"), 2, "'nonsense' is no event"),
+        (("-o", "/nowhere/log"), 125, "cannot write the trace to /nowhere/log: No such file"),
+        (("-o", "/"), 2, "is a directory"),
+        (("--format", "xml"), 2, "'xml' is not one of"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(options: tuple[str, ...], status: int, words: str) -> None:
+    done = enclu("trace", *options, "/bin/echo", "ran")
+    assert done.returncode == status and words in done.stderr and not done.stdout
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_reader_that_goes_does_not_end_the_program(
+    program: Callable[[str], Path], enclave_environment: dict[str, str]
+) -> None:
+    script = f"{' '.join(ENCLU)} trace {program('pairs')} 50000 2>&1 >/dev/null | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", script], env=environment(**enclave_environment), capture_output=True, text=True, timeout=HANGS,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize("signo", [signal.SIGINT, signal.SIGKILL])
+def test_what_there_is_is_kept_when_the_program_is_ended(
+    signo: signal.Signals, program: Callable[[str], Path], enclave_environment: dict[str, str], tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    command = [*ENCLU, "trace", "-o", str(log), str(program("pairs")), "100000000"]
+    with subprocess.Popen(command, env=environment(**enclave_environment), start_new_session=True) as process:
+        assert wait_until(lambda: log.exists() and log.stat().st_size > 1_000_000)
+        process.send_signal(signo)
+        assert process.wait(HANGS) == -signo
+        assert wait_until(lambda: "] process gone\n" in log.read_text()[-100:])
+
+
+def test_no_file_is_left_behind(traced: Traced, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    traced((), "leaves", "1")
+    assert os.listdir(tmp_path) == []
+
+
+def test_two_at_once_write_a_trace_each(
+    program: Callable[[str], Path], enclave_environment: dict[str, str], tmp_path: Path
+) -> None:
+    logs = [tmp_path / "a", tmp_path / "b"]
+    running = [
+        subprocess.Popen(
+            [*ENCLU, "trace", "-e", "eexit", "-o", str(log), str(program("leaves")), "50"], stdout=subprocess.DEVNULL,
+            env=environment(**enclave_environment),
+        )
+        for log in logs
+    ]  # fmt: skip
+    assert [process.wait(HANGS) for process in running] == [0, 0]
+    assert [len(log.read_text().splitlines()) for log in logs] == [150, 150]
+
+
+def test_the_help_names_what_can_be_asked_for() -> None:
+    text = enclu("trace", "--help").stdout
+    for word in ("enclu, aex, fault, fixup, signal, ioctl, enclave, paging, process", "eenter", "-o, --output", "json"):
+        assert word in " ".join(text.split())
