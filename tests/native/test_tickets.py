@@ -66,8 +66,22 @@ def test_revoked_tickets_are_not_valid() -> None:
     tickets.revoke(1)
     assert (word(memory, TCS, "KEY"), word(memory, OTHER, "KEY")) == (0, OTHER)
     assert tickets.valid(OTHER) and not tickets.valid(TCS)
-    tickets.revoke_tcs(OTHER)
+    tickets.revoke()
     assert word(memory, OTHER, "KEY") == 0
+
+
+def test_a_suspended_ticket_is_used_again_unless_it_is_revoked() -> None:
+    memory = memoryview(bytearray(TICKETS_SIZE))
+    tickets = Tickets(memory)
+    tickets.issue(entry(), never)
+    tickets.suspend(TCS)
+    assert word(memory, TCS, "KEY") == 0 and tickets.valid(TCS)
+    same = next(la for la in range(OTHER, OTHER + (1 << 32), 4096) if place_of(la) == place_of(TCS))
+    assert not tickets.free(same)
+    assert tickets.resume(TCS) and word(memory, TCS, "KEY") == TCS
+    tickets.suspend(TCS)
+    tickets.revoke(1)
+    assert not tickets.resume(TCS) and word(memory, TCS, "KEY") == 0 and tickets.free(same)
 
 
 def test_code_that_threads_may_execute_is_rewritten_only_after_they_were_taken_out() -> None:

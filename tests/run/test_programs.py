@@ -79,6 +79,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "longjmp_out": ANY,
     "many_opens": DRIVER,
     "mask_sync_signals": ("signal", "vdso"),
+    "memory_bounds": ("vdso", "signal"),
     "mm_handler": ("mm-handler",),
     "mm_handler_inherited": ("mm-handler",),
     "mmap_rules": DRIVER,

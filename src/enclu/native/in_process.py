@@ -32,7 +32,7 @@ from enclu.base.abi import (
 from enclu.native import ptrace, shared_area, user_dispatch
 from enclu.native.address_space import OWN_TEXT, VDSO_BASE
 from enclu.native.inject import inject
-from enclu.native.shared_area import SharedArea
+from enclu.native.shared_area import Part, SharedArea
 from enclu.native.sites import JUMP_SIZE, Kind, jump
 from enclu.native.stop import Settled
 from enclu.native.tickets import Tickets
@@ -80,6 +80,10 @@ class InProcess:
     tell: Callable[[Thread, memoryview], None]
     """Who wants to know what a thread has executed since it was last looked at: RECORDs."""
     tickets: Tickets
+    mapped: set[int] = field(default_factory=set)
+    """Parts of the area that the process has, by address."""
+    failures: int = 0
+    """How often a thread could not take part for want of something, descriptors for example."""
     stepped: bool = False
     """The program steps through its code, and enters by stops for that."""
     copies: list[Copy] = field(default_factory=list)
@@ -142,8 +146,9 @@ class InProcess:
         self.area.give_tickets(self.number)
 
 
-def record(thread: Thread, number: int) -> None:
-    """Have the thread, which executes no leaf at the moment and has this slot, write records."""
+def record(thread: Thread, taking: InProcess, number: int) -> None:
+    """Have the stopped thread, which has this slot, write records.  Raises Unable."""
+    have(thread, taking, taking.area.slot_part(number, RING_AT, RING_SIZE))
     begin = SharedArea.slot_address(number) + RING_AT
     thread.mode.words[_RING], thread.mode.words[_RING_END] = begin, begin + RING_SIZE
 
@@ -157,8 +162,9 @@ def prepare(
     number = area.take_tickets()
     if number < 0:
         raise Unable(f"more than {shared_area.SPACE_COUNT} address spaces use SGX")
+    taking = InProcess(area, trampoline, number, tell, Tickets(area.tickets(number)))
     try:
-        _map(thread, area, number)
+        have(thread, taking, area.tickets_part(number))
     except Unable:
         area.give_tickets(number)
         raise
@@ -167,7 +173,7 @@ def prepare(
         at, words = VDSO_BASE + symbols["enclu_jump"], VDSO_BASE + symbols["enclu_enter_words"]
         thread.space.poke(words, _words(symbols, trampoline.site, TEMPLATES[False][1]))
         thread.space.poke(at, jump(at, VDSO_BASE + symbols["enclu_enter_template"]))
-    return InProcess(area, trampoline, number, tell, Tickets(area.tickets(number)))
+    return taking
 
 
 def obstacle() -> str:
@@ -207,33 +213,32 @@ def disarm(space: AddressSpace, poke: Callable[[AddressSpace, int, bytes], None]
         poke(space, VDSO_BASE + at, space.image.data[at : at + JUMP_SIZE])
 
 
-def _map(thread: Thread, area: SharedArea, number: int) -> None:
-    fd = inject(
-        thread, NR["openat"], AT_FDCWD, f"/proc/{os.getpid()}/fd/{area.fd}\0".encode(), os.O_RDWR | os.O_CLOEXEC
-    )
+def have(thread: Thread, taking: InProcess, *parts: Part) -> None:
+    """Have the stopped thread's process map these parts, if it has not.  Raises Unable."""
+    missing = [part for part in parts if part.address not in taking.mapped]
+    if not missing:
+        return
+    path = f"/proc/{os.getpid()}/fd/{taking.area.fd}\0".encode()
+    fd = inject(thread, NR["openat"], AT_FDCWD, path, os.O_RDWR | os.O_CLOEXEC)
     if fd < 0:
         raise Unable(f"the program cannot open the machine's memory ({os.strerror(-fd)})")
-    done = []
     try:
-        for part in area.parts(number):
+        for part in missing:
             flags = MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_NORESERVE
             result = inject(thread, NR["mmap"], part.address, part.size, part.prot, flags, fd, part.offset)
             if result != part.address:
                 raise Unable(f"the program cannot map the machine's memory at {part.address:#x} "
                              f"({os.strerror(-result) if result < 0 else 'taken'})")  # fmt: skip
-            done.append(part)
+            taking.mapped.add(part.address)
             for advice in (MADV_DONTFORK, MADV_DONTDUMP):
                 inject(thread, NR["madvise"], part.address, part.size, advice)
-    except Unable:
-        for part in done:
-            inject(thread, NR["munmap"], part.address, part.size)
-        raise
     finally:
         inject(thread, NR["close"], fd)
 
 
-def begin(thread: Thread, number: int) -> None:
-    """The stopped thread, which has this slot, takes part.  Raises OSError, and it does not."""
+def begin(thread: Thread, taking: InProcess, number: int) -> None:
+    """The stopped thread, which has this slot, takes part.  Raises OSError or Unable, and it does not."""
+    have(thread, taking, taking.area.slot_part(number, 0, SLOT_SIZE))
     slot = SharedArea.slot_address(number)
     user_dispatch.by_selector(thread.tid, slot + 8 * WORD["MODE"], OWN_TEXT)
     try:

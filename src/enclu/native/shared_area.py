@@ -25,6 +25,8 @@ TCSES, TCS_COUNT = 0x7E20_0000_0000, 4096
 TICKETS, TICKETS_SIZE, SPACE_COUNT = 0x7E21_0000_0000, 0x4_0000, 256
 SELECTOR = 0x73
 """The last of the three segments of a thread's own, for user mode."""
+TCS_CHUNK = 1 << 18
+_WRITABLE = mmap.PROT_READ | mmap.PROT_WRITE
 _ENTRY = SELECTOR >> 3
 _TCSES_AT = SLOT_COUNT * STRIDE
 _TICKETS_AT = _TCSES_AT + TCS_COUNT * PAGE_SIZE
@@ -103,15 +105,24 @@ class SharedArea:
         at = _TICKETS_AT + number * TICKETS_SIZE
         return self._view[at : at + TICKETS_SIZE]
 
+    # What a process maps of it, where it is needed: the whole would be 128 GiB of addresses, and what is locked in
+    # memory (mlockall(2)) is there.
+
     @staticmethod
-    def parts(tickets: int) -> tuple[Part, ...]:
-        """What a process with these tickets maps."""
-        writable = mmap.PROT_READ | mmap.PROT_WRITE
-        return (
-            Part(SLOTS, SLOT_COUNT * STRIDE, writable, 0),
-            Part(TCSES, TCS_COUNT * PAGE_SIZE, writable, _TCSES_AT),
-            Part(TICKETS, TICKETS_SIZE, mmap.PROT_READ | mmap.PROT_EXEC, _TICKETS_AT + tickets * TICKETS_SIZE),
-        )
+    def slot_part(number: int, at: int, size: int) -> Part:
+        """Bytes of a slot."""
+        return Part(SLOTS + number * STRIDE + at, size, _WRITABLE, number * STRIDE + at)
+
+    @staticmethod
+    def tcs_part(address: int) -> Part:
+        """The page of a TCS, and its neighbours."""
+        start = address & -TCS_CHUNK
+        return Part(start, TCS_CHUNK, _WRITABLE, _TCSES_AT + start - TCSES)
+
+    @staticmethod
+    def tickets_part(number: int) -> Part:
+        """The tickets of an address space."""
+        return Part(TICKETS, TICKETS_SIZE, mmap.PROT_READ | mmap.PROT_EXEC, _TICKETS_AT + number * TICKETS_SIZE)
 
 
 def identify(tid: int, slot: int) -> None:

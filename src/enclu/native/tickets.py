@@ -84,6 +84,8 @@ class Tickets:
         self._words = memory.cast("Q")
         self._valid: dict[int, int] = {}
         """TCS -> EID."""
+        self._at: dict[int, int] = {}
+        """Place -> TCS, of those."""
         self._written: dict[int, bytes] = {}
 
     def valid(self, tcs_la: int) -> bool:
@@ -91,7 +93,20 @@ class Tickets:
 
     def free(self, tcs_la: int) -> bool:
         """No other TCS has a valid ticket in its place."""
-        return self._words[place_of(tcs_la) >> 3] == 0
+        return self._at.get(place_of(tcs_la), tcs_la) == tcs_la
+
+    def suspend(self, tcs_la: int) -> None:
+        """Nobody enters by the TCS's ticket, if it has one, until it is to `resume`."""
+        if tcs_la in self._valid:
+            self._words[place_of(tcs_la) >> 3] = 0
+            full_fence()
+
+    def resume(self, tcs_la: int) -> bool:
+        """The TCS's ticket is used again, unless it has been revoked meanwhile; whether it has one."""
+        if tcs_la not in self._valid:
+            return False
+        self._words[place_of(tcs_la) >> 3] = tcs_la
+        return True
 
     def issue(self, entry: Entry, rewriting: Callable[[], None]) -> None:
         """Make a ticket valid whose place is `free`.
@@ -104,13 +119,8 @@ class Tickets:
                 rewriting()
             self._memory[at + 8 : at + SIZE] = image[8:]
             self._written[at] = image
-        self._valid[entry.tcs_la] = entry.eid
+        self._valid[entry.tcs_la], self._at[at] = entry.eid, entry.tcs_la
         self._words[at >> 3] = entry.tcs_la
-
-    def revoke_tcs(self, tcs_la: int) -> None:
-        """The TCS has no valid ticket when this returns."""
-        if tcs_la in self._valid:
-            self._gone([tcs_la])
 
     def revoke(self, eid: int | None = None) -> bool:
         """None of this enclave, or none at all, is valid when this returns; whether one was."""
@@ -121,7 +131,8 @@ class Tickets:
 
     def _gone(self, tcses: list[int]) -> None:
         for tcs_la in tcses:
-            self._words[place_of(tcs_la) >> 3] = 0
-            del self._valid[tcs_la]
+            place = place_of(tcs_la)
+            self._words[place >> 3] = 0
+            del self._valid[tcs_la], self._at[place]
         # Who has claimed a TCS before has it in its slot by now, who does later finds the ticket revoked.
         full_fence()

@@ -114,6 +114,8 @@ def execute_enclu(sup: Supervisor, task: Task) -> bool:
     try:
         enclu.execute(task)
     except Fault as fault:
+        if transitions.spaces:
+            transitions.faulted(task, leaf)
         take(sup, task, fault)
         return True
     sup.leaves.counts[leaf] += 1

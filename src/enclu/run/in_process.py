@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from enclu.sgx.secs import Secs
 
 
-OUT_OF_REACH = "nothing is free where a jump in place of an ENCLU would lead"
+OUT_OF_REACH = "an ENCLU is no jump, for nothing is free where that would lead"
+PATIENCE = 16
+"""How often a thread's slot is to be mapped in vain before nobody tries any more."""
 UNKNOWN = (errno.EIO, errno.EINVAL, errno.ENOSYS, errno.EPERM)
 """Of ptrace(2): the kernel does not know the request, or has been built without."""
 
@@ -98,12 +100,10 @@ class InProcessTransitions(Transitions):
             slot[:XSAVE] = bytes(XSAVE)
             task.slot = slot
             task.mode.place(slot, SharedArea.slot_address(task.slot_index) + BIAS)
-            if self._sup.leaves.heard:
-                in_process.record(task, task.slot_index)
 
-    def _begin(self, task: Task) -> None:
+    def _begin(self, task: Task, taking: InProcess) -> None:
         """Nobody is halted for it: a thread takes part from its first entry on."""
-        if task.in_process or self._given_up:
+        if task.in_process or self._given_up or taking.failures > PATIENCE:
             return
         if task.user_dispatch:
             self._refused("a thread has its system calls dispatched by prctl(PR_SET_SYSCALL_USER_DISPATCH)")
@@ -113,9 +113,14 @@ class InProcessTransitions(Transitions):
             self._refused("a thread has a shadow stack, which IRET would look at")
         else:
             try:
-                in_process.begin(task, task.slot_index)
+                if self._sup.leaves.heard:
+                    in_process.record(task, taking, task.slot_index)
+                in_process.begin(task, taking, task.slot_index)
             except ProcessLookupError:
                 raise
+            except Unable as error:
+                taking.failures += 1
+                self._refused(str(error))
             except OSError as error:
                 self._given_up = error.errno in UNKNOWN
                 self._refused(in_process.NOT_OFFERED.format(error.strerror))
@@ -157,7 +162,7 @@ class InProcessTransitions(Transitions):
         """
         if leaf in (EncluLeaf.EENTER, EncluLeaf.ERESUME):
             for taking in self.spaces:
-                taking.tickets.revoke_tcs(task.regs.rbx)
+                taking.tickets.suspend(task.regs.rbx)
         elif leaf in (EncluLeaf.EACCEPTCOPY, EncluLeaf.EMODPE) and task.mode.enclave:
             address = task.regs.rdx if leaf == EncluLeaf.EACCEPTCOPY else task.regs.rcx
             page = self._sup.machine.enclaves[task.mode.eid].page_at(address)
@@ -168,7 +173,16 @@ class InProcessTransitions(Transitions):
         """Somebody wants to be told of leaves."""
         for task in list(self._sup.threads.values()):
             if task.in_process:
-                self._sup.halter.with_halted(task, lambda task: in_process.record(task, task.slot_index))
+                self._sup.halter.with_halted(task, self._record)
+
+    def _record(self, task: Task) -> None:
+        taking = task.space.in_process
+        if taking is not None:
+            try:
+                in_process.record(task, taking, task.slot_index)
+            except Unable as error:  # then its leaves are to stop it
+                self._refused(str(error))
+                self.withdraw(task)
 
     def _tell(self, thread: Thread, records: memoryview) -> None:
         """Of what has been executed in process, in its order; other threads may have executed something meanwhile."""
@@ -187,7 +201,17 @@ class InProcessTransitions(Transitions):
         tasks = (task for task in self._sup.threads.values() if task.process.tgid == pid)
         return {task.tid: task.mode.words[WORD["ONWARD"]] for task in tasks}
 
+    def faulted(self, task: Task, leaf: int) -> None:
+        if leaf in (EncluLeaf.EENTER, EncluLeaf.ERESUME):
+            self._resume(task.regs.rbx)
+
+    def _resume(self, tcs_la: int) -> None:
+        for taking in self.spaces:
+            taking.tickets.resume(tcs_la)
+
     def after(self, task: Task, leaf: int, site: int) -> None:
+        if leaf in (EncluLeaf.EENTER, EncluLeaf.ERESUME):
+            self._resume(task.mode.tcs_la)
         taking = task.space.in_process
         if taking is None or taking.stepped:
             return
@@ -195,9 +219,10 @@ class InProcessTransitions(Transitions):
             self._refused("a TCS has DBGOPTIN")
             return
         if leaf in (EncluLeaf.EENTER, EncluLeaf.ERESUME):
-            self._begin(task)
+            self._begin(task, taking)
             if task.in_process:
-                self._issue(task, taking)
+                if not taking.tickets.valid(task.mode.tcs_la):
+                    self._issue(task, taking)
                 if site != self._site:
                     self._quicken_entry(task, taking, site)
         elif leaf in (EncluLeaf.EEXIT, EncluLeaf.EDECCSSA):
@@ -220,6 +245,11 @@ class InProcessTransitions(Transitions):
         at = self._move(secs, tcs_la, mode)
         if not at:
             self._refused(f"more than {TCS_COUNT} TCSes are in use")
+            return
+        try:
+            in_process.have(task, taking, taking.area.tcs_part(at))
+        except Unable as error:
+            self._refused(str(error))
             return
         entry = self._entry(task, secs, tcs_la, at, narrow)
         if entry is not None:

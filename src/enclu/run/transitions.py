@@ -48,6 +48,9 @@ class Transitions:
     def before(self, task: Task, leaf: int) -> None:
         """A stopped thread is about to execute a leaf."""
 
+    def faulted(self, task: Task, leaf: int) -> None:
+        """It has not, for it raised an exception."""
+
     def after(self, task: Task, leaf: int, site: int) -> None:
         """A stopped thread has executed a leaf."""
 
