@@ -39,7 +39,7 @@ def test_a_thread_can_be_stopped_at_every_instruction(
     program: Callable[[str], Path], enclave_environment: dict[str, str], tmp_path: Path
 ) -> None:
     """Registers, extended state, TCS and slot are those before the ENCLU then, or those behind it."""
-    result = sweep(program("leaves"), enclave_environment, tmp_path / "found", 480)
+    result = sweep(program("leaves"), enclave_environment, tmp_path / "found", 700)
     assert result["wrong"] == []
     assert set(result["met"]) >= {f"{leaf.name} {rule.name}" for leaf, rules in MET.items() for rule in rules}
 
@@ -49,7 +49,7 @@ def test_a_process_can_be_killed_at_every_instruction(
 ) -> None:
     """Nothing of it is left: no thread, enclave, TCS, and no tickets."""
     env = {**enclave_environment, "ENCLU_SWEEP_KILLS": "1"}
-    result = sweep(program("killed_children"), env, tmp_path / "found", 480)
+    result = sweep(program("killed_children"), env, tmp_path / "found", 700)
     assert result["wrong"] == [] and result["over"] == len(MET)
 
 
