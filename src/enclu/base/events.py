@@ -65,14 +65,14 @@ class Event:
 
     def values(self) -> dict[str, Any]:
         """Its fields, in their order."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return dict(vars(self))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {"event": self.name(), "version": self.version, **self.values()}
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Event) and type(self) is type(other) and self.values() == other.values()
+        return type(self) is type(other) and vars(self) == vars(other)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.values().items())})"

@@ -46,7 +46,7 @@ UNKNOWN = (errno.EIO, errno.EINVAL, errno.ENOSYS, errno.EPERM)
 
 
 class InProcessTransitions(Transitions):
-    """Those of a run with `--fast-path`."""
+    """Those of a run without `--no-fast-path`."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._sup = supervisor

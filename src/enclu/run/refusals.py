@@ -126,13 +126,15 @@ class Refusals:
             process = self._processes[event.pid] = _Process(onward=self._leaves.onward(event.pid))
         kept = process.threads.setdefault(event.tid, _Kept())
         self._count += 1
+        expected = bool(kept.refusals) and not kept.outrun
         if kept.refusals and kept.refusals[-1].event == event:
             kept.refusals[-1].times += 1
             kept.refusals[-1].order = self._count
         else:
             kept.refusals.append(_Refusal(event, self._count))
         kept.outrun, kept.signo = False, 0
-        self._expect()
+        if not expected:
+            self._expect()
 
     def _became_signal(self, event: ExceptionSignal) -> None:
         process = self._processes.get(event.pid)
