@@ -136,7 +136,7 @@ class InProcess:
         words = thread.mode.words
         begin = words[_RING_END] - RING_SIZE
         used = words[_RING] - begin
-        if used:
+        if words[_RING] and used:
             words[_RING] = begin
             self.tell(thread, thread.slot[RING_AT : RING_AT + used])
 
