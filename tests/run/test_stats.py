@@ -118,7 +118,7 @@ def test_it_says_which_leaves_stopped_nobody_and_why_others_did(
     fast = told("threads")
     assert 0 < fast["in_process"]["EENTER"] < fast["leaves"]["EENTER"]
     assert told("threads", "--no-fast-path")["in_process"] == {}
-    assert told("debug_optin")["by_stops"] == ["a TCS has DBGOPTIN"]
+    assert "a TCS has DBGOPTIN" in told("debug_optin")["by_stops"]
 
 
 def test_the_table_has_every_counter(counted: Counted) -> None:
