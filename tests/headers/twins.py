@@ -269,6 +269,7 @@ TESTS = (
         ],
     ),
     twins("benchmarks/tracee.h"),
+    twins("tests/c/storm.h"),
     twins("tests/c/fault.h", alone=["struct of signo rip rax trapno", "enum met"]),
     twins(
         "tests/c/enclaves/requests.h",
