@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -102,6 +103,25 @@ def test_run_writes_one_too(
     for name, begin in (("log", "["), ("log.json", '{"enclu_trace": 1')):
         run(program("leaves"), "1", options=("--trace", str(tmp_path / name)), env=env)
         assert (tmp_path / name).read_text().startswith(begin)
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_process_may_be_called_anything(form: str) -> None:
+    """By bytes that are no text, on two lines: each event has one."""
+    script = r"open('/proc/self/comm', 'wb', 0).write(b'a\xff\nb'); raise SystemExit(3)"
+    done = enclu("trace", "--format", form, "-e", "process_exit", sys.executable, "-c", script)
+    *_, line = done.stderr.splitlines()
+    assert done.returncode == 3
+    if form == "text":
+        assert line.endswith(r"] a\xdcff\x0ab ends with status 3")
+    else:
+        assert ascii(json.loads(line)["program"]) == r"'a\udcff\nb'"
+
+
+def test_run_says_where_it_cannot_write_one() -> None:
+    done = run("/bin/echo", "ran", options=("--trace", "/nowhere/log"))
+    assert (done.returncode, done.stdout) == (125, "")
+    assert done.stderr == "enclu: cannot write the trace to /nowhere/log: No such file or directory\n"
 
 
 def test_children_are_followed(traced: Traced) -> None:

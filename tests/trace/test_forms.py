@@ -75,6 +75,7 @@ def test_times() -> None:
         ("enclu,eenter", ["leaf EENTER", "leaf EEXIT"], ["aex"]),
         ("page_evicted", ["page_evicted"], ["page_reloaded"]),
         ("!enclu", ["aex", "ioctl"], ["leaf EENTER", "leaf_refused EACCEPT"]),
+        ("!enclu,eexit", ["aex"], ["leaf EENTER", "leaf EEXIT"]),
         ("!eexit,paging", ["leaf EENTER", "aex"], ["leaf EEXIT", "page_evicted"]),
     ],
 )

@@ -32,6 +32,11 @@ def write(text: str) -> None:
                 select.select([], [STDERR], [])
 
 
+def printable(text: str) -> str:
+    """On one line: a process can call itself anything."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
 def offer(text: str) -> None:
     """`say`, unless that would have to wait: what is nice to know must hold nobody up."""
     poll = select.poll()

@@ -34,9 +34,11 @@ class RunCommand(click.Command):
     """Lets `--stats` stand alone: click would take the program that follows as its value."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        options = (option for option in self.params if isinstance(option, click.Option))
+        take_a_value = {name for o in options if not (o.is_flag or o.name == "stats") for name in o.opts}
         previous = ""
         for i, arg in enumerate(args):
-            if previous in TAKE_A_VALUE:
+            if previous in take_a_value:
                 previous = ""
                 continue
             if not arg.startswith("-") or arg == "--":
@@ -45,20 +47,6 @@ class RunCommand(click.Command):
                 args[i] = "--stats=human"
             previous = arg
         return super().parse_args(ctx, args)
-
-
-TAKE_A_VALUE = (
-    "--delivery",
-    "--epc",
-    "--machine",
-    "--secret-fd",
-    "--cpu",
-    "--trace",
-    "-o",
-    "--output",
-    "-e",
-    "--format",
-)
 
 
 _OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (

@@ -68,7 +68,11 @@ def start(
             launch.start(path, [program, *arguments], supervise)
         from enclu.trace.tracer import Tracer
 
-        tracer = Tracer(trace, [program, *arguments], design)
+        try:
+            tracer = Tracer(trace, [program, *arguments], design)
+        except OSError as error:
+            console.say(f"cannot write the trace to {trace.output}: {error.strerror}")
+            return 125
         launch.start(
             path, [program, *arguments], functools.partial(_traced, supervisor, tracer, supervise), tracer.keep
         )

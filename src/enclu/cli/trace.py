@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from enclu.base import console
 from enclu.cli.run import RunCommand, machine_options
 from enclu.cli.start import start
 from enclu.trace.filters import WORDS, Filter
@@ -49,16 +48,12 @@ def trace(
     all processes and threads, each with the reason of what was refused.  The exit status is the program's.
     """
     try:
-        Filter(words)
-        wanted = Wanted(output, form, words, Times(times or Times.NONE.value))
+        wanted = Wanted(output, form, Filter(words), Times(times or Times.NONE.value))
     except ValueError as error:
         raise click.BadParameter(str(error), ctx, param_hint="-e") from None
-    try:
-        status = start(
+    ctx.exit(
+        start(
             program, arguments, design=design, epc=epc, machine_name=machine_name, secret_fd=secret_fd, stats=stats,
             quiet=quiet, cpu=cpu, pin=not no_pin, fast_path=fast_path, trace=wanted,
-        )  # fmt: skip
-    except OSError as error:
-        console.say(f"cannot write the trace to {output}: {error.strerror}")
-        status = 125
-    ctx.exit(status)
+        )
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Transitions in the program's own process: EENTER by the vDSO's function, EEXIT by an enclave's ENCLU.
+"""Transitions in the program's own process: EENTER, ERESUME, EEXIT, EDECCSSA, by the vDSO's function and any ENCLU.
 
 An address space that takes part maps the shared area and has the vDSO function jump to `linux/vdso/in_process.h`.  A
 thread that takes part can find its slot, and has its system calls dispatched by the slot's byte for CR_ENCLAVE_MODE:
@@ -39,13 +39,14 @@ from enclu.native.tickets import Tickets
 from enclu.native.trampoline import Copy, Trampoline
 from enclu.sgx.enclave_mode import SLOT_SIZE, WORD
 from enclu.sgx.epc import PAGE_SIZE
-from enclu.sgx.structs import ENCLU
+from enclu.sgx.structs import ENCLU, EncluLeaf
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from enclu.native.address_space import AddressSpace
     from enclu.native.thread import Thread
+    from enclu.sgx import telling
 
 HWCAP2_FSGSBASE = 2
 NO_FSGSBASE = "the host does not let programs write FS and GS bases (FSGSBASE)"
@@ -61,8 +62,16 @@ RECORD = ("TSC", "LEAF", "TCS", "RDI", "RSI", "RBX", "RCX", "RSP")
 """Little-endian 64-bit words of what a ring has for each leaf; registers are those before it.  LEAF has the EID from
 bit 32 on, TCS the CSSA before the leaf in its low bits."""
 RECORD_SIZE = 8 * len(RECORD)
-UNPACK = struct.Struct(f"<{len(RECORD)}Q").iter_unpack
+_UNPACK = struct.Struct(f"<{len(RECORD)}Q").iter_unpack
 _RING, _RING_END = WORD["RING"], WORD["RING_END"]
+
+
+def leaves_of(records: bytes | memoryview) -> Iterator[tuple[int, int, int, int, int, telling.Before]]:
+    """What RECORDs tell: TSC, EID, leaf, TCS, what the leaf returned in RAX, and registers before it."""
+    for tsc, leaf, tcs, rdi, rsi, rbx, rcx, rsp in _UNPACK(records):
+        number, cssa = leaf & 0xFFFF_FFFF, tcs & (PAGE_SIZE - 1)
+        rax = cssa if number == EncluLeaf.EENTER else 0
+        yield tsc, leaf >> 32, number, tcs - cssa, rax, (rdi, rsi, rbx, rcx, rsp)
 
 
 class Unable(Exception):
@@ -87,7 +96,7 @@ class InProcess:
     stepped: bool = False
     """The program steps through its code, and enters by stops for that."""
     copies: list[Copy] = field(default_factory=list)
-    """Of the template, for EEXITs of enclaves."""
+    """Of the templates, for ENCLUs that are jumps."""
     jumps: dict[int, bytes] = field(default_factory=dict)
     """EEXITs that are jumps, or were, by address: what is in place of ENCLU; nothing if no jump reaches a copy."""
     pages: dict[int, list[int]] = field(default_factory=dict)
@@ -128,15 +137,16 @@ class InProcess:
         if settled is not Settled.NOTHING:
             thread.settled = settled
             thread.store()
-        if thread.mode.words[_RING]:
-            self.read_ring(thread)
+        self.read_ring(thread)
 
     def read_ring(self, thread: Thread) -> None:
         """Tell what is in the ring of a stopped thread that has been taken out of the code; it is empty then."""
         words = thread.mode.words
+        if not words[_RING]:
+            return  # nobody wants to know
         begin = words[_RING_END] - RING_SIZE
         used = words[_RING] - begin
-        if words[_RING] and used:
+        if used:
             words[_RING] = begin
             self.tell(thread, thread.slot[RING_AT : RING_AT + used])
 

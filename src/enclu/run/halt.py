@@ -242,7 +242,7 @@ class Halter:
                 thread.fetch()
                 if thread.settled is not Settled.NOTHING:
                     return INTERRUPTED  # the instruction that raised it was none of the program's
-            if stop.signo in SYNCHRONOUS_SIGNALS and stop.signo != signal.SIGTRAP and info.code > 0:
+            if raised(info) and stop.signo != signal.SIGTRAP:
                 return INTERRUPTED  # a fault: it will come again
             thread.kept_info = bytes(info)
         return stop

@@ -191,10 +191,8 @@ class InProcessTransitions(Transitions):
             events.leaves.raw(pid, thread.tid, records)
             return
         with events.acting(pid, thread.tid):
-            for _tsc, leaf, tcs, *before in in_process.UNPACK(records):
-                eid, cssa = leaf >> 32, tcs & (PAGE_SIZE - 1)
-                rdi, rsi, rbx, rcx, rsp = before
-                telling.recorded(events, eid, leaf & 0xFFFF_FFFF, tcs - cssa, cssa, (rdi, rsi, rbx, rcx, rsp))
+            for _tsc, eid, leaf, tcs, rax, before in in_process.leaves_of(records):
+                telling.recorded(events, eid, leaf, tcs, rax, before)
 
     def _onward(self, pid: int) -> dict[int, int]:
         """See `Leaves.onward`."""
@@ -441,8 +439,7 @@ class InProcessTransitions(Transitions):
         taking = task.space.in_process
         if taking is not None:
             taking.announced.pop(task.tid, None)
-            if self._sup.leaves.heard:
-                taking.read_ring(task)
+            taking.read_ring(task)
 
     def _count_of(self, task: Task) -> None:
         before, now = self._counted.get(task, {}), task.mode.counts()

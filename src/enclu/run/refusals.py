@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from enclu.base import console
 from enclu.base.events import (
     EnclaveException,
     Event,
@@ -63,7 +64,7 @@ class _Refusal:
 
     def __str__(self) -> str:
         event = self.event
-        text = _printable(_text(event))[:MAX_TEXT]
+        text = console.printable(_text(event))[:MAX_TEXT]
         if event.tid != event.pid:
             text += f" (thread {event.tid})"
         return text if self.times == 1 else f"{text} ({self.times:,} times)"
@@ -223,7 +224,7 @@ class Refusals:
                   if not kept.outrun or (kept.signo and kept.signo == event.signo)]  # fmt: skip
         last = sorted([*process.ended, *(r for kept in guilty for r in kept.refusals)], key=lambda r: r.order)[-KEPT:]
         if last:
-            name = _printable(event.program)
+            name = console.printable(event.program)
             noun = "refusals" if len(last) > 1 else "refusal"
             self._tell(f"process {event.pid} ({name}) {how}; last {noun}: {'; '.join(map(str, last))}")
 
@@ -248,8 +249,3 @@ def _exception(event: LeafFaulted | EnclaveException) -> str:
     if event.vector == Vector.PF:
         name += f"({event.error_code:#x}) at {event.address:#x}"
     return f"{name}, {event.reason}"
-
-
-def _printable(text: str) -> str:
-    """On one line: a process can call itself anything."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

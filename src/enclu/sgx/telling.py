@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from enclu.sgx.processor import Processor
 
 _RETURN_A_CODE = (EncluLeaf.EACCEPT, EncluLeaf.EACCEPTCOPY, EncluLeaf.EGETKEY)
-_NAMES = {int(leaf): leaf.name for leaf in EncluLeaf}
+NAMES = {int(leaf): leaf.name for leaf in EncluLeaf}
 
 
 class Origin:
@@ -42,18 +42,18 @@ def before(cpu: Processor) -> Before:
 def executed(events: Events, cpu: Processor, leaf: int, tcs: int, before: Before) -> None:
     """An ENCLU leaf was executed, in the TCS that was in use before, or is now."""
     rax = cpu.regs.rax if leaf == EncluLeaf.EENTER or leaf in _RETURN_A_CODE else 0
-    events.emit(Leaf, cpu.mode.eid, _NAMES[leaf], tcs or cpu.mode.tcs_la, rax, *before)
+    events.emit(Leaf, cpu.mode.eid, NAMES[leaf], tcs or cpu.mode.tcs_la, rax, *before)
 
 
-def recorded(events: Events, eid: int, leaf: int, tcs: int, cssa: int, before: Before) -> None:
+def recorded(events: Events, eid: int, leaf: int, tcs: int, rax: int, before: Before) -> None:
     """The same of a leaf that was executed where nobody could tell at once."""
-    events.emit(Leaf, eid, _NAMES[leaf], tcs, cssa if leaf == EncluLeaf.EENTER else 0, *before)
+    events.emit(Leaf, eid, NAMES[leaf], tcs, rax, *before)
 
 
 def refused(events: Events, cpu: Processor, leaf: int) -> None:
     """If the leaf that was executed in an enclave returned an error code."""
     if leaf in _RETURN_A_CODE and cpu.regs.rax:
-        events.emit(LeafRefused, cpu.mode.eid, _NAMES[leaf], cpu.mode.tcs_la, ErrorCode(cpu.regs.rax).name)
+        events.emit(LeafRefused, cpu.mode.eid, NAMES[leaf], cpu.mode.tcs_la, ErrorCode(cpu.regs.rax).name)
 
 
 def left(events: Events, where: Origin, fault: Fault | None) -> None:
@@ -65,7 +65,7 @@ def raised(events: Events, where: Origin, fault: Fault) -> None:
     """An exception of which the kernel could not remove the cause."""
     if fault.leaf is not None:
         tcs = where.rbx if fault.leaf in (EncluLeaf.EENTER, EncluLeaf.ERESUME) else where.tcs
-        name = _NAMES.get(fault.leaf, f"ENCLU[{fault.leaf:#x}]")
+        name = NAMES.get(fault.leaf, f"ENCLU[{fault.leaf:#x}]")
         events.emit(
             LeafFaulted, where.eid, name, tcs, fault.vector, fault.error_code, fault.address, fault.reason
         )  # fmt: skip

@@ -20,7 +20,6 @@ _GROUPS = {
 """Names for several kinds."""
 assert sorted(kind.name() for kind in TABLE) == sorted(name for group in _GROUPS.values() for name in group)
 WORDS = (*_GROUPS, *_LEAVES)
-_OF_LEAVES = _GROUPS["enclu"]
 
 
 class Filter:
@@ -32,28 +31,21 @@ class Filter:
         Nothing at all means everything.  Raises ValueError for a name that is none.
         """
         names = {kind.name() for kind in TABLE}
-        excluded = words.startswith("!")
-        chosen: set[str] = set()
-        self.leaves: set[str] = set()
-        """Leaves by name; none: all of them, if their kinds are wanted."""
+        kinds, leaves = set[str](), set[str]()
         for word in filter(None, words.removeprefix("!").split(",")):
             if word in _LEAVES:
-                self.leaves.add(_LEAVES[word])
-                chosen.update(_OF_LEAVES)
+                leaves.add(_LEAVES[word])
             elif word in _GROUPS:
-                chosen.update(_GROUPS[word])
+                kinds.update(_GROUPS[word])
             elif word in names:
-                chosen.add(word)
+                kinds.add(word)
             else:
                 raise ValueError(f"{word!r} is no event (there are: {', '.join(WORDS)}, and those of docs/events.md)")
-        if excluded and self.leaves:
-            chosen.difference_update(_OF_LEAVES)
-            self._not, self.leaves = self.leaves, set()
+        if words.startswith("!"):
+            self._kinds, self._leaves = names - kinds, set(_LEAVES.values()) - leaves
         else:
-            self._not = set()
-        self._kinds = names - chosen if excluded or not chosen else chosen
-        if not excluded and {"enclu", "leaf"} & set(words.split(",")):
-            self.leaves = set()
+            self._kinds = kinds.union(_GROUPS["enclu"] if leaves else ()) or names
+            self._leaves = leaves if leaves and Leaf.name() not in kinds else set(_LEAVES.values())
 
     @property
     def kinds(self) -> list[type[Event]]:
@@ -65,8 +57,5 @@ class Filter:
         return name in self._kinds and (not leaf or self.wants_leaf(leaf))
 
     def wants_leaf(self, leaf: str) -> bool:
-        """Whether one of this name is wanted, if leaves are."""
-        return (not self.leaves or leaf in self.leaves) and leaf not in self._not
-
-
-assert Leaf.name() in _OF_LEAVES
+        """Whether one of this name is wanted, if leaves are; one that does not exist is with all of them."""
+        return leaf in self._leaves or leaf not in _LEAVES.values()

@@ -7,6 +7,7 @@ them.  Who reads follows behind, in another thread, up to the end.
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import struct
@@ -17,11 +18,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from enclu.base import console
 from enclu.base.events import Event, Leaf
 from enclu.native import machine_code
-from enclu.native.in_process import UNPACK
-from enclu.sgx.epc import PAGE_SIZE
-from enclu.sgx.structs import EncluLeaf
+from enclu.native.in_process import leaves_of
+from enclu.sgx.telling import NAMES
 
 _BLOCK = struct.Struct("<IIQQII")
 """Process, thread, nanoseconds of CLOCK_REALTIME, TSC, bytes that follow, and whether they are records of leaves."""
@@ -33,7 +34,6 @@ _libc = ctypes.CDLL(None)
 _libc.fallocate.argtypes = ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64
 _RDTSC = bytes.fromhex("0f31 48c1e220 4809d0 c3")
 """rdtsc; shl rdx,32; or rax,rdx; ret"""
-LEAF_NAMES = {int(leaf): leaf.name for leaf in EncluLeaf}
 
 
 class Happened(NamedTuple):
@@ -61,15 +61,13 @@ class Leaves:
 
     def __iter__(self) -> Iterator[Happened]:
         """Each as an event."""
-        name, time_of = Leaf.name(), self.time_of
-        for tsc, leaf, tcs, rdi, rsi, rbx, rcx, rsp in UNPACK(self.records):
-            number, cssa = leaf & 0xFFFF_FFFF, tcs & (PAGE_SIZE - 1)
+        kind, time_of = Leaf.name(), self.time_of
+        for tsc, eid, leaf, tcs, rax, (rdi, rsi, rbx, rcx, rsp) in leaves_of(self.records):
             values = {
-                "eid": leaf >> 32, "leaf": LEAF_NAMES[number], "tcs": tcs - cssa,
-                "rax": cssa if number == EncluLeaf.EENTER else 0,
+                "eid": eid, "leaf": NAMES[leaf], "tcs": tcs, "rax": rax,
                 "rdi": rdi, "rsi": rsi, "rbx": rbx, "rcx": rcx, "rsp": rsp,
             }  # fmt: skip
-            yield Happened(time_of(tsc), self.pid, self.tid, name, values)
+            yield Happened(time_of(tsc), self.pid, self.tid, kind, values)
 
 
 class Spool:
@@ -100,8 +98,16 @@ class Spool:
         self._put(pid, tid, records, leaves=True)
 
     def _put(self, pid: int, tid: int, data: bytes | memoryview, *, leaves: bool) -> None:
+        if self._over:
+            return
         head = _BLOCK.pack(pid, tid, time.time_ns(), self._tsc(), len(data), leaves)
-        os.writev(self._fd, (head, data))
+        try:
+            if os.writev(self._fd, (head, data)) != len(head) + len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:  # the program goes on
+            console.say(f"the trace ends here: {tempfile.gettempdir()}: {error.strerror}")
+            self.end()
+            return
         with self._more:
             self._size += len(head) + len(data)
             self._more.notify_all()

@@ -8,14 +8,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from enclu.native.in_process import UNPACK
-from enclu.sgx.epc import PAGE_SIZE
+from enclu.base import console
+from enclu.native.in_process import leaves_of
 from enclu.sgx.exceptions import Vector
-from enclu.sgx.structs import EncluLeaf
-from enclu.trace.spool import LEAF_NAMES, Happened, Leaves
+from enclu.sgx.telling import NAMES, Before
+from enclu.trace.spool import Happened, Leaves
 
 Values = dict[str, Any]
-_EENTER, _ERESUME, _EEXIT = map(int, (EncluLeaf.EENTER, EncluLeaf.ERESUME, EncluLeaf.EEXIT))
 
 
 class Times(enum.Enum):
@@ -40,14 +39,15 @@ def _vector(values: Values) -> str:
     return name
 
 
-def _leaf(v: Values) -> str:
-    leaf = v["leaf"]
-    if leaf in ("EENTER", "ERESUME"):
-        done = f" = {v['rax']}" if leaf == "EENTER" else ""
-        return f"{leaf} tcs={v['tcs']:#x} aep={v['rcx']:#x} rdi={v['rdi']:#x} rsi={v['rsi']:#x} rsp={v['rsp']:#x}{done}"
+def _leaf(leaf: str, tcs: int, rax: int, before: Before) -> str:
+    rdi, rsi, rbx, rcx, rsp = before
+    if leaf == "EENTER":
+        return f"EENTER tcs={tcs:#x} aep={rcx:#x} rdi={rdi:#x} rsi={rsi:#x} rsp={rsp:#x} = {rax}"
+    if leaf == "ERESUME":
+        return f"ERESUME tcs={tcs:#x} aep={rcx:#x} rdi={rdi:#x} rsi={rsi:#x} rsp={rsp:#x}"
     if leaf == "EEXIT":
-        return f"EEXIT tcs={v['tcs']:#x} target={v['rbx']:#x} rdi={v['rdi']:#x} rsi={v['rsi']:#x}"
-    return f"{leaf} tcs={v['tcs']:#x} rbx={v['rbx']:#x} rcx={v['rcx']:#x} = {v['rax']}"
+        return f"EEXIT tcs={tcs:#x} target={rbx:#x} rdi={rdi:#x} rsi={rsi:#x}"
+    return f"{leaf} tcs={tcs:#x} rbx={rbx:#x} rcx={rcx:#x} = {rax}"
 
 
 def _signal(v: Values) -> str:
@@ -64,7 +64,7 @@ def _exit(v: Values) -> str:
 
 
 _LINES: dict[str, Callable[[Values], str]] = {
-    "leaf": _leaf,
+    "leaf": lambda v: _leaf(v["leaf"], v["tcs"], v["rax"], (v["rdi"], v["rsi"], v["rbx"], v["rcx"], v["rsp"])),
     "leaf_refused": lambda v: f"{v['leaf']} tcs={v['tcs']:#x} -> {v['reason']}",
     "leaf_faulted": lambda v: f"{v['leaf']} tcs={v['tcs']:#x} -> {_vector(v)}: {v['reason']}",
     "aex": lambda v: f"AEX {_vector(v)} eid={v['eid']} tcs={v['tcs']:#x} rip={v['rip']:#x}",
@@ -110,31 +110,19 @@ class Text:
     def line(self, happened: Happened) -> str:
         """With its newline."""
         prefix = f"[{happened.tid}] " if self._times is Times.NONE else f"[{happened.tid}] {self._time(happened.time)} "
-        return f"{prefix}{_LINES[happened.name](happened.values)}\n"
+        return f"{prefix}{console.printable(_LINES[happened.name](happened.values))}\n"
 
     def leaves(self, leaves: Leaves, wants: Callable[[str], bool]) -> list[str]:
         """Lines of all that are wanted: as `line` has them, for millions."""
-        begin, out, time_of = f"[{leaves.tid}] ", [], leaves.time_of
-        timed, low = self._times is not Times.NONE, PAGE_SIZE - 1
-        wanted = {number: wants(name) for number, name in LEAF_NAMES.items()}
-        for tsc, leaf, tcs, rdi, rsi, rbx, rcx, rsp in UNPACK(leaves.records):
-            number = leaf & 0xFFFF_FFFF
-            if not wanted[number]:
+        begin, out = f"[{leaves.tid}] ", []
+        timed = self._times is not Times.NONE
+        wanted = {number: name for number, name in NAMES.items() if wants(name)}
+        for tsc, _eid, leaf, tcs, rax, before in leaves_of(leaves.records):
+            name = wanted.get(leaf)
+            if name is None:
                 continue
-            if timed:
-                begin = f"[{leaves.tid}] {self._time(time_of(tsc))} "
-            if number == _EENTER:
-                line = (
-                    f"{begin}EENTER tcs={tcs & ~low:#x} aep={rcx:#x} rdi={rdi:#x} rsi={rsi:#x} rsp={rsp:#x} = "
-                    f"{tcs & low}\n"
-                )
-            elif number == _EEXIT:
-                line = f"{begin}EEXIT tcs={tcs & ~low:#x} target={rbx:#x} rdi={rdi:#x} rsi={rsi:#x}\n"
-            elif number == _ERESUME:
-                line = f"{begin}ERESUME tcs={tcs & ~low:#x} aep={rcx:#x} rdi={rdi:#x} rsi={rsi:#x} rsp={rsp:#x}\n"
-            else:
-                line = f"{begin}{LEAF_NAMES[number]} tcs={tcs & ~low:#x} rbx={rbx:#x} rcx={rcx:#x} = 0\n"
-            out.append(line)
+            when = f"{self._time(leaves.time_of(tsc))} " if timed else ""
+            out.append(f"{begin}{when}{_leaf(name, tcs, rax, before)}\n")
         return out
 
     def _time(self, ns: int) -> str:

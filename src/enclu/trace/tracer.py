@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TextIO
 
 from enclu.base import console
@@ -28,7 +28,7 @@ class Wanted:
     output: str | None = None
     """A file; None for standard error."""
     form: str = "text"
-    filter: str = ""
+    filter: Filter = field(default_factory=Filter)
     times: Times = Times.NONE
 
 
@@ -36,8 +36,8 @@ class Tracer:
     """Listens to the events of a run from its beginning."""
 
     def __init__(self, wanted: Wanted, command: list[str], design: str) -> None:
-        """Raises OSError where the file cannot be made, ValueError for a filter that means nothing."""
-        self._filter = Filter(wanted.filter)
+        """Raises OSError where the file cannot be made."""
+        self._filter = wanted.filter
         self._form = Text(wanted.times) if wanted.form == "text" else JsonLines(command, design)
         self._file = _create(wanted.output)
         self._spool: Spool | None = None
@@ -79,7 +79,8 @@ class Tracer:
             self._put(lines)
         except OSError as error:  # a full disk, a reader that has gone: the program goes on
             console.say(f"the trace ends here: {error.strerror}")
-            spool.end()
+        finally:
+            spool.end()  # nobody is to wait for who does not read
 
     def _put(self, lines: list[str]) -> None:
         self._file.write("".join(lines))

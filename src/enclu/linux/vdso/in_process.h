@@ -83,6 +83,14 @@
 	U	AT_ENCLU
 .endm
 
+/* From a copy, with RCX the slot, to where the leaf is executed: the word `at` bytes behind the first, which is the ENCLU. */
+.macro TO_LEAF leaf, words, at
+	mov	\words(%rip), %rax
+	mov	%rax, S_SITE(%rcx)
+	U	SITED, \leaf
+	jmp	*\words + \at(%rip)
+.endm
+
 /* RCX: the slot; RAX is free afterwards. */
 .macro RESTORE_FLAGS
 	movzwl	S_FLAGS(%rcx), %eax
@@ -440,16 +448,10 @@ enclu_enter_template:
 2:	jmp	9f
 	U	FOUND, EENTER_LEAF
 1:	FIND_SLOT EENTER_LEAF
-	mov	enclu_enter_words(%rip), %rax
-	mov	%rax, S_SITE(%rcx)
-	U	SITED, EENTER_LEAF
-	jmp	*enclu_enter_words + 16(%rip)
+	TO_LEAF	EENTER_LEAF, enclu_enter_words, 16
 	U	FOUND, ERESUME_LEAF
 9:	FIND_SLOT ERESUME_LEAF
-	mov	enclu_enter_words(%rip), %rax
-	mov	%rax, S_SITE(%rcx)
-	U	SITED, ERESUME_LEAF
-	jmp	*enclu_enter_words + 24(%rip)
+	TO_LEAF	ERESUME_LEAF, enclu_enter_words, 24
 	U	OUT
 	.balign	8
 enclu_enter_words:
@@ -464,18 +466,12 @@ enclu_exit_template:
 2:	jmp	9f
 	U	FOUND, EEXIT_LEAF
 1:	FIND_SLOT EEXIT_LEAF
-	mov	enclu_exit_words(%rip), %rax
-	mov	%rax, S_SITE(%rcx)
-	U	SITED, EEXIT_LEAF
-	jmp	*enclu_exit_words + 16(%rip)
+	TO_LEAF	EEXIT_LEAF, enclu_exit_words, 16
 	U	FOUND, EDECCSSA_LEAF
 9:	FIND_SLOT EDECCSSA_LEAF
 	lea	8f(%rip), %rax
 	mov	%rax, S_STUB(%rcx)
-	mov	enclu_exit_words(%rip), %rax
-	mov	%rax, S_SITE(%rcx)
-	U	SITED, EDECCSSA_LEAF
-	jmp	*enclu_exit_words + 24(%rip)
+	TO_LEAF	EDECCSSA_LEAF, enclu_exit_words, 24
 	U	DECREASED, EDECCSSA_LEAF
 8:	mov	$EDECCSSA_LEAF, %eax
 	mov	S_RCX(%rcx), %rcx
