@@ -32,6 +32,7 @@ from enclu.sgx.exceptions import PageFault
 from enclu.sgx.machine import Machine
 from enclu.sgx.processor import WINDOW, Access, PageTables, ShownEnclave, Signal
 from enclu.sgx.structs import (
+    GPR_NAMES,
     SECINFO,
     SECS,
     SIGSTRUCT,
@@ -71,6 +72,10 @@ class MemoryRegisters:
     rflags: int = 0x202
     fs_base: int = 0xF5_0000
     gs_base: int = 0x65_0000
+
+    def clear(self) -> None:
+        for name in GPR_NAMES:
+            setattr(self, name, 0)
 
 
 @dataclass

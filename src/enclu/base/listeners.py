@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, ParamSpec
 
 from enclu.base.events import Event, Leaf
@@ -80,12 +79,23 @@ class Events:
             for listener in listeners:
                 listener(event)
 
-    @contextlib.contextmanager
-    def acting(self, pid: int, tid: int) -> Iterator[None]:
+    def acting(self, pid: int, tid: int) -> _Acting:
         """What happens meanwhile, happens to this thread."""
-        before = self.pid, self.tid
-        self.pid, self.tid = pid, tid
-        try:
-            yield
-        finally:
-            self.pid, self.tid = before
+        return _Acting(self, pid, tid)
+
+
+class _Acting:
+    """A context manager, by hand: each stop of a thread has one."""
+
+    __slots__ = ("_before", "_events", "_meanwhile")
+
+    def __init__(self, events: Events, pid: int, tid: int) -> None:
+        self._events, self._meanwhile = events, (pid, tid)
+
+    def __enter__(self) -> None:
+        events = self._events
+        self._before = events.pid, events.tid
+        events.pid, events.tid = self._meanwhile
+
+    def __exit__(self, *exception: object) -> None:
+        self._events.pid, self._events.tid = self._before

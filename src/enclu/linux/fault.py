@@ -48,12 +48,12 @@ def missing(mm: MM, address: int) -> bool:
     vma = mm.find_vma(address)
     if vma is None or not vma.prot:
         return False
-    if mm.resident(address) is not None:
-        return bool(mm.wanted(address) & ~mm.shown(address))
-    encl = vma.encl
+    encl, index = vma.encl, address >> 12
     if encl is None:
         return False
-    page = encl.pages.get(address >> 12)
+    if encl.resident(address) is not None:
+        return bool(mm.wanted(address) & ~vma.shown.get(index, 0))
+    page = encl.pages.get(index)
     if page is None:
         return encl.initialized and encl.base <= address < encl.base + encl.size
     return page.backing is not None and not vma.prot & ~page.max_prot  # else it was lost with the EPC

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from enclu.base.abi import MAP_PRIVATE, MAP_TYPE, PROT_EXEC, PROT_READ, PROT_WRITE
 from enclu.linux.ahead import Ahead
 from enclu.linux.traps import signal_of
+from enclu.sgx.access import SGX_FAULT
 from enclu.sgx.epc import PAGE_SIZE, EPCPage
 from enclu.sgx.exceptions import PFEC, Fault, PageFault
 from enclu.sgx.processor import Access, access_of
@@ -285,8 +286,8 @@ class MM:
             return code
         vma = self.find_vma(address)
         if vma is not None and self._allowed(vma, address >> 12) & NEEDS[access] and address >> 12 not in vma.shown:
-            return int(PFEC.U) | access  # all allow it, and the page tables have nothing: it cannot be shown
-        return int(PFEC.P | PFEC.U | PFEC.SGX) | access
+            return PFEC.U | access  # all allow it, and the page tables have nothing: it cannot be shown
+        return SGX_FAULT | access
 
     @staticmethod
     def _accessible(vma: VMA, index: int) -> EPCPage | None:

@@ -93,7 +93,7 @@ def interrupt(kernel: Kernel, task: Task) -> None:
 
 def _code_of_missing(task: Task, address: int) -> int:
     fetch = PFEC.I if address & ~0xFFF == task.regs.rip & ~0xFFF else 0
-    return int(PFEC.U | fetch)
+    return PFEC.U | fetch
 
 
 def _from_outside(kernel: Kernel, task: Task, fault: Fault) -> Signal | Verdict | None:

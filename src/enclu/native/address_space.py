@@ -48,6 +48,11 @@ def _address(buffer: bytearray | memoryview) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 
+_small = memoryview(bytearray(256))
+"""Where little is read: every ioctl reads structures."""
+_SMALL = _address(_small)
+
+
 class Image(Protocol):
     """The vDSO image that programs get."""
 
@@ -137,9 +142,14 @@ class AddressSpace:
 
     def read(self, address: int, size: int) -> bytes:
         """Bytes at `address` as the program itself may read them.  Raises OSError EFAULT."""
-        buffer = bytearray(size)
-        self.read_into(address, memoryview(buffer))
-        return bytes(buffer)
+        if size > len(_small):
+            buffer = bytearray(size)
+            self.read_into(address, memoryview(buffer))
+            return bytes(buffer)
+        if size and ptrace.vm_read(self.pid, address, _SMALL, size) != size:
+            raise OSError(errno.EFAULT, f"cannot read {size} bytes at {address:#x}")
+        self.sites.give_originals(address, _small[:size])
+        return bytes(_small[:size])
 
     def read_into(self, address: int, view: memoryview) -> None:
         """Fill `view`, of bytes, from `address`.  Raises OSError EFAULT."""

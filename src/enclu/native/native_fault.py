@@ -28,7 +28,7 @@ from enclu.native.stop import Kind
 from enclu.native.thread import XSTATE_BV
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.exceptions import Fault, Vector
-from enclu.sgx.structs import ENCLU, GPR_NAMES
+from enclu.sgx.structs import ENCLU
 
 if TYPE_CHECKING:
     from enclu.native.thread import Thread
@@ -154,8 +154,7 @@ def _record(thread: Thread) -> tuple[int, int, int]:
     mask = ptrace.signal_mask(tid)
     xstate = thread.xsave()
     if thread.mode.enclave:
-        for name in GPR_NAMES:
-            setattr(regs, name, 0)
+        regs.clear()
         regs.rflags = RFLAGS_INITIAL
         initial = bytearray(xstate)
         initial[XSTATE_BV] = bytes(8)

@@ -22,6 +22,7 @@ Converting arguments costs more than the calls, none of which waits: so the inte
 four arguments are `Word`s made beforehand.
 """
 Word = ctypes.c_long
+NOTHING = Word(0)
 
 POKEUSER = 6
 CONT = 7
@@ -122,6 +123,11 @@ class UserRegs(ctypes.Structure):
         """Make them what bytes() gave before."""
         ctypes.memmove(ctypes.addressof(self), image, ctypes.sizeof(self))
 
+    def clear(self) -> None:
+        """Make all general-purpose registers 0."""
+        ctypes.memset(ctypes.addressof(self), 0, _GPRS_SIZE)
+        self.rsp = 0
+
     r15: int
     r14: int
     r13: int
@@ -151,6 +157,8 @@ class UserRegs(ctypes.Structure):
     gs: int
 
 
+_GPRS_SIZE = 8 * [name for name, *_ in UserRegs._fields_].index("orig_rax")
+"""Of all general-purpose registers but RSP, which stand in front."""
 NO_SYSCALL = 0xFFFF_FFFF_FFFF_FFFF
 """orig_rax of a thread that is in no system call, or whose call is to be skipped."""
 
@@ -189,17 +197,20 @@ def event_message(tid: int, event: int = 0) -> int:
     return value.value
 
 
+_mask = ctypes.c_uint64()
+_MASK = ctypes.addressof(_mask)
+
+
 def signal_mask(tid: int) -> int:
     """The thread's blocked signals, bit n-1 for signal n."""
-    value = ctypes.c_uint64()
-    ptrace(GETSIGMASK, tid, 8, ctypes.addressof(value))
-    return value.value
+    ptrace(GETSIGMASK, tid, 8, _MASK)
+    return _mask.value
 
 
 def set_signal_mask(tid: int, mask: int) -> None:
     """PTRACE_SETSIGMASK."""
-    value = ctypes.c_uint64(mask)
-    ptrace(SETSIGMASK, tid, 8, ctypes.addressof(value))
+    _mask.value = mask
+    ptrace(SETSIGMASK, tid, 8, _MASK)
 
 
 XSTATE_MAX = 1 << 14
@@ -207,17 +218,16 @@ _xstate = (ctypes.c_char * XSTATE_MAX)()
 _xstate_view = memoryview(_xstate).cast("B")
 
 
+_iovec = _Iovec(ctypes.addressof(_xstate), XSTATE_MAX)
+_IOVEC = ctypes.addressof(_iovec)
+_GETREGSET, _SETREGSET, _NT_X86_XSTATE, _XSTATE = map(Word, (GETREGSET, SETREGSET, NT_X86_XSTATE, _IOVEC))
+
+
 def get_xstate(tid: int) -> bytearray:
     """NT_X86_XSTATE: a standard-format XSAVE image."""
-    iov = _Iovec(ctypes.addressof(_xstate), XSTATE_MAX)
-    ptrace(GETREGSET, tid, NT_X86_XSTATE, ctypes.addressof(iov))
-    return bytearray(_xstate_view[: iov.len])
-
-
-_narrow_iov = _Iovec(ctypes.addressof(_xstate), XSTATE_MAX)
-_GETREGSET, _SETREGSET, _NT_X86_XSTATE, _XSTATE = map(
-    Word, (GETREGSET, SETREGSET, NT_X86_XSTATE, ctypes.addressof(_narrow_iov))
-)
+    _iovec.len = XSTATE_MAX
+    ptrace(GETREGSET, tid, NT_X86_XSTATE, _IOVEC)
+    return bytearray(_xstate_view[: _iovec.len])
 
 
 def borrow_xstate(who: ctypes.c_long) -> memoryview:
@@ -225,9 +235,10 @@ def borrow_xstate(who: ctypes.c_long) -> memoryview:
 
     Raises ProcessLookupError.
     """
+    _iovec.len = XSTATE_MAX
     if raw(_GETREGSET, who, _NT_X86_XSTATE, _XSTATE):
         raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
-    return _xstate_view[: _narrow_iov.len]
+    return _xstate_view[: _iovec.len]
 
 
 def return_xstate(who: ctypes.c_long) -> None:
@@ -238,9 +249,9 @@ def return_xstate(who: ctypes.c_long) -> None:
 
 def set_xstate(tid: int, image: bytes | bytearray) -> None:
     """Load an image of the size that `get_xstate` returned."""
-    raw = (ctypes.c_char * len(image)).from_buffer_copy(image)
-    iov = _Iovec(ctypes.addressof(raw), len(image))
-    ptrace(SETREGSET, tid, NT_X86_XSTATE, ctypes.addressof(iov))
+    _iovec.len = len(image)
+    _xstate_view[: _iovec.len] = image
+    ptrace(SETREGSET, tid, NT_X86_XSTATE, _IOVEC)
 
 
 SIGINFO_SIZE = 128
@@ -324,13 +335,17 @@ _vm_writev.restype = ctypes.c_ssize_t
 _vm_writev.argtypes = _vm_readv.argtypes
 
 
+_here, _there = _Iovec(), _Iovec()
+_HERE, _THERE = ctypes.addressof(_here), ctypes.addressof(_there)
+
+
 def vm_read(pid: int, address: int, local: int, size: int) -> int:
     """process_vm_readv into the local address; the bytes read, which honour the program's own protections."""
-    here, there = _Iovec(local, size), _Iovec(address, size)
-    return int(_vm_readv(pid, ctypes.addressof(here), 1, ctypes.addressof(there), 1, 0))
+    _here.base, _here.len, _there.base, _there.len = local, size, address, size
+    return int(_vm_readv(pid, _HERE, 1, _THERE, 1, 0))
 
 
 def vm_write(pid: int, address: int, local: int, size: int) -> int:
     """process_vm_writev from the local address; the bytes written."""
-    here, there = _Iovec(local, size), _Iovec(address, size)
-    return int(_vm_writev(pid, ctypes.addressof(here), 1, ctypes.addressof(there), 1, 0))
+    _here.base, _here.len, _there.base, _there.len = local, size, address, size
+    return int(_vm_writev(pid, _HERE, 1, _THERE, 1, 0))

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from enclu.native import ptrace, user_dispatch
 from enclu.native.debug_registers import RFLAGS_RF
+from enclu.native.ptrace import NOTHING
 from enclu.native.stop import Kind, Settled, Stop
 from enclu.native.wait import ThreadGone
 
 if TYPE_CHECKING:
     from enclu.native.thread import Thread
 
-NOTHING = ptrace.Word(0)
 CONT, SYSCALL, SINGLESTEP, SYSEMU, SYSEMU_SINGLESTEP = map(
     ptrace.Word, (ptrace.CONT, ptrace.SYSCALL, ptrace.SINGLESTEP, ptrace.SYSEMU, ptrace.SYSEMU_SINGLESTEP)
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from enclu.native import extended_state, ptrace
+from enclu.native.ptrace import NOTHING
 from enclu.native.stop import Settled
 from enclu.native.wait import ThreadGone
 from enclu.sgx.enclave_mode import WORD, XSAVE, EnclaveMode
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from enclu.sgx.epc import EPCPage
     from enclu.sgx.machine import Machine
 
+_GETREGS, _SETREGS = ptrace.Word(ptrace.GETREGS), ptrace.Word(ptrace.SETREGS)
 XSTATE_BV = slice(HEADER, HEADER + 8)
 _ASIDE, _NARROW = WORD["ASIDE"], WORD["NARROW"]
 
@@ -109,7 +111,8 @@ class Thread:
     def fetch(self) -> ptrace.UserRegs:
         """Read the registers of the stopped thread.  This and what follows raises ThreadGone if it has died."""
         self._check()
-        ptrace.ptrace(ptrace.GETREGS, self.tid, 0, self.regs_pointer)
+        if ptrace.raw(_GETREGS, self.word, NOTHING, self.regs_word):
+            ptrace.ptrace(ptrace.GETREGS, self.tid, 0, self.regs_pointer)  # which tells the error
         in_process = self.process.space.in_process
         if in_process is not None:
             in_process.settle(self)
@@ -118,7 +121,8 @@ class Thread:
     def store(self) -> None:
         """Write the registers back."""
         self._check()
-        ptrace.ptrace(ptrace.SETREGS, self.tid, 0, self.regs_pointer)
+        if ptrace.raw(_SETREGS, self.word, NOTHING, self.regs_word):
+            ptrace.ptrace(ptrace.SETREGS, self.tid, 0, self.regs_pointer)
 
     # The processor interface.
 

@@ -117,8 +117,7 @@ class Interceptor:
         encl = self.files.enclave(thread, fd)
         if encl is None:
             return None
-        from enclu.linux.debug import debug_access  # for enclaves alone
-        from enclu.linux.ioctl import sgx_ioctl
+        from enclu.linux.ioctl import sgx_ioctl  # for enclaves alone
 
         cmd, argument = regs.rsi & 0xFFFF_FFFF, regs.rdx
         space = thread.space
@@ -129,6 +128,8 @@ class Interceptor:
             if cmd == ENCLU_SGX_IOC_DROP_EPC:
                 self._sup.kernel.drop_epc()
             elif cmd == ENCLU_SGX_IOC_DEBUG_ACCESS:
+                from enclu.linux.debug import debug_access
+
                 debug_access(thread.mm, space, argument)
             elif cmd >> 8 & 0xFF == SGX_MAGIC and cmd & 0xFF >= 0x20:
                 result = self._sup.delivery.ioctl(thread.mm, thread, space, cmd, argument)

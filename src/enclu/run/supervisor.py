@@ -17,7 +17,8 @@ from enclu.native.address_space import AddressSpace
 from enclu.native.exceptions import undo_syscall
 from enclu.native.inject import MachineGone
 from enclu.native.native_fault import raised_by_enclu
-from enclu.native.resume import NOTHING, at_last_stop, listen, resume
+from enclu.native.ptrace import NOTHING
+from enclu.native.resume import at_last_stop, listen, resume
 from enclu.native.stop import AT_EXEC, Kind, Stop
 from enclu.native.wait import ThreadGone, Waiter
 from enclu.run import exceptions, execs, halt

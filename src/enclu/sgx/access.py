@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from enclu.sgx.processor import Processor
 
 _NEEDS = {Access.READ: 1, Access.WRITE: 2, Access.FETCH: 4}
-SGX_FAULT = int(PFEC.P | PFEC.U | PFEC.SGX)
+SGX_FAULT = PFEC.P | PFEC.U | PFEC.SGX
 
 
 def epcm_allows(page: EPCPage, address: int, eid: int, access: Access) -> bool:

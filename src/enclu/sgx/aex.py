@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from enclu.sgx.exceptions import Fault, Vector
@@ -25,8 +26,12 @@ REPORTED = frozenset((Vector.DE, Vector.DB, Vector.BP, Vector.BR, Vector.UD, Vec
 """Vectors for which EXITINFO is always valid."""
 REPORTED_WITH_EXINFO = frozenset((Vector.PF, Vector.GP))
 """Vectors for which EXITINFO is valid only if MISCSELECT.EXINFO is set."""
-_GPRS = struct.Struct("<16Q")
+_REGISTERS = struct.Struct("<18Q")
+"""The first fields of GPRSGX: the general-purpose registers, RFLAGS and RIP."""
+_TWO = struct.Struct("<QQ")
+_gprs = attrgetter(*GPR_NAMES)
 _GPRSGX_AT = 4096 - GPRSGX.size
+_FSBASE_AT = _GPRSGX_AT + GPRSGX.offset("FSBASE")
 _EXINFO_AT = _GPRSGX_AT - 16
 _CSSA = TCS.offset("CSSA")
 _AEP = TCS.offset("AEP")
@@ -58,14 +63,12 @@ def aex(cpu: Processor, fault: Fault | None) -> None:
     tcs_la = mode.tcs_la
     region, last = secs.frame(mode.gprsgx)
     frame = last.data
-    urbp_ursp = struct.unpack_from("<QQ", frame, _GPRSGX_AT + GPRSGX.offset("URSP"))
-    _GPRS.pack_into(frame, _GPRSGX_AT, *(getattr(regs, name) for name in GPR_NAMES))
+    ursp_urbp = _TWO.unpack_from(frame, _GPRSGX_AT + GPRSGX.offset("URSP"))
     rflags = regs.rflags
     rf = _RF if fault is not None and fault.vector not in _TRAPS else 0
-    GPRSGX.put(frame, "RFLAGS", rflags & ~_TF | rf, _GPRSGX_AT)  # TF saved as 0: SDM 3D section 40.2.4
-    GPRSGX.put(frame, "RIP", regs.rip, _GPRSGX_AT)
-    GPRSGX.put(frame, "FSBASE", regs.fs_base, _GPRSGX_AT)
-    GPRSGX.put(frame, "GSBASE", regs.gs_base, _GPRSGX_AT)
+    saved = rflags & ~_TF | rf  # TF saved as 0: SDM 3D section 40.2.4
+    _REGISTERS.pack_into(frame, _GPRSGX_AT, *_gprs(regs), saved, regs.rip)
+    _TWO.pack_into(frame, _FSBASE_AT, regs.fs_base, regs.gs_base)
     GPRSGX.put(frame, "EXITINFO", exit_info(fault, secs.miscselect), _GPRSGX_AT)
     if fault is not None:
         if fault.vector in REPORTED_WITH_EXINFO and secs.miscselect & MISC_EXINFO:
@@ -85,10 +88,9 @@ def aex(cpu: Processor, fault: Fault | None) -> None:
     (cssa,) = struct.unpack_from("<I", tcs, _CSSA)
     struct.pack_into("<I", tcs, _CSSA, cssa + 1)
     (aep,) = struct.unpack_from("<Q", tcs, _AEP)
-    for name in GPR_NAMES:
-        setattr(regs, name, 0)
+    regs.clear()
     regs.rax, regs.rbx, regs.rcx = EncluLeaf.ERESUME, tcs_la, aep
-    regs.rsp, regs.rbp = urbp_ursp
+    regs.rsp, regs.rbp = ursp_urbp
     regs.rip = aep
     rflags &= ~RFLAGS_CLEARED
     if not mode.dbgoptin:

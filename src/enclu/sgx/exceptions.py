@@ -42,8 +42,11 @@ MEANINGS = {
 """Descriptions of SDM 3A table 6-1."""
 
 
-class PFEC(enum.IntFlag):
-    """Page-fault error code bits (SDM 3A figure 4-12, kernel X86_PF_*)."""
+class PFEC(enum.IntEnum):
+    """Page-fault error code bits (SDM 3A figure 4-12, kernel X86_PF_*).
+
+    Numbers, not an `IntFlag`, whose operators are Python calls: every page fault meets several.
+    """
 
     P = 1 << 0
     W = 1 << 1

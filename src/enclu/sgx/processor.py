@@ -60,6 +60,9 @@ class Registers(Protocol):
     fs_base: int
     gs_base: int
 
+    def clear(self) -> None:
+        """Make all general-purpose registers 0."""
+
 
 @dataclass(frozen=True)
 class Signal:

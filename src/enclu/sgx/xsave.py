@@ -147,13 +147,17 @@ class XsaveLayout:
     def save(self, image: bytes | bytearray, xfrm: int, pages: Sequence[memoryview]) -> None:
         """XSAVE with mask `xfrm` into an SSA frame, of which `pages` are the first."""
         used = in_use(image) & xfrm
-        region = bytearray(image)
-        self.initialise(region, xfrm & ~used)
-        region[_MXCSR] = image[_MXCSR]  # saved as it is, whatever XSTATE_BV says of SSE
-        _put(pages, 0, region[:LEGACY_SIZE])
-        _put(pages, HEADER, used.to_bytes(8, "little") + bytes(16))
-        for offset, size in self._places(xfrm):
-            _put(pages, offset, region[offset : offset + size])
+        legacy = image[:LEGACY_SIZE]
+        if used & LEGACY != LEGACY:
+            legacy = bytearray(legacy)
+            _initialise_legacy(legacy, ~used)
+            legacy[_MXCSR] = image[_MXCSR]  # saved as it is, whatever XSTATE_BV says of SSE
+        first = pages[0]
+        first[:LEGACY_SIZE] = legacy
+        first[HEADER : HEADER + 24] = used.to_bytes(8, "little") + bytes(16)
+        for number, (offset, size) in self.places.items():
+            if xfrm >> number & 1:
+                _put(pages, offset, image[offset : offset + size] if used >> number & 1 else bytes(size))
 
     def restore(self, image: bytearray, xfrm: int, pages: Sequence[memoryview]) -> None:
         """XRSTOR with mask `xfrm`: replace the components of `image` by those in an SSA frame."""
