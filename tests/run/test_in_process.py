@@ -54,7 +54,7 @@ def test_a_process_can_be_killed_at_every_instruction(
 
 
 @pytest.mark.parametrize("design", delivery.names())
-@pytest.mark.parametrize("name", ["entries_raced", "forks_at_speed", "jumps_give_way"])
+@pytest.mark.parametrize("name", ["entries_raced", "forks_at_speed", "jumps_give_way", "stepped_beside"])
 def test_program(name: str, design: str, passes: Passes) -> None:
     passes(name, options=("--delivery", design))
 

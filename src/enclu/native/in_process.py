@@ -94,22 +94,23 @@ class InProcess:
     failures: int = 0
     """How often a thread could not take part for want of something, descriptors for example."""
     stepped: bool = False
-    """The program steps through its code, and enters by stops for that."""
+    """The program steps through its code, and enters by stops for that: a debugger in it, of all threads perhaps, is to
+    find every ENCLU, and what it writes in its place, in the way of each."""
     copies: list[Copy] = field(default_factory=list)
     """Of the templates, for ENCLUs that are jumps."""
     jumps: dict[int, bytes] = field(default_factory=dict)
-    """EEXITs that are jumps, or were, by address: what is in place of ENCLU; nothing if no jump reaches a copy."""
+    """ENCLUs of enclaves that are jumps, or were, by address: what is in place of ENCLU."""
     pages: dict[int, list[int]] = field(default_factory=dict)
     """They by page."""
     out_of_reach: dict[int, bytes] = field(default_factory=dict)
-    """ENCLUs of the program that cannot be jumps, by address: what stands there."""
+    """ENCLUs that cannot be jumps, by address: what stands there."""
     room: dict[int, int] = field(default_factory=dict)
     """Pages for copies, by address: bytes in use."""
     announced: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
     """Ranges that threads, by tid, may be about to map, by their last call that does so."""
 
     def add(self, site: int, jump: bytes) -> None:
-        """The EEXIT at the address is to be this jump."""
+        """The enclave's ENCLU at the address is to be this jump."""
         if site not in self.jumps:
             self.pages.setdefault(site >> 12, []).append(site)
         self.jumps[site] = jump
@@ -218,6 +219,11 @@ def fsgsbase() -> bool:
 def disarm(space: AddressSpace, poke: Callable[[AddressSpace, int, bytes], None]) -> None:
     """No ENCLU outside enclaves is a jump any more, nor has one in front of it; `poke` writes."""
     space.sites.take_back(space, Kind.ENCLU, 0, 1 << 64, poke)
+    disarm_function(space, poke)
+
+
+def disarm_function(space: AddressSpace, poke: Callable[[AddressSpace, int, bytes], None]) -> None:
+    """The vDSO's function has no jump in front of its ENCLU any more."""
     at = space.image.symbols.get("enclu_jump")
     if at is not None:
         poke(space, VDSO_BASE + at, space.image.data[at : at + JUMP_SIZE])

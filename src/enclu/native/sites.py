@@ -79,8 +79,9 @@ class Sites:
     ) -> list[int]:  # fmt: skip
         """Have the originals stand again where replacements of this kind are in [start, end); where that was."""
         found = []
-        for address, site in list(self._sites.items()):
-            if site.kind is kind and start < address + len(site.original) and address < end:
+        for address in self._near(start, end):
+            site = self._sites[address]
+            if site.kind is kind and start < address + len(site.original):
                 if self.stands(space, address, kind):
                     (poke or type(space).poke)(space, address, site.original)
                     found.append(address)
@@ -88,15 +89,19 @@ class Sites:
                 self._addresses = None
         return found
 
+    def _near(self, start: int, end: int) -> list[int]:
+        """Addresses of replacements that may reach into [start, end)."""
+        if self._addresses is None:
+            self._addresses = sorted(self._sites)
+        first = bisect_left(self._addresses, start - self._longest + 1)
+        return self._addresses[first : bisect_left(self._addresses, end)]
+
     def give_originals(self, address: int, view: memoryview) -> None:
         """Correct what was read from the address on."""
         if not self._sites:
             return
-        if self._addresses is None:
-            self._addresses = sorted(self._sites)
         end = address + len(view)
-        first = bisect_left(self._addresses, address - self._longest + 1)
-        for at in self._addresses[first : bisect_left(self._addresses, end)]:
+        for at in self._near(address, end):
             site = self._sites[at]
             low, high = max(at, address), min(at + len(site.original), end)
             if low < high and view[low - address : high - address] == site.replacement[low - at : high - at]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from enclu.base.abi import NR
 from enclu.native import in_process, proc
-from enclu.native.address_space import AddressSpace
+from enclu.native.address_space import VDSO_IMAGE, AddressSpace
 from enclu.native.in_process import RING_SIZE, Unable
 from enclu.native.shared_area import BIAS, SLOT_COUNT, TCS_COUNT, SharedArea
 from enclu.native.sites import JUMP_SIZE, Kind, jump
@@ -323,42 +323,46 @@ class InProcessTransitions(Transitions):
         # The last two bytes of a jump are those behind the ENCLU.
         space.sites.take_back(space, Kind.ENCLU, start - (JUMP_SIZE - len(ENCLU)), end, self._sup.halter.poke_text)
 
+    def _jump(self, task: Task, taking: InProcess, site: int, *, inside: bool) -> bytes | None:
+        """What an ENCLU becomes that is to be a jump; None where others have changed it before, or nothing reaches."""
+        code = task.space.peek(site, JUMP_SIZE)
+        if code[: len(ENCLU)] != ENCLU or len(code) < JUMP_SIZE or taking.out_of_reach.get(site) == code:
+            return None
+        copy = in_process.copy_for(task, site, code[len(ENCLU) :], inside=inside)
+        if copy is None:
+            self._is_no_jump(taking, site, code)
+            return None
+        return jump(site, copy.start)[: len(ENCLU)]
+
+    def _is_no_jump(self, taking: InProcess, site: int, code: bytes) -> None:
+        taking.out_of_reach[site] = code
+        self._refused(OUT_OF_REACH)
+
     def _quicken_entry(self, task: Task, taking: InProcess, site: int) -> None:
         """Have an ENCLU of the program, which has just entered for the first time, be a jump."""
         space = task.space
-        code = space.peek(site, JUMP_SIZE)
-        if code[: len(ENCLU)] != ENCLU or len(code) < JUMP_SIZE or taking.out_of_reach.get(site) == code:
-            return  # others have executed it before it was changed
-        copy = in_process.copy_for(task, site, code[len(ENCLU) :], inside=False)
+        replacement = self._jump(task, taking, site, inside=False)
+        if replacement is None:
+            return
         alone = sum(thread.space is space for thread in self._sup.threads.values()) == 1
         try:
-            if copy is None:
-                raise OSError
-            replacement = jump(site, copy.start)[: len(ENCLU)]
             space.sites.put(space, site, Kind.ENCLU, ENCLU, replacement, None if alone else self._sup.halter.poke_text)
-        except OSError:  # nothing reaches, or the text is a file's that nobody may write
-            taking.out_of_reach[site] = code
-            self._refused(OUT_OF_REACH)
+        except OSError:  # the text is a file's that nobody may write
+            self._is_no_jump(taking, site, space.peek(site, JUMP_SIZE))
 
     def _quicken_exit(self, task: Task, taking: InProcess, site: int) -> None:
         """Have an ENCLU of an enclave, by which a thread has just left it or given up a frame, be a jump."""
-        space = task.space
         vma = task.mm.find_vma(site)
         encl = vma.encl if vma is not None else None
         if encl is None or encl.mms != {task.mm} or site & 0xFFF > PAGE_SIZE - JUMP_SIZE:
             return
-        if taking.jumps.get(site) == b"":
-            return  # nothing reaches
-        code = space.peek(site, 5)
         page = encl.resident(site)
-        if code[:3] != ENCLU or len(code) < 5 or page is None or page.rwx & 2:
+        if page is None or page.rwx & 2:
             return
-        copy = in_process.copy_for(task, site, code[3:5], inside=True)
-        taking.add(site, b"" if copy is None else jump(site, copy.start)[: len(ENCLU)])
-        if copy is None:
-            self._refused(OUT_OF_REACH)
-        else:
-            self._write(encl.eid, page.data, site, taking.jumps[site])
+        replacement = self._jump(task, taking, site, inside=True)
+        if replacement is not None:
+            taking.add(site, replacement)
+            self._write(encl.eid, page.data, site, replacement)
 
     def _write(self, eid: int, page: memoryview, site: int, code: bytes) -> None:
         """In place of an ENCLU of the enclave: at once, for other processors may be executing what is there."""
@@ -386,6 +390,9 @@ class InProcessTransitions(Transitions):
         if taking is None or sup.current is None:
             return
         taking.announce(sup.current.tid, start, end)
+        self.text_changes(space, start, end)
+        if start < VDSO_IMAGE[1] and VDSO_IMAGE[0] < end:  # where it has breakpoints, from now on perhaps
+            in_process.disarm_function(space, sup.halter.poke_text)
         pages = [page for page in taking.room if page < end and start < page + PAGE_SIZE]
         poke_text = sup.halter.poke_text
         for page in pages:
@@ -416,7 +423,7 @@ class InProcessTransitions(Transitions):
 
     def _undo(self, page: EPCPage, site: int, code: bytes) -> None:
         at = site & 0xFFF
-        if code and page.secs is not None and page.data[at : at + len(code)] == code:
+        if page.secs is not None and page.data[at : at + len(code)] == code:
             self._write(page.secs.eid, page.data, site, ENCLU)
 
     def original(self, address: int, data: bytes) -> bytes:
