@@ -55,6 +55,24 @@ def test_json_has_as_many_of_each_as_the_counters_say(threads: str, way: str, tr
     assert sum(event["event"] == "aex" for event in events) == sum(counters["aex"].values())
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_lossy_one_says_how_many_leaves_it_lacks(form: str, traced: Traced, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    done = traced(("--lossy", "--format", form, "--stats=json", "-o", log, "-e", "enclu"), "pairs", "30000")
+    counters = json.loads(done.stderr.splitlines()[-1])
+    lines = log.read_text().splitlines()
+    if form == "json":
+        events = [json.loads(line) for line in lines[1:]]
+        told = sum(event["event"] == "leaf" for event in events)
+        more = [event["count"] for event in events if event["event"] == "leaves_lost"]
+    else:
+        more = [int(line.split()[1].replace(",", "")) for line in lines if line.endswith(" leaves more, not recorded")]
+        told = len(lines) - len(more)
+    assert 4096 <= told < 10_000 and all(more)
+    assert told + sum(more) == sum(counters["leaves"].values())
+    assert counters["leaves"]["EENTER"] - counters["in_process"]["EENTER"] < 5
+
+
 def test_of_a_thread_everything_is_in_order(traced: Traced, tmp_path: Path) -> None:
     log = tmp_path / "log"
     traced(("--format", "json", "-o", log, "-e", "enclu,aex"), "leaves", "100", "3", "3000")

@@ -105,6 +105,13 @@ class Leaf(Event):
 
 
 @_event
+class LeavesLost(Event):
+    """More ENCLU leaves were executed than are told one by one, for that was asked for: see `Leaves.lossy`."""
+
+    count: Annotated[int, "how many, after those told before"]
+
+
+@_event
 class LeafRefused(Event):
     """An ENCLU leaf returned an error code in RAX.  Told after Leaf.  SDM 3D table 38-4."""
 

@@ -17,7 +17,7 @@ class Leaves:
     They are executed too often for an event each.
     """
 
-    __slots__ = ("_expected", "counts", "heard", "on_heard", "onward", "raw", "wanted")
+    __slots__ = ("_expected", "counts", "heard", "lossy", "on_heard", "onward", "raw", "wanted")
 
     def __init__(self) -> None:
         self.counts = [0] * 16
@@ -26,6 +26,8 @@ class Leaves:
         """One should be told, if `expects` says so of its thread; else nothing is to be done."""
         self.heard = False
         """Somebody listens to all."""
+        self.lossy = False
+        """Where more are executed without a stop than there is room to record, they are counted only: `LeavesLost`."""
         self.on_heard: Callable[[], None] = lambda: None
         """Called when that becomes true: leaves that are executed where nobody can tell of them are to be recorded."""
         self.raw: Callable[[int, int, memoryview], None] | None = None

@@ -28,6 +28,7 @@ kind of event by its name in docs/events.md.  "!" in front means all others.""",
 @machine_options
 @click.option("-o", "--output", metavar="FILE", type=click.Path(dir_okay=False), help="Not to standard error but here.")
 @click.option("-e", "words", metavar="WORDS", default="", help="Only these events, with commas between.")
+@click.option("--lossy", is_flag=True, help="Do not stop the program for leaves: count those that do not fit.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
 @click.option("-t", "times", flag_value=Times.CLOCK.value, help="Each line with the time of day.")
 @click.option("--tt", "times", flag_value=Times.EPOCH.value, help="With seconds since 1970.")
@@ -40,7 +41,7 @@ kind of event by its name in docs/events.md.  "!" in front means all others.""",
 def trace(
     ctx: click.Context, design: str, epc: int | None, machine_name: str | None, secret_fd: int | None,
     stats: str | None, quiet: bool, cpu: str, fast_path: bool, no_pin: bool, output: str | None, words: str, form: str,
-    times: str | None, program: str, arguments: tuple[str, ...],
+    times: str | None, lossy: bool, program: str, arguments: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Run PROGRAM as `enclu run` does, and write a line for each thing that happens.
 
@@ -48,7 +49,7 @@ def trace(
     all processes and threads, each with the reason of what was refused.  The exit status is the program's.
     """
     try:
-        wanted = Wanted(output, form, Filter(words), Times(times or Times.NONE.value))
+        wanted = Wanted(output, form, Filter(words), Times(times or Times.NONE.value), lossy)
     except ValueError as error:
         raise click.BadParameter(str(error), ctx, param_hint="-e") from None
     ctx.exit(

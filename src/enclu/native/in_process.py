@@ -63,7 +63,7 @@ RECORD = ("TSC", "LEAF", "TCS", "RDI", "RSI", "RBX", "RCX", "RSP")
 bit 32 on, TCS the CSSA before the leaf in its low bits."""
 RECORD_SIZE = 8 * len(RECORD)
 _UNPACK = struct.Struct(f"<{len(RECORD)}Q").iter_unpack
-_RING, _RING_END = WORD["RING"], WORD["RING_END"]
+_RING, _RING_END, _LOSSY = WORD["RING"], WORD["RING_END"], WORD["LOSSY"]
 
 
 def leaves_of(records: bytes | memoryview) -> Iterator[tuple[int, int, int, int, int, telling.Before]]:
@@ -86,8 +86,8 @@ class InProcess:
     trampoline: Trampoline
     number: int
     """Of its tickets in the area."""
-    tell: Callable[[Thread, memoryview], None]
-    """Who wants to know what a thread has executed since it was last looked at: RECORDs."""
+    tell: Callable[[Thread, memoryview, int], None]
+    """Who wants to know what a thread has executed since it was last looked at: RECORDs, and how many leaves more."""
     tickets: Tickets
     mapped: set[int] = field(default_factory=set)
     """Parts of the area that the process has, by address."""
@@ -149,7 +149,11 @@ class InProcess:
         used = words[_RING] - begin
         if used:
             words[_RING] = begin
-            self.tell(thread, thread.slot[RING_AT : RING_AT + used])
+            more = 0
+            if words[_LOSSY]:
+                before, words[_LOSSY] = words[_LOSSY], _lossy(thread)
+                more = words[_LOSSY] - before - used // RECORD_SIZE
+            self.tell(thread, thread.slot[RING_AT : RING_AT + used], more)
 
     def close(self) -> None:
         """The address space is no more."""
@@ -157,15 +161,24 @@ class InProcess:
         self.area.give_tickets(self.number)
 
 
-def record(thread: Thread, taking: InProcess, number: int) -> None:
-    """Have the stopped thread, which has this slot, write records.  Raises Unable."""
+def _lossy(thread: Thread) -> int:
+    """How many leaves it has executed so far, and one: what a slot has as LOSSY if a full ring does not stop it."""
+    return 1 + sum(thread.mode.counts().values())
+
+
+def record(thread: Thread, taking: InProcess, number: int, *, lossy: bool) -> None:
+    """Have the stopped thread, which has this slot, write records; where the ring is full it stops, or counts only.
+
+    Raises Unable.
+    """
     have(thread, taking, taking.area.slot_part(number, RING_AT, RING_SIZE))
     begin = SharedArea.slot_address(number) + RING_AT
     thread.mode.words[_RING], thread.mode.words[_RING_END] = begin, begin + RING_SIZE
+    thread.mode.words[_LOSSY] = _lossy(thread) if lossy else 0
 
 
 def prepare(
-    thread: Thread, area: SharedArea, trampoline: Trampoline, tell: Callable[[Thread, memoryview], None]
+    thread: Thread, area: SharedArea, trampoline: Trampoline, tell: Callable[[Thread, memoryview, int], None]
 ) -> InProcess:
     """Have the address space of the stopped thread take part.  Raises Unable."""
     if not fsgsbase():

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import NR
+from enclu.base.events import LeavesLost
 from enclu.native import in_process, proc
 from enclu.native.address_space import VDSO_IMAGE, AddressSpace
 from enclu.native.in_process import RING_SIZE, Unable
@@ -114,7 +115,7 @@ class InProcessTransitions(Transitions):
         else:
             try:
                 if self._sup.leaves.heard:
-                    in_process.record(task, taking, task.slot_index)
+                    in_process.record(task, taking, task.slot_index, lossy=self._sup.leaves.lossy)
                 in_process.begin(task, taking, task.slot_index)
             except ProcessLookupError:
                 raise
@@ -179,20 +180,25 @@ class InProcessTransitions(Transitions):
         taking = task.space.in_process
         if taking is not None:
             try:
-                in_process.record(task, taking, task.slot_index)
+                in_process.record(task, taking, task.slot_index, lossy=self._sup.leaves.lossy)
             except Unable as error:  # then its leaves are to stop it
                 self._refused(str(error))
                 self.withdraw(task)
 
-    def _tell(self, thread: Thread, records: memoryview) -> None:
+    def _tell(self, thread: Thread, records: memoryview, more: int) -> None:
         """Of what has been executed in process, in its order; other threads may have executed something meanwhile."""
         events, pid = self._sup.events, thread.process.tgid
-        if events.leaves.raw is not None:
-            events.leaves.raw(pid, thread.tid, records)
-            return
         with events.acting(pid, thread.tid):
-            for _tsc, eid, leaf, tcs, rax, before in in_process.leaves_of(records):
-                telling.recorded(events, eid, leaf, tcs, rax, before)
+            if events.leaves.raw is not None:
+                events.leaves.raw(pid, thread.tid, records)
+            else:
+                self._tell_each(records)
+            if more:
+                events.emit(LeavesLost, more)
+
+    def _tell_each(self, records: memoryview) -> None:
+        for _tsc, eid, leaf, tcs, rax, before in in_process.leaves_of(records):
+            telling.recorded(self._sup.events, eid, leaf, tcs, rax, before)
 
     def _onward(self, pid: int) -> dict[int, int]:
         """See `Leaves.onward`."""

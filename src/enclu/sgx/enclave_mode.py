@@ -14,12 +14,12 @@ FIELDS = (
     "TCS_LA", "EID", "BASE", "SIZE", "FS", "GS", "GPRSGX", "TF", "EPOCH", "MODE", "TCS", "ASIDE", "NARROW",
     "SITE", "FLAGS", "RCX", "RDX", "RSI", "RDI", "TICKET", "STUB", "AEP", "NEXT", "CSSA", "FSBASE", "GSBASE", "RIP",
     "CS", "RFLAGS", "RSP", "SS", "EENTERS", "ERESUMES", "EEXITS", "EDECCSSAS", "ONWARD", "COUNT",
-    "RING", "RING_END", "RING_NEXT",
+    "RING", "RING_END", "RING_NEXT", "LOSSY",
 )  # fmt: skip
 """Little-endian 64-bit words, in this order from the slot's beginning: registers of enclave mode, and from SITE on what
 code in the process keeps while it executes a leaf."""
 WORD = {name: number for number, name in enumerate(FIELDS)}
-INITIAL, XSAVE = 320, 896
+INITIAL, XSAVE = 384, 960
 """Where a slot has an XSAVE image of initial state, and one of what is outside XFRM and was put aside."""
 COUNTED = {leaf: WORD[f"{leaf.name}S"] for leaf in EncluLeaf if f"{leaf.name}S" in WORD}
 """Leaves that code in the process executes, each with the word that counts them."""

@@ -7,7 +7,7 @@ from enclu.sgx.structs import EncluLeaf
 
 _LEAVES = {leaf.name.lower(): leaf.name for leaf in EncluLeaf}
 _GROUPS = {
-    "enclu": ("leaf", "leaf_refused", "leaf_faulted"),
+    "enclu": ("leaf", "leaves_lost", "leaf_refused", "leaf_faulted"),
     "aex": ("aex", "enclave_exception"),
     "fault": ("fault_resolved",),
     "fixup": ("fixup",),

@@ -65,6 +65,7 @@ def _exit(v: Values) -> str:
 
 _LINES: dict[str, Callable[[Values], str]] = {
     "leaf": lambda v: _leaf(v["leaf"], v["tcs"], v["rax"], (v["rdi"], v["rsi"], v["rbx"], v["rcx"], v["rsp"])),
+    "leaves_lost": lambda v: f"{v['count']:,} leaves more, not recorded",
     "leaf_refused": lambda v: f"{v['leaf']} tcs={v['tcs']:#x} -> {v['reason']}",
     "leaf_faulted": lambda v: f"{v['leaf']} tcs={v['tcs']:#x} -> {_vector(v)}: {v['reason']}",
     "aex": lambda v: f"AEX {_vector(v)} eid={v['eid']} tcs={v['tcs']:#x} rip={v['rip']:#x}",

@@ -30,6 +30,8 @@ class Wanted:
     form: str = "text"
     filter: Filter = field(default_factory=Filter)
     times: Times = Times.NONE
+    lossy: bool = False
+    """No leaf is to stop its thread for the trace: those for which there is no room are counted."""
 
 
 class Tracer:
@@ -37,7 +39,7 @@ class Tracer:
 
     def __init__(self, wanted: Wanted, command: list[str], design: str) -> None:
         """Raises OSError where the file cannot be made."""
-        self._filter = wanted.filter
+        self._filter, self._lossy = wanted.filter, wanted.lossy
         self._form = Text(wanted.times) if wanted.form == "text" else JsonLines(command, design)
         self._file = _create(wanted.output)
         self._spool: Spool | None = None
@@ -57,6 +59,7 @@ class Tracer:
             if wanted.wants(type(event).name(), getattr(event, "leaf", "")):
                 spool.event(event)
 
+        events.leaves.lossy = self._lossy
         events.listen(heard, *wanted.kinds)
         if Leaf in wanted.kinds:
             events.leaves.raw = spool.leaves

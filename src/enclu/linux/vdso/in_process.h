@@ -114,7 +114,8 @@
 
 /*
  * RCX: the slot.  What the counter will be, and a record, if somebody wants to be told of leaves and there is room for one:
- * both count once the leaf has been executed.  RAX, RDX and RSI are free.
+ * both count once the leaf has been executed.  Where there is no room, the leaf is to stop the thread, or counts only.
+ * RAX, RDX and RSI are free.
  */
 .macro PREPARE_TO_TELL leaf, counter, slow
 	mov	\counter(%rcx), %rax
@@ -124,8 +125,11 @@
 	test	%rsi, %rsi
 	jz	7f
 	cmp	S_RING_END(%rcx), %rsi
-	jae	\slow
-	rdtsc
+	jb	6f
+	cmpq	$0, S_LOSSY(%rcx)
+	je	\slow
+	jmp	7f
+6:	rdtsc
 	shl	$32, %rdx
 	or	%rdx, %rax
 	mov	%rax, R_TSC(%rsi)

@@ -50,8 +50,9 @@
 #define S_RING		(296 - SLOT_BIAS)
 #define S_RING_END	(304 - SLOT_BIAS)
 #define S_RING_NEXT	(312 - SLOT_BIAS)
-#define S_INITIAL	(320 - SLOT_BIAS)
-#define S_XSAVE		(896 - SLOT_BIAS)
+#define S_LOSSY		(320 - SLOT_BIAS)
+#define S_INITIAL	(384 - SLOT_BIAS)
+#define S_XSAVE		(960 - SLOT_BIAS)
 
 /* native/in_process.py: fields of a record in the ring. */
 #define R_TSC		0
