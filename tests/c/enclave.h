@@ -27,6 +27,10 @@
 #define EENTER 2
 #define ERESUME 3
 #define EEXIT 4
+#define ATTRIBUTE_DEBUG 2ul
+#define ATTRIBUTE_AEXNOTIFY 0x400ul
+#define TCS_DBGOPTIN 1ul
+#define TCS_AEXNOTIFY 2ul
 #define PT_TCS_FLAGS 0x100ul
 #define PT_REG_FLAGS 0x200ul
 #define PT_TRIM_FLAGS 0x400ul
@@ -36,6 +40,7 @@ struct enclave_options {
 	uint64_t spare_pages;   /* addresses after the heap, mapped, without pages (for EAUG) */
 	uint64_t xfrm;          /* 0: 3 (x87 and SSE) */
 	uint64_t attributes;    /* besides MODE64BIT */
+	uint64_t tcs_flags;     /* of each TCS */
 	uint32_t miscselect;
 	uint64_t elrange_size;  /* 0: as the image needs it, and where there is room */
 	uint64_t elrange_base;

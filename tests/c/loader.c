@@ -239,6 +239,7 @@ void enclave_load(struct enclave *enclave, const struct enclave_options *options
 		memset(pages, 0, length);
 		memcpy(pages, image + p->p_offset, p->p_filesz);
 		for (uint64_t tcs = 0; !rights && tcs < length; tcs += PAGE) {
+			*(uint64_t *)(pages + tcs + 8) = options->tcs_flags;
 			*(uint64_t *)(pages + tcs + 16) += enclave->place; /* OSSA */
 			*(uint64_t *)(pages + tcs + 32) += enclave->place; /* OENTRY */
 		}

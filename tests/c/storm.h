@@ -10,6 +10,7 @@ static long storm_count;
 static _Atomic long storm_wrong, storm_signals;
 static long (*storm_round)(void *tcs, uint64_t index, uint64_t i);
 static struct enclave storm_enclave;
+static const struct enclave_options *storm_options;	/* of the enclave, if not the usual ones */
 
 static void *storm_work(void *argument)
 {
@@ -34,7 +35,7 @@ static int storm(int argc, char **argv, long count, long (*round)(void *tcs, uin
 
 	storm_count = argc > 1 ? atol(argv[1]) : count;
 	storm_round = round;
-	enclave_load(&storm_enclave, NULL);
+	enclave_load(&storm_enclave, storm_options);
 	signal(SIGALRM, storm_tick);
 	setitimer(ITIMER_REAL, &timer, NULL);
 	for (long i = 1; i < threads; i++)
@@ -46,6 +47,8 @@ static int storm(int argc, char **argv, long count, long (*round)(void *tcs, uin
 	setitimer(ITIMER_REAL, &timer, NULL);
 	ok_eq(storm_wrong, 0, "results");
 	ok(!us || storm_signals > 0, "signals came");
+	if (storm_options && storm_options->tcs_flags & TCS_AEXNOTIFY)
+		ok(!us || ask(enclave_tcs(&storm_enclave, 0), OP_NOTIFIED, 0, 0, 0) > 0, "of which the enclave was notified");
 	return done();
 }
 

@@ -58,7 +58,7 @@ ENCLAVE = (
     twins(
         "src/enclu/enclave/call.h", {"struct sgx_call": fields(own.SGX_CALL)},
         {
-            "CALL_ENTER": own.SGX_CALL.offset("enter"),
+            "CALL_ENTER": own.SGX_CALL.offset("enter"), "ATTRIBUTE_AEXNOTIFY": structs.Attribute.AEXNOTIFY,
             **{f"ENTER_{enter.name}": enter for enter in own.Enter},
             **{f"EXIT_{leave.name}": leave for leave in own.Leave},
         },
@@ -102,8 +102,10 @@ ENCLAVE = (
             "EXIT_TO": "offsetof(struct thread, exit_to)", "EXIT_RSP": "offsetof(struct thread, exit_rsp)",
             "EXIT_RBP": "offsetof(struct thread, exit_rbp)", "THREAD_CALL": "offsetof(struct thread, call)",
             "THREAD_TCS": "offsetof(struct thread, tcs)", "THREAD_CSSA": "offsetof(struct thread, cssa)",
-            "THREAD_SIZE": "sizeof(struct thread)",
+            "THREAD_SIZE": "sizeof(struct thread)", "GPRSGX": PAGE_SIZE - structs.GPRSGX.size,
+            "AEXNOTIFY": PAGE_SIZE - structs.GPRSGX.size + structs.GPRSGX.offset("AEXNOTIFY"),
         },
+        alone=["RSP_KEPT"],
         also=("trusted.h",),
     ),
 )  # fmt: skip
@@ -136,7 +138,7 @@ DESIGNS = (
             **{f"{leaf.name}_LEAF": leaf for leaf in enclave_mode.COUNTED},
             **{f"TCS_{name}": structs.TCS.offset(name) for name in ("STATE", "CSSA", "AEP")},
             **{f"GPRSGX_{name}": offset for offset, name, _ in structs.GPRSGX.fields
-               if name not in ("EXITINFO", "AEXNOTIFY")},
+               if name != "EXITINFO"},
             "GPRSGX_SIZE": structs.GPRSGX.size, "XSAVE_HEADER": xsave.HEADER, "RFLAGS_RESTORED": RFLAGS_RESTORED,
             "RFLAGS_FIXED": native_fault.RFLAGS_INITIAL, "USER_CS": exceptions.USER_CS, "USER_DS": exceptions.USER_DS,
         },
@@ -261,7 +263,9 @@ TESTS = (
         "tests/c/enclave.h", {},
         {
             "PAGE": PAGE_SIZE, **ENTRY_LEAVES, "PT_TCS_FLAGS": PageType.TCS << 8, "PT_REG_FLAGS": PageType.REG << 8,
-            "PT_TRIM_FLAGS": PageType.TRIM << 8,
+            "PT_TRIM_FLAGS": PageType.TRIM << 8, "ATTRIBUTE_DEBUG": structs.Attribute.DEBUG,
+            "ATTRIBUTE_AEXNOTIFY": structs.Attribute.AEXNOTIFY, "TCS_DBGOPTIN": structs.TCS_DBGOPTIN,
+            "TCS_AEXNOTIFY": structs.TCS_AEXNOTIFY,
         },
         alone=[
             "struct enclave_options", "struct enclave", "struct raw_fault", "struct outcome", "struct spinner",

@@ -78,6 +78,12 @@ def test_the_counters_are_the_same(
     assert all(fast["leaves"][leaf] - in_process[leaf] < 12 for leaf in ("EENTER", "ERESUME", "EEXIT", "EDECCSSA"))
 
 
+@pytest.mark.parametrize("design", ["vdso", "signal", "mm-handler"])
+@pytest.mark.parametrize("way", ["--fast-path", "--no-fast-path"])
+def test_notified_threads_under_a_storm_of_signals_get_right_results(way: str, design: str, passes: Passes) -> None:
+    passes("notified", "1000", "3", "1000", options=("--delivery", design, way))
+
+
 def test_threads_under_a_storm_of_signals_get_right_results(passes: Passes) -> None:
     passes("pairs", "100000", "4", "1000")
 

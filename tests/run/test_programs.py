@@ -22,6 +22,7 @@ DRIVER = ("vdso",)
 PROGRAMS: dict[str, tuple[str, ...]] = {
     "abort_page": ANY,
     "aex_interrupt": ANY,
+    "aex_notify": ANY,
     "advice": DRIVER,
     "affinity_kept": DRIVER,
     "auxv_file": ANY,
@@ -87,6 +88,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "nested_handler": ANY,
     "no_memory_for_devices": DRIVER,
     "noexec_source": DRIVER,
+    "notified": ANY,
     "open_during_vfork": ("vdso",),
     "ordinary_signals": DRIVER,
     "outside_reads_enclave": DRIVER,

@@ -96,7 +96,7 @@ class Leaf(Event):
     eid: Eid
     leaf: LeafName
     tcs: Tcs
-    rax: Annotated[int, "what the leaf returns in RAX: EENTER CSSA, EACCEPT, EACCEPTCOPY and EGETKEY an error code"]
+    rax: Annotated[int, "in RAX: EENTER, and ERESUME that notifies, CSSA; EACCEPT, EACCEPTCOPY, EGETKEY an error code"]
     rdi: Annotated[int, "before the leaf, as are the others that follow"]
     rsi: Annotated[int, "the same"]
     rbx: Annotated[int, "EENTER and ERESUME: the TCS; EEXIT: the target"]

@@ -62,6 +62,7 @@ tell: trusted.h first.  Sign the result with `enclu sign`.""",
               help="Addresses behind the heap, to which the enclave can have pages added.")  # fmt: skip
 @click.option("--library", "libraries", multiple=True, metavar="NAME", help="Link a static library; may be repeated.")
 @click.option("--provision-key", is_flag=True, help="The enclave may use EGETKEY's provisioning keys.")
+@click.option("--aex-notify", is_flag=True, help="The enclave may ask to be notified of AEXs (notify_of_aex()).")
 @click.option("--avx", is_flag=True, help="The enclave may use AVX (XFRM 7).")
 @click.argument(
     "sources",
@@ -73,12 +74,13 @@ tell: trusted.h first.  Sign the result with `enclu sign`.""",
 @click.pass_context
 def build(
     ctx: click.Context, output: Path | None, threads: int, stack: int, heap: int, spare: int,
-    libraries: tuple[str, ...], provision_key: bool, avx: bool, sources: tuple[Path, ...],
+    libraries: tuple[str, ...], provision_key: bool, aex_notify: bool, avx: bool, sources: tuple[Path, ...],
 ) -> None:  # fmt: skip
     """Compile SOURCEs, in C or assembly, into an enclave.  Needs gcc."""
     from enclu.host.build import BuildError, Layout, build_enclave
 
-    attributes = int(Attribute.MODE64BIT | (Attribute.PROVISIONKEY if provision_key else 0))
+    wanted = {Attribute.PROVISIONKEY: provision_key, Attribute.AEXNOTIFY: aex_notify}
+    attributes = sum((attribute for attribute, it_is in wanted.items() if it_is), start=int(Attribute.MODE64BIT))
     layout = Layout(threads, stack, heap, spare, attributes, 7 if avx else 3)
     try:
         build_enclave(

@@ -4,6 +4,8 @@
 
 #define CALL_ENTER 0	/* offset of `enter`, for assembly */
 
+#define ATTRIBUTE_AEXNOTIFY 0x400
+
 #define ENTER_ECALL 0
 #define ENTER_ORET 1		/* back from an OCALL */
 #define ENTER_EXCEPTION 2	/* at a CSSA greater than 0: what has interrupted you? */

@@ -27,9 +27,14 @@
 	.set THREAD_CSSA, 48
 	.set THREAD_SIZE, 64
 
+/* An SSA frame, which is a page. */
+	.set GPRSGX, 3912
+	.set AEXNOTIFY, 4079
+	.set RSP_KEPT, 3888			/* of the frame, in front of EXINFO */
+
 	.set index, 0
 	.macro TCS
-	.quad 0, 0				/* STATE, FLAGS */
+	.quad 0, ATTRIBUTES >> 9 & 2		/* STATE, FLAGS: AEXNOTIFY as ATTRIBUTES has it */
 	.quad ssa_offset + index * FRAMES * 4096 /* OSSA */
 	.long 0, FRAMES				/* CSSA, NSSA */
 	.quad entry_offset			/* OENTRY */
@@ -72,6 +77,10 @@ enclave_entry:
 	lea enclave_stacks(%rip), %r9
 	imul $STACK_PAGES * 4096, %r11, %r8
 	lea STACK_PAGES * 4096(%r9, %r8), %r9	/* top of the stack */
+#if ATTRIBUTES & ATTRIBUTE_AEXNOTIFY
+	test %rdi, %rdi
+	jz .Lnotified				/* at the AEP, registers are 0 */
+#endif
 	shl $6, %r11				/* THREAD_SIZE */
 	lea enclave_threads(%rip), %r10
 	add %r11, %r10				/* the struct thread */
@@ -140,6 +149,59 @@ leave_for_ocall:
 	pop %rbp
 	pop %rbx
 	ret
+
+#if ATTRIBUTES & ATTRIBUTE_AEXNOTIFY
+/*
+ * ERESUME has entered instead, for the frame below has AEXNOTIFY (SDM 3D ERESUME).  R11: index * FRAMES + CSSA, R9: the
+ * stack.  What was interrupted goes on from here, not by the host: its extended state is loaded, its registers are
+ * copied, with RAX, RFLAGS and RIP beneath the red zone of its stack, and its frame is given up by EDECCSSA.  An AEX up
+ * to there, or in what follows, is an ordinary one.  AEXNOTIFY is set as the last of all that an AEX could disturb.
+ */
+.Lnotified:
+	lea enclave_ssa - 4096(%rip), %rbx
+	shl $12, %r11
+	add %r11, %rbx				/* the frame below */
+	test %rax, %rax
+	jz .Lnobody
+	testb $1, AEXNOTIFY(%rbx)
+	jz .Lnobody
+	mov %r9, %rsp
+	pushq $2
+	popfq
+	CONTROL_WORDS
+	movb $0, AEXNOTIFY(%rbx)
+	lea GPRSGX(%rbx), %rdi
+	call enclave_notified
+	mov $XFRM & 0xffffffff, %eax
+	mov $XFRM >> 32, %edx
+	xrstor64 (%rbx)
+	mov GPRSGX + 32(%rbx), %r8
+	lea -128 - 24(%r8), %r8
+	mov GPRSGX + 0(%rbx), %rax
+	mov %rax, 0(%r8)
+	mov GPRSGX + 128(%rbx), %rax
+	mov %rax, 8(%r8)			/* RFLAGS */
+	mov GPRSGX + 136(%rbx), %rax
+	mov %rax, 16(%r8)			/* RIP */
+	mov %r8, RSP_KEPT(%rbx)
+	.irp at, 120, 112, 104, 96, 88, 80, 72, 64, 56, 48, 40, 24, 16, 8
+	pushq GPRSGX + \at(%rbx)
+	.endr
+	push %rbx
+	mov $9, %eax
+	.byte 0x0f, 0x01, 0xd7			/* EDECCSSA */
+	pop %rax
+	.irp register, rcx, rdx, rbx, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15
+	pop %\register
+	.endr
+	mov RSP_KEPT(%rax), %rsp
+	movb $1, AEXNOTIFY(%rax)
+	pop %rax
+	popfq
+	ret $128
+.Lnobody:
+	ud2
+#endif
 
 	.section .ssa, "aw", @progbits
 	.balign 4096

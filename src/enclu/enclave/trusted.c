@@ -44,14 +44,32 @@ static struct sgx_call *call_of(const struct thread *thread)
 	return thread->call;
 }
 
+bool notify_of_aex(struct thread *thread, bool wanted)
+{
+	if (!(ATTRIBUTES & ATTRIBUTE_AEXNOTIFY))
+		return false;
+	thread->notify = wanted;
+	*(volatile uint8_t *)&ssa_gpr(thread)->aexnotify = wanted;
+	return true;
+}
+
+__attribute__((weak)) void enclave_notified(const struct ssa_gpr *gpr)
+{
+	(void)gpr;
+}
+
+/* Nobody is notified at the door: RSP is the host's there, and what is interrupted could not go on. */
 uint64_t ocall(struct thread *thread, uint64_t number, void *argument)
 {
 	struct sgx_call *call = call_of(thread);
+	bool notify = thread->notify;
 
 	call->exit = EXIT_OCALL;
 	call->ocall = number;
 	call->ocall_argument = (uint64_t)argument;
+	notify_of_aex(thread, false);
 	leave_for_ocall(thread);
+	notify_of_aex(thread, notify);
 	return call->ocall_result;
 }
 
@@ -128,6 +146,7 @@ void trusted_enter(struct thread *thread)
 	struct ssa_gpr *gpr;
 
 	initialize();
+	notify_of_aex(thread, false);
 	if (call->enter == ENTER_ECALL)
 		call->result = enclave_main(thread, call->function, (void *)call->argument);
 	else if (call->enter == ENTER_RESET)
@@ -139,4 +158,5 @@ void trusted_enter(struct thread *thread)
 		call->result = enclave_exception(gpr, (struct ssa_exinfo *)gpr - 1);
 	}
 	call->exit = EXIT_DONE;
+	notify_of_aex(thread, false);
 }

@@ -28,7 +28,7 @@ struct thread {
 	uint64_t exit_rbp;
 	struct sgx_call *call;
 	uint64_t tcs, cssa;
-	uint64_t reserved;
+	uint64_t notify;	/* the code that runs here has asked for AEX-Notify */
 };
 
 /* GPRSGX, at the end of an SSA frame. */
@@ -60,6 +60,14 @@ bool enclave_exception(struct ssa_gpr *gpr, const struct ssa_exinfo *exinfo);
 
 /* A page among the spare addresses was touched for the first time, and is there now. */
 bool accept_spare_page(const struct ssa_gpr *gpr, const struct ssa_exinfo *exinfo);
+
+/*
+ * AEX-Notify, of enclaves made by `enclu build --aex-notify`; false of others, which are never notified.  After every
+ * AEX of this thread, until the ECALL or exception is over or it is not `wanted` any more, enclave_notified() is called
+ * before what was interrupted goes on; OCALLs aside.  It runs at the next CSSA, on the stack of that, and must return.
+ */
+bool notify_of_aex(struct thread *thread, bool wanted);
+void enclave_notified(const struct ssa_gpr *gpr);
 
 /* In enclave_exception(): the thread that handles, for OCALLs; the one before it was interrupted. */
 struct thread *exception_thread(const struct ssa_gpr *gpr);

@@ -313,11 +313,14 @@ class Entry:
         return self.event
 
     def resume(self, timeout: float | None = None) -> Event:
-        """ERESUME.  Raises HostError under a design that has no way to do so."""
+        """ERESUME, with registers as at the AEP: an enclave that is notified of the AEX sees them.
+
+        Raises HostError under a design that has no way to do so.
+        """
         if not self.thread.process.design.resumes:
             raise HostError(f"`{self.thread.process.delivery}` has no way to resume an enclave after an exception")
         self._check()
-        self._go(Command.RESUME, None, timeout)
+        self._go(Command.RESUME, (0,) * len(REGISTERS), timeout)
         return self.event
 
     def close(self) -> None:

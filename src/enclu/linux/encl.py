@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from enclu.sgx.processor import EnclaveMemory, Execution
     from enclu.sgx.secs import Secs
 
-UNPRIVILEGED = Attribute.DEBUG | Attribute.MODE64BIT | Attribute.KSS
+UNPRIVILEGED = Attribute.DEBUG | Attribute.MODE64BIT | Attribute.KSS | Attribute.AEXNOTIFY
 """SGX_ATTR_UNPRIV_MASK: attributes that need no /dev/sgx_provision."""
 
 

@@ -112,7 +112,7 @@ def execute_enclu(sup: Supervisor, task: Task) -> bool:
     if transitions.spaces:
         transitions.before(task, leaf)
     try:
-        enclu.execute(task)
+        notified = enclu.execute(task)
     except Fault as fault:
         if transitions.spaces:
             transitions.faulted(task, leaf)
@@ -120,14 +120,14 @@ def execute_enclu(sup: Supervisor, task: Task) -> bool:
         return True
     sup.leaves.counts[leaf] += 1
     if before is not None:
-        sup.executed(task, leaf, tcs, before)
+        sup.executed(task, leaf, tcs, before, notified=notified)
     telling.refused(sup.events, task, leaf)
     enter_narrowed(sup, task)
     if transitions.spaces:
         transitions.after(task, leaf, site)
     stepping = task.mode.dbgoptin or not task.mode.enclave
-    if stepping and regs.rflags & RFLAGS_TF and leaf != EncluLeaf.ERESUME:
-        # A single-step trap is pending behind ENCLU; ERESUME clears it (SDM 3D section 40.2).
+    if stepping and regs.rflags & RFLAGS_TF and (leaf != EncluLeaf.ERESUME or notified):
+        # A single-step trap is pending behind ENCLU; ERESUME clears it (SDM 3D section 40.2), unless it notifies.
         take(sup, task, Fault(Vector.DB))
         return True
     task.store()

@@ -2,7 +2,8 @@
 
 A refusal is an ioctl or mapping that the driver refused, a leaf that faulted or returned an error code, or an
 exception of an enclave.  It is over when its thread gets further: by an ioctl that succeeds, by entering an enclave
-anew (ERESUME, or EENTER with CSSA 0: the handler of an exception is entered with another), or by the same leaf.  What
+anew (ERESUME, or EENTER with CSSA 0: the handler of an exception, or of a notification, is entered with another), or by
+the same leaf.  What
 other threads have done since does not end it, but then it is not what the process as a whole fails by.
 
 The line comes when the process ends by a failing exit status or by a signal that programs get by failing, if then
@@ -156,9 +157,11 @@ class Refusals:
                     self._got_further(pid, tid)
 
     def _leaf(self, event: Leaf) -> None:
-        if event.leaf == "ERESUME" or (event.leaf == "EENTER" and event.rax == 0):
+        if event.rax:
+            return
+        if event.leaf in ("EENTER", "ERESUME"):
             self._got_further(event.pid, event.tid)
-        elif event.rax == 0:
+        else:
             self._succeeded(event)
 
     def _got_further(self, pid: int, tid: int) -> None:

@@ -252,7 +252,7 @@ class Supervisor:
             self.transitions.before(thread, leaf)
         tcs, before = (thread.mode.tcs_la, telling.before(thread)) if leaves.wanted else (0, None)
         try:
-            enclu.execute(thread)
+            notified = enclu.execute(thread)
             if leaf != 4:
                 exceptions.enter_narrowed(self, thread)
         except Fault:
@@ -262,7 +262,7 @@ class Supervisor:
             return True
         leaves.counts[leaf] += 1
         if before is not None:
-            self.executed(thread, leaf, tcs, before)
+            self.executed(thread, leaf, tcs, before, notified=notified)
         if in_process:
             self.transitions.after(thread, leaf, site)
         thread.stop_count += 1
@@ -275,12 +275,12 @@ class Supervisor:
             self.leave(thread)
         return True
 
-    def executed(self, thread: Task, leaf: int, tcs: int, before: telling.Before) -> None:
+    def executed(self, thread: Task, leaf: int, tcs: int, before: telling.Before, *, notified: bool) -> None:
         """Tell of a leaf, in the TCS that was in use before, if somebody wants to hear it."""
         pid, tid = thread.process.tgid, thread.tid
         if self.leaves.expects(pid, tid):
             with self.events.acting(pid, tid):
-                telling.executed(self.events, thread, leaf, tcs, before)
+                telling.executed(self.events, thread, leaf, tcs, before, notified=notified)
 
     def _dispatch(self, tid: int, stop: Stop) -> None:
         exec_event = stop.kind is Kind.EXEC

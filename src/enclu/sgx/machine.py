@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ATTRIBUTES_SUPPORTED = int(
     Attribute.INIT | Attribute.DEBUG | Attribute.MODE64BIT | Attribute.PROVISIONKEY | Attribute.EINITTOKEN_KEY
-    | Attribute.KSS
+    | Attribute.KSS | Attribute.AEXNOTIFY
 )  # fmt: skip
 CPUSVN = bytes([1] * 16)
 EPC_PHYSICAL_BASE = 0x7_0000_0000

@@ -117,6 +117,7 @@ class KeyPolicy(enum.IntFlag):
 
 TCS_DBGOPTIN = 1 << 0
 TCS_AEXNOTIFY = 1 << 1
+"""TCS.FLAGS (SDM 3D section 35.8)."""
 
 SECS = Structure(
     "SECS", 4096,

@@ -39,9 +39,9 @@ def before(cpu: Processor) -> Before:
     return regs.rdi, regs.rsi, regs.rbx, regs.rcx, regs.rsp
 
 
-def executed(events: Events, cpu: Processor, leaf: int, tcs: int, before: Before) -> None:
-    """An ENCLU leaf was executed, in the TCS that was in use before, or is now."""
-    rax = cpu.regs.rax if leaf == EncluLeaf.EENTER or leaf in _RETURN_A_CODE else 0
+def executed(events: Events, cpu: Processor, leaf: int, tcs: int, before: Before, *, notified: bool) -> None:
+    """An ENCLU leaf was executed, in the TCS that was in use before, or is now; ERESUME may have entered anew."""
+    rax = cpu.regs.rax if leaf == EncluLeaf.EENTER or notified or leaf in _RETURN_A_CODE else 0
     events.emit(Leaf, cpu.mode.eid, NAMES[leaf], tcs or cpu.mode.tcs_la, rax, *before)
 
 

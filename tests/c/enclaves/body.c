@@ -1,6 +1,7 @@
 /* The test enclave: does one request per entry. */
 #include "requests.h"
 
+volatile uint64_t encl_notifications;
 extern uint8_t encl_base[], encl_ssa[], encl_dynamic_entry[], encl_instructions[];
 void encl_state(const struct state *in, volatile uint32_t *flag, struct state *out, uint32_t avx);
 void encl_xstate(const void *in, volatile uint32_t *flag, void *out, uint64_t mask);
@@ -37,10 +38,16 @@ static uint64_t accept(uint64_t leaf, const struct request *request, uint64_t so
 	return enclu(leaf, &secinfo, request->a, source);
 }
 
-static void fix_rip(struct request *request, uint64_t cssa, const uint8_t *tcs)
+static uint8_t *ssa_frame(const uint8_t *tcs, uint64_t frame)
 {
 	uint64_t index = ((uint64_t)tcs - (uint64_t)encl_base) / 4096;
-	uint8_t *frame = encl_ssa + (index * TEST_SSA_FRAMES + cssa - 1) * 4096;
+
+	return encl_ssa + (index * TEST_SSA_FRAMES + frame) * 4096;
+}
+
+static void fix_rip(struct request *request, uint64_t cssa, const uint8_t *tcs)
+{
+	uint8_t *frame = ssa_frame(tcs, cssa - 1);
 	uint64_t *gpr = (uint64_t *)(frame + 4096 - 184);
 	uint64_t *exinfo = gpr - 2;
 
@@ -113,10 +120,13 @@ void encl_body(struct request *request, uint64_t cssa, uint8_t *tcs)
 			;
 		break;
 	case OP_CHECKSUM: {
+		volatile uint8_t *aexnotify = ssa_frame(tcs, cssa) + 4096 - 184 + 167;
 		uint64_t x = request->b;
 
+		*aexnotify = request->c; /* from here on, for before it RSP was the host's */
 		for (uint64_t i = 0; i < request->a; i++)
 			x = checksum_round(x);
+		*aexnotify = 0;
 		request->result = x;
 		break;
 	}
@@ -157,6 +167,9 @@ void encl_body(struct request *request, uint64_t cssa, uint8_t *tcs)
 		break;
 	case OP_ENCLU:
 		request->result = enclu(request->a, (void *)request->b, request->c, request->d);
+		break;
+	case OP_NOTIFIED:
+		request->result = encl_notifications;
 		break;
 	case OP_EDECCSSA:
 		enclu(9, 0, 0, 0);

@@ -57,6 +57,8 @@ encl_entry:
 	shl $12, %r11
 	lea encl_stacks(%rip), %r9
 	add %r11, %r9
+	test %rdi, %rdi
+	jz notified                             /* as the registers are at the AEP */
 enter_body:
 	xchg %rsp, %r9
 	push %r9
@@ -71,6 +73,50 @@ enter_body:
 	jc 1f
 	LEAVE 5
 1:	LEAVE 6                                 /* an ENCLU in two words of memory */
+
+/*
+ * ERESUME has entered instead, for the frame below has AEXNOTIFY.  What was interrupted goes on from here, as AEX-Notify is
+ * meant: with its extended state loaded, its registers copied and RAX, RFLAGS and RIP beneath its stack's red zone, the
+ * frame is given up (EDECCSSA), and AEXNOTIFY set again as the last of all that an AEX might disturb.
+ */
+	.set GPRSGX, 4096 - 184
+	.set AEXNOTIFY, GPRSGX + 167
+	.set RSP_KEPT, 2048                     /* of a frame, whose XSAVE region is smaller */
+notified:
+	mov %r9, %rsp
+	lea encl_ssa - 2 * 4096(%rip), %rsi
+	add %r11, %rsi                          /* the frame below */
+	lock incq encl_notifications(%rip)
+	movb $0, AEXNOTIFY(%rsi)
+	mov $3, %eax
+	xor %edx, %edx
+	xrstor64 (%rsi)
+	mov GPRSGX + 32(%rsi), %r8
+	lea -128 - 24(%r8), %r8
+	mov GPRSGX + 0(%rsi), %rax
+	mov %rax, 0(%r8)
+	mov GPRSGX + 128(%rsi), %rax
+	mov %rax, 8(%r8)
+	mov GPRSGX + 136(%rsi), %rax
+	mov %rax, 16(%r8)
+	.irp at, 120, 112, 104, 96, 88, 80, 72, 64, 56, 48, 40, 24, 16, 8
+	pushq GPRSGX + \at(%rsi)
+	.endr
+	push %r8                                /* RSP */
+	push %rsi
+	mov $9, %eax
+	ENCLU
+	pop %rax
+	pop %r8
+	mov %r8, RSP_KEPT(%rax)
+	.irp register, %rcx, %rdx, %rbx, %rbp, %rsi, %rdi, %r8, %r9, %r10, %r11, %r12, %r13, %r14, %r15
+	pop \register
+	.endr
+	mov RSP_KEPT(%rax), %rsp
+	movb $1, AEXNOTIFY(%rax)
+	pop %rax
+	popf
+	ret $128
 
 /* A TCS made at run time: its stack is the page below it. */
 	.globl encl_dynamic_entry

@@ -18,7 +18,7 @@ enum request_op {
 	OP_X87_FAULT,   /* unmasked x87 division by zero: #MF */
 	OP_SIMD_FAULT,  /* unmasked SSE division by zero: #XM */
 	OP_SPIN,        /* until *(u32 *)a != 0; first *(u32 *)b = 1, unless b is 0 */
-	OP_CHECKSUM,    /* a rounds of checksum_round() from b */
+	OP_CHECKSUM,    /* a rounds of checksum_round() from b, with AEXNOTIFY c */
 	OP_STATE,       /* registers from a[], then ud2 (b = 0) or spin on b; registers to c[]; d: use YMM */
 	OP_EACCEPT,     /* page a, SECINFO flags b; result = EAX */
 	OP_EMODPE,      /* page a, SECINFO flags b */
@@ -35,6 +35,7 @@ enum request_op {
 	OP_XSTATE,      /* XRSTOR from a, spin until *(u32 *)b != 0, XSAVE to c; mask d */
 	OP_XSAVEC,      /* XSAVEC to a; mask b */
 	OP_CALL,        /* the code at a, with RAX b, RCX c, RDX d; result = RAX */
+	OP_NOTIFIED,    /* result = how often the enclave has been notified of an AEX */
 };
 
 /* Instructions that behave differently, or not at all, in an enclave: encl_instructions in entry.S, in this order. */

@@ -291,6 +291,8 @@ enclu_eenter_slow:
 enclu_eresume:
 	CLAIM	ERESUME_LEAF, enclu_eresume_slow
 	mov	%rsi, S_CSSA(%rcx)
+	testb	$1, GPRSGX_AEXNOTIFY(%rax)	/* it may be an entry instead */
+	jnz	enclu_eresume_slow
 	CANONICAL_OF_FRAME(RIP)
 	CANONICAL_OF_FRAME(FSBASE)
 	CANONICAL_OF_FRAME(GSBASE)

@@ -9,7 +9,7 @@ from enclu.sgx.epc import PAGE_SIZE, EPCPage, EPCRun, PageType
 from enclu.sgx.exceptions import GeneralProtection, PageFault
 from enclu.sgx.machine import MAX_ENCLAVE_SIZE_64
 from enclu.sgx.secs import Secs
-from enclu.sgx.structs import GPRSGX, SECINFO, SECS, TCS, TCS_DBGOPTIN, Attribute, SecinfoFlag
+from enclu.sgx.structs import GPRSGX, SECINFO, SECS, TCS, TCS_AEXNOTIFY, TCS_DBGOPTIN, Attribute, SecinfoFlag
 
 if TYPE_CHECKING:
     from enclu.sgx.machine import Machine
@@ -74,7 +74,7 @@ def ecreate(machine: Machine, page: EPCPage, secs_image: bytes, secinfo: bytes) 
 def _check_tcs(contents: bytes | memoryview) -> None:
     """What EADD refuses in a TCS.  FSLIMIT and GSLIMIT matter to 32-bit enclaves only, CSSA and NSSA to EENTER."""
     f = TCS.unpack(contents)
-    if not TCS.reserved_ok(contents) or f["FLAGS"] & ~TCS_DBGOPTIN:
+    if not TCS.reserved_ok(contents) or f["FLAGS"] & ~(TCS_DBGOPTIN | TCS_AEXNOTIFY):
         raise GeneralProtection(f"reserved bits in TCS, FLAGS {f['FLAGS']:#x}")
     if f["OSSA"] & 0xFFF or f["OFSBASE"] & 0xFFF or f["OGSBASE"] & 0xFFF:
         raise GeneralProtection(
@@ -113,7 +113,8 @@ def eadd(secs: Secs, page: EPCPage, linaddr: int, secinfo: bytes, contents: byte
     if pt == PageType.TCS:
         _check_tcs(page.data)
         rwx = 0
-        for field in ("STATE", "FLAGS", "CSSA", "AEP"):  # DBGOPTIN is the only flag, and EADD forces it off
+        TCS.put(page.data, "FLAGS", TCS.get(page.data, "FLAGS") & ~TCS_DBGOPTIN)
+        for field in ("STATE", "CSSA", "AEP"):
             TCS.put(page.data, field, 0)
     secs.measurement.update(measurement.eadd(linaddr - secs.baseaddr, _measured_secinfo(secinfo, pt)))
     page.valid, page.pt, page.rwx, page.secs, page.enclaveaddress = True, PageType(pt), rwx, secs, linaddr

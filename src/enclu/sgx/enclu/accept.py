@@ -9,7 +9,7 @@ from enclu.sgx.encls.create import secinfo_flags
 from enclu.sgx.epc import PageType
 from enclu.sgx.exceptions import GeneralProtection
 from enclu.sgx.processor import Access
-from enclu.sgx.structs import SECINFO, TCS, ErrorCode, SecinfoFlag
+from enclu.sgx.structs import SECINFO, TCS, TCS_AEXNOTIFY, ErrorCode, SecinfoFlag
 
 if TYPE_CHECKING:
     from enclu.sgx.processor import Processor
@@ -53,9 +53,10 @@ def eaccept(cpu: Processor) -> None:
         return
     if pt == PageType.TCS:
         f = TCS.unpack(page.data)
-        if not TCS.reserved_ok(page.data) or f["FLAGS"] or f["CSSA"] >= f["NSSA"] or f["AEP"] or f["STATE"]:
+        not_zero = f["FLAGS"] & ~TCS_AEXNOTIFY or f["AEP"] or f["STATE"]
+        if not TCS.reserved_ok(page.data) or not_zero or f["CSSA"] >= f["NSSA"]:
             raise GeneralProtection(
-                "the page accepted as a TCS does not hold one: FLAGS, AEP and STATE are 0, CSSA is below NSSA"
+                "the page accepted as a TCS does not hold one: FLAGS (but AEXNOTIFY), AEP and STATE are 0, CSSA < NSSA"
             )
     page.pending = page.modified = page.pr = False
     cpu.invalidate(page)

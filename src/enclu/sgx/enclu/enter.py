@@ -9,7 +9,7 @@ from enclu.sgx.access import epcm_fault
 from enclu.sgx.epc import PAGE_SIZE, EPCPage, PageType
 from enclu.sgx.exceptions import Fault, GeneralProtection, Vector
 from enclu.sgx.processor import Access
-from enclu.sgx.structs import GPR_NAMES, GPRSGX, TCS, TCS_DBGOPTIN
+from enclu.sgx.structs import GPR_NAMES, GPRSGX, TCS, TCS_AEXNOTIFY, TCS_DBGOPTIN, Attribute
 from enclu.sgx.xsave import AMX, in_use
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ _CSSA_AT = struct.Struct("<I")
 _USER_STACK = struct.Struct("<QQ")
 _GPRS = struct.Struct("<16Q")
 CSSA, AEP, URSP, RFLAGS = (TCS.offset("CSSA"), TCS.offset("AEP"), GPRSGX.offset("URSP"), GPRSGX.offset("RFLAGS"))
+AEXNOTIFY_AT = 4096 - GPRSGX.size + GPRSGX.offset("AEXNOTIFY")
+"""In the last page of an SSA frame."""
 RFLAGS_TF = 1 << 8
 RFLAGS_RESTORED = 0x254CD5
 """CF, PF, AF, ZF, SF, DF, OF, NT, RF, AC and ID: what ERESUME takes from the SSA.  TF is not among them."""
@@ -90,26 +92,36 @@ def check_tcs(cpu: Processor, secs: Secs, flags: int, bases: int) -> None:
     """
     if bases & 0xFFF:
         raise GeneralProtection("TCS.OSSA, OFSBASE or OGSBASE is not page aligned")
-    if flags & ~TCS_DBGOPTIN:
+    if flags & ~(TCS_DBGOPTIN | TCS_AEXNOTIFY):
         raise GeneralProtection(f"reserved bits in TCS.FLAGS {flags:#x}")
     if not secs.initialised:
         raise GeneralProtection("the enclave is not initialised (EINIT)")
     if secs.xfrm & ~cpu.xcr0:
         raise GeneralProtection(f"SECS.ATTRIBUTES.XFRM {secs.xfrm:#x} is not a subset of XCR0 {cpu.xcr0:#x}")
+    if not flags & TCS_DBGOPTIN and (flags & TCS_AEXNOTIFY != 0) != (secs.attributes & Attribute.AEXNOTIFY != 0):
+        raise GeneralProtection(f"TCS.FLAGS {flags:#x} and SECS.ATTRIBUTES {secs.attributes:#x} differ in AEXNOTIFY")
     if secs.xfrm & AMX and secs.xfrm & cpu.xfd:
         raise Fault(Vector.NM, why="the process may not use AMX, which is in SECS.ATTRIBUTES.XFRM")
 
 
 def eenter(cpu: Processor) -> None:
     """Enter at TCS.OENTRY.  RBX: TCS, RCX: AEP; out: RAX = CSSA, RCX = return address."""
-    regs = cpu.regs
-    tcs_la, aep = regs.rbx, regs.rcx
-    page = tcs_page(cpu, tcs_la)
-    data = page.data
-    state, flags, ossa, cssa, nssa, oentry, _, ofsbase, ogsbase = _TCS.unpack_from(data)
+    page = tcs_page(cpu, cpu.regs.rbx)
+    fields = _TCS.unpack_from(page.data)
+    _, flags, ossa, _, _, _, _, ofsbase, ogsbase = fields
     secs = page.secs
     assert secs is not None
     check_tcs(cpu, secs, flags, ossa | ofsbase | ogsbase)
+    _enter(cpu, page, secs, *fields)
+
+
+def _enter(
+    cpu: Processor, page: EPCPage, secs: Secs, state: int, flags: int, ossa: int, cssa: int, nssa: int, oentry: int,
+    _aep: int, ofsbase: int, ogsbase: int,
+) -> None:  # fmt: skip
+    """Begin anew, with the SSA frame that is free: EENTER, and ERESUME of a thread that is to be notified."""
+    regs, data = cpu.regs, page.data
+    tcs_la, aep = regs.rbx, regs.rcx
     if cssa >= nssa:
         raise GeneralProtection(f"no SSA frame left: TCS.CSSA is {cssa}, NSSA {nssa}")
     base = secs.baseaddr
@@ -148,13 +160,18 @@ def eenter(cpu: Processor) -> None:
     regs.rip = target
 
 
-def eresume(cpu: Processor) -> None:
-    """Go on where the last AEX interrupted.  RBX: TCS, RCX: AEP.  URSP and URBP stay those of the EENTER."""
+def eresume(cpu: Processor) -> bool:
+    """Go on where the last AEX interrupted.  RBX: TCS, RCX: AEP.  URSP and URBP stay those of the EENTER.
+
+    AEX-Notify: if TCS and interrupted frame both have AEXNOTIFY, it is an entry instead, with the next frame, and what
+    was interrupted stays in its own: RAX = CSSA, as after EENTER.  Whether that is so.
+    """
     regs = cpu.regs
     tcs_la, aep = regs.rbx, regs.rcx
     page = tcs_page(cpu, tcs_la)
     data = page.data
-    state, flags, ossa, cssa, _nssa, _, _, ofsbase, ogsbase = _TCS.unpack_from(data)
+    fields = _TCS.unpack_from(data)
+    state, flags, ossa, cssa, _nssa, _, _, ofsbase, ogsbase = fields
     secs = page.secs
     assert secs is not None
     check_tcs(cpu, secs, flags, ossa | ofsbase | ogsbase)
@@ -164,6 +181,9 @@ def eresume(cpu: Processor) -> None:
     frame_size = secs.ssaframesize * 4096
     frame = (base + ossa + (cssa - 1) * frame_size) & _WRAP
     region, last = ssa_pages(cpu, secs, frame)
+    if flags & TCS_AEXNOTIFY and last.data[AEXNOTIFY_AT] & 1:
+        _enter(cpu, page, secs, *fields)
+        return True
     check_frame(secs, region, last)
     if state:
         raise GeneralProtection("the TCS is busy: another logical processor is in it")
@@ -182,6 +202,7 @@ def eresume(cpu: Processor) -> None:
     )  # fmt: skip
     load_frame(cpu, secs, image, region)
     load_registers(cpu, last)
+    return False
 
 
 def check_frame(secs: Secs, region: Sequence[EPCPage], last: EPCPage) -> None:

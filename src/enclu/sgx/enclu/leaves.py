@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
     from enclu.sgx.processor import Processor
 
-_OUTSIDE: dict[int, Callable[[Processor], None]] = {EncluLeaf.EENTER: eenter, EncluLeaf.ERESUME: eresume}
-_INSIDE: dict[int, Callable[[Processor], None]] = {
+_OUTSIDE: dict[int, Callable[[Processor], bool | None]] = {EncluLeaf.EENTER: eenter, EncluLeaf.ERESUME: eresume}
+_INSIDE: dict[int, Callable[[Processor], bool | None]] = {
     EncluLeaf.EEXIT: eexit, EncluLeaf.EREPORT: ereport, EncluLeaf.EGETKEY: egetkey, EncluLeaf.EACCEPT: eaccept,
     EncluLeaf.EMODPE: emodpe, EncluLeaf.EACCEPTCOPY: eacceptcopy, EncluLeaf.EDECCSSA: edeccssa,
 }  # fmt: skip
 
 
-def execute(cpu: Processor) -> None:
-    """Execute the ENCLU at RIP.
+def execute(cpu: Processor) -> bool:
+    """Execute the ENCLU at RIP; whether it was an ERESUME that has entered anew (AEX-Notify).
 
     Raises Fault, with the registers untouched; else RIP is where the processor goes on.
     """
@@ -36,7 +36,7 @@ def execute(cpu: Processor) -> None:
     try:
         if leaf is None:
             raise GeneralProtection(_why_not(number, in_enclave=mode.enclave))
-        leaf(cpu)
+        return bool(leaf(cpu))
     except Fault as fault:
         fault.leaf = number
         raise
