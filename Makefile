@@ -1,4 +1,4 @@
-# make test, make demo, make compare, make lint; each sets up what it needs, and no more.
+# make test, make demo, make compare, make pictures, make lint; each sets up what it needs, and no more.
 PYTHON ?= python3
 VENV := .venv
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -15,7 +15,7 @@ PACKAGES += chromium gdb linux-source openssl
 INSTALLED := $(VENV)/installed-dev
 endif
 
-.PHONY: test demo compare lint setup clean
+.PHONY: test demo compare pictures lint setup clean
 
 test: lint
 	$(VENV)/bin/pytest -q -n 2 $(TESTS)
@@ -25,6 +25,10 @@ demo: setup
 
 compare: setup
 	$(VENV)/bin/enclu compare
+
+# Those of the documents, drawn anew.
+pictures: setup
+	$(VENV)/bin/python -m enclu.explain.pictures docs/pictures
 
 lint: setup
 	$(VENV)/bin/ruff check

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
 import struct
-import subprocess
 import zlib
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,14 +16,10 @@ from enclu.compare.results import Design, Results
 from enclu.compare.runner import Cell, Ended, Outcome, Task
 from enclu.linux import delivery
 from tests.compare.conftest import Compare
+from tests.support.browser import browse, measured
 
 WIDTH, HEIGHT = 360, 800
-CHROMIUM = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
-    f"--window-size={WIDTH},{HEIGHT}",
-)  # fmt: skip
-MEASURE = """<script>
+MEASURE = """
 addEventListener("load", () => {
   const cells = [...document.querySelectorAll(".matrix td a")].map((a) => a.getBoundingClientRect());
   parent.postMessage({
@@ -42,11 +34,7 @@ addEventListener("load", () => {
     mark: getComputedStyle(document.querySelector(".mark")).display,
   }, "*");
 });
-</script>"""
-# A window is never as narrow as a phone's, a frame in it is.
-FRAME = """<!DOCTYPE html><script>
-addEventListener("message", (m) => document.documentElement.dataset.measured = JSON.stringify(m.data));
-</script><iframe src="{url}" width="{width}" height="{height}" style="border: 0"></iframe>"""
+"""
 
 
 @pytest.fixture(scope="module")
@@ -58,31 +46,9 @@ def page(compare: Compare, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def browse(url: str, *options: str, profile: Path) -> str:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.fail("chromium is missing (apt-get install chromium)", pytrace=False)
-    command = [chromium, *CHROMIUM, f"--user-data-dir={profile}", *options, url]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def measured(page: Path, scratch: Path, fragment: str = "") -> dict[str, Any]:
-    """What the browser makes of a copy of the page that measures itself."""
-    copy, frame = scratch / "copy.html", scratch / "frame.html"
-    copy.write_text(page.read_text().replace("</body>", f"{MEASURE}</body>"))
-    frame.write_text(FRAME.format(url=copy.as_uri() + fragment, width=WIDTH, height=HEIGHT))
-    dom = browse(frame.as_uri(), "--dump-dom", "--virtual-time-budget=5000", profile=scratch / "profile")
-    found = re.search(r'data-measured="([^"]*)"', dom)
-    assert found, dom[:2000]
-    layout: dict[str, Any] = json.loads(found[1].replace("&quot;", '"'))
-    return layout
-
-
 @pytest.mark.timeout(300)
 def test_the_page_fits_a_phone(page: Path, tmp_path: Path) -> None:
-    layout = measured(page, tmp_path)
+    layout = measured(page, MEASURE, tmp_path, WIDTH, HEIGHT)
     assert layout["viewport"] == layout["page"] == WIDTH
     assert layout["right"] <= WIDTH and not any(layout["scrolled"])  # nothing is cut off or must be scrolled to
     assert layout["text"] >= 16 and layout["smallest"] >= 28
@@ -94,13 +60,13 @@ def test_the_page_fits_a_phone(page: Path, tmp_path: Path) -> None:
 def test_a_cell_leads_to_what_was_observed(page: Path, tmp_path: Path) -> None:
     links = re.findall(r'<td><a class="killed" href="(#[^"]+)"', page.read_text())
     assert links == ["#two-runtimes--mm-handler"]
-    assert measured(page, tmp_path, links[0])["open"] == ["two-runtimes--mm-handler"]
+    assert measured(page, MEASURE, tmp_path, WIDTH, HEIGHT, links[0])["open"] == ["two-runtimes--mm-handler"]
 
 
 @pytest.mark.timeout(300)
 def test_the_page_can_be_photographed(page: Path, tmp_path: Path) -> None:
     picture = tmp_path / "page.png"
-    browse(page.as_uri(), f"--screenshot={picture}", profile=tmp_path / "profile")
+    browse(page.as_uri(), f"--screenshot={picture}", f"--window-size={WIDTH},{HEIGHT}", profile=tmp_path / "profile")
     data = picture.read_bytes()
     assert struct.unpack(">II", data[16:24]) == (WIDTH, HEIGHT)
     assert len(set(pixels(data))) > 32  # not one colour

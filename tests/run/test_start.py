@@ -26,6 +26,7 @@ NOT_LOADED = {
     "json": "`--stats=json`",
     "traceback": "errors of enclu",
     "enclu.compare": "another command",
+    "enclu.explain": "another command",
     "enclu.host": "Python hosts",
     "enclu.cli.commands": "other commands",
     "enclu.linux.ioctl": "the device",

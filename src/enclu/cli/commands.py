@@ -11,7 +11,9 @@ from click.exceptions import NoArgsIsHelpError
 from enclu import __version__
 from enclu.base import console
 
-NAMES = ("run", "trace", "check", "compare", "drop-epc", "build", "measure", "inspect", "sign", "edl", "quote")
+NAMES = (
+    "run", "trace", "check", "compare", "explain", "drop-epc", "build", "measure", "inspect", "sign", "edl", "quote",
+)  # fmt: skip
 """Each has a module here, in which it has the module's name."""
 
 
