@@ -118,7 +118,7 @@ class LeafRefused(Event):
     eid: Eid
     leaf: LeafName
     tcs: Tcs
-    reason: Annotated[str, "the error code, for example SGX_PAGE_ATTRIBUTES_MISMATCH"]
+    reason: Annotated[str, "begins with the error code, for example SGX_PAGE_ATTRIBUTES_MISMATCH"]
 
 
 @_event

@@ -21,6 +21,7 @@ from enclu.sgx.processor import Access, access_of
 
 if TYPE_CHECKING:
     from enclu.linux.encl import Encl
+    from enclu.linux.encl_page import EnclPage
     from enclu.linux.kernel import Kernel
     from enclu.sgx.processor import PageTables, Processor, Signal
 
@@ -70,7 +71,26 @@ def may_map(encl: Encl, start: int, end: int, prot: int) -> None:
         return
     index = encl.pages.forbidding(start >> 12, -(-end >> 12), prot)
     if index is not None:
-        raise OSError(errno.EACCES, f"page {index << 12:#x} was not added with these permissions")
+        most = encl.pages[index].max_prot
+        raise OSError(
+            errno.EACCES, f"page {index << 12:#x} was added with {_rights(most)} and cannot be mapped {_rights(prot)}"
+        )
+
+
+def _rights(prot: int) -> str:
+    """PROT_*, for people."""
+    return "".join(letter if prot >> bit & 1 else "-" for bit, letter in enumerate("rwx"))
+
+
+def _absent(vma: VMA, page: EnclPage | None) -> str:
+    """Why the kernel has no translation, for people."""
+    if vma.encl is None:
+        return "a forked child has the mapping of its parent, and not the enclave"
+    if page is None:
+        return "the enclave has no page there"
+    if page.epc is None:
+        return "the page is not in the EPC"
+    return f"the mapping is {_rights(vma.prot)}, but the page was added with {_rights(page.max_prot)}"
 
 
 class MM:
@@ -266,7 +286,7 @@ class MM:
         page = encl.pages.get(address >> 12) if encl is not None else None
         epc = page.epc if page is not None else None
         if epc is None or page is None or vma.prot & ~page.max_prot:  # as sgx_vma_fault() would find it
-            raise PageFault(address, PFEC.U | access, "page not present")
+            raise PageFault(address, PFEC.U | access, _absent(vma, page))
         if not vma.prot & NEEDS[access]:
             present = PFEC.P if vma.prot else 0  # PROT_NONE: no translation at all
             raise PageFault(address, present | PFEC.U | access, "the VMA forbids it")

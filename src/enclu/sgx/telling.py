@@ -52,8 +52,11 @@ def recorded(events: Events, eid: int, leaf: int, tcs: int, rax: int, before: Be
 
 def refused(events: Events, cpu: Processor, leaf: int) -> None:
     """If the leaf that was executed in an enclave returned an error code."""
-    if leaf in _RETURN_A_CODE and cpu.regs.rax:
-        events.emit(LeafRefused, cpu.mode.eid, NAMES[leaf], cpu.mode.tcs_la, ErrorCode(cpu.regs.rax).name)
+    if leaf in _RETURN_A_CODE and cpu.regs.rax and events.heard(LeafRefused):
+        from enclu.sgx import refused  # for leaves that are, alone
+
+        reason = f"{ErrorCode(cpu.regs.rax).name}: {refused.why(cpu, leaf)}"
+        events.emit(LeafRefused, cpu.mode.eid, NAMES[leaf], cpu.mode.tcs_la, reason)
 
 
 def left(events: Events, where: Origin, fault: Fault | None) -> None:
