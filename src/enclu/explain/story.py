@@ -290,4 +290,4 @@ def _vector(number: int) -> str:
 def _error_code(event: Happened) -> str:
     if event["vector"] != Vector.PF:
         return ""
-    return " | ".join(bit.name or "" for bit in PFEC(event["error_code"]))
+    return " | ".join(bit.name for bit in PFEC if bit & event["error_code"])
