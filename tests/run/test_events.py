@@ -97,6 +97,7 @@ RUNS = [
     ("edmm",),
     ("eacceptcopy",),
     ("power_event",),
+    ("misuse_aep",),
 ]
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.runs import enclu, environment
+from tests.support.runs import enclu, environment, run
 
 DIAGNOSING = Path(__file__).resolve().parents[2] / "docs" / "diagnosing.md"
 AT = "0x[0-9a-f]+"
+NO_CODE = "no code is there, where the thread goes on after an AEX: RCX of EENTER or ERESUME"
 # program -> what its trace says, in this order
 MISUSES = {
     "tcs_busy": [rf"EENTER tcs={AT} -> #GP: the TCS is busy: another logical processor is in it"],
@@ -53,7 +55,8 @@ MISUSES = {
     ],
     "syscall": [rf"#UD at enclave 1 \+ {AT}: SYSCALL in an enclave"],
     "aep": [
-        rf"EENTER tcs={AT} aep=0x1000 ", rf"AEX #PF eid=1 tcs={AT} rip={AT}", r"misuse_aep is ended by SIGSEGV",
+        rf"AEX #PF eid=1 tcs={AT} rip={AT}",
+        rf"AEP 0x1000 tcs={AT} -> {NO_CODE}",
     ],
 }  # fmt: skip
 
@@ -71,6 +74,14 @@ def test_its_trace_names_the_cause(
     found = [re.search(rf"^\[\d+\] {line}", trace, re.MULTILINE) for line in MISUSES[name]]
     assert all(found), trace
     assert [match.start() for match in found if match] == sorted(match.start() for match in found if match), trace
+
+
+def test_without_a_trace_the_last_of_it_is_said(
+    program: Callable[[str], Path], enclave_environment: dict[str, str]
+) -> None:
+    done = run(program("misuse_aep"), env=environment(**enclave_environment))
+    assert done.returncode == -signal.SIGSEGV
+    assert done.stderr.endswith(f": {NO_CODE}\n") and "was ended by SIGSEGV; last refusal: AEP 0x1000" in done.stderr
 
 
 def test_the_document_has_these_lines() -> None:

@@ -158,6 +158,15 @@ class EnclaveException(Event):
     reason: Reason
 
 
+@_event
+class AepFaulted(Event):
+    """A thread that has left its enclave by an AEX could execute nothing at the AEP.  SDM 3D chapter 37."""
+
+    tcs: Tcs
+    address: Annotated[int, "the AEP"]
+    reason: Reason
+
+
 # The kernel's answer to exceptions.
 
 

@@ -40,6 +40,7 @@ def take(sup: Supervisor, task: Task, fault: Fault, *, ordinary: bool = False) -
         if cpuid.emulate(task, sup.cpuid) or path_calls.recover(task, fault) or text_poke.meets(task, fault):
             resume(task)
         else:
+            telling.no_code(sup.events, task, fault)
             resume(task, signals.deliver_native(task))
         return
     task.regs.orig_rax = ptrace.NO_SYSCALL

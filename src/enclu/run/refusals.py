@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 
 from enclu.base import console
 from enclu.base.events import (
+    AepFaulted,
     EnclaveException,
     Event,
     ExceptionSignal,
@@ -48,7 +49,7 @@ FAILURES = frozenset((
 """Signals that a program gets by failing; others are somebody's wish."""
 
 
-_Refused = IoctlRefused | MappingRefused | LeafFaulted | EnclaveException | LeafRefused
+_Refused = IoctlRefused | MappingRefused | LeafFaulted | EnclaveException | LeafRefused | AepFaulted
 
 
 @dataclass
@@ -104,7 +105,8 @@ class Refusals:
         self._tell = tell
         self._processes: dict[int, _Process] = {}
         self._count = 0
-        events.listen(self._refused, IoctlRefused, MappingRefused, LeafFaulted, LeafRefused, EnclaveException)
+        refused = IoctlRefused, MappingRefused, LeafFaulted, LeafRefused, EnclaveException, AepFaulted
+        events.listen(self._refused, *refused)
         events.listen(self._became_signal, ExceptionSignal)
         events.listen(self._ioctl, Ioctl)
         events.listen_to_expected(self._leaf)
@@ -240,6 +242,8 @@ def _text(event: _Refused) -> str:
             return f"{event.call} of an enclave: {event.errno}, {event.reason}"
         case LeafRefused():
             return f"{event.leaf} in enclave {event.eid}: {event.reason}"
+        case AepFaulted():
+            return f"AEP {event.address:#x}, TCS {event.tcs:#x}: {event.reason}"
         case LeafFaulted():
             where = f" in enclave {event.eid}" if event.eid else ""
             return f"{event.leaf}{where}, TCS {event.tcs:#x}: {_exception(event)}"

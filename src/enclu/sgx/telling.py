@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from enclu.base.events import Aex, EnclaveException, Leaf, LeafFaulted, LeafRefused
+from enclu.base.events import AepFaulted, Aex, EnclaveException, Leaf, LeafFaulted, LeafRefused
+from enclu.sgx.exceptions import Vector
 from enclu.sgx.structs import EncluLeaf, ErrorCode
 
 if TYPE_CHECKING:
@@ -62,6 +63,14 @@ def refused(events: Events, cpu: Processor, leaf: int) -> None:
 def left(events: Events, where: Origin, fault: Fault | None) -> None:
     """An AEX, for an exception or an interrupt."""
     events.emit(Aex, where.eid, where.tcs, -1 if fault is None else fault.vector, where.rip)
+
+
+def no_code(events: Events, cpu: Processor, fault: Fault) -> None:
+    """If this fault of code outside is of what an AEX has led to: RIP is the AEP, with the registers of table 37-1."""
+    regs = cpu.regs
+    if fault.vector == Vector.PF and fault.address == regs.rip == regs.rcx and regs.rax == EncluLeaf.ERESUME:
+        why = "no code is there, where the thread goes on after an AEX: RCX of EENTER or ERESUME"
+        events.emit(AepFaulted, regs.rbx, regs.rip, why)
 
 
 def raised(events: Events, where: Origin, fault: Fault) -> None:

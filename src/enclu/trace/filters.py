@@ -8,7 +8,7 @@ from enclu.sgx.structs import EncluLeaf
 _LEAVES = {leaf.name.lower(): leaf.name for leaf in EncluLeaf}
 _GROUPS = {
     "enclu": ("leaf", "leaves_lost", "leaf_refused", "leaf_faulted"),
-    "aex": ("aex", "enclave_exception"),
+    "aex": ("aex", "enclave_exception", "aep_faulted"),
     "fault": ("fault_resolved",),
     "fixup": ("fixup",),
     "signal": ("exception_signal", "signal_sent"),

@@ -70,6 +70,7 @@ _LINES: dict[str, Callable[[Values], str]] = {
     "leaf_faulted": lambda v: f"{v['leaf']} tcs={v['tcs']:#x} -> {_vector(v)}: {v['reason']}",
     "aex": lambda v: f"AEX {_vector(v)} eid={v['eid']} tcs={v['tcs']:#x} rip={v['rip']:#x}",
     "enclave_exception": lambda v: f"{_vector(v)} at enclave {v['eid']} + {v['offset']:#x}: {v['reason']}",
+    "aep_faulted": lambda v: f"AEP {v['address']:#x} tcs={v['tcs']:#x} -> {v['reason']}",
     "fault_resolved": lambda v: f"#PF resolved: page {v['address']:#x} of enclave {v['eid']} {v['how']}",
     "fixup": lambda v: f"fixup by {v['design']}: {_vector(v)}, goes on at {v['target']:#x}",
     "exception_signal": lambda v: f"{_vector(v)} becomes {_signal(v)}",
