@@ -6,7 +6,7 @@ import pytest
 
 from enclu.base.events import LeafRefused
 from enclu.base.listeners import Events
-from enclu.sgx import telling
+from enclu.sgx import refused, telling
 from enclu.sgx.enclu import execute
 from enclu.sgx.structs import KEYREQUEST, SECINFO, EncluLeaf, ErrorCode, KeyName
 from tests.support.memory_processor import BASE, MemoryProcessor, World
@@ -75,3 +75,9 @@ def test_nothing_is_told_of_success(cpu: MemoryProcessor) -> None:
     cpu.regs.rax = ErrorCode.SUCCESS
     telling.refused(events, cpu, EncluLeaf.EACCEPT)
     assert heard == []
+
+
+def test_operands_that_another_thread_has_changed_meanwhile(world: World, cpu: MemoryProcessor) -> None:
+    cpu.regs.rax, cpu.regs.rbx, cpu.regs.rcx = ErrorCode.SGX_PAGE_ATTRIBUTES_MISMATCH, BASE + 0x7100, BASE + 0x6000
+    world.page(0x7000).data[0x100:0x140] = b"\xff" * 64
+    assert refused.why(cpu, EncluLeaf.EACCEPT) == "what it was given has been changed since"

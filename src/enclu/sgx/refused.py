@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from enclu.sgx.access import read_operand, target_page
 from enclu.sgx.encls.create import secinfo_flags
 from enclu.sgx.epc import PageType
+from enclu.sgx.exceptions import Fault
 from enclu.sgx.leave import active_secs
 from enclu.sgx.structs import KEYREQUEST, SECINFO, EncluLeaf, ErrorCode, KeyName, SecinfoFlag
 
@@ -16,11 +17,12 @@ if TYPE_CHECKING:
 
 def why(cpu: Processor, leaf: int) -> str:
     """Of EACCEPT, EACCEPTCOPY or EGETKEY that has just been executed: its registers are as they were, but for RAX."""
-    if leaf == EncluLeaf.EGETKEY:
-        return _key(cpu)
     if cpu.regs.rax == ErrorCode.SGX_NOT_TRACKED:
         return "threads that entered before the page was changed are still inside"
-    return _page(cpu)
+    try:
+        return _key(cpu) if leaf == EncluLeaf.EGETKEY else _page(cpu)
+    except Fault:  # by another thread of the enclave's, meanwhile
+        return "what it was given has been changed since"
 
 
 def _page(cpu: Processor) -> str:
