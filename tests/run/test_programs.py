@@ -282,3 +282,9 @@ def test_what_is_not_answered_by_int80_or_of_x32_is_refused_with_a_line_each(pas
     assert len(lines) == len(refused)
     for line, call in zip(lines, refused, strict=True):
         assert line.startswith("enclu: process ") and call in line and "ENOSYS" in line
+
+
+@pytest.mark.skipif(not Path("/sys/devices/system/node/node0").is_dir(), reason="the host kernel tells of no nodes")
+def test_sysfs_tells_how_much_epc_there_is(passes: Passes) -> None:
+    done = passes("node_bytes", str(32 << 20), options=("--epc", "32M"))
+    assert "asks for /dev/sgx_vepc" in done.stderr

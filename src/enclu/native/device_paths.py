@@ -1,4 +1,4 @@
-"""Which of the machine's files a path names to a thread: a device, or one under /proc.
+"""Which of the machine's files a path names to a thread: a device, or one under /proc or /sys.
 
 The devices are in the directory that is /dev to enclu, under whatever path a thread comes to it.  In a root directory
 or a mount namespace of its own it has them if the same file system is mounted there, as it would have real ones.
@@ -20,10 +20,15 @@ if TYPE_CHECKING:
 DEV = "/dev"
 ENCLAVE = frozenset((f"{DEV}/sgx_enclave", f"{DEV}/sgx/enclave"))
 PROVISION = frozenset((f"{DEV}/sgx_provision", f"{DEV}/sgx/provision"))
+VEPC = f"{DEV}/sgx_vepc"
+"""EPC for virtual machines, which there is none of."""
 CPUINFO = "/proc/cpuinfo"
 # Texts, which `re` compiles when there is something to match.
 AUXV = r"/proc/(self|thread-self|\d+)(/task/\d+)?/auxv"
-_LAST = r"(?s)(?:(?P<parent>.*)/)?(?P<name>sgx_enclave|sgx_provision|sgx/[./]*(enclave|provision))"
+NODE_X86 = r"(?P<node>/sys/devices/system/node/node(?P<number>\d+))/x86"
+"""A directory, which the host may not have."""
+NODE_BYTES = f"{NODE_X86}/sgx_total_bytes"
+_LAST = r"(?s)(?:(?P<parent>.*)/)?(?P<name>sgx_enclave|sgx_provision|sgx_vepc|sgx/[./]*(enclave|provision))"
 """A path that may name a device: the directory that is to be /dev, and the rest."""
 
 
@@ -33,6 +38,8 @@ def named(thread: Thread, dirfd: int, pointer: int, resolve: int = 0) -> str | N
         path = os.fsdecode(thread.space.string(pointer))
         if path.endswith(("cpuinfo", "auxv")):
             return _under_proc(thread, dirfd, path)
+        if path.endswith(("sgx_total_bytes", "/x86")):
+            return _under_sys(thread, dirfd, path)
         match = re.fullmatch(_LAST, path)
         if match is None:
             return None
@@ -55,12 +62,28 @@ def dev() -> tuple[int, int] | None:
         return None
 
 
+def _absolute(thread: Thread, dirfd: int, path: str) -> str:
+    from enclu.native import lookup
+
+    return os.path.normpath(os.path.join(lookup.beneath_root(thread.tid, dirfd), path) if path[:1] != "/" else path)
+
+
+def _under_sys(thread: Thread, dirfd: int, path: str) -> str | None:
+    """Of a node that the thread has, by a path without symbolic links."""
+    from enclu.native import lookup
+
+    path = _absolute(thread, dirfd, path)
+    match = re.fullmatch(f"{NODE_X86}(/sgx_total_bytes)?", path)
+    if match is None:
+        return None
+    with lookup.directory(thread.tid, AT_FDCWD, match["node"]):
+        return path
+
+
 def _under_proc(thread: Thread, dirfd: int, path: str) -> str | None:
     from enclu.native import lookup
 
-    if not path.startswith("/"):
-        path = os.path.join(lookup.beneath_root(thread.tid, dirfd), path)
-    path = os.path.normpath(path)
+    path = _absolute(thread, dirfd, path)
     if path != CPUINFO and not re.fullmatch(AUXV, path):
         return None
     with lookup.directory(thread.tid, AT_FDCWD, "/proc") as found:

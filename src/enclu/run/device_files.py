@@ -1,4 +1,4 @@
-"""The files of the machine that a program opens or asks about: devices, and what /proc says of processor and vDSO."""
+"""The files of the machine that a program opens or asks about: devices, what /proc and /sys say of SGX."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from enclu.base.abi import AT_FDCWD, MFD_ALLOW_SEALING, MFD_CLOEXEC, NR, signed
 from enclu.base.events import DeviceOpened
 from enclu.native import cpuid, limits, proc, scratch, seccomp, signals
 from enclu.native.address_space import OWN_TEXT, VDSO_BASE
-from enclu.native.device_paths import AUXV, CPUINFO, ENCLAVE, PROVISION, dev, named
+from enclu.native.device_paths import AUXV, CPUINFO, DEV, ENCLAVE, NODE_BYTES, PROVISION, VEPC, dev, named
 from enclu.native.inject import MachineGone, inject
 
 if TYPE_CHECKING:
@@ -138,8 +138,11 @@ class DeviceFiles:
 
     # Paths.
 
-    def _proc_file(self, thread: Task, path: str) -> bytes | None:
-        """What the program shall read in a file under /proc; None where the real one is right."""
+    def _text_file(self, thread: Task, path: str) -> bytes | None:
+        """What the program shall read in a file under /proc or /sys; None where the real one is right."""
+        node = re.fullmatch(NODE_BYTES, path)
+        if node is not None:  # sgx_total_bytes_show(); all of the EPC is at the first
+            return b"%d\n" % (0 if int(node["number"]) else self._sup.machine.epc_size)
         if path == CPUINFO:
             with open(CPUINFO) as real:
                 return self._cpuinfo(real.read()).encode()
@@ -186,9 +189,15 @@ class DeviceFiles:
 
     def _open_path(self, thread: Task, dirfd: int, pointer: int, flags: int, resolve: int = 0) -> int | None:
         path = named(thread, dirfd, pointer, resolve)
-        content = self._proc_file(thread, path) if path and path.startswith("/proc/") else None
-        if path is None or (path.startswith("/proc/") and (content is None or not self._fits(content, path))):
+        is_text = path is not None and not path.startswith(f"{DEV}/")
+        content = self._text_file(thread, path) if path is not None and is_text else None
+        if path == VEPC:
+            why = f"process {thread.process.tgid} asks for {VEPC}, EPC for virtual machines: there is none (ENOENT)"
+            self._say_once(VEPC, why)
+        if path is None or path == VEPC or (is_text and (content is None or not self._fits(content, path))):
             return None
+        if is_text and path.startswith("/sys/") and flags & os.O_ACCMODE != os.O_RDONLY:
+            return -errno.EACCES
         if flags & os.O_DIRECTORY:
             return -errno.ENOTDIR
         if flags & os.O_EXCL and flags & os.O_CREAT:
@@ -266,11 +275,15 @@ class DeviceFiles:
         return same
 
     def _stat_answer(self, path: str) -> tuple[int, int] | None:
-        """(mode, minor) of one of our device nodes."""
+        """(mode, minor) of one of our device nodes, or of a file of ours that the host has not (minor 0)."""
         if path in ENCLAVE:
             return stat.S_IFCHR | 0o666, MINOR_ENCLAVE
         if path in PROVISION:
             return stat.S_IFCHR | 0o666, MINOR_PROVISION
+        if re.fullmatch(NODE_BYTES, path):
+            return stat.S_IFREG | 0o444, 0
+        if path.startswith("/sys/"):
+            return stat.S_IFDIR | 0o755, 0
         return None
 
     def _stat_path(self, thread: Task, dirfd: int, pointer: int, buffer: int, extended: bool = False) -> int | None:
@@ -279,14 +292,17 @@ class DeviceFiles:
         if answer is None:
             return None
         mode, minor = answer
+        major, size = (
+            (MISC_MAJOR, 0) if minor else (0, 0 if stat.S_ISDIR(mode) else 4096)
+        )  # an attribute of sysfs: a page
         if extended:
             data = struct.pack(
                 "<IIQIIIHxxQQQQ64xIIII112x",
-                0x7FF, 4096, 0, 1, 0, 0, mode, 0x5000 + minor, 0, 0, 0, MISC_MAJOR, minor, 0, 5,
+                0x7FF, 4096, 0, 1, 0, 0, mode, 0x5000 + minor, size, 0, 0, major, minor, 0, 5,
             )  # fmt: skip
         else:
             data = struct.pack(
-                "<QQQIII4xQQQQ72x", 5, 0x5000 + minor, 1, mode, 0, 0, os.makedev(MISC_MAJOR, minor), 0, 4096, 0
+                "<QQQIII4xQQQQ72x", 5, 0x5000 + minor, 1, mode, 0, 0, os.makedev(major, minor), size, 4096, 0
             )
         try:
             thread.space.write(buffer, data)

@@ -95,6 +95,12 @@ enclu_path_load_\register:
 	je	enclu_path_stop
 	cmp	$0x76787561, %r11d	/* "auxv": /proc/PID/auxv */
 	je	enclu_path_stop
+	cmp	$0x73657479, %r11d	/* "ytes": /sys/devices/system/node/nodeN/x86/sgx_total_bytes */
+	je	enclu_path_stop
+	cmp	$0x3638782f, %r11d	/* "/x86": the directory of that */
+	je	enclu_path_stop
+	cmp	$0x63706576, %r11d	/* "vepc": /dev/sgx_vepc */
+	je	enclu_path_stop
 	jmp	enclu_path_pass
 	.cfi_endproc
 	.size	enclu_path_\register, . - enclu_path_\register
