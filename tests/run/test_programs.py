@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -288,3 +289,18 @@ def test_what_is_not_answered_by_int80_or_of_x32_is_refused_with_a_line_each(pas
 def test_sysfs_tells_how_much_epc_there_is(passes: Passes) -> None:
     done = passes("node_bytes", str(32 << 20), options=("--epc", "32M"))
     assert "asks for /dev/sgx_vepc" in done.stderr
+
+
+def test_newer_microcode_raises_cpusvn_when_the_device_is_opened(passes: Passes) -> None:
+    passes("cpusvn", "1")
+    passes("cpusvn", "2", options=("--svn-update", "newer"))
+
+
+@pytest.mark.parametrize(
+    ("found", "error"), [("no-entropy", "Resource temporarily unavailable"), ("fails", "Input/output error")]
+)
+def test_the_device_is_not_opened_where_cpusvn_cannot_be_updated(found: str, error: str, enclu_run: EncluRun) -> None:
+    script = "import os\nos.open('/dev/sgx_provision', os.O_RDWR)\nos.open('/dev/sgx_enclave', os.O_RDWR)"
+    done = enclu_run(Path(sys.executable), "-c", script, options=("--svn-update", found))
+    assert error in done.stderr and "sgx_enclave" in done.stderr
+    assert "cannot use SGX: EUPDATESVN: SGX_" in done.stderr

@@ -11,6 +11,7 @@ from enclu.cli.start import CPU, DESIGN, start
 from enclu.linux import delivery as designs
 from enclu.linux import intel_cpu
 from enclu.run import host_memory
+from enclu.sgx.encls.svn import SvnUpdate
 from enclu.sgx.epc import size_of
 
 
@@ -67,6 +68,9 @@ _OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
     click.option("--cpu", type=click.Choice(intel_cpu.CPUS), default=CPU, show_default=True,
                   help="Whose processor CPUID and /proc/cpuinfo show: the host's with SGX, or one of Intel's with the "
                   "host's features, for programs that look for SGX nowhere else."),
+    click.option("--svn-update", type=click.Choice([found.value for found in SvnUpdate]), default="none",
+                  show_default=True, help="What EUPDATESVN finds when the device is opened and no enclave is there "
+                  "(Linux 6.19): newer microcode raises CPUSVN, no-entropy is EAGAIN, fails EIO."),
     click.option("--fast-path/--no-fast-path", default=True,
                   help="Whether EENTER, ERESUME, EEXIT and EDECCSSA take place in the program's own process where they "
                   "can, without a stop."),
@@ -106,7 +110,7 @@ Exit status: the program's own, and the signals it dies by are its own.
 @click.pass_context
 def run(
     ctx: click.Context, design: str, epc: int | None, machine_name: str | None, secret_fd: int | None,
-    stats: str | None, quiet: bool, cpu: str, fast_path: bool, no_pin: bool, trace_file: str | None,
+    stats: str | None, quiet: bool, cpu: str, svn_update: str, fast_path: bool, no_pin: bool, trace_file: str | None,
     program: str, arguments: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Run PROGRAM, an unmodified SGX program or any other.
@@ -122,6 +126,6 @@ def run(
     ctx.exit(
         start(
             program, arguments, design=design, epc=epc, machine_name=machine_name, secret_fd=secret_fd, stats=stats,
-            quiet=quiet, cpu=cpu, pin=not no_pin, fast_path=fast_path, trace=trace,
+            quiet=quiet, cpu=cpu, svn_update=svn_update, pin=not no_pin, fast_path=fast_path, trace=trace,
         )
     )  # fmt: skip

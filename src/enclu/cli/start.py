@@ -21,6 +21,7 @@ from enclu.run.machine_state import SECRET_SIZE, MachineStateError, secret_of
 from enclu.run.program_file import LaunchError, find
 from enclu.run.refusals import Refusals
 from enclu.run.supervisor import Supervisor
+from enclu.sgx.encls.svn import SvnUpdate
 from enclu.sgx.machine import Machine
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ DESIGN, CPU = "vdso", "host"
 def start(
     program: str, arguments: Sequence[str], *, design: str = DESIGN, epc: int | None = None,
     machine_name: str | None = None, secret_fd: int | None = None, stats: str | None = None, quiet: bool = False,
-    cpu: str = CPU, pin: bool = True, fast_path: bool = True, trace: Wanted | None = None,
+    cpu: str = CPU, svn_update: str = "none", pin: bool = True, fast_path: bool = True, trace: Wanted | None = None,
 ) -> int:  # fmt: skip
     """Become the program.  Returns, with the exit status, only where that cannot be; the reason has been told."""
     try:
@@ -45,6 +46,7 @@ def start(
         if secret_fd is not None:
             secret = _read_secret(secret_fd)
         machine = Machine(epc, secret, extended_state.layout())
+        machine.svn_update = SvnUpdate(svn_update)
         events = Events()
         if not quiet:
             Refusals(events, console.offer)

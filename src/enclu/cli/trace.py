@@ -40,7 +40,8 @@ kind of event by its name in docs/events.md.  "!" in front means all others.""",
 @click.pass_context
 def trace(
     ctx: click.Context, design: str, epc: int | None, machine_name: str | None, secret_fd: int | None,
-    stats: str | None, quiet: bool, cpu: str, fast_path: bool, no_pin: bool, output: str | None, words: str, form: str,
+    stats: str | None, quiet: bool, cpu: str, svn_update: str, fast_path: bool, no_pin: bool, output: str | None,
+    words: str, form: str,
     times: str | None, lossy: bool, program: str, arguments: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Run PROGRAM as `enclu run` does, and write a line for each thing that happens.
@@ -55,6 +56,6 @@ def trace(
     ctx.exit(
         start(
             program, arguments, design=design, epc=epc, machine_name=machine_name, secret_fd=secret_fd, stats=stats,
-            quiet=quiet, cpu=cpu, pin=not no_pin, fast_path=fast_path, trace=wanted,
+            quiet=quiet, cpu=cpu, svn_update=svn_update, pin=not no_pin, fast_path=fast_path, trace=wanted,
         )
     )  # fmt: skip

@@ -40,8 +40,21 @@ class Kernel:
     def enclaves(self) -> list[Encl]:
         return list(self._enclaves)
 
+    def use(self) -> None:
+        """sgx_inc_usage_count(), before the device is opened: who is the first has CPUSVN updated.  Raises OSError.
+
+        A use ends when the enclave of the open is released.
+        """
+        if self._enclaves:
+            return
+        code = encls.eupdatesvn(self.machine)
+        if code == ErrorCode.SGX_INSUFFICIENT_ENTROPY:
+            raise OSError(errno.EAGAIN, "EUPDATESVN: SGX_INSUFFICIENT_ENTROPY; it may succeed later")
+        if code not in (ErrorCode.SUCCESS, ErrorCode.SGX_NO_UPDATE):
+            raise OSError(errno.EIO, f"EUPDATESVN: {code.name}")
+
     def open_enclave(self, memory: EnclaveMemory) -> Encl:
-        """open("/dev/sgx_enclave")."""
+        """open("/dev/sgx_enclave"), which has been said to `use`."""
         from enclu.sgx import measurement  # for enclaves alone
 
         measurement.prepare()

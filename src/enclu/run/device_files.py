@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from enclu.base.abi import AT_FDCWD, MFD_ALLOW_SEALING, MFD_CLOEXEC, NR, signed
 from enclu.base.events import DeviceOpened
-from enclu.native import cpuid, limits, proc, scratch, seccomp, signals
+from enclu.native import calls, cpuid, limits, proc, scratch, seccomp, signals
 from enclu.native.address_space import OWN_TEXT, VDSO_BASE
 from enclu.native.device_paths import AUXV, CPUINFO, DEV, ENCLAVE, NODE_BYTES, PROVISION, VEPC, dev, named
 from enclu.native.inject import MachineGone, inject
+from enclu.sgx.encls.svn import SvnUpdate
 
 if TYPE_CHECKING:
     from enclu.linux.encl import Encl
@@ -171,13 +172,13 @@ class DeviceFiles:
             real = procfs.as_intel(real, sup.cpuid)
         return procfs.cpuinfo(real)
 
-    def open(self, thread: Task) -> int | None:
+    def open(self, thread: Task) -> calls.Outcome:
         return self._open_path(thread, AT_FDCWD, thread.regs.rdi, thread.regs.rsi)
 
-    def openat(self, thread: Task) -> int | None:
+    def openat(self, thread: Task) -> calls.Outcome:
         return self._open_path(thread, signed(thread.regs.rdi), thread.regs.rsi, thread.regs.rdx)
 
-    def openat2(self, thread: Task) -> int | None:
+    def openat2(self, thread: Task) -> calls.Outcome:
         from enclu.native.lookup import OPEN_HOW  # few programs call it
 
         regs = thread.regs
@@ -187,7 +188,7 @@ class DeviceFiles:
         flags, _, resolve = OPEN_HOW.unpack_from(how)
         return self._open_path(thread, signed(regs.rdi), regs.rsi, flags, resolve)
 
-    def _open_path(self, thread: Task, dirfd: int, pointer: int, flags: int, resolve: int = 0) -> int | None:
+    def _open_path(self, thread: Task, dirfd: int, pointer: int, flags: int, resolve: int = 0) -> calls.Outcome:
         path = named(thread, dirfd, pointer, resolve)
         is_text = path is not None and not path.startswith(f"{DEV}/")
         content = self._text_file(thread, path) if path is not None and is_text else None
@@ -203,6 +204,14 @@ class DeviceFiles:
         if flags & os.O_EXCL and flags & os.O_CREAT:
             return -errno.EEXIST
         self._sup.release_unreferenced()  # closing an enclave is no event that we see
+        if path in ENCLAVE and self._sup.machine.svn_update is not SvnUpdate.NONE:
+            if any(not encl.mms and not self.referenced(encl) for encl in self._sup.kernel.enclaves()):
+                return calls.Again()  # when it is released
+            try:
+                self._sup.kernel.use()
+            except OSError as error:
+                self._refused(thread, str(error.strerror))
+                return -(error.errno or errno.EIO)
         cloexec = MFD_CLOEXEC if flags & os.O_CLOEXEC else 0
         fd = inject(thread, NR["memfd_create"], path.encode() + b"\0", MFD_ALLOW_SEALING | cloexec)
         if fd == -errno.EFAULT:

@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING
 
 from enclu.sgx import crypto, xsave
+from enclu.sgx.encls.svn import SvnUpdate
 from enclu.sgx.epc import EPC
 from enclu.sgx.structs import MISC_EXINFO, Attribute
 
@@ -50,6 +51,8 @@ class Machine:
         self.miscselect = MISC_EXINFO
         self.attributes = ATTRIBUTES_SUPPORTED
         self.cpusvn = CPUSVN
+        self.svn_update = SvnUpdate.NONE
+        """What EUPDATESVN finds the next time."""
         self.lepubkeyhash = bytes(32)
         """IA32_SGXLEPUBKEYHASH: the signer that may launch; writable, as with flexible launch control."""
         self.enclaves: dict[int, Secs] = {}
@@ -76,8 +79,8 @@ class Machine:
     def cpuid(self, subleaf: int) -> tuple[int, int, int, int]:
         """CPUID leaf 0x12 (SDM 3D section 34.7.2): EAX, EBX, ECX, EDX."""
         if subleaf == 0:
-            sgx1_sgx2_edeccssa = 1 << 0 | 1 << 1 | 1 << 11
-            return sgx1_sgx2_edeccssa, self.miscselect, 0, MAX_ENCLAVE_SIZE_64 << 8 | 31
+            sgx1_sgx2_eupdatesvn_edeccssa = 1 << 0 | 1 << 1 | 1 << 10 | 1 << 11
+            return sgx1_sgx2_eupdatesvn_edeccssa, self.miscselect, 0, MAX_ENCLAVE_SIZE_64 << 8 | 31
         if subleaf == 1:
             attributes = self.attributes & ~Attribute.INIT
             return attributes & 0xFFFF_FFFF, attributes >> 32, self.xfrm & 0xFFFF_FFFF, self.xfrm >> 32

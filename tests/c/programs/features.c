@@ -30,7 +30,7 @@ int main(void)
 	struct enclave enclave;
 
 	__cpuid_count(0x12, 0, eax, ebx, ecx, edx);
-	ok_eq(eax, 1 << 0 | 1 << 1 | 1 << 11, "leaf 12H: SGX1, SGX2 and EDECCSSA, no more");
+	ok_eq(eax, 1 << 0 | 1 << 1 | 1 << 10 | 1 << 11, "leaf 12H: SGX1, SGX2, EUPDATESVN and EDECCSSA, no more");
 	ok_eq(ebx, 1, "MISCSELECT: EXINFO");
 	__cpuid_count(0x12, 1, eax, ebx, ecx, edx);
 	ok_eq(eax & ATTRIBUTE_CET, 0, "ATTRIBUTES: not CET");

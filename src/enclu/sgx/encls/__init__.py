@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from enclu.sgx.encls.init import einit, einit_refusal
     from enclu.sgx.encls.modify import eaug, emodpr, emodt, eremove, eremove_untouched
     from enclu.sgx.encls.paging import eblock, eldu, eldu_run, epa, etrack, ewb, ewb_run
+    from enclu.sgx.encls.svn import eupdatesvn
 else:
     _MODULES = {
         "create": "eadd eadd_run ecreate eextend",
@@ -23,10 +24,12 @@ else:
         "init": "einit einit_refusal",
         "modify": "eaug emodpr emodt eremove eremove_untouched",
         "paging": "eblock eldu eldu_run epa etrack ewb ewb_run",
+        "svn": "eupdatesvn",
     }
     __getattr__ = late.names(__name__, _MODULES)
 
 __all__ = [
     "eadd", "eadd_run", "eaug", "eblock", "ecreate", "edbgrd", "edbgwr", "eextend", "einit", "einit_refusal", "eldu",
-    "eldu_run", "emodpr", "emodt", "epa", "eremove", "eremove_untouched", "etrack", "ewb", "ewb_run",
+    "eldu_run", "emodpr", "emodt", "epa", "eremove", "eremove_untouched", "etrack", "eupdatesvn", "ewb",
+    "ewb_run",
 ]  # fmt: skip
