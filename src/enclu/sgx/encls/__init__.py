@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from enclu.sgx.encls.debug import edbgrd, edbgwr
     from enclu.sgx.encls.init import einit, einit_refusal
     from enclu.sgx.encls.modify import eaug, emodpr, emodt, eremove, eremove_untouched
-    from enclu.sgx.encls.paging import eblock, eldu, eldu_run, epa, etrack, ewb, ewb_run
+    from enclu.sgx.encls.paging import as_loaded, eblock, eldu, eldu_run, epa, etrack, ewb, ewb_run
     from enclu.sgx.encls.svn import eupdatesvn
 else:
     _MODULES = {
@@ -23,13 +23,13 @@ else:
         "debug": "edbgrd edbgwr",
         "init": "einit einit_refusal",
         "modify": "eaug emodpr emodt eremove eremove_untouched",
-        "paging": "eblock eldu eldu_run epa etrack ewb ewb_run",
+        "paging": "as_loaded eblock eldu eldu_run epa etrack ewb ewb_run",
         "svn": "eupdatesvn",
     }
     __getattr__ = late.names(__name__, _MODULES)
 
 __all__ = [
-    "eadd", "eadd_run", "eaug", "eblock", "ecreate", "edbgrd", "edbgwr", "eextend", "einit", "einit_refusal", "eldu",
-    "eldu_run", "emodpr", "emodt", "epa", "eremove", "eremove_untouched", "etrack", "eupdatesvn", "ewb",
-    "ewb_run",
+    "as_loaded", "eadd", "eadd_run", "eaug", "eblock", "ecreate", "edbgrd", "edbgwr", "eextend", "einit",
+    "einit_refusal", "eldu", "eldu_run", "emodpr", "emodt", "epa", "eremove", "eremove_untouched", "etrack",
+    "eupdatesvn", "ewb", "ewb_run",
 ]  # fmt: skip

@@ -163,24 +163,47 @@ def ewb_run(machine: Machine, pages: Sequence[EPCPage], va: EPCPage, slots: Sequ
     return pcmds
 
 
-def _unseal(
-    machine: Machine, page: EPCPage, copy: Evicted, fields: tuple[bytes, int, bytes], linaddr: int, secs: Secs | None
-) -> bool:  # fmt: skip
-    """What ELDU does once nothing but the MAC can be in its way; False if the MAC is.  `fields` are the PCMD's."""
+def _opened(machine: Machine, copy: Evicted, fields: tuple[bytes, int, bytes], linaddr: int, eid: int) -> bytes | None:
+    """The contents of an evicted page; None if the MAC says that something is not what EWB saw.
+
+    `fields` are the PCMD's.
+    """
     va, slot, ciphertext, _ = copy
     secinfo, enclaveid, mac = fields
-    eid = 0 if secs is None else secs.eid
     (version,) = _SLOT.unpack_from(va.data, slot * _SLOT.size)
     header = secinfo + _BOUND_TO.pack(eid, linaddr)
     sealed = b"".join((ciphertext, mac))
     plain = crypto.opened(machine.paging_cipher, version.to_bytes(12, "little"), sealed, header)
-    if plain is None or enclaveid != eid:
+    return plain if enclaveid == eid else None
+
+
+def _unseal(
+    machine: Machine, page: EPCPage, copy: Evicted, fields: tuple[bytes, int, bytes], linaddr: int, secs: Secs | None
+) -> bool:  # fmt: skip
+    """What ELDU does once nothing but the MAC can be in its way; False if the MAC is.  `fields` are the PCMD's."""
+    plain = _opened(machine, copy, fields, linaddr, 0 if secs is None else secs.eid)
+    if plain is None:
         return False
+    va, slot, _, _ = copy
+    secinfo = fields[0]
     page.data[:] = plain
     page.pt, page.rwx, page.pending, page.modified, page.pr = _state(_flags_in(secinfo))
     page.valid, page.blocked, page.secs, page.enclaveaddress = True, False, secs, linaddr
     _SLOT.pack_into(va.data, slot * _SLOT.size, 0)
     return True
+
+
+def as_loaded(machine: Machine, copy: Evicted, linaddr: int, secs: Secs) -> EPCPage | None:
+    """The page that ELDU would make of an evicted one, which stays evicted; None where ELDU would refuse it."""
+    fields = PCMD.values(copy[3])
+    plain = _opened(machine, copy, fields, linaddr, secs.eid)
+    if plain is None:
+        return None
+    page = EPCPage()
+    page.data = memoryview(bytearray(plain))
+    page.pt, page.rwx, page.pending, page.modified, page.pr = _state(_flags_in(fields[0]))
+    page.valid, page.secs, page.enclaveaddress = True, secs, linaddr
+    return page
 
 
 def eldu(
