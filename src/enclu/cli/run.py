@@ -96,6 +96,7 @@ Examples:
   enclu run --stats=json ./my_sgx_app 2>log     the last line of log is the counters
   enclu run --cpu intel is-sgx-available        for programs that ask for "GenuineIntel" first
   enclu run --machine build7 ./my_sgx_app       what it seals today it unseals tomorrow
+  enclu run --core-dir /tmp/cores ./my_sgx_app  if it crashes: gdb ./my_sgx_app /tmp/cores/core.*
 
 \b
 Exit status: the program's own, and the signals it dies by are its own.
@@ -105,13 +106,17 @@ Exit status: the program's own, and the signals it dies by are its own.
 @machine_options
 @click.option("--trace", "trace_file", metavar="FILE", type=click.Path(dir_okay=False),
               help="Write what happens to FILE, as `enclu trace -o` does; JSON if it ends in .json.")  # fmt: skip
+@click.option("--core-dir", metavar="DIR", type=click.Path(file_okay=False),
+              help="Write a core of each process that a signal ends to DIR: docs/cores.md.")  # fmt: skip
+@click.option("--core-enclaves", type=click.Choice(["debug", "all", "none"]), default="debug", show_default=True,
+              help="Whose pages are in cores; hardware lets nobody read those of production enclaves.")  # fmt: skip
 @click.argument("program")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def run(
     ctx: click.Context, design: str, epc: int | None, machine_name: str | None, secret_fd: int | None,
     stats: str | None, quiet: bool, cpu: str, svn_update: str, fast_path: bool, no_pin: bool, trace_file: str | None,
-    program: str, arguments: tuple[str, ...],
+    core_dir: str | None, core_enclaves: str, program: str, arguments: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Run PROGRAM, an unmodified SGX program or any other.
 
@@ -127,5 +132,6 @@ def run(
         start(
             program, arguments, design=design, epc=epc, machine_name=machine_name, secret_fd=secret_fd, stats=stats,
             quiet=quiet, cpu=cpu, svn_update=svn_update, pin=not no_pin, fast_path=fast_path, trace=trace,
+            cores=None if core_dir is None else (core_dir, core_enclaves),
         )
     )  # fmt: skip

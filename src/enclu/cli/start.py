@@ -37,8 +37,12 @@ def start(
     program: str, arguments: Sequence[str], *, design: str = DESIGN, epc: int | None = None,
     machine_name: str | None = None, secret_fd: int | None = None, stats: str | None = None, quiet: bool = False,
     cpu: str = CPU, svn_update: str = "none", pin: bool = True, fast_path: bool = True, trace: Wanted | None = None,
+    cores: tuple[str, str] | None = None,
 ) -> int:  # fmt: skip
-    """Become the program.  Returns, with the exit status, only where that cannot be; the reason has been told."""
+    """Become the program.  Returns, with the exit status, only where that cannot be; the reason has been told.
+
+    `cores`: the directory for them, and whose pages are in them.
+    """
     try:
         path = find(program)
         epc = host_memory.default_epc() if epc is None else epc
@@ -63,11 +67,21 @@ def start(
 
             counters = Stats(events, machine.epc)
             supervisor.at_end = functools.partial(_tell, supervisor, counters, stats)
+        keep: tuple[int, ...] = ()
+        if cores is not None:
+            from enclu.run.cores.dump import Cores, Enclaves, directory
+
+            try:
+                keep = (directory(cores[0]),)
+            except OSError as error:
+                console.say(f"no cores can be written to {cores[0]}: {error.strerror}")
+                return 125
+            supervisor.cores = Cores(supervisor, *keep, cores[0], Enclaves(cores[1]))
         supervise: Callable[[int], None] = functools.partial(
             report.supervise, supervisor, subreaper=launch.is_subreaper()
         )
         if trace is None:
-            launch.start(path, [program, *arguments], supervise)
+            launch.start(path, [program, *arguments], supervise, keep)
         from enclu.trace.tracer import Tracer
 
         try:
@@ -75,9 +89,8 @@ def start(
         except OSError as error:
             console.say(f"cannot write the trace to {trace.output}: {error.strerror}")
             return 125
-        launch.start(
-            path, [program, *arguments], functools.partial(_traced, supervisor, tracer, supervise), tracer.keep
-        )
+        traced = functools.partial(_traced, supervisor, tracer, supervise)
+        launch.start(path, [program, *arguments], traced, (*tracer.keep, *keep))
     except LaunchError as error:
         console.say(str(error))
         return error.status

@@ -26,11 +26,14 @@ def capable(capability: int) -> bool:
 
 
 def prctl(thread: Thread) -> int | None:
-    """PR_SET_DUMPABLE and PR_GET_DUMPABLE: the program is told that its memory is hidden, and it is not."""
+    """PR_SET_DUMPABLE and PR_GET_DUMPABLE: the program is told that its memory is hidden, and it is not.
+
+    Who may look at it all the same has the kernel hide it.
+    """
     option, value, space = thread.regs.rdi & 0xFFFF_FFFF, thread.regs.rsi, thread.space
-    if option == PR_SET_DUMPABLE and value == 0 and not capable(CAP_SYS_PTRACE):
+    if option == PR_SET_DUMPABLE and value == 0:
         space.undumpable = True
-        return 0
+        return None if capable(CAP_SYS_PTRACE) else 0
     if option == PR_GET_DUMPABLE and space.undumpable:
         return 0
     if option == PR_SET_DUMPABLE and value == 1:

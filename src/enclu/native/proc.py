@@ -154,6 +154,11 @@ def follow(tid: int, name: str, flags: int) -> int:
     return os.open(f"{tid}/{name}", flags | os.O_CLOEXEC, dir_fd=_handle())
 
 
+def owner(tid: int, name: str) -> int:
+    """The user to whom a file about the thread belongs: root, of one that may not be looked at."""
+    return os.stat(f"{tid}/{name}", dir_fd=_handle()).st_uid
+
+
 def file_of(tid: int, fd: int) -> tuple[int, int]:
     """st_dev and st_ino behind a descriptor of the thread's."""
     return identity(os.stat(f"{tid}/fd/{fd}", dir_fd=_handle()))

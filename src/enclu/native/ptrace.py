@@ -159,6 +159,15 @@ class UserRegs(ctypes.Structure):
 
 _GPRS_SIZE = 8 * [name for name, *_ in UserRegs._fields_].index("orig_rax")
 """Of all general-purpose registers but RSP, which stand in front."""
+
+
+def registers(tid: int) -> UserRegs:
+    """A copy of the stopped thread's registers.  Raises OSError."""
+    regs = UserRegs()
+    ptrace(GETREGS, tid, 0, ctypes.addressof(regs))
+    return regs
+
+
 NO_SYSCALL = 0xFFFF_FFFF_FFFF_FFFF
 """orig_rax of a thread that is in no system call, or whose call is to be skipped."""
 

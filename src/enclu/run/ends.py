@@ -69,6 +69,8 @@ class Ends:
             with contextlib.suppress(ProcessLookupError):  # killed here: its end will be reported
                 status = ptrace.event_message(tid)
                 if os.WIFSIGNALED(status):
+                    if self._sup.cores is not None and self._alone(thread):
+                        self._sup.cores.at_exit(thread, os.WTERMSIG(status))
                     self._process_exit(thread, 0, os.WTERMSIG(status))
                 elif self._alone(thread):
                     self._process_exit(thread, os.WEXITSTATUS(status), 0)

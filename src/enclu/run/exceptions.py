@@ -41,7 +41,7 @@ def take(sup: Supervisor, task: Task, fault: Fault, *, ordinary: bool = False) -
             resume(task)
         else:
             telling.no_code(sup.events, task, fault)
-            resume(task, signals.deliver_native(task))
+            _deliver(sup, task, signals.deliver_native(task), fault)
         return
     task.regs.orig_rax = ptrace.NO_SYSCALL
     task.store()
@@ -50,7 +50,14 @@ def take(sup: Supervisor, task: Task, fault: Fault, *, ordinary: bool = False) -
         if not (inside and _at_eresume(task) and execute_enclu(sup, task)):
             resume(task)
         return
-    resume(task, signals.deliver(task, verdict))
+    _deliver(sup, task, signals.deliver(task, verdict), fault)
+
+
+def _deliver(sup: Supervisor, task: Task, signo: int, fault: Fault | None = None) -> None:
+    """Resume with the signal, if there is one: the last moment at which all of a process is there that it ends."""
+    if signo and sup.cores is not None:
+        sup.cores.before(task, signo, fault)
+    resume(task, signo)
 
 
 def signal_stop(sup: Supervisor, task: Task, signo: int) -> None:
@@ -183,7 +190,7 @@ def _sent(sup: Supervisor, task: Task, signo: int) -> None:
         interrupt(sup, task)
     if signo != signal.SIGSTOP:
         sup.events.emit(SignalSent, signo)
-    resume(task, signals.deliver_sent(task, signo))
+    _deliver(sup, task, signals.deliver_sent(task, signo))
 
 
 def interrupt(sup: Supervisor, task: Task) -> None:

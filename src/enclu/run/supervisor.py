@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from enclu.linux.delivery.base import Delivery
     from enclu.linux.intel_cpu import Cpuid
     from enclu.native.narrowed import NarrowedEnclave
+    from enclu.run.cores.dump import Cores
     from enclu.sgx.machine import Machine
 
 MAX_THREADS = 1 << 15
@@ -72,6 +73,8 @@ class Supervisor:
         self.main_pid = 0
         self.at_end: Callable[[], None] | None = None
         """To be called when all that is left of the run is about to exit."""
+        self.cores: Cores | None = None
+        """Whoever dumps core when a signal ends a process, if anybody does."""
         self.waiter = Waiter(self.arrived)
         self.ends = Ends(self)
         self.interceptor = Interceptor(self)

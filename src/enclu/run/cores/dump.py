@@ -1,0 +1,199 @@
+"""Dumping core: when a process of the run is about to be ended by a signal, or when somebody asks for it."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from enclu.base import console
+from enclu.base.events import EnclaveException, EnclaveInitialised, EnclaveRemoved
+from enclu.linux.coredump import DUMPS
+from enclu.linux.snapshot import Snapshot
+from enclu.native import proc, ptrace
+from enclu.run.cores import file, notes
+from enclu.run.cores.contexts import Contexts, First
+from enclu.run.cores.images import Images, build_id
+from enclu.run.cores.memory import Memory
+from enclu.run.cores.notes import Cause
+
+if TYPE_CHECKING:
+    from enclu.run.supervisor import Supervisor
+    from enclu.run.task import Task, ThreadGroup
+    from enclu.sgx.exceptions import Fault
+
+NAME_SIZE = 128
+
+
+class Enclaves(enum.Enum):
+    """Whose pages are in a core."""
+
+    DEBUG = "debug"
+    ALL = "all"
+    """Production enclaves, too: hardware lets nobody read those."""
+    NONE = "none"
+
+    def includes(self, snapshot: Snapshot) -> bool:
+        return self is Enclaves.ALL or (self is Enclaves.DEBUG and snapshot.debug)
+
+
+class NotDumpable(Exception):
+    """The process has no core, for it does not want to, or may not be looked at."""
+
+
+def directory(path: str) -> int:
+    """The directory at the path, made for the user alone if it is not there.  Raises OSError."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with file.NewFile(opened):
+            return opened
+    except BaseException:
+        os.close(opened)
+        raise
+
+
+@dataclass
+class Known:
+    """What has been heard of the enclaves of a run."""
+
+    images: Images
+    exceptions: notes.Exceptions = field(default_factory=dict)
+    """The last one of each TCS that the kernel could not remove the cause of."""
+
+    def raised(self, event: Any) -> None:
+        self.exceptions[event.eid, event.tcs] = event.rip, notes.exception(event)
+
+    def removed(self, event: Any) -> None:
+        self.images.forget(event.eid)
+        self.exceptions = {key: value for key, value in self.exceptions.items() if key[0] != event.eid}
+
+
+class Cores:
+    """Those of processes that signals end."""
+
+    def __init__(self, supervisor: Supervisor, directory: int, path: str, enclaves: Enclaves) -> None:
+        """`directory` is the one at `path`, open."""
+        self._sup = supervisor
+        self._directory, self._path = directory, path
+        self._enclaves = enclaves
+        self._dumped: WeakSet[ThreadGroup] = WeakSet()
+        self.known = Known(Images(supervisor.kernel))
+        events = supervisor.events
+        # The file that an enclave comes from is open, or mapped, as long as it is loaded.
+        events.listen(lambda event: self.known.images.look(event.eid, event.tid), EnclaveInitialised)
+        events.listen(self.known.raised, EnclaveException)
+        events.listen(self.known.removed, EnclaveRemoved)
+
+    def before(self, task: Task, signo: int, fault: Fault | None) -> None:
+        """The task is about to be resumed with this signal.  If that ends its process, write the core.
+
+        do_coredump() comes before anything of the process has ended: now.
+        """
+        if signo in DUMPS and task.process not in self._dumped and _kills(task, signo):
+            info = ptrace.SigInfo()
+            info.get(task.tid)
+            self._write(task, Cause(signo, bytes(info), _told(fault)))
+
+    def at_exit(self, task: Task, signo: int) -> None:
+        """The last thread of a process is at its exit event.
+
+        The signal may have killed it without a stop: a seccomp filter's SIGSYS (force_sig_info_to_task(),
+        SA_IMMUTABLE).  Nothing is left of its siginfo then.
+        """
+        if signo in DUMPS and task.process not in self._dumped:
+            stopped, task.stopped = task.stopped, True
+            try:
+                self._write(task, Cause(signo))
+            finally:
+                task.stopped = stopped
+
+    def _write(self, task: Task, cause: Cause) -> None:
+        process = task.process
+        self._dumped.add(process)
+        name = f"core.{_plain(proc.comm(process.tgid))}.{process.tgid}"
+        who = f"process {process.tgid}, {signal.Signals(cause.signo).name}"
+        try:
+            with file.NewFile(self._directory) as new:
+                dump(self._sup, task, new.fd, cause, self._enclaves, self.known)
+                name = new.name_first_free(name)
+        except NotDumpable as why:
+            console.offer(f"{who}: no core, {why}")
+        except OSError as error:
+            console.offer(f"{who}: no core in {self._path}: {error.strerror}")
+        else:
+            console.offer(f"{who}: core in {os.path.join(self._path, name)}")
+
+
+def _plain(name: str) -> str:
+    """Of a process that can call itself anything, a part of a file's name."""
+    return "".join(c if c.isalnum() or c in "-_.+" else "!" for c in name)[:NAME_SIZE] or "!"
+
+
+def _told(fault: Fault | None) -> dict[str, Any]:
+    if fault is None:
+        return {}
+    return {**notes.exception(fault), "error_code": fault.error_code if fault.exact else None}
+
+
+def _kills(task: Task, signo: int) -> bool:
+    """The signal takes its default action (get_signal(), ptrace_signal() in kernel/signal.c)."""
+    status = proc.status(task.tid)
+    elsewhere = int(status["SigCgt"], 16) | int(status["SigIgn"], 16) | ptrace.signal_mask(task.tid)
+    of_init = status["NSpid"].split()[-1] == "1"  # SIGNAL_UNKILLABLE
+    return not elsewhere >> signo - 1 & 1 and not of_init
+
+
+def _check_dumpable(task: Task) -> None:
+    """As __get_dumpable() says.  Raises NotDumpable."""
+    space, tid = task.space, task.tid
+    status = proc.status(tid)
+    user = int(status["Uid"].split()[1])
+    owner = proc.owner(tid, "mem")  # task_dump_owner() in fs/proc/base.c
+    if space.undumpable or not space.visible or owner != user:
+        raise NotDumpable("for it is not dumpable (PR_SET_DUMPABLE, or other rights than its user's)")
+
+
+def dump(
+    sup: Supervisor, task: Task, fd: int, cause: Cause, enclaves: Enclaves, known: Known, *,
+    first: First | None = None,
+) -> None:  # fmt: skip
+    """Write a core of the task's process; what was interrupted in a TCS comes `first`, if given.
+
+    Nothing of the process runs meanwhile, and it goes on afterwards.  Raises OSError, NotDumpable.
+    """
+    _check_dumpable(task)
+    others = [other for other in task.process.threads.values() if other is not task and not other.exiting]
+    with sup.halter.halted([task, *others]):
+        stopped = [other for other in (task, *others) if other.stopped and not other.exiting]
+        if task not in stopped:
+            raise NotDumpable("for it has been killed, or waits where it cannot be stopped")
+        mm = task.process.mm
+        encls = {vma.encl: None for vma in mm.vmas if vma.encl is not None and vma.encl.secs is not None}
+        snapshots = [Snapshot(encl) for encl in encls]
+        included = frozenset(s.secs.eid for s in snapshots if enclaves.includes(s))
+        threads = Contexts(snapshots, included)
+        contexts = threads.of(stopped)
+        if not contexts:
+            raise NotDumpable("for it has been killed")
+        if first is not None:
+            contexts = threads.with_first(contexts, first)
+        memory = Memory(task.tid, task.space, mm, snapshots, included)
+        told = [_enclave(snapshot, included, known.images, task) for snapshot in snapshots]
+        about = notes.about(contexts, told, cause, known.exceptions)
+        content = notes.of_process(task.process.tgid, contexts, cause, memory.files(), mm.vdso, about)
+        file.write(fd, content, memory.segments())
+
+
+def _enclave(snapshot: Snapshot, included: frozenset[int], images: Images, task: Task) -> Mapping[str, Any]:
+    eid = snapshot.secs.eid
+    return notes.enclave(
+        snapshot, included=eid in included, image=images.of(eid, task.tid),
+        build_id=build_id(snapshot.read, snapshot.secs.baseaddr) if eid in included else "",
+    )  # fmt: skip
