@@ -88,9 +88,9 @@ def enclave_environment(work: Path) -> dict[str, str]:
     """The test enclave, compiled, and a key to sign it: generating one takes the programs too long each time."""
     enclave, source = work / "enclave.elf", C_SOURCES / "enclaves"
     compile_c(
-        "-Wall", "-Wextra", "-Werror", "-O1", "-ffreestanding", "-fPIE", "-mgeneral-regs-only", "-fno-stack-protector",
-        "-fno-jump-tables", "-fvisibility=hidden", "-fcf-protection=none", "-static", "-nostdlib",
-        "-Wl,--build-id=none,-z,norelro", "-Wl,-T," + str(source / "enclave.lds"),
+        "-g", "-Wall", "-Wextra", "-Werror", "-O1", "-ffreestanding", "-fPIE", "-mgeneral-regs-only",
+        "-fno-stack-protector", "-fno-jump-tables", "-fvisibility=hidden", "-fcf-protection=none", "-static",
+        "-nostdlib", "-Wl,--build-id=none,-z,norelro", "-Wl,-T," + str(source / "enclave.lds"),
         source / "entry.S", source / "body.c", "-o", enclave,
     )  # fmt: skip
     key = work / "key.pem"

@@ -4,23 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 
 import click
 
 from enclu.native import proc
-
-
-def supervisor_of(pid: int) -> int | None:
-    """Who supervises a process: it traces it, and has a handler for SIGPWR, as no debugger has."""
-    tracer = int(_status(pid)["TracerPid"])
-    caught = int(_status(tracer)["SigCgt"], 16) if tracer else 0
-    return tracer if caught >> signal.SIGPWR - 1 & 1 else None
-
-
-def _status(pid: int) -> dict[str, str]:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return dict(line.split(":", 1) for line in lines)
+from enclu.run.control import supervisor_of
 
 
 @click.command(

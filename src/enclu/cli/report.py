@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from enclu import __version__
 from enclu.base import console
 from enclu.native.exec_image import NoVdso
+from enclu.native.proc import REQUEST
 
 if TYPE_CHECKING:
     from enclu.run.supervisor import Supervisor
@@ -32,6 +33,7 @@ def supervise(supervisor: Supervisor, pid: int, *, subreaper: bool) -> None:
         for signo in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(signo, lambda signo, _frame: supervisor.pass_on(signo))
         signal.signal(signal.SIGPWR, lambda _signo, _frame: supervisor.power_event())
+        signal.signal(REQUEST, lambda _signo, _frame: supervisor.asked())
         supervisor.run()
     except BaseException as error:
         failure(error, killed=True)

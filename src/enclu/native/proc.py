@@ -10,9 +10,12 @@ from __future__ import annotations
 import errno
 import functools
 import os
+import signal
 from typing import TextIO
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+REQUEST = signal.SIGRTMIN
+"""Sent to the supervisor of a run by who wants to ask it something (`run.control`)."""
 _MOUNT = "mount -t proc proc /proc"
 
 

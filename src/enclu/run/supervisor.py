@@ -91,6 +91,8 @@ class Supervisor:
         """There may be enclaves that nobody has a reference to, which is looked at when nobody is at work."""
         self._power_event = False
         """Somebody outside wants one."""
+        self._asked = False
+        """Somebody outside has a request."""
         self._free_slots: list[int] = []
         self._fresh_slots = iter(range(MAX_THREADS))
         self.placement = Placement(wanted=pin)
@@ -150,6 +152,11 @@ class Supervisor:
             if self._power_event:
                 self._power_event = False
                 self.kernel.drop_epc()
+            if self._asked:
+                self._asked = False
+                from enclu.run import control  # seldom needed
+
+                control.answer(self)
             if ends.over or ends.gone or self._unreferenced or self.births.unsettled:
                 self._clear_away()
                 continue
@@ -203,6 +210,11 @@ class Supervisor:
     def power_event(self) -> None:
         """From a signal handler: drop the EPC as soon as nobody is at work."""
         self._power_event = True
+        self.waiter.wake()
+
+    def asked(self) -> None:
+        """From a signal handler: answer who has a request (`run.control`), as soon as nobody is at work."""
+        self._asked = True
         self.waiter.wake()
 
     def _is_stale(self, tid: int, stop: Stop) -> bool:
