@@ -322,6 +322,13 @@ def test_threads_that_crash_at_once_leave_one(crash: Callable[..., Crash]) -> No
     assert 1 < len(crashed.core.all(PRSTATUS)) <= 17
 
 
+def test_a_thread_that_nothing_stops_holds_no_core_up(crash: Callable[..., Crash]) -> None:
+    crashed = crash("stuck")
+    if crashed.done.returncode == 77:
+        pytest.skip("no userfaultfd(2) here")
+    assert crashed.done.returncode == -signal.SIGABRT and len(crashed.core.all(PRSTATUS)) == 1
+
+
 def test_two_processes_that_crash_at_once_leave_two(crash: Callable[..., Crash]) -> None:
     crashed = crash("forks")
     assert crashed.done.returncode == 0

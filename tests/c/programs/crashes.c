@@ -3,6 +3,7 @@
 
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <linux/userfaultfd.h>
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -34,6 +35,40 @@ static void *crashes(void *argument)
 		;
 	host_crash((int *)0x1230);
 	return argument;
+}
+
+static volatile int stuck_tid;
+
+/* Waits within a system call for a page that nobody supplies. */
+static void *stuck(void *argument)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register range = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	char *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC);
+
+	range.range.start = (uint64_t)page;
+	range.range.len = PAGE;
+	if (fd < 0 || ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &range))
+		exit(77);
+	stuck_tid = gettid();
+	syscall(SYS_getcwd, page, PAGE);
+	return argument;
+}
+
+static bool asleep(void)
+{
+	char path[64], state = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", stuck_tid);
+	file = stuck_tid ? fopen(path, "r") : NULL;
+	if (file) {
+		if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+			state = 0;
+		fclose(file);
+	}
+	return state == 'S' || state == 'D';
 }
 
 static void start_waiting(void)
@@ -78,6 +113,12 @@ int main(int argc, char **argv)
 		for (int i = 0; i < 16; i++)
 			pthread_create(&thread, NULL, crashes, NULL);
 		waits((void *)&go);
+	}
+	if (!strcmp(how, "stuck")) {
+		pthread_create(&thread, NULL, stuck, NULL);
+		while (!asleep())
+			usleep(1000);
+		abort();
 	}
 	if (!strcmp(how, "abort"))
 		abort();

@@ -6,6 +6,7 @@ import contextlib
 import enum
 import os
 import signal
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from enclu.base.events import EnclaveException, EnclaveInitialised, EnclaveRemov
 from enclu.linux.coredump import DUMPS
 from enclu.linux.snapshot import Snapshot
 from enclu.native import proc, ptrace
+from enclu.native.resume import interrupt
 from enclu.run.cores import file, notes
 from enclu.run.cores.contexts import Contexts, First
 from enclu.run.cores.images import Images, build_id
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from enclu.sgx.exceptions import Fault
 
 NAME_SIZE = 128
+PATIENCE, _PAUSE = 10.0, 0.001
+"""Seconds within which threads are expected to stop; and between looks."""
 
 
 class Enclaves(enum.Enum):
@@ -160,6 +164,26 @@ def _check_dumpable(task: Task) -> None:
         raise NotDumpable("for it is not dumpable (PR_SET_DUMPABLE, or other rights than its user's)")
 
 
+def _stopping(sup: Supervisor, tasks: list[Task]) -> list[Task]:
+    """Those of the tasks that have stopped, or do so when they are interrupted.
+
+    To one that waits within a call for a page that somebody is to supply (userfaultfd(2)), only SIGKILL comes through.
+    The kernel kills all but the one that crashes; to wait for all of them here could be for ever.
+    """
+    tasks = [one for one in tasks if not one.exiting and one.started and not one.in_vfork]
+    late = [one for one in tasks if not one.stopped and one.tid not in sup.deferred and not proc.is_dead(one.tid)]
+    for one in late:
+        with contextlib.suppress(ProcessLookupError):  # killed: its end will be reported
+            interrupt(one)
+    limit = time.monotonic() + PATIENCE
+    while late and time.monotonic() < limit:
+        sup.waiter.collect()
+        late = [one for one in late if not one.exiting and one.tid in sup.threads and one.tid not in sup.deferred]
+        if late:
+            time.sleep(_PAUSE)
+    return [one for one in tasks if one not in late]
+
+
 def dump(
     sup: Supervisor, task: Task, fd: int, cause: Cause, enclaves: Enclaves, known: Known, *,
     first: First | None = None,
@@ -169,21 +193,21 @@ def dump(
     Nothing of the process runs meanwhile, and it goes on afterwards.  Raises OSError, NotDumpable.
     """
     _check_dumpable(task)
-    others = [other for other in task.process.threads.values() if other is not task and not other.exiting]
-    with sup.halter.halted([task, *others]):
-        stopped = [other for other in (task, *others) if other.stopped and not other.exiting]
+    threads = _stopping(sup, [task, *(other for other in task.process.threads.values() if other is not task)])
+    with sup.halter.halted(threads):
+        stopped = [one for one in threads if one.stopped and not one.exiting]
         if task not in stopped:
             raise NotDumpable("for it has been killed, or waits where it cannot be stopped")
         mm = task.process.mm
         encls = {vma.encl: None for vma in mm.vmas if vma.encl is not None and vma.encl.secs is not None}
         snapshots = [Snapshot(encl) for encl in encls]
         included = frozenset(s.secs.eid for s in snapshots if enclaves.includes(s))
-        threads = Contexts(snapshots, included)
-        contexts = threads.of(stopped)
+        all_contexts = Contexts(snapshots, included)
+        contexts = all_contexts.of(stopped)
         if not contexts:
             raise NotDumpable("for it has been killed")
         if first is not None:
-            contexts = threads.with_first(contexts, first)
+            contexts = all_contexts.with_first(contexts, first)
         memory = Memory(task.tid, task.space, mm, snapshots, included)
         told = [_enclave(snapshot, included, known.images, task) for snapshot in snapshots]
         about = notes.about(contexts, told, cause, known.exceptions)
