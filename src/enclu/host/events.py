@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import enum
 import functools
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from enclu.host.errors import HostError
@@ -78,6 +80,22 @@ class EnclaveException(HostError):
     def place(self) -> Place | None:
         """Where the enclave was, from its RIP: symbol, file and line; None where no SSA frame tells."""
         return self.enclave.place(self.ssa.gprsgx.rip) if self._told else None
+
+    def core(self, path: str | os.PathLike[str], *, enclaves: str = "debug") -> Path:
+        """Write a core of the process with the enclaves, as it is now, and give its path.
+
+        gdb opens it at the enclave's instruction, of a debug enclave; docs/cores.md.  `enclaves` says whose pages are
+        in it: "debug" enclaves', "all" or "none".  The exception tells most while the enclave stands at it, in
+        `on_exception` or before anything else is done in the process.  Raises HostError, OSError; FileExistsError, for
+        no file is overwritten.
+        """
+        from enclu.host import cores  # seldom needed
+
+        if self.enclave is None:
+            raise HostError(f"{self._what()}: it is not known in which process")
+        told = {"vector": self.vector, "error_code": self.error_code, "address": self.address, "reason": str(self)}
+        frame = cores.frame_of(self.tcs, self.ssa, self.enclave.image.ssa_frame_size) if self._told else None
+        return cores.write(self.enclave.process, Path(path), enclaves, exception=told, first=frame)
 
     @property
     def _told(self) -> bool:

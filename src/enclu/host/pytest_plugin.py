@@ -9,7 +9,7 @@ See docs/testing.md.  Loaded by pytest itself (entry point `pytest11`), so nothi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ MARKER = (
 )
 
 
+_NAME_SIZE = 150
 _INTERRUPTED = pytest.StashKey[bool]()
 
 
@@ -47,6 +48,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("enclu", "SGX enclaves on the machine of enclu")
     group.addoption("--sgx-delivery", metavar="DESIGN", help="delivery design of tests whose marker names none")
     group.addoption("--sgx-epc", metavar="SIZE", help="EPC size of tests whose marker names none")
+    group.addoption(
+        "--enclu-core-dir", metavar="DIR", help="write cores of processes with enclaves of failed tests to DIR"
+    )
     parser.addini("sgx_delivery", "as --sgx-delivery", default="vdso")
     parser.addini("sgx_epc", "as --sgx-epc", default="")
 
@@ -56,13 +60,49 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[Any]:
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     """A report shows where the test has asked for something, not how enclu found out that it cannot be had."""
     if call.excinfo is not None:
         for namespace in [entry.frame.f_globals for entry in call.excinfo.traceback]:
             if _of_enclu(namespace):
                 namespace["__tracebackhide__"] = _hidden  # pytest looks for it in a frame's locals and globals
-    return (yield)
+    report: pytest.TestReport = yield
+    directory = item.config.getoption("enclu_core_dir")
+    machine = getattr(item, "funcargs", {}).get("sgx_machine")
+    if directory and machine is not None and call.when == "call" and report.failed:
+        assert call.excinfo is not None
+        lines = list(_cores(Path(directory), item.nodeid, machine, call.excinfo.value))
+        report.sections.append(("enclu", "\n".join(lines)))
+    return report
+
+
+def _cores(directory: Path, test: str, machine: Machine, error: BaseException) -> Iterator[str]:
+    """Write a core of each process of the test's; what to tell of it."""
+    from enclu.base import directories
+    from enclu.host import cores
+    from enclu.host.errors import HostError
+    from enclu.host.events import EnclaveException
+
+    raised: dict[object, EnclaveException] = {}
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, EnclaveException) and seen.enclave is not None:
+            raised.setdefault(seen.enclave.process, seen)
+        seen = seen.__cause__ or seen.__context__
+    name = "".join(c if c.isalnum() or c in "-_." else "_" for c in test)[-_NAME_SIZE:]
+    for process in machine.processes:
+        if not process.alive or not process.enclaves:
+            continue
+        path = directory / f"core.{name}.{process.pid}"
+        try:
+            directories.make(directory)
+            if process in raised:
+                raised[process].core(path)
+            else:
+                cores.write(process, path)
+            yield f"core of process {process.pid}: {path}"
+        except (HostError, OSError) as why:
+            yield f"no core of process {process.pid}: {why}"
 
 
 def _of_enclu(namespace: dict[str, Any]) -> bool:
