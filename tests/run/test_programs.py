@@ -105,6 +105,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "power_event_busy": ANY,
     "proc_mem": DRIVER,
     "provision": DRIVER,
+    "pushf_alone": ANY,
     "range_handler": ("range-handler",),
     "range_handler_brk": ("range-handler",),
     "replaced": DRIVER,

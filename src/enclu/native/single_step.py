@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 from enclu.native import ptrace, signals
 from enclu.native.resume import SINGLESTEP, SYSEMU_SINGLESTEP, until
 from enclu.native.stop import Kind, Stop
+from enclu.sgx.enclu.enter import RFLAGS_TF
+from enclu.sgx.inside import MAX_LENGTH
 
 if TYPE_CHECKING:
     from enclu.native.thread import Thread
 
 AT_SYSCALL = signal.SIGTRAP | ptrace.SYSCALL_STOP
 """si_code of a system call stop."""
+_PUSHF, _OPERAND_SIZE, _REX = 0x9C, 0x66, range(0x40, 0x50)
 
 
 def single_step(thread: Thread) -> ptrace.SigInfo | None:
@@ -24,6 +27,7 @@ def single_step(thread: Thread) -> ptrace.SigInfo | None:
     """
     info = ptrace.SigInfo()
     thread.record = None
+    pushes = not thread.regs.rflags & RFLAGS_TF and _is_pushf(thread.space.peek(thread.regs.rip, MAX_LENGTH))
 
     def over(stop: Stop) -> bool:
         if stop.kind not in (Kind.SIGNAL, Kind.SYSCALL):
@@ -36,4 +40,13 @@ def single_step(thread: Thread) -> ptrace.SigInfo | None:
 
     until(thread, SYSEMU_SINGLESTEP if thread.mode.enclave else SINGLESTEP, over)
     thread.fetch()
-    return None if info.signo == signal.SIGTRAP and info.code != AT_SYSCALL else info
+    if info.signo != signal.SIGTRAP or info.code == AT_SYSCALL:
+        return info
+    if pushes:  # it has stored the TF that the step needs
+        second = thread.regs.rsp + 1
+        thread.write(second, bytes([thread.read(second, 1)[0] & ~(RFLAGS_TF >> 8)]))
+    return None
+
+
+def _is_pushf(code: bytes) -> bool:
+    return code.lstrip(bytes((_OPERAND_SIZE, *_REX)))[:1] == bytes([_PUSHF])
