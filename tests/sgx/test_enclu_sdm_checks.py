@@ -79,6 +79,14 @@ def test_an_ssa_far_outside_is_a_page_fault_at_an_address_of_64_bits(world: Worl
     assert (caught.value.vector, caught.value.address) == (Vector.PF, BASE - 0x1000)
 
 
+@pytest.mark.parametrize("number", [EncluLeaf.EENTER, EncluLeaf.ERESUME])
+def test_an_ssa_that_is_not_canonical_is_gp(world: World, cpu: MemoryProcessor, number: int) -> None:
+    TCS.put(world.page(0).data, "OSSA", NOT_CANONICAL)
+    TCS.put(world.page(0).data, "CSSA", int(number == EncluLeaf.ERESUME))
+    with pytest.raises(GeneralProtection, match="SSA"):
+        leaf(cpu, number)
+
+
 def test_xfrm_beyond_xcr0_is_gp(world: World, cpu: MemoryProcessor) -> None:
     cpu.xcr0 = 1
     with pytest.raises(GeneralProtection, match="XCR0"):

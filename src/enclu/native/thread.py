@@ -202,7 +202,11 @@ class Thread:
     def translate(self, address: int, access: Access) -> EPCPage | None:
         page = self.process.space.kernel.translate(address, access)
         if page is None:
-            self.read(address, 1)  # nothing mapped there is a fault of the page tables, not of the EPCM
+            try:
+                self.read(address, 1)  # nothing mapped there is a fault of the page tables, not of the EPCM
+            except PageFault as fault:
+                fault.error_code |= access
+                raise
         return page
 
     def invalidate(self, page: EPCPage) -> None:

@@ -57,6 +57,8 @@ def tcs_page(cpu: Processor, address: int) -> EPCPage:
 
 
 def _ssa_page(cpu: Processor, secs: Secs, address: int) -> EPCPage:
+    if _LOW_END <= address < _HIGH_START:
+        raise GeneralProtection(f"SSA page {address:#x} is not canonical")
     page = cpu.translate(address, Access.WRITE)
     if page is None:
         raise epcm_fault(address, Access.WRITE, f"SSA page {address & ~0xFFF:#x} is not in the EPC")
