@@ -60,6 +60,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "extended_state": ("vdso", "signal"),
     "faults_everywhere": DRIVER,
     "features": DRIVER,
+    "executed_read_only": ANY,
     "fetch_outside": ANY,
     "first_thread_ends": ("vdso",),
     "first_touch_code": ANY,

@@ -263,6 +263,11 @@ class NarrowedEnclave:
     def executed(self, index: int) -> bool:
         return index in self._executed
 
+    def to_be_executed(self, index: int) -> bool:
+        """It is not executed now and may be, and written, by the EPCM: what one mapping allows does not matter."""
+        page = self._enclave.epc_page(index)
+        return page is not None and page.rwx & _BOTH == _BOTH and index not in self._executed
+
     @contextlib.contextmanager
     def alone(self, thread: Thread, pages: range) -> Iterator[None]:
         """The pages as VMA and EPCM allow them, while no other thread of the enclave runs."""

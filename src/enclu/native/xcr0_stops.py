@@ -64,7 +64,7 @@ def handle(narrowed: NarrowedEnclave, thread: Thread, fault: Fault, info: ptrace
     if not allowed & ~shown or (not shown and kernel.wanted(address)):
         return fault, info  # not allowed, or not there yet
     if allowed & ~shown & PROT_EXEC and fetched:
-        if allowed & PROT_WRITE and not narrowed.executed(index):
+        if narrowed.to_be_executed(index):
             narrowed.execute(index)
         if not narrowed.watch(thread, index, rip):
             return Step.ALONE
