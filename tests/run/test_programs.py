@@ -113,6 +113,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "report_key": ANY,
     "runs_inside": ANY,
     "seal": DRIVER,
+    "selectors": ANY,
     "sent_while_blocked": ANY,
     "signal_fault": ANY,
     "signal_frame": ANY,

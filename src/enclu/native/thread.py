@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _GETREGS, _SETREGS = ptrace.Word(ptrace.GETREGS), ptrace.Word(ptrace.SETREGS)
 XSTATE_BV = slice(HEADER, HEADER + 8)
+RPL = 3
+"""Of a selector, the bits of its requested privilege level."""
 _ASIDE, _NARROW = WORD["ASIDE"], WORD["NARROW"]
 
 
@@ -122,7 +124,14 @@ class Thread:
         """Write the registers back."""
         self._check()
         if ptrace.raw(_SETREGS, self.word, NOTHING, self.regs_word):
+            self._privilege_selectors()
             ptrace.ptrace(ptrace.SETREGS, self.tid, 0, self.regs_pointer)
+
+    def _privilege_selectors(self) -> None:
+        """Give selectors that a program has loaded with another RPL than 3 that one: ptrace(2) takes no other (EIO)."""
+        for name in ("ds", "es", "fs", "gs"):
+            selector = getattr(self.regs, name)
+            setattr(self.regs, name, selector | RPL if selector & ~RPL else 0)
 
     # The processor interface.
 
