@@ -5,11 +5,13 @@ Some files of C and assembly are here as well, where they declare what has a twi
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import enclu.attestation
 from enclu.base import abi
 from enclu.compare.build import SGX_TCS_COUNT
+from enclu.conform import image
 from enclu.host import channel, designs
 from enclu.host.attestation import pce, platform, quote
 from enclu.host.conventions import enclu as own
@@ -21,7 +23,8 @@ from enclu.native.trampoline import Rule
 from enclu.sgx import enclave_mode, structs, xsave
 from enclu.sgx.enclu.enter import RFLAGS_RESTORED
 from enclu.sgx.epc import PAGE_SIZE, PageType
-from enclu.sgx.structs import REPORT, REPORT_MACED, Attribute, EncluLeaf, KeyName, KeyPolicy
+from enclu.sgx.exceptions import PFEC, Vector
+from enclu.sgx.structs import REPORT, REPORT_MACED, Attribute, EncluLeaf, KeyName, KeyPolicy, SecinfoFlag
 from tests.support.c_twins import Twins, fields, twins
 
 NUMBERS = {
@@ -284,12 +287,68 @@ TESTS = (
     ),
 )  # fmt: skip
 
-ALL = (*ENCLAVE, *DESIGNS, *AGENT, *ATTESTATION, *SCENARIOS, *TESTS)
-
 KERNEL_STRUCTURES = (
     uapi.ENCLAVE_CREATE, uapi.ENCLAVE_ADD_PAGES, uapi.ENCLAVE_INIT, uapi.ENCLAVE_PROVISION,
     uapi.ENCLAVE_RESTRICT_PERMISSIONS, uapi.ENCLAVE_MODIFY_TYPES, uapi.ENCLAVE_REMOVE_PAGES, uapi.ENCLAVE_RUN,
 )  # fmt: skip
+CONFORM = (
+    twins(
+        "src/enclu/conform/program/sgx.h",
+        {
+            "struct secs": fields(structs.SECS), "struct secinfo": fields(structs.SECINFO),
+            "struct gprsgx": fields(
+                structs.GPRSGX, "registers", **{n.upper(): f"registers.{n}" for n in (*structs.GPR_NAMES, "rflags")}
+            ),
+            "struct exinfo": fields(structs.EXINFO), "struct targetinfo": fields(structs.TARGETINFO),
+            "struct report": fields(REPORT), "struct keyrequest": fields(structs.KEYREQUEST),
+        },
+        {
+            "PAGE": PAGE_SIZE, **{leaf.name: leaf for leaf in EncluLeaf},
+            **{vector: Vector[vector] for vector in ("DE", "DB", "BP", "UD", "NM", "GP", "PF", "MF", "AC", "XM")},
+            "SS_FAULT": Vector.SS, **{f"PT_{t}": PageType[t] for t in ("SECS", "TCS", "REG", "VA", "TRIM")},
+            **{t: PageType[t] << 8 for t in ("REG", "TCS", "TRIM")}, **{str(f.name): f for f in SecinfoFlag},
+            "ATTRIBUTE_INIT": Attribute.INIT,
+            **{a: Attribute[a] for a in ("DEBUG", "MODE64BIT", "PROVISIONKEY", "EINITTOKEN_KEY", "KSS")},
+            "MISC_EXINFO": structs.MISC_EXINFO, "TCS_FLAGS": structs.TCS.offset("FLAGS"),
+            **{f"KEY_{key.name.removesuffix('_KEY')}": key for key in KeyName},
+            **{f"PF_{bit}": PFEC[bit] for bit in ("P", "W", "U", "I", "SGX")},
+        },
+        alone=["struct registers", "enum rflags", "EVERIFYREPORT2", "ARITHMETIC"],
+    ),
+    twins(
+        "src/enclu/conform/program/kernel.h",
+        {f"struct {table.name}": fields(table) for table in KERNEL_STRUCTURES},
+        {
+            **{name: getattr(uapi, name) for name in dir(uapi) if name.startswith("SGX_IOC_")},
+            "SGX_PAGE_MEASURE": uapi.SGX_PAGE_MEASURE,
+        },
+        alone=[
+            "struct siginfo", "struct sigcontext", "struct ucontext", "struct sigaction", "struct itimerval",
+            "struct utsname", "enum system_call", "enum error_number", "enum open_flag", "enum protection",
+            "enum map_flag", "enum mremap_flag", "enum advice", "enum signal", "enum action_flag", "enum auxiliary",
+        ],
+    ),
+    twins(
+        "src/enclu/conform/program/conform.h",
+        alone=[
+            "struct claim", "struct group", "struct options", "struct enclave", "struct request", "struct outcome",
+            "struct transition", "enum case_status", "enum enclave_state", "enum how_left",
+        ],
+    ),
+    twins(
+        "src/enclu/conform/program/image.h",
+        constants={
+            **image.places(), "ENCLAVE_SIZE": image.SIZE, "SSA_FRAME_PAGES": image.SSA_FRAME_PAGES,
+            "SSA_FRAMES": image.SSA_FRAMES, "FS_MARK": image.FS_MARK, "GS_MARK": image.GS_MARK,
+            "SIGNED_ISVPRODID": image.ISVPRODID, "SIGNED_ISVSVN": image.ISVSVN,
+            **{f"SIGNED_{name}": number for number, name in enumerate(image.SIGSTRUCTS)},
+        },
+        alone=re.findall(r"^#define (AT_\w+)", image.OUTPUT.read_text(), re.MULTILINE),
+    ),
+)  # fmt: skip
+
+ALL = (*CONFORM, *ENCLAVE, *DESIGNS, *AGENT, *ATTESTATION, *SCENARIOS, *TESTS)
+
 KERNEL = Twins(
     Path("asm/sgx.h"), {f"struct {table.name}": fields(table) for table in KERNEL_STRUCTURES},
     {

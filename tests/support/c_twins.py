@@ -25,7 +25,7 @@ from enclu.sgx.layout import Structure
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = (
     "src/enclu/enclave", "src/enclu/include", "src/enclu/host/agent", "enclaves", "scenarios", "scenarios/pkcs11",
-    "scenarios/runtimes/common", "tests/c",
+    "scenarios/runtimes/common", "tests/c", "src/enclu/conform/program",
 )  # fmt: skip
 """Where files in C find each other."""
 GCC = ("gcc", "-m64", "-std=gnu11", "-w", "-D_GNU_SOURCE", *(f"-iquote{ROOT / folder}" for folder in FOLDERS))
