@@ -332,7 +332,7 @@ CONFORM = (
         "src/enclu/conform/program/conform.h",
         alone=[
             "struct claim", "struct group", "struct options", "struct enclave", "struct request", "struct outcome",
-            "struct transition", "enum case_status", "enum enclave_state", "enum how_left",
+            "struct transition", "enum case_status", "enum enclave_state", "enum how_left", "MEASURED",
         ],
     ),
     twins(
@@ -340,7 +340,7 @@ CONFORM = (
         constants={
             **image.places(), "ENCLAVE_SIZE": image.SIZE, "SSA_FRAME_PAGES": image.SSA_FRAME_PAGES,
             "SSA_FRAMES": image.SSA_FRAMES, "FS_MARK": image.FS_MARK, "GS_MARK": image.GS_MARK,
-            "SIGNED_ISVPRODID": image.ISVPRODID, "SIGNED_ISVSVN": image.ISVSVN,
+            "SIGNED_ISVSVN": image.ISVSVN,
             **{f"SIGNED_{name}": number for number, name in enumerate(image.SIGSTRUCTS)},
         },
         alone=re.findall(r"^#define (AT_\w+)", image.OUTPUT.read_text(), re.MULTILINE),

@@ -218,7 +218,7 @@ def make() -> str:
         "#ifndef CONFORM_IMAGE_H", "#define CONFORM_IMAGE_H", "",
         f"#define ENCLAVE_SIZE {SIZE:#x}", f"#define SSA_FRAME_PAGES {SSA_FRAME_PAGES}",
         f"#define SSA_FRAMES {SSA_FRAMES}", f"#define FS_MARK {FS_MARK:#x}", f"#define GS_MARK {GS_MARK:#x}",
-        f"#define SIGNED_ISVPRODID {ISVPRODID:#x}", f"#define SIGNED_ISVSVN {ISVSVN}", "",
+        f"#define SIGNED_ISVSVN {ISVSVN}", "",
         "/* Offsets in ELRANGE: regions, and what enclave.S has in TEXT. */",
         *(f"#define {name} {at:#x}" for name, at in where.items()),
         *(f"#define {name.replace('at_', 'AT_', 1)} {at:#x}" for name, at in sorted(symbols.items())), "",

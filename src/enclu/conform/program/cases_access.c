@@ -174,7 +174,7 @@ static void call_with_page(const struct claim *claim)
 	say("%e", call3(SYS_READ, fd, (long)place(claim->a), 1));
 }
 
-static void swapped_out_enclave(const struct claim *claim)
+static void access_unmapped(const struct claim *claim)
 {
 	struct outcome outcome;
 
@@ -200,9 +200,9 @@ static const struct claim others[] = {
 	{ "its own TCS: read", EPCM_SAYS ": EPCM.PT", "AEX: #PF 0x8005 at tcs0", first_access, TCS0, READ, 0, 0 },
 	{ "a page that is executed", EPCM_SAYS, "EEXIT", first_access, PAGE_RX, FETCH, 0, 0 },
 	{ "a page that is executed, read", EPCM_SAYS, "EEXIT", first_access, PAGE_RX, READ, 0, 0 },
-	{ "nothing mapped: read", PAGES_SAY, "AEX: #PF 0x4 at page_rw+0x1000", swapped_out_enclave, PAGE_RW + PAGE, READ, 0, 0 },
-	{ "nothing mapped: write", PAGES_SAY, "AEX: #PF 0x6 at page_rw+0x1000", swapped_out_enclave, PAGE_RW + PAGE, WRITE, 0, 0 },
-	{ "nothing mapped: fetch", PAGES_SAY, "AEX: #PF 0x14 at page_rw+0x1000", swapped_out_enclave, PAGE_RW + PAGE, FETCH, 0, 0 },
+	{ "nothing mapped: read", PAGES_SAY, "AEX: #PF 0x4 at page_rw+0x1000", access_unmapped, PAGE_RW + PAGE, READ, 0, 0 },
+	{ "nothing mapped: write", PAGES_SAY, "AEX: #PF 0x6 at page_rw+0x1000", access_unmapped, PAGE_RW + PAGE, WRITE, 0, 0 },
+	{ "nothing mapped: fetch", PAGES_SAY, "AEX: #PF 0x14 at page_rw+0x1000", access_unmapped, PAGE_RW + PAGE, FETCH, 0, 0 },
 	{ "address 0: read", PAGES_SAY, "AEX: #PF 0x4 at 0x0", access_address, 8, READ, 0, 0 },
 	{ "address 0: write", PAGES_SAY, "AEX: #PF 0x6 at 0x0", access_address, 8, WRITE, 0, 0 },
 	{ "the kernel's half: read", "Linux sanitize_error_code(): P is set", "AEX: #PF 0x5 at 0xffff888000000000", access_address, 0xffff888000000010, READ, 0, 0 },

@@ -7,19 +7,15 @@
 static volatile uint32_t running, go_on;
 
 /* An AEX with the example's registers: by UD2, or by an interrupt (RDI and RSI are what that takes then). */
-static struct outcome leave(struct request *request, int interrupt)
+static struct outcome leave(struct request *request, int by_interrupt)
 {
-	struct outcome outcome;
-
 	load((struct options){ 0 });
-	if (!interrupt)
+	if (!by_interrupt)
 		return run_code(AT_ud2, request);
 	request->in.rdi = (uint64_t)&running;
 	request->in.rsi = (uint64_t)&go_on;
-	interrupt_every(10000, &running);
-	outcome = run_code(AT_spin_all, request);
-	interrupt_every(0, NULL);
-	return outcome;
+	interrupt(10000, &running);
+	return run_code(AT_spin, request);
 }
 
 /* The synthetic state: a, the register; b, whether it is by an interrupt. */

@@ -215,7 +215,7 @@ static void enter_busy(const struct claim *claim)
 	struct outcome outcome;
 
 	load((struct options){ 0 });
-	spinning = (struct request){ .code = place(AT_spin_all),
+	spinning = (struct request){ .code = place(AT_spin),
 		.in = { .rdi = (uint64_t)&inside, .rsi = (uint64_t)&stop, .rflags = 2 } };
 	start_thread(stack + sizeof(stack) - 16, spin_in_tcs1);
 	while (!inside)

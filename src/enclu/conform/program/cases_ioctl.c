@@ -296,7 +296,7 @@ static void init_again(const struct claim *claim)
 static void init_of_more(const struct claim *claim)
 {
 	load((struct options){ .state = ADDED });
-	say("%e, ", add(HOLE, PAGE, REG | R | claim->a << 63, memory, NULL));
+	say("%e, ", add(HOLE, PAGE, REG | R | (claim->a ? MEASURED : 0), memory, NULL));
 	say("%e", init(image_sigstruct[SIGNED_GOOD]));
 }
 
@@ -354,7 +354,8 @@ static const struct claim inits[] = {
 	{ "signed for EXINFO, without it", "SDM 3D 38.3 EINIT: SGX_INVALID_ATTRIBUTE", "EPERM", init_features, SIGNED_EXINFO, 0, 0, 0 },
 	{ "signed for EXINFO, with it", "SDM 3D 38.3 EINIT", "0", init_features, SIGNED_EXINFO, MISC_EXINFO, 0, 0 },
 	{ "signed for any, with EXINFO", "SDM 3D 38.3 EINIT", "0", init_features, SIGNED_GOOD, MISC_EXINFO, 0, 0 },
-	{ "a page more than was signed", "SDM 3D 38.3 EINIT: SGX_INVALID_MEASUREMENT", "0, EPERM", init_of_more, 0, 0, 0, 0 },
+	{ "a page more than was signed", "SDM 3D 38.3 EADD", "0, EPERM", init_of_more, 0, 0, 0, 0 },
+	{ "a page more than was signed, measured", "SDM 3D 38.3 EEXTEND", "0, EPERM", init_of_more, 1, 0, 0, 0 },
 };
 GROUP(init_group, "init", "SGX_IOC_ENCLAVE_INIT", inits);
 

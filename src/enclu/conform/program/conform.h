@@ -56,6 +56,7 @@ extern struct enclave {
 void load(struct options options);      /* the image, whole, or as far as it is wanted */
 uint64_t reserve(uint64_t size);        /* an aligned range of addresses, with nothing accessible */
 long create(uint64_t base, uint64_t size, uint64_t attributes, uint64_t xfrm, uint32_t miscselect, uint32_t frame);
+#define MEASURED (1ull << 63) /* besides SECINFO.FLAGS, for add() */
 long add(uint64_t offset, uint64_t length, uint64_t flags, const void *source, uint64_t *count);
 long init(const void *sigstruct);
 int open_device(void);
@@ -107,7 +108,7 @@ void copy_out(void *to, uint64_t from, uint64_t size);
 uint64_t secinfo_inside(uint64_t flags); /* a SECINFO in the enclave; its address */
 void frame_of(unsigned int cssa, struct gprsgx *gprsgx, struct exinfo *exinfo); /* of TCS0 */
 uint64_t ssa_of(unsigned int cssa);
-void interrupt_every(long microseconds, volatile uint32_t *once);
+void interrupt(long microseconds, volatile uint32_t *once);
 uint64_t accept(uint64_t offset, uint64_t flags);
 extern uint8_t raw_enclu[], raw_aep[], raw_exited[];
 

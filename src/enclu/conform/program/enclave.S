@@ -129,15 +129,10 @@ at_\name:
 	AT enclu, ENCLU
 	AT read, mov (%rbx), %rax
 	AT write, mov %rax, (%rbx)
-	AT write_byte, mov %al, (%rbx)
 	AT read_stack, mov (%rbp), %rax		/* by SS */
 	AT copy, rep movsb
 	AT call, call *%rax
-	AT spin
-1:	cmpl $0, (%rbx)
-	je 1b
-	jmp done
-	AT spin_all				/* until [RSI] is not 0; nothing else is changed */
+	AT spin					/* [RDI] is 1 from now on; until [RSI] is not 0 */
 	movl $1, (%rdi)
 1:	cmpl $0, (%rsi)
 	je 1b
@@ -147,7 +142,6 @@ at_\name:
 	AT ud2, ud2
 	AT ud1, ud1 %eax, %eax
 	AT int3, int3
-	AT int1, .byte 0xf1
 	AT div, div %rcx
 	AT hlt, hlt
 	AT into, .byte 0xce
@@ -282,8 +276,6 @@ at_pop_gs_pops:
 
 	AT vzero, vpxor %ymm0, %ymm0, %ymm0
 	AT zmm, vpxorq %zmm0, %zmm0, %zmm0
-	AT rdpkru, rdpkru
-	AT wrpkru, wrpkru
 
 /*
  * Extended state: loads what RBX has (mask RDX:RAX), stores to RCX.  On pages of their own, two to a page: where XCR0 is not
@@ -295,14 +287,9 @@ at_pop_gs_pops:
 	.balign PAGE
 	AT xstate_fault
 	xrstor64 (%rbx)
-	.globl at_xstate_faults
-at_xstate_faults:
 	ud2
 	jmp done
 	AT xgetbv, xgetbv
-	.balign PAGE
-	.globl at_end
-at_end:
 	.data
 registers:
 	.fill 17, 8, 0

@@ -74,9 +74,9 @@ long create(uint64_t base, uint64_t size, uint64_t attributes, uint64_t xfrm, ui
 /* Returns the ioctl's result; `count` is what it says to have added, where that is asked. */
 long add(uint64_t offset, uint64_t length, uint64_t flags, const void *from, uint64_t *count)
 {
-	struct secinfo secinfo = { .flags = flags & ~0ull >> 1 };
+	struct secinfo secinfo = { .flags = flags & ~MEASURED };
 	struct sgx_enclave_add_pages argument = { .src = (uint64_t)from, .offset = offset, .length = length,
-		.secinfo = (uint64_t)&secinfo, .flags = flags >> 63 };
+		.secinfo = (uint64_t)&secinfo, .flags = flags & MEASURED ? SGX_PAGE_MEASURE : 0 };
 	long result = call3(SYS_IOCTL, enclave.fd, SGX_IOC_ENCLAVE_ADD_PAGES, (long)&argument);
 
 	if (count)
@@ -178,7 +178,7 @@ void load(struct options options)
 			fill_pages(source + size, &regions[next], &tcs);
 			size += regions[next].pages * PAGE;
 		}
-		result = add(region->offset, size, region->flags | (uint64_t)region->measured << 63, source, NULL);
+		result = add(region->offset, size, region->flags | (region->measured ? MEASURED : 0), source, NULL);
 		if (result)
 			broken("SGX_IOC_ENCLAVE_ADD_PAGES of %s: %e", region->name, result);
 	}

@@ -9,13 +9,27 @@ void signal_restorer(void);
 
 static struct outcome caught;
 static volatile uint32_t *interrupts_once; /* is not 0 */
+static long delay; /* microseconds until the next try */
 
-static void on_signal(int signo, struct siginfo *info, struct ucontext *context)
+static void start_timer(void)
+{
+	struct itimerval timer = { 0, 0, delay / 1000000, delay % 1000000 };
+
+	call3(SYS_SETITIMER, 0, (long)&timer, 0);
+}
+
+void signal_handler(int signo, struct siginfo *info, struct ucontext *context);
+void on_signal(int signo, struct siginfo *info, struct ucontext *context);
+
+void on_signal(int signo, struct siginfo *info, struct ucontext *context)
 {
 	struct sigcontext *at = &context->mcontext;
 
-	if (signo == SIGALRM && (!interrupts_once || !*interrupts_once || at->rip != (uint64_t)raw_aep))
+	if (signo == SIGALRM && (!interrupts_once || !*interrupts_once || at->rip != (uint64_t)raw_aep)) {
+		delay *= 2; /* a busy machine must get further in between */
+		start_timer();
 		return;
+	}
 	caught = (struct outcome){
 		.how = at->rip == (uint64_t)raw_aep ? AEX : FAULTED, .vector = (uint32_t)at->trapno, .error = (uint32_t)at->err,
 		.signo = signo, .code = info->si_code, .where = info->si_addr, .rip = at->rip,
@@ -34,7 +48,7 @@ static void on_signal(int signo, struct siginfo *info, struct ucontext *context)
 void prepare_signals(void)
 {
 	static const int signals[] = { SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV, SIGALRM };
-	struct sigaction action = { on_signal, SA_SIGINFO | SA_NODEFER | SA_RESTORER, signal_restorer, 0 };
+	struct sigaction action = { signal_handler, SA_SIGINFO | SA_NODEFER | SA_RESTORER, signal_restorer, 0 };
 
 	for (unsigned int i = 0; i < COUNT(signals); i++)
 		call6(SYS_RT_SIGACTION, signals[i], (long)&action, 0, 8, 0, 0);
@@ -192,11 +206,10 @@ void frame_of(unsigned int cssa, struct gprsgx *gprsgx, struct exinfo *exinfo)
 		copy_out(exinfo, end - sizeof(*gprsgx) - sizeof(*exinfo), sizeof(*exinfo));
 }
 
-/* Interrupts of the enclave: the program takes over at the AEP, once the enclave has said that it is where it is to be. */
-void interrupt_every(long microseconds, volatile uint32_t *once)
+/* An interrupt of the enclave: the program takes over at the AEP, once the enclave has said that it is where it is to be. */
+void interrupt(long microseconds, volatile uint32_t *once)
 {
-	struct itimerval timer = { 0, microseconds, 0, microseconds };
-
 	interrupts_once = once;
-	call3(SYS_SETITIMER, 0, (long)&timer, 0);
+	delay = microseconds;
+	start_timer();
 }

@@ -126,8 +126,6 @@ vdso_call:
 	mov %rsp, transition + 32(%rip)
 	LOAD
 	call *8(%rsp)
-	.globl vdso_returned
-vdso_returned:
 	EACH mov, transition + OUT(%rip)
 	pushf
 	pop transition + OUT + RFLAGS(%rip)
@@ -148,11 +146,7 @@ vdso_handler:
 	.size vdso_handler, . - vdso_handler
 
 /* Outside, for comparison: the same as enclave.S has. */
-	.globl outside_enclu, outside_read, outside_write, outside_enclu_66, outside_enclu_f2, outside_enclu_f3, outside_enclu_lock
-	.globl outside_xgetbv
-outside_enclu:
-	ENCLU
-	ret
+	.globl outside_read, outside_write, outside_enclu_66, outside_enclu_f2, outside_enclu_f3, outside_enclu_lock
 outside_read:
 	mov (%rbx), %rax
 	ret
@@ -175,9 +169,6 @@ outside_enclu_lock:
 	.byte 0xf0
 	ENCLU
 	ret
-outside_xgetbv:
-	xgetbv
-	ret
 
 /* void cpuid(leaf, subleaf, out) */
 	.globl cpuid
@@ -195,6 +186,15 @@ cpuid:
 	pop %rbx
 	ret
 	.size cpuid, . - cpuid
+
+/* A handler is called with the flags of what was interrupted: with AC, it would not get far. */
+	.globl signal_handler
+	.type signal_handler, @function
+signal_handler:
+	push $2
+	popf
+	jmp on_signal
+	.size signal_handler, . - signal_handler
 
 	.globl signal_restorer
 	.type signal_restorer, @function
