@@ -172,9 +172,13 @@ leave_for_ocall:
 	movb $0, AEXNOTIFY(%rbx)
 	lea GPRSGX(%rbx), %rdi
 	call enclave_notified
+#if XFRM == 3
+	fxrstor64 (%rbx)			/* all that there is, and nothing that XCR0 has a say in */
+#else
 	mov $XFRM & 0xffffffff, %eax
 	mov $XFRM >> 32, %edx
 	xrstor64 (%rbx)
+#endif
 	mov GPRSGX + 32(%rbx), %r8
 	lea -128 - 24(%r8), %r8
 	mov GPRSGX + 0(%rbx), %rax

@@ -88,9 +88,7 @@ notified:
 	add %r11, %rsi                          /* the frame below */
 	lock incq encl_notifications(%rip)
 	movb $0, AEXNOTIFY(%rsi)
-	mov $3, %eax
-	xor %edx, %edx
-	xrstor64 (%rsi)
+	fxrstor64 (%rsi)                        /* as XRSTOR, which would have to be watched for, where XFRM is 3 */
 	mov GPRSGX + 32(%rsi), %r8
 	lea -128 - 24(%r8), %r8
 	mov GPRSGX + 0(%rsi), %rax
