@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import enclu
-from enclu.host.conventions.edp import is_edp
 from enclu.host.conventions.open_enclave import OpenEnclaveConvention
 from enclu.host.images import Image, OpenEnclaveImage, SgxsImage
+from enclu.host.images.edp import is_edp
 from enclu.sgx.structs import Attribute
 
 CORPUS = os.environ.get("ENCLU_CORPUS")

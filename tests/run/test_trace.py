@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace, TracePacket
 
 from tests.support.runs import ENCLU, HANGS, enclu, environment, run, wait_until
 
@@ -160,6 +161,7 @@ def test_a_program_without_enclaves_has_a_short_one() -> None:
         (("-e", "nonsense"), 2, "'nonsense' is no event"),
         (("-o", "/nowhere/log"), 125, "cannot write the trace to /nowhere/log: No such file"),
         (("-o", "/"), 2, "is a directory"),
+        (("--format", "perfetto"), 2, "give a file, as -o"),
         (("--format", "xml"), 2, "'xml' is not one of"),
     ],
 )
@@ -218,3 +220,51 @@ def test_the_help_names_what_can_be_asked_for() -> None:
     text = enclu("trace", "--help").stdout
     for word in ("enclu, aex, fault, fixup, signal, ioctl, enclave, paging, process", "eenter", "-o, --output", "json"):
         assert word in " ".join(text.split())
+
+
+@pytest.mark.parametrize("way", ["--fast-path", "--no-fast-path"])
+def test_perfetto_has_as_many_of_each_as_the_counters_say(way: str, traced: Traced, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    done = traced((way, "--format", "perfetto", "--stats=json", "-o", log), "leaves", "50", "3", "300")
+    counters = json.loads(done.stderr.splitlines()[-1])
+    found = Counter[str]()
+    depth = Counter[int]()
+    last: dict[int, int] = {}
+    for packet in perfetto_packets(log):
+        event = packet.track_event
+        depth[event.track_uuid] += {event.TYPE_SLICE_BEGIN: 1, event.TYPE_SLICE_END: -1}.get(event.type, 0)
+        assert depth[event.track_uuid] >= 0 and packet.timestamp >= last.get(event.track_uuid, 0)
+        last[event.track_uuid] = packet.timestamp
+        notes = {note.name: note.string_value for note in event.debug_annotations}
+        if event.name:
+            found[notes.get("leaf") or event.name.split()[0]] += 1
+    leaves = counters["leaves"]
+    assert {name: found[name] for name in leaves if name != "EEXIT"} == {
+        name: count for name, count in leaves.items() if name != "EEXIT"
+    }
+    assert found["AEX"] == sum(counters["aex"].values()) and found["fixup"] == counters["fixups"]
+    assert found["entry"] == leaves["EENTER"] and leaves["EENTER"] + leaves["ERESUME"] == found["AEX"] + leaves["EEXIT"]
+    assert set(depth.values()) == {0}
+
+
+def test_perfetto_shows_evictions(traced: Traced, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    done = traced(("--format", "perfetto", "--epc", "1M", "--stats=json", "-o", log), "oversubscribe")
+    counters = json.loads(done.stderr.splitlines()[-1])
+    names = Counter(packet.track_event.name for packet in perfetto_packets(log))
+    assert names["EWB"] == counters["evictions"] > 0 and names["ELDU"] == counters["reloads"] > 0
+
+
+def perfetto_packets(log: Path) -> list[TracePacket]:
+    """Those of events."""
+    trace = Trace()
+    trace.ParseFromString(log.read_bytes())
+    return [packet for packet in trace.packet if packet.HasField("track_event")]
+
+
+def test_run_writes_one_for_perfetto_too(
+    program: Callable[[str], Path], enclave_environment: dict[str, str], tmp_path: Path
+) -> None:
+    log = tmp_path / "log.pftrace"
+    run(program("leaves"), "1", options=("--trace", str(log)), env=environment(**enclave_environment))
+    assert perfetto_packets(log) and log.stat().st_mode & 0o777 == 0o600

@@ -10,7 +10,9 @@ import pytest
 
 from enclu.base.events import TABLE, Event, Leaf
 from enclu.sgx.structs import EncluLeaf
+from enclu.trace.decoders import Call
 from enclu.trace.filters import WORDS, Filter
+from enclu.trace.forms import Form
 from enclu.trace.json_lines import JsonLines
 from enclu.trace.spool import Happened
 from enclu.trace.text import Text, Times
@@ -29,9 +31,19 @@ def example(kind: type[Event]) -> Happened:
     return Happened(1_700_000_000_123_456_789, 1, 2, kind.name(), values)
 
 
+def text(happened: Happened, times: Times = Times.NONE) -> str:
+    """The one line of an event."""
+    return written(Text(times), happened)
+
+
+def written(form: Form, happened: Happened, call: Call | None = None) -> str:
+    form.event(happened, call)
+    return form.take().decode()
+
+
 @pytest.mark.parametrize("kind", TABLE, ids=lambda kind: str(kind.name()))
 def test_every_kind_has_a_line(kind: type[Event]) -> None:
-    line = Text().line(example(kind))
+    line = text(example(kind))
     assert line.startswith("[2] ") and line.endswith("\n") and line.count("\n") == 1
     if "reason" in example(kind).values:
         assert "-> " in line or ": word" in line
@@ -40,30 +52,30 @@ def test_every_kind_has_a_line(kind: type[Event]) -> None:
 @pytest.mark.parametrize("kind", TABLE, ids=lambda kind: str(kind.name()))
 def test_json_has_every_field(kind: type[Event]) -> None:
     happened = example(kind)
-    found = json.loads(JsonLines(["program"], "vdso").line(happened))
+    found = json.loads(written(JsonLines(["program"], "vdso"), happened).splitlines()[-1])
     assert found == {"time": happened.time, "pid": 1, "tid": 2, "event": kind.name(), **happened.values}
 
 
 def test_an_interrupt_is_no_vector() -> None:
     happened = Happened(0, 1, 2, "aex", {"vector": -1, "eid": 1, "tcs": 0x1000, "rip": 0x2000})
-    assert Text().line(happened) == "[2] AEX interrupt eid=1 tcs=0x1000 rip=0x2000\n"
+    assert text(happened) == "[2] AEX interrupt eid=1 tcs=0x1000 rip=0x2000\n"
 
 
 def test_why_a_leaf_faulted_is_said() -> None:
     values = {"eid": 0, "leaf": "EENTER", "tcs": 0x7000, "vector": 13, "error_code": 0, "address": 0,
               "reason": "the TCS is busy: another logical processor is in it"}  # fmt: skip
-    assert Text().line(Happened(0, 1, 2, "leaf_faulted", values)) == (
+    assert text(Happened(0, 1, 2, "leaf_faulted", values)) == (
         "[2] EENTER tcs=0x7000 -> #GP: the TCS is busy: another logical processor is in it\n"
     )
 
 
 def test_times() -> None:
     happened = example(Leaf)
-    assert Text(Times.EPOCH).line(happened).startswith("[2] 1700000000.123456 EENTER")
+    assert text(happened, Times.EPOCH).startswith("[2] 1700000000.123456 EENTER")
     relative = Text(Times.RELATIVE)
-    assert relative.line(happened).startswith("[2] +0.000000 ")
+    assert written(relative, happened).startswith("[2] +0.000000 ")
     later = happened._replace(time=happened.time + 1_500_000)
-    assert relative.line(later).startswith("[2] +0.001500 ")
+    assert written(relative, later).startswith("[2] +0.001500 ")
 
 
 @pytest.mark.parametrize(

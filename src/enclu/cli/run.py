@@ -105,7 +105,8 @@ Exit status: the program's own, and the signals it dies by are its own.
 )
 @machine_options
 @click.option("--trace", "trace_file", metavar="FILE", type=click.Path(dir_okay=False),
-              help="Write what happens to FILE, as `enclu trace -o` does; JSON if it ends in .json.")  # fmt: skip
+              help="Write what happens to FILE, as `enclu trace -o` does; JSON if it ends in .json, for Perfetto if it "
+              "ends in .pftrace or .perfetto-trace.")  # fmt: skip
 @click.option("--core-dir", metavar="DIR", type=click.Path(file_okay=False),
               help="Write a core of each process that a signal ends to DIR: docs/cores.md.")  # fmt: skip
 @click.option("--core-enclaves", type=click.Choice(["debug", "all", "none"]), default="debug", show_default=True,
@@ -125,9 +126,10 @@ def run(
     """
     trace = None
     if trace_file is not None:
+        from enclu.trace.forms import form_of
         from enclu.trace.tracer import Wanted
 
-        trace = Wanted(trace_file, "json" if trace_file.endswith(".json") else "text")
+        trace = Wanted(trace_file, form_of(trace_file))
     ctx.exit(
         start(
             program, arguments, design=design, epc=epc, machine_name=machine_name, secret_fd=secret_fd, stats=stats,

@@ -82,10 +82,14 @@ def start(
         )
         if trace is None:
             launch.start(path, [program, *arguments], supervise, keep)
+        from enclu.trace.forms import Missing
         from enclu.trace.tracer import Tracer
 
         try:
             tracer = Tracer(trace, [program, *arguments], design)
+        except Missing as error:
+            console.say(str(error))
+            return 125
         except OSError as error:
             console.say(f"cannot write the trace to {trace.output}: {error.strerror}")
             return 125

@@ -7,8 +7,9 @@ import click
 from enclu.cli.run import RunCommand, machine_options
 from enclu.cli.start import start
 from enclu.trace.filters import WORDS, Filter
+from enclu.trace.forms import FORMATS
 from enclu.trace.text import Times
-from enclu.trace.tracer import FORMATS, Wanted
+from enclu.trace.tracer import Wanted
 
 
 @click.command(
@@ -21,6 +22,8 @@ Examples:
   enclu trace -e '!enclu' -o log ./my_sgx_app   everything but leaves, into a file
   enclu trace -t -e aex,fixup,signal PROGRAM    exceptions and what becomes of them, with the time of day
   enclu trace --format json -o log PROGRAM      for programs: docs/trace.md has the schema
+  enclu trace --format perfetto -o app.pftrace PROGRAM
+                                                to be opened at https://ui.perfetto.dev
 
 What -e knows: {", ".join(WORDS[:9])}; of leaves {", ".join(WORDS[9:])}; and each
 kind of event by its name in docs/events.md.  "!" in front means all others.""",
@@ -49,6 +52,8 @@ def trace(
     Leaves with their registers, AEXs, exceptions and what becomes of them, ioctls, page faults resolved, evictions: of
     all processes and threads, each with the reason of what was refused.  The exit status is the program's.
     """
+    if form == "perfetto" and output is None:
+        raise click.UsageError("a trace for Perfetto is no text: give a file, as -o trace.pftrace", ctx)
     try:
         wanted = Wanted(output, form, Filter(words), Times(times or Times.NONE.value), lossy)
     except ValueError as error:

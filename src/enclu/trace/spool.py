@@ -19,13 +19,15 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from enclu.base import console
-from enclu.base.events import Event, Leaf
+from enclu.base.events import EnclaveCreated, Event, Leaf
 from enclu.native import machine_code
 from enclu.native.in_process import leaves_of
 from enclu.sgx.telling import NAMES
 
 _BLOCK = struct.Struct("<IIQQII")
 """Process, thread, nanoseconds of CLOCK_REALTIME, TSC, bytes that follow, and whether they are records of leaves."""
+_MADE = "made"
+"""Stands for the name of an event's kind in a block that tells who has made an enclave."""
 LIMIT = 1 << 30
 """Bytes that may wait to be written for people; then the program waits for them, too."""
 _CHUNK = 1 << 24
@@ -47,6 +49,14 @@ class Happened(NamedTuple):
     """Of the kind, as `Event.name` has it."""
     values: dict[str, Any]
     """Its own fields."""
+
+
+class Made(NamedTuple):
+    """Who has made an enclave: no event, but what is to be known of it."""
+
+    eid: int
+    program: str
+    """Its executable's name, without directories."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +102,10 @@ class Spool:
         values = event.values()
         pid, tid = values.pop("pid"), values.pop("tid")
         self._put(pid, tid, json.dumps([name, values]).encode(), leaves=False)
+
+    def made_by(self, event: EnclaveCreated, program: str) -> None:
+        """An enclave's program."""
+        self._put(event.pid, event.tid, json.dumps([_MADE, [event.eid, program]]).encode(), leaves=False)
 
     def leaves(self, pid: int, tid: int, records: memoryview) -> None:
         """Records of what a thread has executed, the last of them just now at the latest."""
@@ -139,7 +153,7 @@ class Spool:
             self._written = self._read
             self._more.notify_all()
 
-    def __iter__(self) -> Iterator[Happened | Leaves]:
+    def __iter__(self) -> Iterator[Happened | Leaves | Made]:
         """Everything from the beginning, each as soon as it is there, up to the end.
 
         What a thread did is in order.  Leaves that it executed without a stop come when it stopped: others of the same
@@ -152,6 +166,9 @@ class Spool:
                 yield Leaves(pid, tid, data, clock.time)
             else:
                 name, values = json.loads(data)
+                if name == _MADE:
+                    yield Made(*values)
+                    continue
                 yield Happened(now, pid, tid, name, values)
 
     def _blocks(self) -> Iterator[tuple[int, int, int, int, int, bytes]]:

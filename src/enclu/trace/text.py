@@ -12,6 +12,8 @@ from enclu.base import console
 from enclu.native.in_process import leaves_of
 from enclu.sgx.exceptions import Vector
 from enclu.sgx.telling import NAMES, Before
+from enclu.trace.calls import Calls
+from enclu.trace.decoders import Call
 from enclu.trace.spool import Happened, Leaves
 
 Values = dict[str, Any]
@@ -29,12 +31,14 @@ class Times(enum.Enum):
     """Seconds since 1970."""
 
 
+def exception(values: Values) -> str:
+    """What an event's vector is called."""
+    return f"#{Vector(values['vector']).name}" if values["vector"] >= 0 else "interrupt"
+
+
 def _vector(values: Values) -> str:
-    number = values["vector"]
-    if number < 0:
-        return "interrupt"
-    name = f"#{Vector(number).name}"
-    if number == Vector.PF and "error_code" in values:
+    name = exception(values)
+    if values["vector"] == Vector.PF and "error_code" in values:
         name += f"({values['error_code']:#x}) at {values['address']:#x}"
     return name
 
@@ -50,7 +54,8 @@ def _leaf(leaf: str, tcs: int, rax: int, before: Before) -> str:
     return f"{leaf} tcs={tcs:#x} rbx={rbx:#x} rcx={rcx:#x} = {rax}"
 
 
-def _signal(v: Values) -> str:
+def signal_name(v: Values) -> str:
+    """What an event's signal is called."""
     try:
         return signal.Signals(v["signo"]).name
     except ValueError:
@@ -59,7 +64,7 @@ def _signal(v: Values) -> str:
 
 def _exit(v: Values) -> str:
     if v["signo"]:
-        return f"{v['program']} is ended by {_signal(v)}"
+        return f"{v['program']} is ended by {signal_name(v)}"
     return f"{v['program']} ends with status {v['status']}"
 
 
@@ -73,8 +78,8 @@ _LINES: dict[str, Callable[[Values], str]] = {
     "aep_faulted": lambda v: f"AEP {v['address']:#x} tcs={v['tcs']:#x} -> {v['reason']}",
     "fault_resolved": lambda v: f"#PF resolved: page {v['address']:#x} of enclave {v['eid']} {v['how']}",
     "fixup": lambda v: f"fixup by {v['design']}: {_vector(v)}, goes on at {v['target']:#x}",
-    "exception_signal": lambda v: f"{_vector(v)} becomes {_signal(v)}",
-    "signal_sent": lambda v: f"{_signal(v)} sent",
+    "exception_signal": lambda v: f"{_vector(v)} becomes {signal_name(v)}",
+    "signal_sent": lambda v: f"{signal_name(v)} sent",
     "device_opened": lambda v: f"open {v['path']}",
     "ioctl": lambda v: f"{v['ioctl']} eid={v['eid']} = {v['result']}",
     "ioctl_refused": lambda v: f"{v['ioctl']} eid={v['eid']} -> {v['errno']}: {v['reason']}",
@@ -102,30 +107,43 @@ _LINES: dict[str, Callable[[Values], str]] = {
 class Text:
     """Makes lines."""
 
-    head = ""
-
     def __init__(self, times: Times = Times.NONE) -> None:
         self._times = times
         self._last = 0
         self._second, self._clock = -1, ""
+        self._lines: list[str] = []
 
-    def line(self, happened: Happened) -> str:
-        """With its newline."""
-        prefix = f"[{happened.tid}] " if self._times is Times.NONE else f"[{happened.tid}] {self._time(happened.time)} "
-        return f"{prefix}{console.printable(_LINES[happened.name](happened.values))}\n"
+    def event(self, happened: Happened, call: Call | None) -> None:
+        """One that is wanted."""
+        begin = self._begin(happened.tid, happened.time) if self._times is not Times.NONE else f"[{happened.tid}] "
+        shown = f" ({call.text})" if call is not None else ""
+        self._lines.append(f"{begin}{console.printable(_LINES[happened.name](happened.values))}{shown}\n")
 
-    def leaves(self, leaves: Leaves, wants: Callable[[str], bool]) -> list[str]:
-        """Lines of all that are wanted: as `line` has them, for millions."""
-        begin, out = f"[{leaves.tid}] ", []
+    def leaves(self, leaves: Leaves, wants: Callable[[str], bool], calls: Calls) -> None:
+        """All that are wanted: as `event` has them, for millions."""
+        tid, begin, add, decode = leaves.tid, f"[{leaves.tid}] ", self._lines.append, calls.leaf
         timed = self._times is not Times.NONE
-        wanted = {number: name for number, name in NAMES.items() if wants(name)}
-        for tsc, _eid, leaf, tcs, rax, before in leaves_of(leaves.records):
-            name = wanted.get(leaf)
-            if name is None:
-                continue
-            when = f"{self._time(leaves.time_of(tsc))} " if timed else ""
-            out.append(f"{begin}{when}{_leaf(name, tcs, rax, before)}\n")
+        wanted = {name for name in NAMES.values() if wants(name)}
+        for tsc, eid, leaf, tcs, rax, before in leaves_of(leaves.records):
+            name = NAMES[leaf]
+            call = decode(name, eid, tcs, rax, before[0], before[1], before[4])
+            if name in wanted:
+                if timed:
+                    begin = self._begin(tid, leaves.time_of(tsc))
+                shown = f" ({call.text})" if call is not None else ""
+                add(f"{begin}{_leaf(name, tcs, rax, before)}{shown}\n")
+
+    @property
+    def waiting(self) -> int:
+        return len(self._lines)
+
+    def take(self) -> bytes:
+        out = "".join(self._lines).encode()
+        self._lines.clear()
         return out
+
+    def _begin(self, tid: int, ns: int) -> str:
+        return f"[{tid}] {self._time(ns)} "
 
     def _time(self, ns: int) -> str:
         if self._times is Times.RELATIVE:

@@ -6,17 +6,18 @@ import os
 import stat
 import threading
 from dataclasses import dataclass, field
-from typing import TextIO
+from pathlib import Path
+from typing import BinaryIO
 
 from enclu.base import console
-from enclu.base.events import Event, Leaf
+from enclu.base.events import Aex, EnclaveCreated, EnclaveRemoved, Leaf
 from enclu.base.listeners import Events
+from enclu.trace.calls import Calls, Convention
 from enclu.trace.filters import Filter
-from enclu.trace.json_lines import JsonLines
-from enclu.trace.spool import Leaves, Spool
+from enclu.trace.forms import Form
+from enclu.trace.spool import Leaves, Made, Spool
 from enclu.trace.text import Text, Times
 
-FORMATS = ("text", "json")
 _LINES = 1000
 """Written at once, unless there are no more."""
 
@@ -32,15 +33,17 @@ class Wanted:
     times: Times = Times.NONE
     lossy: bool = False
     """No leaf is to stop its thread for the trace: those for which there is no room are counted."""
+    convention: Convention = field(default_factory=Convention)
 
 
 class Tracer:
     """Listens to the events of a run from its beginning."""
 
     def __init__(self, wanted: Wanted, command: list[str], design: str) -> None:
-        """Raises OSError where the file cannot be made."""
+        """Raises OSError where the file cannot be made, Missing where a package is not there."""
         self._filter, self._lossy = wanted.filter, wanted.lossy
-        self._form = Text(wanted.times) if wanted.form == "text" else JsonLines(command, design)
+        self._calls = Calls(wanted.convention)
+        self._form = _form(wanted, command, design)
         self._file = _create(wanted.output)
         self._spool: Spool | None = None
         self._writer: threading.Thread | None = None
@@ -53,42 +56,41 @@ class Tracer:
     def listen(self, events: Events) -> None:
         """In the supervisor's process."""
         spool = self._spool = Spool()
-        wanted = self._filter
-
-        def heard(event: Event) -> None:
-            if wanted.wants(type(event).name(), getattr(event, "leaf", "")):
-                spool.event(event)
-
         events.leaves.lossy = self._lossy
-        events.listen(heard, *wanted.kinds)
-        if Leaf in wanted.kinds:
+        events.listen(spool.event, *self._filter.kinds)
+        if Leaf in self._filter.kinds:
             events.leaves.raw = spool.leaves
+            events.listen(lambda event: spool.made_by(event, _program(event.pid)), EnclaveCreated)
+            events.listen(spool.event, *(kind for kind in _OF_CALLS if kind not in self._filter.kinds))
         self._writer = threading.Thread(target=self._write, args=(spool,), name="trace", daemon=True)
         self._writer.start()
 
     def _write(self, spool: Spool) -> None:
+        form, calls, wants = self._form, self._calls, self._filter.wants
         try:
-            self._file.write(self._form.head)
-            lines: list[str] = []
+            self._put()
             for happened in spool:
                 if isinstance(happened, Leaves):
-                    lines += self._form.leaves(happened, self._filter.wants_leaf)
+                    form.leaves(happened, self._filter.wants_leaf, calls)
+                elif isinstance(happened, Made):
+                    calls.made_by(happened.eid, happened.program)
                 else:
-                    lines.append(self._form.line(happened))
-                if len(lines) >= _LINES or not spool.more:
-                    self._put(lines)
+                    call = calls.event(happened.name, happened.values)
+                    if wants(happened.name, happened.values.get("leaf", "")):
+                        form.event(happened, call)
+                if form.waiting >= _LINES or not spool.more:
+                    self._put()
                     if not spool.more:
                         spool.written()
-            self._put(lines)
+            self._put()
         except OSError as error:  # a full disk, a reader that has gone: the program goes on
             console.say(f"the trace ends here: {error.strerror}")
         finally:
             spool.end()  # nobody is to wait for who does not read
 
-    def _put(self, lines: list[str]) -> None:
-        self._file.write("".join(lines))
+    def _put(self) -> None:
+        self._file.write(self._form.take())
         self._file.flush()
-        lines.clear()
 
     def flush(self) -> None:
         """All that has happened so far is written when this returns."""
@@ -102,12 +104,36 @@ class Tracer:
             self._writer.join()
 
 
-def _create(path: str | None) -> TextIO:
+_OF_CALLS = (Aex, EnclaveRemoved)
+"""What is to be known about leaves, to tell what they are for."""
+
+
+def _form(wanted: Wanted, command: list[str], design: str) -> Form:
+    if wanted.form == "json":
+        from enclu.trace.json_lines import JsonLines
+
+        return JsonLines(command, design)
+    if wanted.form == "perfetto":
+        from enclu.trace.perfetto import Perfetto
+
+        return Perfetto()
+    return Text(wanted.times)
+
+
+def _program(pid: int) -> str:
+    """The executable of a process."""
+    try:
+        return Path(os.readlink(f"/proc/{pid}/exe")).name
+    except OSError:  # it has ended
+        return ""
+
+
+def _create(path: str | None) -> BinaryIO:
     """A file of the user's alone; what it had is gone."""
     if path is None:
-        return os.fdopen(os.dup(console.STDERR), "w", encoding="utf-8")
+        return os.fdopen(os.dup(console.STDERR), "wb")
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     status = os.fstat(fd)
     if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
         os.fchmod(fd, 0o600)  # one that was there
-    return open(fd, "w", encoding="utf-8")
+    return open(fd, "wb")

@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 import enclu
-from enclu.host.conventions.edp import EdpConvention, EdpPanic, is_edp
+from enclu.host.conventions.edp import EdpConvention, EdpPanic
 from enclu.host.conventions.edp import program as edp_program
 from enclu.host.conventions.edp.abi import Error
 from enclu.host.conventions.registers import RegistersConvention
+from enclu.host.images.edp import is_edp
 from tests.host.conftest import WITH_REGISTERS
 from tests.support.breaking import sweep
 from tests.support.edp_image import PAGE, signed, stream, thread

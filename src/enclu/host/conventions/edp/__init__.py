@@ -1,6 +1,12 @@
 """The conventions of Fortanix EDP."""
 
-from enclu.host.conventions.edp.convention import EdpConvention, EdpPanic
-from enclu.host.images.edp import is_edp
+from typing import TYPE_CHECKING
 
-__all__ = ["EdpConvention", "EdpPanic", "is_edp"]
+from enclu.base.lazy import attributes
+
+if TYPE_CHECKING:
+    from enclu.host.conventions.edp.convention import EdpConvention, EdpPanic
+
+__all__ = ["EdpConvention", "EdpPanic"]
+
+__getattr__ = attributes(__name__, {"EdpConvention": "convention", "EdpPanic": "convention"})

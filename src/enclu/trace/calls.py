@@ -1,0 +1,117 @@
+"""ECALLs and OCALLs in a trace: which enclave has which convention, and what its EENTERs and EEXITs are for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from enclu.trace import decoders
+from enclu.trace.decoders import Call, Decoder, Evidence, Names
+
+
+@dataclass(frozen=True)
+class Convention:
+    """What the user has said of it."""
+
+    name: str | None = None
+    """One of `decoders.names`; None: it is to be found out for each enclave."""
+    names: Names = field(default_factory=Names)
+
+
+class _Enclave:
+    """What is known of it."""
+
+    __slots__ = ("decoder", "evidence", "unknown")
+
+    def __init__(self, decoder: Decoder | None, *, unknown: bool) -> None:
+        self.decoder = decoder
+        self.unknown = unknown
+        """Its first exit may tell."""
+        self.evidence: Evidence | None = None
+
+
+class Calls:
+    """Told of everything that a run's threads do with enclaves, in each thread's order."""
+
+    def __init__(self, convention: Convention) -> None:
+        """Raises ValueError for a name that is none."""
+        self._names = convention.names
+        self._chosen = decoders.named(convention.name) if convention.name is not None else None
+        self._automatic = convention.name is None
+        self._kinds: list[type[Decoder]] | None = None
+        self._enclaves: dict[int, _Enclave] = {}
+        self._programs: dict[int, str] = {}
+        self._cssa: dict[tuple[int, int], int] = {}
+        """CSSA of TCSes, by EID and address: of one in use, what it was at its EENTER."""
+
+    def made_by(self, eid: int, program: str) -> None:
+        """An enclave's program is called so."""
+        self._programs[eid] = program
+
+    def convention(self, eid: int) -> str:
+        """Of an enclave; empty if it is not known."""
+        enclave = self._enclaves.get(eid)
+        return enclave.decoder.convention if enclave is not None and enclave.decoder is not None else ""
+
+    def event(self, name: str, values: dict[str, Any]) -> Call | None:
+        """An event; of an EENTER or EEXIT, what it is for, as far as that is known."""
+        if name == "leaf":
+            return self.leaf(
+                values["leaf"], values["eid"], values["tcs"], values["rax"], values["rdi"], values["rsi"], values["rsp"]
+            )
+        if name == "aex":
+            self._move(values["eid"], values["tcs"], 1)
+        elif name == "enclave_removed":
+            self._forget(values["eid"])
+        return None
+
+    def leaf(self, leaf: str, eid: int, tcs: int, rax: int, rdi: int, rsi: int, rsp: int) -> Call | None:
+        """The same for a leaf alone."""
+        if leaf == "EENTER":
+            self._cssa[eid, tcs] = rax
+            enclave = self._enclaves.get(eid) or self._first(eid, rdi, rsi, rsp)
+            return enclave.decoder.enter(tcs, rax, rdi, rsi) if enclave.decoder is not None else None
+        if leaf == "EEXIT":
+            entered = self._enclaves.get(eid)
+            if entered is None:
+                return None
+            if entered.unknown:
+                self._settle(entered, rdi)
+            return entered.decoder.exit(tcs, self._cssa.get((eid, tcs), 0), rdi, rsi) if entered.decoder else None
+        if leaf in ("ERESUME", "EDECCSSA"):
+            self._move(eid, tcs, -1)
+        return None
+
+    def _move(self, eid: int, tcs: int, by: int) -> None:
+        self._cssa[eid, tcs] = max(self._cssa.get((eid, tcs), 0) + by, 0)
+
+    def _forget(self, eid: int) -> None:
+        self._enclaves.pop(eid, None)
+        self._programs.pop(eid, None)
+        for key in [key for key in self._cssa if key[0] == eid]:
+            del self._cssa[key]
+
+    def _first(self, eid: int, rdi: int, rsi: int, rsp: int) -> _Enclave:
+        """An enclave is entered for the first time."""
+        if not self._automatic:
+            chosen = self._chosen(self._names) if self._chosen is not None else None
+            enclave = _Enclave(chosen, unknown=False)
+        else:
+            evidence = Evidence(self._programs.get(eid, ""), rdi, rsi, rsp)
+            found = self._recognised(evidence)
+            enclave = _Enclave(found, unknown=found is None)
+            enclave.evidence = evidence
+        self._enclaves[eid] = enclave
+        return enclave
+
+    def _settle(self, enclave: _Enclave, rdi: int) -> None:
+        """It leaves for the first time, and what it is was not to be seen at its entry."""
+        enclave.unknown = False
+        if enclave.evidence is not None:
+            enclave.decoder = self._recognised(enclave.evidence._replace(exit_rdi=rdi))
+
+    def _recognised(self, evidence: Evidence) -> Decoder | None:
+        if self._kinds is None:
+            self._kinds = decoders.usable()
+        found = next((kind for kind in self._kinds if kind.recognises(evidence)), None)
+        return found(self._names) if found is not None else None

@@ -1,0 +1,39 @@
+"""What a trace can be written as, and what a form has to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from enclu.trace.calls import Calls
+from enclu.trace.decoders import Call
+from enclu.trace.spool import Happened, Leaves
+
+FORMATS = ("text", "json", "perfetto")
+_SUFFIXES = {".json": "json", ".pftrace": "perfetto", ".perfetto-trace": "perfetto"}
+
+
+class Missing(Exception):
+    """A package is not there; the message says how to get it."""
+
+
+class Form(Protocol):
+    """What a trace is written as."""
+
+    def event(self, happened: Happened, call: Call | None) -> None:
+        """One that is wanted; what an EENTER or EEXIT is for, if that is known."""
+
+    def leaves(self, leaves: Leaves, wants: Callable[[str], bool], calls: Calls) -> None:
+        """Those that are wanted by their names; `calls` is to be told of all."""
+
+    @property
+    def waiting(self) -> int:
+        """How many are to be written."""
+
+    def take(self) -> bytes:
+        """What is to be written."""
+
+
+def form_of(path: str) -> str:
+    """Which of FORMATS a file of this name has."""
+    return next((form for suffix, form in _SUFFIXES.items() if path.endswith(suffix)), "text")
