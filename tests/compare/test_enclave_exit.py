@@ -15,6 +15,7 @@ from enclu.compare.build import Builder
 from enclu.compare.runner import Outcome, Task, run_once
 from enclu.host import signing
 from enclu.host.build import Layout, build_enclave
+from enclu.host.conventions.enclu_abi import Leave, call_word
 from enclu.host.images import open_image
 from tests.compare.test_build import TOML, scenario
 
@@ -64,7 +65,8 @@ int main(void)
 		ok(!memcmp(after->ymm_high, zero, sizeof(after->ymm_high)), "the upper halves are, too");
 	for (int i = 8; i < 16; i++)
 		ok_eq(after->gpr[i], 0, "R%d is zero", i);
-	ok_eq(after->gpr[6] | after->gpr[7] | after->gpr[2], 0, "RSI, RDI and RDX are");
+	ok_eq(after->gpr[6] | after->gpr[2], 0, "RSI and RDX are");
+	ok_eq(after->gpr[7], WORD, "RDI says that this ECALL is over, and no more");
 	finish();
 }
 """
@@ -82,7 +84,11 @@ def test_an_enclave_leaves_nothing_in_registers(tmp_path: Path, avx: bool) -> No
     root = Path(shutil.copytree(catalog.find_root(), tmp_path / "scenarios"))
     for path in root.glob("*/scenario.toml"):
         shutil.rmtree(path.parent)
-    mine = scenario(root, f"{TOML}flags = ['-DIMAGE=\"{image}\"', '-DAVX={int(avx)}']\n", main_c=MAIN)
+    mine = scenario(
+        root,
+        f"{TOML}flags = ['-DIMAGE=\"{image}\"', '-DAVX={int(avx)}', '-DWORD={call_word(Leave.DONE, 1)}']\n",
+        main_c=MAIN,
+    )
     ended = run_once(Task(mine, "signal", _build_signal(root, mine)))
     assert ended.outcome is Outcome.WORKS, ended
 

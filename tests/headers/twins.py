@@ -14,7 +14,7 @@ from enclu.compare.build import SGX_TCS_COUNT
 from enclu.conform import image
 from enclu.host import channel, designs
 from enclu.host.attestation import pce, platform, quote
-from enclu.host.conventions import enclu as own
+from enclu.host.conventions import enclu_abi as own
 from enclu.linux import uapi
 from enclu.linux.delivery import base, mm_handler, range_handler, thread_handler, usage, vdso_2018, vdso_jmp
 from enclu.native import exceptions, in_process, native_fault, shared_area, tickets
@@ -64,6 +64,7 @@ ENCLAVE = (
             "CALL_ENTER": own.SGX_CALL.offset("enter"), "ATTRIBUTE_AEXNOTIFY": structs.Attribute.AEXNOTIFY,
             **{f"ENTER_{enter.name}": enter for enter in own.Enter},
             **{f"EXIT_{leave.name}": leave for leave in own.Leave},
+            "CALL_MARK": own.MARK, "CALL_WHY": own.WHY, "CALL_UNTOLD": own.UNTOLD,
         },
     ),
     twins("src/enclu/enclave/sealing.h", {"struct sgx_sealed": fields(platform.SEALED, "data")}),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from enclu.host import signing
 from enclu.host.build import build_enclave
 from enclu.linux import delivery
 from enclu.linux.delivery import usage
+from tests.support.runs import wait_until
 
 DESIGNS = tuple(delivery.names())
 RESUMING = tuple(d for d in DESIGNS if delivery.design(d).entry.resumes)
@@ -54,6 +57,12 @@ def one_processor() -> Iterator[None]:
     os.sched_setaffinity(0, {min(several)})
     yield
     os.sched_setaffinity(0, several)
+
+
+def traced(log: Path) -> list[dict[str, Any]]:
+    """What EENTERs and EEXITs are for, by a trace in JSON, when the process is gone."""
+    assert wait_until(lambda: log.exists() and "process_gone" in log.read_text())
+    return [event["call"] for event in map(json.loads, log.read_text().splitlines()) if "call" in event]
 
 
 def processes_of(pid: int) -> list[int]:

@@ -177,11 +177,30 @@ EADD, EEXTEND, EREMOVE, POST_ADD = 1, 2, 4, 8
 SDK_SIZE = 0x100000
 
 
-def sdk_object(path: Path, text_relocation: bool = False, bss: int = 0x2345, simulation: bool = False) -> Path:
+SDK_FUNCTIONS = """
+	.text
+	.type sgx_first, @function
+	.type sgx_second, @function
+sgx_first:
+	ret
+sgx_second:
+	ret
+	.section .data.rel.ro, "aw"
+	.globl g_ecall_table
+g_ecall_table:
+	.quad 2, sgx_first, 0, sgx_second, 1
+"""
+"""As edger8r makes it, of two ECALLs."""
+
+
+def sdk_object(
+    path: Path, text_relocation: bool = False, bss: int = 0x2345, simulation: bool = False, functions: str = ""
+) -> Path:
     """Not signed: its metadata is zero."""
     text = ".balign 4096; .skip 4092; .quad enclave_entry; .balign 4096; ret" if text_relocation else ""
     options = ("-Wl,-z,notext",) if text_relocation else ()
     source = SDK_SOURCE.replace("{text}", text).replace("{bss}", str(bss))
+    source += functions
     if simulation:
         source += "\t.globl g_global_data_sim\n\t.data\ng_global_data_sim:\n\t.quad 0\n"
     return compiled(path, source, *options)
@@ -247,10 +266,15 @@ def sdk_place(path: Path) -> tuple[int, int, int]:
 
 
 def sdk_image(
-    path: Path, threads: int = 2, text_relocation: bool = False, simulation: bool = False, **fields: int
+    path: Path,
+    threads: int = 2,
+    text_relocation: bool = False,
+    simulation: bool = False,
+    functions: str = "",
+    **fields: int,
 ) -> Path:
     """A signed object: its metadata has a layout, a patch and a SIGSTRUCT for what loaders make of it."""
-    sdk_object(path, text_relocation, simulation=simulation)
+    sdk_object(path, text_relocation, simulation=simulation, functions=functions)
     position, patch_at, end = sdk_place(path)
     layout = sdk_layout(end, threads)
     pages = [*sdk_segments(path, patch_at, text_relocation), *sdk_contexts(end, threads)]

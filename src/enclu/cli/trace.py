@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from enclu.cli.run import RunCommand, machine_options
 from enclu.cli.start import start
+from enclu.trace import decoders
+from enclu.trace.calls import Convention
 from enclu.trace.filters import WORDS, Filter
 from enclu.trace.forms import FORMATS
+from enclu.trace.names import NamesError, of_edl, of_image
 from enclu.trace.text import Times
 from enclu.trace.tracer import Wanted
 
@@ -38,14 +43,21 @@ kind of event by its name in docs/events.md.  "!" in front means all others.""",
 @click.option(
     "-r", "--relative", "times", flag_value=Times.RELATIVE.value, help="With the seconds since the last line."
 )
+@click.option("--convention", metavar="NAME", help="Whose ECALLs and OCALLs they are, if that is not to be found out: "
+              "sdk, open-enclave, edp, gramine, enclu, one that a package adds, or none.")  # fmt: skip
+@click.option("--edl", metavar="FILE", type=click.Path(path_type=Path),
+              help="Names for ECALLs and OCALLs of Intel's SDK.")  # fmt: skip
+@click.option("--enclave", metavar="FILE", type=click.Path(path_type=Path),
+              help="The same from the symbols of an enclave; those of one that its loader has mapped are found by "
+              "themselves.")  # fmt: skip
 @click.argument("program")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def trace(
     ctx: click.Context, design: str, epc: int | None, machine_name: str | None, secret_fd: int | None,
     stats: str | None, quiet: bool, cpu: str, svn_update: str, fast_path: bool, no_pin: bool, output: str | None,
-    words: str, form: str,
-    times: str | None, lossy: bool, program: str, arguments: tuple[str, ...],
+    words: str, form: str, times: str | None, lossy: bool, convention: str | None, edl: Path | None,
+    enclave: Path | None, program: str, arguments: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Run PROGRAM as `enclu run` does, and write a line for each thing that happens.
 
@@ -55,7 +67,14 @@ def trace(
     if form == "perfetto" and output is None:
         raise click.UsageError("a trace for Perfetto is no text: give a file, as -o trace.pftrace", ctx)
     try:
-        wanted = Wanted(output, form, Filter(words), Times(times or Times.NONE.value), lossy)
+        wanted = Wanted(
+            output, form, Filter(words), Times(times or Times.NONE.value), lossy,
+            _convention(convention, edl, enclave),
+        )
+    except decoders.NoConvention as error:
+        raise click.BadParameter(str(error), ctx, param_hint="--convention") from None
+    except NamesError as error:
+        raise click.ClickException(str(error)) from None
     except ValueError as error:
         raise click.BadParameter(str(error), ctx, param_hint="-e") from None
     ctx.exit(
@@ -64,3 +83,12 @@ def trace(
             quiet=quiet, cpu=cpu, svn_update=svn_update, pin=not no_pin, fast_path=fast_path, trace=wanted,
         )
     )  # fmt: skip
+
+
+def _convention(name: str | None, edl: Path | None, enclave: Path | None) -> Convention:
+    """Raises NoConvention and NamesError."""
+    if name is not None:
+        decoders.named(name)
+    if edl is not None:
+        return Convention(name, of_edl(edl))
+    return Convention(name, of_image(enclave)) if enclave is not None else Convention(name)

@@ -26,6 +26,19 @@ struct sgx_call {
 	uint64_t ocall_argument;
 	uint64_t ocall_result;
 };
+
+#define CALL_MARK 0x656e636cull		/* "encl" */
+#define CALL_WHY 28
+#define CALL_UNTOLD 0xfffffffull	/* none, or a greater one */
+
+/*
+ * In RDI at EEXIT, for traces of registers: why the enclave left, and the number of the OCALL or of the ECALL that is
+ * over.  Who enters may have such a word in RSI, with `enter` in place of `exit`; the enclave does not look.
+ */
+static inline uint64_t call_word(uint64_t why, uint64_t number)
+{
+	return CALL_MARK << 32 | why << CALL_WHY | (number < CALL_UNTOLD ? number : CALL_UNTOLD);
+}
 #endif
 
 #endif

@@ -104,11 +104,12 @@ enclave_entry:
 	mov %r10, %rdi
 	call trusted_enter
 	pop %r10
-.Lexit: /* R10: the struct thread. */
+.Lexit: /* R10: the struct thread; RAX: call_word(). */
 	mov EXIT_TO(%r10), %rbx
 	mov EXIT_RSP(%r10), %rsp
 	mov EXIT_RBP(%r10), %rbp
-	.irp register, ecx, edx, esi, edi, r8d, r9d, r10d, r11d, r12d, r13d, r14d, r15d
+	mov %rax, %rdi
+	.irp register, ecx, edx, esi, r8d, r9d, r10d, r11d, r12d, r13d, r14d, r15d
 	xor %\register, %\register
 	.endr
 #ifdef __SSE__
@@ -123,7 +124,7 @@ enclave_entry:
 	mov $4, %eax
 	.byte 0x0f, 0x01, 0xd7			/* EEXIT */
 
-/* void leave_for_ocall(struct thread *) */
+/* void leave_for_ocall(struct thread *, uint64_t word) */
 	.globl leave_for_ocall
 leave_for_ocall:
 	push %rbx
@@ -135,6 +136,7 @@ leave_for_ocall:
 	pushq LAST_SP(%rdi)
 	mov %rsp, LAST_SP(%rdi)
 	mov %rdi, %r10
+	mov %rsi, %rax
 	jmp .Lexit
 .Loret:
 	mov %r11, %rsp

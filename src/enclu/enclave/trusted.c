@@ -6,8 +6,8 @@ const uint64_t enclave_heap_pages = HEAP_PAGES, enclave_spare_pages = SPARE_PAGE
 
 extern uint8_t enclave_ssa[];
 extern struct thread enclave_threads[];
-void leave_for_ocall(struct thread *thread);
-void trusted_enter(struct thread *thread);
+void leave_for_ocall(struct thread *thread, uint64_t word);
+uint64_t trusted_enter(struct thread *thread);
 
 static struct ssa_gpr *frame(const struct thread *thread, uint64_t cssa)
 {
@@ -68,7 +68,7 @@ uint64_t ocall(struct thread *thread, uint64_t number, void *argument)
 	call->ocall = number;
 	call->ocall_argument = (uint64_t)argument;
 	notify_of_aex(thread, false);
-	leave_for_ocall(thread);
+	leave_for_ocall(thread, call_word(EXIT_OCALL, number));
 	notify_of_aex(thread, notify);
 	return call->ocall_result;
 }
@@ -140,16 +140,17 @@ static void initialize(void)
 	__atomic_store_n(&done, true, __ATOMIC_RELEASE);
 }
 
-void trusted_enter(struct thread *thread)
+uint64_t trusted_enter(struct thread *thread)
 {
 	struct sgx_call *call = call_of(thread);
+	uint64_t enter = call->enter, function = enter == ENTER_ECALL ? call->function : CALL_UNTOLD;
 	struct ssa_gpr *gpr;
 
 	initialize();
 	notify_of_aex(thread, false);
-	if (call->enter == ENTER_ECALL)
-		call->result = enclave_main(thread, call->function, (void *)call->argument);
-	else if (call->enter == ENTER_RESET)
+	if (enter == ENTER_ECALL)
+		call->result = enclave_main(thread, function, (void *)call->argument);
+	else if (enter == ENTER_RESET)
 		call->result = reset(thread, call->argument >> 32, call->argument & 0xffffffff);
 	else if (thread->cssa == 0)
 		call->result = 0;
@@ -159,4 +160,5 @@ void trusted_enter(struct thread *thread)
 	}
 	call->exit = EXIT_DONE;
 	notify_of_aex(thread, false);
+	return call_word(EXIT_DONE, function);
 }

@@ -37,8 +37,13 @@ class Machine(EnclaveMachine):
         """Those that are not closed."""
         return [process for process in self._started if not process.closed]
 
-    def process(self, delivery: str = "vdso", cpu: str = "host") -> Process:
-        """Start a process under a delivery design, on a processor as `enclu run --cpu` has it.  Raises HostError."""
+    def process(
+        self, delivery: str = "vdso", cpu: str = "host", *, trace: str | os.PathLike[str] | None = None
+    ) -> Process:
+        """Start a process under a delivery design, on a processor as `enclu run --cpu` has it.  Raises HostError.
+
+        `trace` is a file for what happens in it, as `enclu run --trace` writes it.
+        """
         if self._owner != forks.generation():
             raise HostError("the machine belongs to the process of which this one is a fork: make one of its own here")
         if cpu not in CPUS:
@@ -48,6 +53,8 @@ class Machine(EnclaveMachine):
             os.write(writing, self.secret)
             os.close(writing)
             options = ["--epc", str(self.epc), "--secret-fd", str(reading), "--cpu", cpu]
+            if trace is not None:
+                options += ["--trace", os.fspath(trace)]
             process = Process(self, delivery, options, pass_fds=(reading,))
         finally:
             os.close(reading)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from enclu.trace import decoders
 from enclu.trace.decoders import Call, Decoder, Evidence, Names
+from enclu.trace.spool import Made
 
 
 @dataclass(frozen=True)
@@ -15,38 +16,41 @@ class Convention:
 
     name: str | None = None
     """One of `decoders.names`; None: it is to be found out for each enclave."""
-    names: Names = field(default_factory=Names)
+    names: Names = decoders.NO_NAMES
+    """As they are given; of none, what the symbols of an enclave's image tell."""
 
 
 class _Enclave:
     """What is known of it."""
 
-    __slots__ = ("decoder", "evidence", "unknown")
+    __slots__ = ("decoder", "entries", "evidence", "unknown")
 
     def __init__(self, decoder: Decoder | None, *, unknown: bool) -> None:
         self.decoder = decoder
         self.unknown = unknown
         """Its first exit may tell."""
         self.evidence: Evidence | None = None
+        self.entries: list[tuple[int, int, int, int]] = []
+        """What `Decoder.enter` is to be told then."""
 
 
 class Calls:
     """Told of everything that a run's threads do with enclaves, in each thread's order."""
 
     def __init__(self, convention: Convention) -> None:
-        """Raises ValueError for a name that is none."""
+        """Raises NoConvention."""
         self._names = convention.names
         self._chosen = decoders.named(convention.name) if convention.name is not None else None
         self._automatic = convention.name is None
         self._kinds: list[type[Decoder]] | None = None
         self._enclaves: dict[int, _Enclave] = {}
-        self._programs: dict[int, str] = {}
+        self._made: dict[int, Made] = {}
         self._cssa: dict[tuple[int, int], int] = {}
         """CSSA of TCSes, by EID and address: of one in use, what it was at its EENTER."""
 
-    def made_by(self, eid: int, program: str) -> None:
-        """An enclave's program is called so."""
-        self._programs[eid] = program
+    def made(self, made: Made) -> None:
+        """An enclave is initialised."""
+        self._made[made.eid] = made
 
     def convention(self, eid: int) -> str:
         """Of an enclave; empty if it is not known."""
@@ -70,13 +74,17 @@ class Calls:
         if leaf == "EENTER":
             self._cssa[eid, tcs] = rax
             enclave = self._enclaves.get(eid) or self._first(eid, rdi, rsi, rsp)
-            return enclave.decoder.enter(tcs, rax, rdi, rsi) if enclave.decoder is not None else None
+            if enclave.decoder is not None:
+                return enclave.decoder.enter(tcs, rax, rdi, rsi)
+            if enclave.unknown:
+                enclave.entries.append((tcs, rax, rdi, rsi))
+            return None
         if leaf == "EEXIT":
             entered = self._enclaves.get(eid)
             if entered is None:
                 return None
             if entered.unknown:
-                self._settle(entered, rdi)
+                self._settle(eid, entered, rdi)
             return entered.decoder.exit(tcs, self._cssa.get((eid, tcs), 0), rdi, rsi) if entered.decoder else None
         if leaf in ("ERESUME", "EDECCSSA"):
             self._move(eid, tcs, -1)
@@ -87,31 +95,44 @@ class Calls:
 
     def _forget(self, eid: int) -> None:
         self._enclaves.pop(eid, None)
-        self._programs.pop(eid, None)
+        self._made.pop(eid, None)
         for key in [key for key in self._cssa if key[0] == eid]:
             del self._cssa[key]
 
     def _first(self, eid: int, rdi: int, rsi: int, rsp: int) -> _Enclave:
         """An enclave is entered for the first time."""
         if not self._automatic:
-            chosen = self._chosen(self._names) if self._chosen is not None else None
-            enclave = _Enclave(chosen, unknown=False)
+            enclave = _Enclave(self._decoder(eid, self._chosen), unknown=False)
         else:
-            evidence = Evidence(self._programs.get(eid, ""), rdi, rsi, rsp)
-            found = self._recognised(evidence)
+            made = self._made.get(eid)
+            evidence = Evidence(made.program if made is not None else "", rdi, rsi, rsp)
+            found = self._recognised(eid, evidence)
             enclave = _Enclave(found, unknown=found is None)
             enclave.evidence = evidence
         self._enclaves[eid] = enclave
         return enclave
 
-    def _settle(self, enclave: _Enclave, rdi: int) -> None:
+    def _settle(self, eid: int, enclave: _Enclave, rdi: int) -> None:
         """It leaves for the first time, and what it is was not to be seen at its entry."""
         enclave.unknown = False
         if enclave.evidence is not None:
-            enclave.decoder = self._recognised(enclave.evidence._replace(exit_rdi=rdi))
+            enclave.decoder = self._recognised(eid, enclave.evidence._replace(exit_rdi=rdi))
+        if enclave.decoder is not None:
+            for entry in enclave.entries:
+                enclave.decoder.enter(*entry)
+        enclave.entries.clear()
 
-    def _recognised(self, evidence: Evidence) -> Decoder | None:
+    def _recognised(self, eid: int, evidence: Evidence) -> Decoder | None:
         if self._kinds is None:
             self._kinds = decoders.usable()
-        found = next((kind for kind in self._kinds if kind.recognises(evidence)), None)
-        return found(self._names) if found is not None else None
+        return self._decoder(eid, next((kind for kind in self._kinds if kind.recognises(evidence)), None))
+
+    def _decoder(self, eid: int, kind: type[Decoder] | None) -> Decoder | None:
+        if kind is None:
+            return None
+        names, made = self._names, self._made.get(eid)
+        if kind.by_symbols and made is not None and not (names.ecalls or names.ocalls):
+            from enclu.trace.names import of_loaded
+
+            names = of_loaded(made.files, bytes.fromhex(made.mrenclave))
+        return kind(names)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from enclu.base import console
-from enclu.base.events import EnclaveCreated, Event, Leaf
+from enclu.base.events import EnclaveInitialised, Event, Leaf
 from enclu.native import machine_code
 from enclu.native.in_process import leaves_of
 from enclu.sgx.telling import NAMES
@@ -52,11 +52,15 @@ class Happened(NamedTuple):
 
 
 class Made(NamedTuple):
-    """Who has made an enclave: no event, but what is to be known of it."""
+    """Who has made an enclave, when it is initialised: no event, but what is to be known of it."""
 
     eid: int
+    mrenclave: str
+    """In hexadecimal."""
     program: str
     """Its executable's name, without directories."""
+    files: list[str]
+    """Those that it has mapped, its libraries aside: loaders map the enclave's file."""
 
 
 @dataclass(frozen=True)
@@ -103,9 +107,10 @@ class Spool:
         pid, tid = values.pop("pid"), values.pop("tid")
         self._put(pid, tid, json.dumps([name, values]).encode(), leaves=False)
 
-    def made_by(self, event: EnclaveCreated, program: str) -> None:
-        """An enclave's program."""
-        self._put(event.pid, event.tid, json.dumps([_MADE, [event.eid, program]]).encode(), leaves=False)
+    def made(self, event: EnclaveInitialised, program: str, files: list[str]) -> None:
+        """Of an enclave, by which program."""
+        values = event.eid, event.mrenclave, program, files
+        self._put(event.pid, event.tid, json.dumps([_MADE, values]).encode(), leaves=False)
 
     def leaves(self, pid: int, tid: int, records: memoryview) -> None:
         """Records of what a thread has executed, the last of them just now at the latest."""

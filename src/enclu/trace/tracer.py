@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from enclu.base import console
-from enclu.base.events import Aex, EnclaveCreated, EnclaveRemoved, Leaf
+from enclu.base.events import Aex, EnclaveInitialised, EnclaveRemoved, Leaf
 from enclu.base.listeners import Events
 from enclu.trace.calls import Calls, Convention
 from enclu.trace.filters import Filter
@@ -60,7 +60,7 @@ class Tracer:
         events.listen(spool.event, *self._filter.kinds)
         if Leaf in self._filter.kinds:
             events.leaves.raw = spool.leaves
-            events.listen(lambda event: spool.made_by(event, _program(event.pid)), EnclaveCreated)
+            events.listen(lambda event: spool.made(event, *_program(event.pid)), EnclaveInitialised)
             events.listen(spool.event, *(kind for kind in _OF_CALLS if kind not in self._filter.kinds))
         self._writer = threading.Thread(target=self._write, args=(spool,), name="trace", daemon=True)
         self._writer.start()
@@ -73,7 +73,7 @@ class Tracer:
                 if isinstance(happened, Leaves):
                     form.leaves(happened, self._filter.wants_leaf, calls)
                 elif isinstance(happened, Made):
-                    calls.made_by(happened.eid, happened.program)
+                    calls.made(happened)
                 else:
                     call = calls.event(happened.name, happened.values)
                     if wants(happened.name, happened.values.get("leaf", "")):
@@ -120,12 +120,16 @@ def _form(wanted: Wanted, command: list[str], design: str) -> Form:
     return Text(wanted.times)
 
 
-def _program(pid: int) -> str:
-    """The executable of a process."""
+def _program(pid: int) -> tuple[str, list[str]]:
+    """The name of a process's executable, and files that it has mapped without executing them."""
     try:
-        return Path(os.readlink(f"/proc/{pid}/exe")).name
+        program = Path(os.readlink(f"/proc/{pid}/exe")).name
+        maps = [line.split(None, 5) for line in Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines()]
     except OSError:  # it has ended
-        return ""
+        return "", []
+    files = [(fields[5], "x" in fields[1]) for fields in maps if len(fields) == 6 and fields[5].startswith("/")]
+    executed = {file for file, executable in files if executable}
+    return program, sorted({file for file, _ in files if file not in executed})
 
 
 def _create(path: str | None) -> BinaryIO:

@@ -14,7 +14,7 @@ import enclu
 from enclu.host.conventions.sdk import SdkConvention
 from enclu.host.conventions.sdk.abi import FEATURES_EXTENDED, SdkVersion, SystemFeatures
 from enclu.host.edl import Interface, load, parse
-from tests.host.conftest import RESUMING
+from tests.host.conftest import RESUMING, traced
 from tests.host.sdk.conftest import TCSES, Load
 
 
@@ -340,3 +340,15 @@ def test_waking_a_tcs_that_there_is_not_is_an_error(load_enclave: Load) -> None:
 
 def test_the_enclave_starts_threads(load_enclave: Load) -> None:
     assert load_enclave().ecall("start_thread") == 1
+
+
+# Traces.
+
+
+def test_the_sdks_calls_have_numbers(machine: enclu.Machine, sdk_image: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log.json"
+    with machine.process(trace=log) as process:
+        process.load(sdk_image, convention="sdk")
+    first, second, *_ = traced(log)
+    assert first == {"kind": "ecall", "number": -1, "name": "ECMD_INIT_ENCLAVE"}
+    assert second == {"kind": "ecall_return"}

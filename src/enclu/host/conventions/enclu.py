@@ -2,43 +2,19 @@
 
 from __future__ import annotations
 
-import enum
 from typing import Any
 
 from enclu.host.call import Call
 from enclu.host.convention import Convention, Done
+from enclu.host.conventions.enclu_abi import FRAMES, SGX_CALL, UNTOLD, Enter, Leave, call_word
 from enclu.host.errors import HostError
 from enclu.host.events import EnclaveException, Exit, Interrupted
 from enclu.host.frames import Registers
-from enclu.sgx.layout import Structure
 
-SGX_CALL = Structure(
-    "sgx_call", 64,
-    (0, "enter", "Q"), (8, "exit", "Q"), (16, "function", "Q"), (24, "argument", "Q"), (32, "result", "Q"),
-    (40, "ocall", "Q"), (48, "ocall_argument", "Q"), (56, "ocall_result", "Q"),
-)  # fmt: skip
 FAILED = (1 << 64) - 1
 """What an enclave gets from an OCALL that raised something."""
-FRAMES = 3
-"""SSA frames of every TCS."""
 RESET_LIMIT = 10.0
 """Seconds that an enclave may take to forget what it was doing."""
-
-
-class Enter(enum.IntEnum):
-    """sgx_call.enter."""
-
-    ECALL = 0
-    ORET = 1
-    EXCEPTION = 2
-    RESET = 3
-
-
-class Leave(enum.IntEnum):
-    """sgx_call.exit."""
-
-    DONE = 0
-    OCALL = 1
 
 
 class EncluCall(Call):
@@ -68,7 +44,7 @@ class EncluConvention(Convention):
             image = SGX_CALL.pack(enter=Enter.ECALL, function=function & FAILED, argument=address & FAILED)
             memory = self.enclave.process.memory
             memory.write(call.memory, image)
-            result: int | None = self.run(call, rdi=call.memory)
+            result: int | None = self.run(call, rdi=call.memory, **self._told(Enter.ECALL, function & FAILED))
             if isinstance(argument, bytearray):
                 argument[:] = memory.read(address, len(argument))
             return result
@@ -91,7 +67,11 @@ class EncluConvention(Convention):
             result = FAILED
         memory.write(call.here + SGX_CALL.offset("ocall_result"), (int(result) & FAILED).to_bytes(8, "little"))
         memory.write(call.here, Enter.ORET.to_bytes(8, "little"))
-        call.enter(rdi=call.here)
+        call.enter(rdi=call.here, **self._told(Enter.ORET))
+
+    def _told(self, enter: Enter, number: int = UNTOLD) -> dict[str, int]:
+        """Registers that tell traces why the enclave is entered, where the design passes them."""
+        return {"rsi": call_word(enter, number)} if "rsi" in self.enclave.process.design.registers else {}
 
     def repair(self, call: Call, exception: EnclaveException) -> bool:
         assert isinstance(call, EncluCall)
@@ -100,7 +80,7 @@ class EncluConvention(Convention):
         call.depth += 1
         self.enclave.process.memory.write(call.here, SGX_CALL.pack(enter=Enter.EXCEPTION))
         try:
-            call.enter(rdi=call.here)
+            call.enter(rdi=call.here, **self._told(Enter.EXCEPTION))
             return bool(self._until_done(call))
         finally:
             call.depth -= 1
@@ -130,7 +110,7 @@ class EncluConvention(Convention):
         )
         for _ in range(FRAMES + 1):
             with call.thread.enter(
-                call.tcs, rdi=self._reset(call, depth << 32 | waiting), timeout=RESET_LIMIT
+                call.tcs, rdi=self._reset(call, depth << 32 | waiting), **self._told(Enter.RESET), timeout=RESET_LIMIT
             ) as entry:
                 if not isinstance(entry.event, Exit):
                     break

@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import importlib
 import importlib.metadata
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
@@ -22,10 +23,15 @@ _OWN = {
     "open-enclave": "OpenEnclave",
     "edp": "Edp",
     "gramine": "Gramine",
+    "enclu": "Enclu",
 }
 """Class of each convention, in the module of its name."""
 NONE = "none"
 """What --convention calls the absence of any: registers are not interpreted."""
+
+
+class NoConvention(Exception):
+    """A name is none of a convention, or its decoder cannot be had; the message says why."""
 
 
 class Kind(enum.Enum):
@@ -44,7 +50,7 @@ class Kind(enum.Enum):
 class Call:
     """What an EENTER or EEXIT is for, as far as its registers tell.  Made once and shown often."""
 
-    __slots__ = ("kind", "name", "number", "text")
+    __slots__ = ("_fields", "kind", "name", "number", "text")
 
     def __init__(self, kind: Kind, number: int | None = None, name: str = "") -> None:
         self.kind = kind
@@ -55,6 +61,15 @@ class Call:
         number_text = f" {number}" if number is not None else ""
         self.text = f"{_WORDS[kind]}{number_text}{' ' if name else ''}{name}"
         """For people."""
+        self._fields = ""
+
+    @property
+    def fields(self) -> str:
+        """For programs: a JSON object."""
+        if not self._fields:
+            known = {"kind": self.kind.value, "number": self.number, "name": self.name}
+            self._fields = json.dumps({key: value for key, value in known.items() if value not in (None, "")})
+        return self._fields
 
 
 _WORDS = {
@@ -67,10 +82,13 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Names:
-    """Of functions, by number, as the user has given them (`--edl`, `--enclave`)."""
+    """Of functions, by number."""
 
     ecalls: Mapping[int, str] = field(default_factory=dict)
     ocalls: Mapping[int, str] = field(default_factory=dict)
+
+
+NO_NAMES = Names()
 
 
 class Evidence(NamedTuple):
@@ -91,6 +109,8 @@ class Decoder:
 
     convention: ClassVar[str]
     """What --convention calls it."""
+    by_symbols: ClassVar[bool] = False
+    """Its images have tables of functions as Intel's edger8r makes them, whose symbols are names."""
 
     def __init__(self, names: Names) -> None:
         self.names = names
@@ -115,14 +135,14 @@ def names() -> list[str]:
 
 
 def named(name: str) -> type[Decoder] | None:
-    """The class for a name of `names`; None for NONE.  Raises ValueError."""
+    """The class for a name of `names`; None for NONE.  Raises NoConvention."""
     if name == NONE:
         return None
     if name in _OWN:
         return _own(name)
     others = _others()
     if name not in others:
-        raise ValueError(f"{name!r} is no convention (there are: {', '.join(names())})")
+        raise NoConvention(f"{name!r} is no convention (there are: {', '.join(names())})")
     return _loaded(others[name])
 
 
@@ -132,7 +152,7 @@ def usable() -> list[type[Decoder]]:
     for _, point in sorted(_others().items()):
         try:
             found.append(_loaded(point))
-        except ValueError as error:
+        except NoConvention as error:
             console.say(f"{error}: no ECALLs and OCALLs are decoded by it")
     return found
 
@@ -144,13 +164,13 @@ def _own(name: str) -> type[Decoder]:
 
 
 def _loaded(point: importlib.metadata.EntryPoint) -> type[Decoder]:
-    """Raises ValueError."""
+    """Raises NoConvention."""
     try:
         made = point.load()
     except Exception as error:  # whatever a package of somebody else's does
-        raise ValueError(f"the decoder {point.name!r} of {point.value} cannot be loaded: {error}") from None
+        raise NoConvention(f"the decoder {point.name!r} of {point.value} cannot be loaded: {error}") from None
     if not (isinstance(made, type) and issubclass(made, Decoder)):
-        raise ValueError(f"the decoder {point.name!r} of {point.value} is no subclass of {__name__}.Decoder")
+        raise NoConvention(f"the decoder {point.name!r} of {point.value} is no subclass of {__name__}.Decoder")
     return made
 
 
