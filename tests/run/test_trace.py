@@ -268,3 +268,24 @@ def test_run_writes_one_for_perfetto_too(
     log = tmp_path / "log.pftrace"
     run(program("leaves"), "1", options=("--trace", str(log)), env=environment(**enclave_environment))
     assert perfetto_packets(log) and log.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("way", ["--fast-path", "--no-fast-path"])
+def test_a_profile_counts_what_the_counters_say(way: str, traced: Traced, tmp_path: Path) -> None:
+    log = tmp_path / "log.json"
+    done = traced((way, "--format", "json", "--stats=json", "-o", log), "leaves", "50", "3", "300")
+    counters = json.loads(done.stderr.splitlines()[-1])
+    found = json.loads(enclu("profile", "--format", "json", log).stdout)
+    assert found["leaves"] == counters["leaves"] and found["aexs"] == counters["aex"]
+    assert found["transitions"] == counters["entries"] + counters["exits"] + sum(counters["aex"].values())
+    assert sum(call["calls"] for call in found["calls"]) == counters["leaves"]["EENTER"]
+
+
+def test_a_profile_tells_that_the_epc_is_too_small(traced: Traced, tmp_path: Path) -> None:
+    log = tmp_path / "log.json"
+    done = traced(("--epc", "4M", "--format", "json", "--stats=json", "-o", log), "oversubscribe")
+    counters = json.loads(done.stderr.splitlines()[-1])
+    found = json.loads(enclu("profile", "--format", "json", log).stdout)
+    (paging,) = found["paging"].values()
+    assert (paging["evictions"], paging["reloads"]) == (counters["evictions"], counters["reloads"])
+    assert "epc" in {advice["rule"] for advice in found["advice"]}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from enclu.trace.decoders import Call, Kind
 
 
 class Frame:
     """A call that has begun."""
 
-    __slots__ = ("call", "cssa", "eid", "outside", "start", "tcs")
+    __slots__ = ("call", "cssa", "eid", "note", "outside", "start", "tcs")
 
     def __init__(self, call: Call | None, eid: int, tcs: int, cssa: int, start: int) -> None:
         self.call = call
@@ -16,6 +18,8 @@ class Frame:
         self.eid, self.tcs, self.cssa, self.start = eid, tcs, cssa, start
         self.outside = call is not None and call.kind is Kind.OCALL
         """It is an OCALL."""
+        self.note: Any = None
+        """Of whoever uses the stacks."""
 
 
 Change = tuple[list[Frame], Frame | None]
@@ -31,6 +35,10 @@ class Stacks:
     def of(self, tid: int) -> list[Frame]:
         """What is open in a thread, from the outermost on; it is not to be changed."""
         return self._of.setdefault(tid, [])
+
+    def threads(self) -> list[int]:
+        """Those that have done something."""
+        return list(self._of)
 
     def enter(self, tid: int, eid: int, tcs: int, cssa: int, call: Call | None, time: int) -> Change:
         """EENTER."""
