@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace, TracePacket
 
 from tests.support.runs import ENCLU, HANGS, enclu, environment, run, wait_until
@@ -256,10 +257,20 @@ def test_perfetto_shows_evictions(traced: Traced, tmp_path: Path) -> None:
 
 
 def perfetto_packets(log: Path) -> list[TracePacket]:
-    """Those of events."""
-    trace = Trace()
-    trace.ParseFromString(log.read_bytes())
-    return [packet for packet in trace.packet if packet.HasField("track_event")]
+    """Those of events, when the process is gone, which is after the program's end has been told."""
+    found: list[TracePacket] = []
+
+    def whole() -> bool:
+        trace = Trace()
+        try:
+            trace.ParseFromString(log.read_bytes())
+        except DecodeError:  # in the middle of being written
+            return False
+        found[:] = (packet for packet in trace.packet if packet.HasField("track_event"))
+        return any(packet.track_event.name == "process gone" for packet in found)
+
+    assert wait_until(whole)
+    return found
 
 
 def test_run_writes_one_for_perfetto_too(

@@ -283,3 +283,17 @@ def test_an_image_without_its_loader_tells_names(tmp_path: Path) -> None:
     assert names.ecalls == {0: "first", 1: "second"}
     with pytest.raises(NamesError, match="no symbols of functions"):
         of_image(sdk_image(tmp_path / "none.so"))
+
+
+# Leaves that are missing.
+
+
+def test_after_a_loss_only_registers_alone_are_interpreted() -> None:
+    sdk, gramine, enclu = Thread(), Thread(program="loader"), Thread()
+    assert sdk.enters(-1) and gramine.enters(0) and enclu.enters(POINTER, call_word(Enter.ECALL, 5))
+    for thread in sdk, gramine, enclu:
+        thread.calls.event("leaves_lost", {"count": 3})
+    assert sdk.enters(4) == "ECALL 4"
+    assert gramine.leaves(8) is None and enclu.leaves(call_word(Leave.OCALL, 7)) is None
+    gramine.eid = 2
+    assert gramine.enters(0) is None

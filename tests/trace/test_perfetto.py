@@ -151,3 +151,13 @@ def test_its_package_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(perfetto, "_PROTOS", "no_such_package.protos")
     with pytest.raises(Missing, match=r"pip install 'enclu\[perfetto\]'"):
         Perfetto()
+
+
+def test_slices_end_where_leaves_are_missing() -> None:
+    form = Perfetto()
+    form.event(leaf("EENTER"), None)
+    form.event(Happened(0, 1, 2, "leaves_lost", {"count": 3}), None)
+    form.event(leaf("EEXIT"), None)
+    form.event(leaf("EENTER"), None)
+    kinds = [kind for _, kind, _ in shown(form)]
+    assert kinds == ["SLICE_BEGIN", "SLICE_BEGIN", "INSTANT", "SLICE_END", "SLICE_END", "SLICE_BEGIN", "SLICE_BEGIN"]

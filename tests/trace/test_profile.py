@@ -218,3 +218,15 @@ def test_the_page_needs_nothing_else_and_quotes_names() -> None:
     assert "<script" not in text and "&lt;script&gt;" in text and "app &lt;b&gt;" in text
     assert not re.search(r"https?://|src=|<link|@import|url\(", text)
     assert "ECALL 3 work3" in text and "efefefefefef" in text
+
+
+def test_calls_of_which_leaves_are_missing_have_no_duration() -> None:
+    made = Making()
+    made.ecall(1)
+    made.event("leaves_lost", count=7)
+    made.now += 100
+    made.ecall_returns()
+    made.whole_ecall(1, 5)
+    found = stats(made.profile, "ECALL 1 work1")
+    assert (found.durations.count, found.unfinished, found.durations.total) == (1, 1, 5)
+    assert "lacks 7 leaves" in report.as_text(made.profile) and "lacks 7 leaves" in page.render(made.profile)

@@ -68,7 +68,11 @@ def trace(
         raise click.UsageError("a trace for Perfetto is no text: give a file, as -o trace.pftrace", ctx)
     try:
         wanted = Wanted(
-            output, form, Filter(words), Times(times or Times.NONE.value), lossy,
+            output,
+            form,
+            Filter(words),
+            Times(times or Times.NONE.value),
+            lossy,
             _convention(convention, edl, enclave),
         )
     except decoders.NoConvention as error:

@@ -45,6 +45,7 @@ class Calls:
         self._kinds: list[type[Decoder]] | None = None
         self._enclaves: dict[int, _Enclave] = {}
         self._made: dict[int, Made] = {}
+        self._lost = False
         self._cssa: dict[tuple[int, int], int] = {}
         """CSSA of TCSes, by EID and address: of one in use, what it was at its EENTER."""
 
@@ -65,6 +66,8 @@ class Calls:
             )
         if name == "aex":
             self._move(values["eid"], values["tcs"], 1)
+        elif name == "leaves_lost":
+            self._lose()
         elif name == "enclave_removed":
             self._forget(values["eid"])
         return None
@@ -92,6 +95,13 @@ class Calls:
 
     def _move(self, eid: int, tcs: int, by: int) -> None:
         self._cssa[eid, tcs] = max(self._cssa.get((eid, tcs), 0) + by, 0)
+
+    def _lose(self) -> None:
+        """Leaves are missing."""
+        self._lost = True
+        for enclave in self._enclaves.values():
+            if enclave.decoder is not None and enclave.decoder.every_leaf:
+                enclave.decoder = None
 
     def _forget(self, eid: int) -> None:
         self._enclaves.pop(eid, None)
@@ -128,7 +138,7 @@ class Calls:
         return self._decoder(eid, next((kind for kind in self._kinds if kind.recognises(evidence)), None))
 
     def _decoder(self, eid: int, kind: type[Decoder] | None) -> Decoder | None:
-        if kind is None:
+        if kind is None or (self._lost and kind.every_leaf):
             return None
         names, made = self._names, self._made.get(eid)
         if kind.by_symbols and made is not None and not (names.ecalls or names.ocalls):

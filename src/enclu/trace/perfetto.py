@@ -76,10 +76,11 @@ class Perfetto:
         self._packet(when, mode if name == "aex" else calls, self._instant, _title(name, values), values)
         for eid, counter, value in self._pages.event(name, values):
             self._count(when, eid, counter, value)
-        if name in ("thread_gone", "process_exec"):
+        if name in ("thread_gone", "process_exec", "leaves_lost"):
             self._leave(when, tid, mode)
             self._change(when, calls, (self._stacks.gone(tid), None))
-            del self._threads[tid], self._last[tid]
+            if name != "leaves_lost":
+                del self._threads[tid], self._last[tid]
         elif name == "process_exit":
             self._process(pid, self._processes[pid], values["program"])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from enclu.base import console
-from enclu.base.events import Aex, EnclaveInitialised, EnclaveRemoved, Leaf
+from enclu.base.events import Aex, EnclaveInitialised, EnclaveRemoved, Leaf, LeavesLost
 from enclu.base.listeners import Events
 from enclu.trace.calls import Calls, Convention
 from enclu.trace.filters import Filter
@@ -104,7 +104,7 @@ class Tracer:
             self._writer.join()
 
 
-_OF_CALLS = (Aex, EnclaveRemoved)
+_OF_CALLS = (Aex, EnclaveRemoved, LeavesLost)
 """What is to be known about leaves, to tell what they are for."""
 
 

@@ -112,6 +112,9 @@ class Decoder:
     by_symbols: ClassVar[bool] = False
     """Its images have tables of functions as Intel's edger8r makes them, whose symbols are names."""
 
+    every_leaf: ClassVar[bool] = True
+    """What it tells depends on the leaves before: nothing is told after some were lost (`--lossy`)."""
+
     def __init__(self, names: Names) -> None:
         self.names = names
 

@@ -25,6 +25,7 @@ class OpenEnclave(Decoder):
     """An enclave's first entry is its initialisation."""
 
     convention = "open-enclave"
+    every_leaf = False
 
     def __init__(self, names: Names) -> None:
         super().__init__(names)

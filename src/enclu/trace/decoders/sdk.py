@@ -17,6 +17,7 @@ class Sdk(Decoder):
     """An enclave's first entry is its initialisation."""
 
     convention = "sdk"
+    every_leaf = False
     by_symbols = True
 
     def __init__(self, names: Names) -> None:

@@ -133,6 +133,8 @@ class Profile:
         self.aexs: Counter[int] = Counter()
         """By vector; -1: interrupts."""
         self.paging: dict[str, Paging] = {}
+        self.lost = 0
+        """Leaves that the trace does not have."""
         self.begin = self.end = 0
         self.inside = 0
         """Nanoseconds that threads were in enclave mode, together."""
@@ -164,10 +166,11 @@ class Profile:
             self._leaf(event, time, tid)
         elif name == "aex":
             self._aex(event, time, tid)
-        elif name in ("thread_gone", "process_exec"):
+        elif name in ("thread_gone", "process_exec", "leaves_lost"):
             self._leave(time, tid)
             self._give_up(self._stacks.gone(tid))
             self._outermost.pop(tid, None)
+            self.lost += event.get("count", 0)
         elif name == "enclave_initialised":
             self._enclaves[event["eid"]] = event["mrenclave"][:_SHOWN] or str(event["eid"])
             self._paging(event["eid"]).initial = event["pages"]

@@ -69,7 +69,7 @@ def as_json(profile: Profile) -> dict[str, Any]:
     """Plain values.  Times are nanoseconds."""
     return {
         "enclu_profile": VERSION, "enclu": __version__, "command": profile.command, "delivery": profile.delivery,
-        "time": profile.nanoseconds, "inside": profile.inside, "transitions": profile.transitions,
+        "time": profile.nanoseconds, "inside": profile.inside, "transitions": profile.transitions, "lost": profile.lost,
         "leaves": dict(profile.leaves), "aexs": aexs(profile),
         "calls": [_call(profile, key, stats) for key, stats in by_transitions(profile)],
         "edges": [edge._asdict() for edge in edges(profile)],
@@ -99,6 +99,8 @@ def as_text(profile: Profile) -> str:
         f"{profile.transitions:,} transitions, {sum(profile.aexs.values()):,} of them AEXs"
         + "".join(f", {name} {count:,}" for name, count in aexs(profile).items()),
     ]
+    if profile.lost:
+        lines.append(f"the trace lacks {profile.lost:,} leaves (--lossy): calls that they belong to are not counted")
     calls = [row(profile, key, stats) for key, stats in by_transitions(profile)]
     lines += _table("Calls, by their transitions", HEADS, calls)
     called = [[edge.caller, edge.callee, f"{edge.calls:,}"] for edge in edges(profile)]
