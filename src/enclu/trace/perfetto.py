@@ -24,6 +24,10 @@ _SEQUENCE = 1
 """All packets are of one writer."""
 _BOOTTIME, _REALTIME = 6, 1
 """BuiltinClock: what Perfetto counts in, and what our times are."""
+_PACKET = 1 << 3 | 2
+"""Before each packet: field 1 of Trace, of a length that follows."""
+_MOST_SLICES = 10_000
+"""Packets that are kept for others that are alike."""
 _MAX_SIGNED = (1 << 63) - 1
 
 
@@ -41,7 +45,10 @@ class Perfetto:
     def __init__(self) -> None:
         """Raises Missing."""
         self._protos = protos()
-        self._trace = self._protos.Trace()
+        self._packets: list[bytes] = []
+        self._time = self._protos.TracePacket()
+        self._slices: dict[tuple[int, int, str, tuple[str | int, ...]], bytes] = {}
+        """Packets of slices without their time: most are alike."""
         kinds = self._protos.TrackEvent
         self._begin, self._end = kinds.TYPE_SLICE_BEGIN, kinds.TYPE_SLICE_END
         self._instant, self._counter = kinds.TYPE_INSTANT, kinds.TYPE_COUNTER
@@ -64,7 +71,7 @@ class Perfetto:
         if name == "process_gone":
             process = self._processes.pop(pid, None)
             if process is not None:
-                self._packet(when, process, self._instant, "process gone")
+                self._happened(when, process, "process gone", values)
             return
         calls, mode = self._tracks(pid, tid)
         when = self._in_order(tid, when)
@@ -73,7 +80,7 @@ class Perfetto:
             return
         if name == "aex":
             self._leave(when, tid, mode)
-        self._packet(when, mode if name == "aex" else calls, self._instant, _title(name, values), values)
+        self._happened(when, mode if name == "aex" else calls, _title(name, values), values)
         for eid, counter, value in self._pages.event(name, values):
             self._count(when, eid, counter, value)
         if name in ("thread_gone", "process_exec", "leaves_lost"):
@@ -95,11 +102,11 @@ class Perfetto:
 
     @property
     def waiting(self) -> int:
-        return len(self._trace.packet)
+        return len(self._packets)
 
     def take(self) -> bytes:
-        out: bytes = self._trace.SerializeToString()  # messages of this type may follow each other in a file
-        self._trace.Clear()
+        out = b"".join(self._packets)
+        self._packets.clear()
         return out
 
     # Slices.
@@ -111,26 +118,26 @@ class Perfetto:
                 self._change(when, calls, self._stacks.enter(tid, eid, tcs, values["rax"], call, when))
             self._leave(when, tid, mode)
             self._inside.add(tid)
-            self._packet(when, mode, self._begin, f"enclave {eid}", values)
+            self._slice(when, mode, self._begin, f"enclave {eid}", ("leaf", leaf, "tcs", tcs))
         elif leaf == "EEXIT":
             self._leave(when, tid, mode)
             self._change(when, calls, self._stacks.exit(tid, eid, tcs, call, when))
         else:
-            self._packet(when, mode, self._instant, leaf, values)
+            self._happened(when, mode, leaf, values)
 
     def _leave(self, when: int, tid: int, mode: int) -> None:
         """A thread is not in enclave mode any more, if it was."""
         if tid in self._inside:
             self._inside.remove(tid)
-            self._packet(when, mode, self._end)
+            self._slice(when, mode, self._end)
 
     def _change(self, when: int, track: int, change: Change) -> None:
         ended, begun = change
         for _ in ended:
-            self._packet(when, track, self._end)
+            self._slice(when, track, self._end)
         if begun is not None:
-            call, values = begun.call, {"eid": begun.eid, "tcs": begun.tcs}
-            self._packet(when, track, self._begin, call.text if call is not None else f"entry of {begun.eid}", values)
+            text = begun.call.text if begun.call is not None else f"entry of {begun.eid}"
+            self._slice(when, track, self._begin, text, ("eid", begun.eid, "tcs", begun.tcs))
 
     def _in_order(self, tid: int, when: int) -> int:
         self._last[tid] = when = max(when, self._last.get(tid, 0))
@@ -138,14 +145,43 @@ class Perfetto:
 
     # Packets.
 
-    def _packet(self, when: int, track: int, kind: int, name: str = "", values: dict[str, Any] | None = None) -> None:
-        packet = self._new()
+    def _slice(self, when: int, track: int, kind: int, name: str = "", values: tuple[str | int, ...] = ()) -> None:
+        """Its begin or end; `values` are names and values in turn.  Fields may come in any order: the time is last."""
+        key = track, kind, name, values
+        packet = self._slices.get(key)
+        if packet is None:
+            if len(self._slices) >= _MOST_SLICES:
+                self._slices.clear()
+            made = self._event(track, kind, name, dict(zip(values[::2], values[1::2], strict=True)))
+            packet = self._slices[key] = made.SerializeToString()
+        self._time.timestamp = when
+        self._put(packet + self._time.SerializeToString())
+
+    def _happened(self, when: int, track: int, name: str, values: dict[str, Any]) -> None:
+        """An instant."""
+        packet = self._event(track, self._instant, name, values)
         packet.timestamp = when
+        self._add(packet)
+
+    def _add(self, packet: Any) -> None:
+        self._put(packet.SerializeToString())
+
+    def _put(self, packet: bytes) -> None:
+        """Into the file, which is a message of type Trace: as the next element of its field `packet`."""
+        size, length = len(packet), bytearray()
+        while size > 0x7F:
+            length.append(size & 0x7F | 0x80)
+            size >>= 7
+        self._packets.append(b"%c%b%c%b" % (_PACKET, bytes(length), size, packet))
+
+    def _event(self, track: int, kind: int, name: str, values: dict[Any, Any]) -> Any:
+        """A packet without its time."""
+        packet = self._new()
         event = packet.track_event
         event.type, event.track_uuid = kind, track
         if name:
             event.name = _plain(name)
-        for key, value in (values or {}).items():
+        for key, value in values.items():
             annotation = event.debug_annotations.add()
             annotation.name = key
             if isinstance(value, str):
@@ -156,21 +192,25 @@ class Perfetto:
                 annotation.uint_value = value
             else:
                 annotation.int_value = value
+        return packet
 
     def _count(self, when: int, eid: int, counter: str, value: int) -> None:
         uuid = self._counters.get((eid, counter))
         if uuid is None:
             uuid = self._counters[eid, counter] = next(self._uuids)
-            track = self._new().track_descriptor
+            made = self._new()
+            track = made.track_descriptor
             track.uuid, track.name = uuid, f"enclave {eid}: {counter}"
             track.counter.unit = self._protos.CounterDescriptor.UNIT_COUNT
+            self._add(made)
         packet = self._new()
         packet.timestamp = when
         event = packet.track_event
         event.type, event.track_uuid, event.counter_value = self._counter, uuid, value
+        self._add(packet)
 
     def _new(self) -> Any:
-        packet = self._trace.packet.add()
+        packet = self._protos.TracePacket()
         packet.trusted_packet_sequence_id = _SEQUENCE
         packet.sequence_flags = self._protos.TracePacket.SEQ_NEEDS_INCREMENTAL_STATE
         return packet
@@ -180,9 +220,12 @@ class Perfetto:
         packet = self._new()
         packet.sequence_flags = self._protos.TracePacket.SEQ_INCREMENTAL_STATE_CLEARED
         packet.trace_packet_defaults.timestamp_clock_id = _REALTIME
-        snapshot = self._new().clock_snapshot
+        self._add(packet)
+        packet = self._new()
+        snapshot = packet.clock_snapshot
         for clock, now in (_BOOTTIME, time.clock_gettime_ns(time.CLOCK_BOOTTIME)), (_REALTIME, time.time_ns()):
             snapshot.clocks.add(clock_id=clock, timestamp=now)
+        self._add(packet)
 
     # Tracks.
 
@@ -192,25 +235,31 @@ class Perfetto:
             return found
         calls, mode = next(self._uuids), next(self._uuids)
         self._threads[tid] = calls, mode
-        track = self._new().track_descriptor
+        if pid and pid not in self._processes:
+            self._processes[pid] = next(self._uuids)
+            self._process(pid, self._processes[pid])
+        packet = self._new()
+        track = packet.track_descriptor
         track.uuid = calls
-        if not pid:
-            track.name = "the kernel by itself"
-        else:
-            if pid not in self._processes:
-                self._processes[pid] = next(self._uuids)
-                self._process(pid, self._processes[pid])
+        if pid:
             track.thread.pid, track.thread.tid = pid, tid
-            below = self._new().track_descriptor
-            below.uuid, below.parent_uuid, below.name = mode, calls, "enclave mode"
+        else:
+            track.name = "the kernel by itself"
+        self._add(packet)
+        below = self._new()
+        track = below.track_descriptor
+        track.uuid, track.parent_uuid, track.name = mode, calls, "enclave mode"
+        self._add(below)
         return calls, mode
 
     def _process(self, pid: int, uuid: int, program: str = "") -> None:
         """A process; its name is known at its end."""
-        track = self._new().track_descriptor
+        packet = self._new()
+        track = packet.track_descriptor
         track.uuid, track.process.pid = uuid, pid
         if program:
             track.process.process_name = _plain(program)
+        self._add(packet)
 
 
 _TITLES: dict[str, Callable[[dict[str, Any]], str]] = {
