@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -297,3 +298,31 @@ def test_after_a_loss_only_registers_alone_are_interpreted() -> None:
     assert gramine.leaves(8) is None and enclu.leaves(call_word(Leave.OCALL, 7)) is None
     gramine.eid = 2
     assert gramine.enters(0) is None
+
+
+def test_a_decoder_that_fails_ends_only_what_it_tells(capfd: pytest.CaptureFixture[str]) -> None:
+    class Fails(decoders.Decoder):
+        convention = "fails"
+
+        def enter(self, tcs: int, cssa: int, rdi: int, rsi: int) -> Call:
+            raise KeyError(rdi)
+
+    thread = Thread("none")
+    thread.calls._automatic, thread.calls._chosen = False, Fails
+    assert thread.enters(5) is None and thread.enters(6) is None and thread.leaves(7) is None
+    error = capfd.readouterr().err
+    assert error.count("\n") == 1 and "its decoder fails: KeyError(5)" in error
+
+
+def test_names_are_shown_as_characters() -> None:
+    thread = Thread("sdk", Names({1: "\x1b[2Jwork\udcff"}))
+    thread.enters(-1)
+    shown = thread.enters(1)
+    assert shown is not None and "\x1b" not in shown and shown.encode()
+
+
+def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    thread = Thread()
+    thread.calls.made(Made(1, "ab" * 32, "app", [str(tmp_path / "pipe"), "/dev/zero", str(tmp_path)]))
+    assert thread.enters(-1) == "ECALL -1 ECMD_INIT_ENCLAVE"

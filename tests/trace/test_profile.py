@@ -230,3 +230,14 @@ def test_calls_of_which_leaves_are_missing_have_no_duration() -> None:
     found = stats(made.profile, "ECALL 1 work1")
     assert (found.durations.count, found.unfinished, found.durations.total) == (1, 1, 5)
     assert "lacks 7 leaves" in report.as_text(made.profile) and "lacks 7 leaves" in page.render(made.profile)
+
+
+def test_texts_of_a_trace_are_shown_as_characters() -> None:
+    made = Making()
+    made.lines[0] = {**made.lines[0], "command": ["\udcff\x1b"], "delivery": "\udcfe"}
+    made.event("enclave_initialised", eid=1, mrenclave="\udcfd", mrsigner="", pages=1)
+    for _ in range(20):
+        made.leaf("EENTER", {"kind": "ecall", "number": 1, "name": "\udcfc\x1b"})
+        made.ecall_returns()
+    for text in report.as_text(made.profile), page.render(made.profile), json.dumps(report.as_json(made.profile)):
+        assert text.encode() and "\x1b" not in text

@@ -67,14 +67,8 @@ def trace(
     if form == "perfetto" and output is None:
         raise click.UsageError("a trace for Perfetto is no text: give a file, as -o trace.pftrace", ctx)
     try:
-        wanted = Wanted(
-            output,
-            form,
-            Filter(words),
-            Times(times or Times.NONE.value),
-            lossy,
-            _convention(convention, edl, enclave),
-        )
+        calls = _convention(convention, edl, enclave)
+        wanted = Wanted(output, form, Filter(words), Times(times or Times.NONE.value), lossy, calls)
     except decoders.NoConvention as error:
         raise click.BadParameter(str(error), ctx, param_hint="--convention") from None
     except NamesError as error:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from enclu.base import console
 from enclu.trace import decoders
 from enclu.trace.decoders import Call, Decoder, Evidence, Names
 from enclu.trace.spool import Made
+
+_MOST_ENTRIES = 1000
+"""That are remembered of an enclave before it leaves for the first time."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,6 @@ class Calls:
         """An enclave is initialised."""
         self._made[made.eid] = made
 
-    def convention(self, eid: int) -> str:
-        """Of an enclave; empty if it is not known."""
-        enclave = self._enclaves.get(eid)
-        return enclave.decoder.convention if enclave is not None and enclave.decoder is not None else ""
-
     def event(self, name: str, values: dict[str, Any]) -> Call | None:
         """An event; of an EENTER or EEXIT, what it is for, as far as that is known."""
         if name == "leaf":
@@ -74,23 +73,25 @@ class Calls:
 
     def leaf(self, leaf: str, eid: int, tcs: int, rax: int, rdi: int, rsi: int, rsp: int) -> Call | None:
         """The same for a leaf alone."""
-        if leaf == "EENTER":
-            self._cssa[eid, tcs] = rax
-            enclave = self._enclaves.get(eid) or self._first(eid, rdi, rsi, rsp)
-            if enclave.decoder is not None:
-                return enclave.decoder.enter(tcs, rax, rdi, rsi)
-            if enclave.unknown:
-                enclave.entries.append((tcs, rax, rdi, rsi))
-            return None
-        if leaf == "EEXIT":
-            entered = self._enclaves.get(eid)
-            if entered is None:
-                return None
-            if entered.unknown:
-                self._settle(eid, entered, rdi)
-            return entered.decoder.exit(tcs, self._cssa.get((eid, tcs), 0), rdi, rsi) if entered.decoder else None
-        if leaf in ("ERESUME", "EDECCSSA"):
-            self._move(eid, tcs, -1)
+        try:
+            if leaf == "EENTER":
+                self._cssa[eid, tcs] = rax
+                enclave = self._enclaves.get(eid) or self._first(eid, rdi, rsi, rsp)
+                if enclave.decoder is not None:
+                    return enclave.decoder.enter(tcs, rax, rdi, rsi)
+                if enclave.unknown and len(enclave.entries) < _MOST_ENTRIES:
+                    enclave.entries.append((tcs, rax, rdi, rsi))
+            elif leaf == "EEXIT":
+                entered = self._enclaves.get(eid)
+                if entered is not None and entered.unknown:
+                    self._settle(eid, entered, rdi)
+                if entered is not None and entered.decoder is not None:
+                    return entered.decoder.exit(tcs, self._cssa.get((eid, tcs), 0), rdi, rsi)
+            elif leaf in ("ERESUME", "EDECCSSA"):
+                self._move(eid, tcs, -1)
+        except Exception as error:  # of a package of somebody else's, say
+            self._enclaves[eid] = _Enclave(None, unknown=False)
+            console.say(f"ECALLs and OCALLs of enclave {eid} are told no more: its decoder fails: {error!r}")
         return None
 
     def _move(self, eid: int, tcs: int, by: int) -> None:

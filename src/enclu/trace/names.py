@@ -46,11 +46,13 @@ def of_loaded(files: Iterable[str], mrenclave: bytes) -> Names:
     from enclu.sgx.structs import SIGSTRUCT
 
     for file in files:
+        if not Path(file).is_file():
+            continue  # a device, say, or it is gone
         try:
             image = open_image(file)
             versions = [image, *image.other_versions()] if isinstance(image, IntelSdkImage) else []
         except ImageError:
-            continue  # it is no enclave, or the file is gone
+            continue  # it is no enclave
         for version in versions:
             if version.sigstruct is not None and SIGSTRUCT.get(version.sigstruct, "ENCLAVEHASH") == mrenclave:
                 return _of_symbols(Path(file))

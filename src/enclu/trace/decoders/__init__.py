@@ -59,7 +59,7 @@ class Call:
         self.name = name
         """Of the function, or what the convention calls this entry or exit; empty: not known."""
         number_text = f" {number}" if number is not None else ""
-        self.text = f"{_WORDS[kind]}{number_text}{' ' if name else ''}{name}"
+        self.text = console.printable(f"{_WORDS[kind]}{number_text}{' ' if name else ''}{name}")
         """For people."""
         self._fields = ""
 

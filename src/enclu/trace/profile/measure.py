@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from enclu.base import console
 from enclu.trace.decoders import Call, Kind
 from enclu.trace.pages import EPC_PAGES, Pages
 from enclu.trace.profile.durations import Durations
@@ -172,7 +173,7 @@ class Profile:
             self._outermost.pop(tid, None)
             self.lost += event.get("count", 0)
         elif name == "enclave_initialised":
-            self._enclaves[event["eid"]] = event["mrenclave"][:_SHOWN] or str(event["eid"])
+            self._enclaves[event["eid"]] = console.printable(event["mrenclave"][:_SHOWN]) or str(event["eid"])
             self._paging(event["eid"]).initial = event["pages"]
         self._page(name, event)
 

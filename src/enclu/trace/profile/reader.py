@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+from enclu.base import console
 from enclu.base.events import TABLE
 from enclu.trace.decoders import Kind
 from enclu.trace.json_lines import VERSION
@@ -46,7 +47,7 @@ class Trace:
         if not (isinstance(command, list) and all(isinstance(word, str) for word in command)):
             raise self._wrong("`command' is no list of words")
         self.command: list[str] = command
-        self.delivery = str(head.get("delivery", ""))
+        self.delivery = console.printable(str(head.get("delivery", "")))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Events, with all fields of kinds that are known.  Raises TraceError."""

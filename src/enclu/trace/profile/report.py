@@ -94,7 +94,7 @@ def _call(profile: Profile, key: Key, stats: CallStats) -> dict[str, Any]:
 def as_text(profile: Profile) -> str:
     """Some tables, and what to do."""
     lines = [
-        f"{console.printable(' '.join(profile.command))}, under {console.printable(profile.delivery)}",
+        f"{console.printable(' '.join(profile.command))}, under {profile.delivery}",
         f"{span(profile.nanoseconds)}, {span(profile.inside)} of it in enclave mode (of all threads together); "
         f"{profile.transitions:,} transitions, {sum(profile.aexs.values()):,} of them AEXs"
         + "".join(f", {name} {count:,}" for name, count in aexs(profile).items()),
