@@ -300,3 +300,18 @@ def test_a_profile_tells_that_the_epc_is_too_small(traced: Traced, tmp_path: Pat
     (paging,) = found["paging"].values()
     assert (paging["evictions"], paging["reloads"]) == (counters["evictions"], counters["reloads"])
     assert "epc" in {advice["rule"] for advice in found["advice"]}
+
+
+def test_without_its_package_nothing_runs_for_perfetto(tmp_path: Path) -> None:
+    (tmp_path / "perfetto.py").write_text("raise ImportError('it is not here')\n")
+    env = environment(PYTHONPATH=str(tmp_path))
+    done = enclu("trace", "--format", "perfetto", "-o", tmp_path / "log", "/bin/echo", "ran", env=env)
+    assert (done.returncode, done.stdout) == (125, "") and not (tmp_path / "log").exists()
+    assert done.stderr.count("\n") == 1 and "pip install 'enclu[perfetto]' (it is not here)" in done.stderr
+
+
+def test_names_come_from_an_edl_file(tmp_path: Path) -> None:
+    (tmp_path / "wrong.edl").write_text("enclave { trusted { nonsense")
+    done = enclu("trace", "--edl", tmp_path / "wrong.edl", "/bin/echo", "ran")
+    assert done.returncode == 1 and not done.stdout
+    assert "wrong.edl" in done.stderr and done.stderr.count("\n") == 1

@@ -13,6 +13,7 @@ from enclu.host.conventions.open_enclave.abi import Code, EcallFunction, OcallFu
 from enclu.trace import decoders
 from enclu.trace.calls import Calls, Convention
 from enclu.trace.decoders import Call, Names
+from enclu.trace.decoders.enclu import Enclu
 from enclu.trace.names import NamesError, of_edl, of_image
 from enclu.trace.spool import Made
 from tests.support.enclave_images import SDK_FUNCTIONS, sdk_image
@@ -326,3 +327,30 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
     thread = Thread()
     thread.calls.made(Made(1, "ab" * 32, "app", [str(tmp_path / "pipe"), "/dev/zero", str(tmp_path)]))
     assert thread.enters(-1) == "ECALL -1 ECMD_INIT_ENCLAVE"
+
+
+@pytest.mark.parametrize("convention", ["sdk", "open-enclave", "enclu"])
+def test_registers_of_all_kinds_take_no_more_and_no_more_memory(convention: str) -> None:
+    thread = Thread(convention)
+    for number in range(25_000):
+        thread.enters(number << 32 | number, call_word(Enter.ECALL, number))
+        thread.leaves(call_word(Leave.DONE, number) ^ number << 32)
+    enclave = thread.calls._enclaves[1]
+    assert all(len(kept) <= 10_000 for kept in vars(enclave.decoder).values() if isinstance(kept, dict))
+
+
+def test_codes_of_open_enclave_in_the_wrong_direction_are_not_believed() -> None:
+    thread = Thread("open-enclave")
+    assert thread.enters(call_argument(Code.OCALL, 1)) == "ECALL"
+    assert thread.leaves(call_argument(Code.ORET, 1)) == "return of ECALL"
+    assert thread.leaves(call_argument(Code.ECALL, 1)) == "return of ECALL"
+    assert thread.leaves(0) == "return of ECALL" and thread.enters(0) == "ECALL"
+
+
+def test_entries_that_are_given_up_are_forgotten() -> None:
+    thread = Thread("enclu")
+    for _ in range(1000):
+        thread.enters(POINTER)
+        thread.interrupted()
+    decoder = thread.calls._enclaves[1].decoder
+    assert isinstance(decoder, Enclu) and len(decoder._calls[TCS]) == 1

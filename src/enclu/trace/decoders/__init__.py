@@ -89,6 +89,8 @@ class Names:
 
 
 NO_NAMES = Names()
+_MOST_CALLS = 10_000
+"""That are remembered: what registers have is up to the program."""
 
 
 class Evidence(NamedTuple):
@@ -122,6 +124,14 @@ class Decoder:
     def recognises(cls, evidence: Evidence) -> bool:
         """Whether an enclave is of this convention, beyond reasonable doubt."""
         raise NotImplementedError
+
+    @staticmethod
+    def remember(calls: dict[int, Call], register: int, call: Call) -> Call:
+        """The call, and keep it for the same register: most are made again and again."""
+        if len(calls) >= _MOST_CALLS:
+            calls.clear()
+        calls[register] = call
+        return call
 
     def enter(self, tcs: int, cssa: int, rdi: int, rsi: int) -> Call:
         """What an EENTER is for."""

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from enclu.host.conventions.enclu_abi import Enter, Leave, told
 from enclu.trace.decoders import Call, Decoder, Evidence, Kind, Names
 
 _ECALL, _OCALL_RETURN = Call(Kind.ECALL), Call(Kind.OCALL_RETURN)
 _RETURN = Call(Kind.ECALL_RETURN)
+
+
+@dataclass
+class _Open:
+    """An entry that is not over."""
+
+    rdi: int
+    cssa: int
+    waits: bool = False
+    """For an OCALL."""
 
 
 class Enclu(Decoder):
@@ -16,8 +28,8 @@ class Enclu(Decoder):
 
     def __init__(self, names: Names) -> None:
         super().__init__(names)
-        self._calls: dict[int, list[list[int]]] = {}
-        """Of each TCS, the entries that are open: RDI, and how many OCALLs it waits for, one at most."""
+        self._calls: dict[int, list[_Open]] = {}
+        """Of each TCS, the entries that are open."""
         self._entries: dict[int, Call] = {}
         self._exits: dict[int, Call] = {}
 
@@ -27,10 +39,12 @@ class Enclu(Decoder):
 
     def enter(self, tcs: int, cssa: int, rdi: int, rsi: int) -> Call:
         calls = self._calls.setdefault(tcs, [])
-        if calls and calls[-1] == [rdi, 1]:
-            calls[-1][1] = 0
+        if calls and calls[-1].waits and calls[-1].rdi == rdi:
+            calls[-1].waits = False
             return _OCALL_RETURN
-        calls.append([rdi, 0])
+        while calls and not calls[-1].waits and calls[-1].cssa >= cssa:
+            calls.pop()  # given up
+        calls.append(_Open(rdi, cssa))
         return self._entries.get(rsi) or self._entry(cssa, rsi)
 
     def _entry(self, cssa: int, rsi: int) -> Call:
@@ -39,14 +53,14 @@ class Enclu(Decoder):
             return Call(Kind.ECALL, None, f"at CSSA {cssa}") if cssa else _ECALL
         why, number = word
         if why == Enter.ECALL and number is not None:
-            return self._entries.setdefault(rsi, Call(Kind.ECALL, number, self.names.ecalls.get(number, "")))
+            return self.remember(self._entries, rsi, Call(Kind.ECALL, number, self.names.ecalls.get(number, "")))
         return Call(Kind.ECALL, None, {int(enter): enter.name for enter in Enter}.get(why, ""))
 
     def exit(self, tcs: int, cssa: int, rdi: int, rsi: int) -> Call:
         calls = self._calls.get(tcs)
         known = self._exits.get(rdi) or self._exit(rdi)
         if calls and known.kind is Kind.OCALL:
-            calls[-1][1] = 1
+            calls[-1].waits = True
         elif calls:
             calls.pop()
         return known
@@ -57,5 +71,5 @@ class Enclu(Decoder):
             return _RETURN
         why, number = word
         if why == Leave.OCALL:
-            return self._exits.setdefault(rdi, Call(Kind.OCALL, number, self.names.ocalls.get(number or 0, "")))
-        return self._exits.setdefault(rdi, Call(Kind.ECALL_RETURN, number))
+            return self.remember(self._exits, rdi, Call(Kind.OCALL, number, self.names.ocalls.get(number or 0, "")))
+        return self.remember(self._exits, rdi, Call(Kind.ECALL_RETURN, number))

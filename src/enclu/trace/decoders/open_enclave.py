@@ -5,15 +5,13 @@ Open Enclave: include/openenclave/internal/calls.h, host/sgx/calls.c.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from enclu.host.conventions.open_enclave.abi import Code, EcallFunction, OcallFunction, call_argument, parts
 from enclu.trace.decoders import Call, Decoder, Evidence, Kind, Names
 
-_KINDS = {
-    int(Code.ECALL): Kind.ECALL,
-    int(Code.ERET): Kind.ECALL_RETURN,
-    int(Code.OCALL): Kind.OCALL,
-    int(Code.ORET): Kind.OCALL_RETURN,
-}
+_AT_ENTRY = {int(Code.ECALL): Kind.ECALL, int(Code.ORET): Kind.OCALL_RETURN}
+_AT_EXIT = {int(Code.ERET): Kind.ECALL_RETURN, int(Code.OCALL): Kind.OCALL}
 _FUNCTIONS = {
     Kind.ECALL: {int(function): function.name for function in EcallFunction},
     Kind.OCALL: {int(function): function.name for function in OcallFunction},
@@ -29,21 +27,25 @@ class OpenEnclave(Decoder):
 
     def __init__(self, names: Names) -> None:
         super().__init__(names)
-        self._calls: dict[int, Call] = {}
+        self._entries: dict[int, Call] = {}
+        self._exits: dict[int, Call] = {}
 
     @classmethod
     def recognises(cls, evidence: Evidence) -> bool:
         return evidence.rdi == call_argument(Code.ECALL, EcallFunction.INIT_ENCLAVE)
 
     def enter(self, tcs: int, cssa: int, rdi: int, rsi: int) -> Call:
-        return self._calls.get(rdi >> 32) or self._calls.setdefault(rdi >> 32, self._call(rdi, Kind.ECALL))
+        known = self._entries.get(rdi >> 32)
+        return known or self.remember(self._entries, rdi >> 32, _call(rdi, _AT_ENTRY, Kind.ECALL))
 
     def exit(self, tcs: int, cssa: int, rdi: int, rsi: int) -> Call:
-        return self._calls.get(rdi >> 32) or self._calls.setdefault(rdi >> 32, self._call(rdi, Kind.ECALL_RETURN))
+        known = self._exits.get(rdi >> 32)
+        return known or self.remember(self._exits, rdi >> 32, _call(rdi, _AT_EXIT, Kind.ECALL_RETURN))
 
-    def _call(self, rdi: int, otherwise: Kind) -> Call:
-        code, function, _ = parts(rdi)
-        kind = _KINDS.get(code)
-        if kind not in _FUNCTIONS:
-            return Call(kind or otherwise)
-        return Call(kind, function, _FUNCTIONS[kind].get(function, ""))
+
+def _call(rdi: int, kinds: Mapping[int, Kind], otherwise: Kind) -> Call:
+    code, function, _ = parts(rdi)
+    kind = kinds.get(code)
+    if kind not in _FUNCTIONS:
+        return Call(kind or otherwise)
+    return Call(kind, function, _FUNCTIONS[kind].get(function, ""))

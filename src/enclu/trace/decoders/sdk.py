@@ -31,11 +31,11 @@ class Sdk(Decoder):
 
     def enter(self, tcs: int, cssa: int, rdi: int, rsi: int) -> Call:
         rdi &= 0xFFFF_FFFF
-        return self._entries.get(rdi) or self._entries.setdefault(rdi, self._entry(signed(rdi)))
+        return self._entries.get(rdi) or self.remember(self._entries, rdi, self._entry(signed(rdi)))
 
     def exit(self, tcs: int, cssa: int, rdi: int, rsi: int) -> Call:
         rdi &= 0xFFFF_FFFF
-        return self._exits.get(rdi) or self._exits.setdefault(rdi, self._exit(signed(rdi)))
+        return self._exits.get(rdi) or self.remember(self._exits, rdi, self._exit(signed(rdi)))
 
     def _entry(self, command: int) -> Call:
         if command == EnterCommand.ECMD_ORET:
