@@ -12,7 +12,7 @@ from enclu import __version__
 from enclu.base import console
 
 NAMES = (
-    "run", "trace", "profile", "check", "compare", "conform", "explain", "drop-epc", "core", "build", "measure",
+    "run", "trace", "profile", "gdb", "check", "compare", "conform", "explain", "drop-epc", "core", "build", "measure",
     "inspect", "sign", "edl", "quote",
 )  # fmt: skip
 """Each has a module here, in which it has the module's name."""
@@ -48,6 +48,7 @@ Examples:
   enclu check                   can this machine do it?
   enclu run ./my_sgx_app        run a program as on a machine with SGX
   enclu trace ./my_sgx_app      and see what happens, and why something is refused
+  enclu gdb ./my_sgx_app        debug it, enclaves and all
   enclu run --help              the designs of exception delivery, and more
   enclu compare                 what becomes of the thread's arguments under each design""",
 )

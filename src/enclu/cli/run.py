@@ -95,6 +95,7 @@ Examples:
   enclu run --epc 16M --stats ./my_sgx_app      a small EPC; counters at the end
   enclu run --stats=json ./my_sgx_app 2>log     the last line of log is the counters
   enclu run --cpu intel is-sgx-available        for programs that ask for "GenuineIntel" first
+  enclu run --gdb 2345 ./my_sgx_app             wait for gdb: target remote :2345 (see `enclu gdb`, too)
   enclu run --machine build7 ./my_sgx_app       what it seals today it unseals tomorrow
   enclu run --core-dir /tmp/cores ./my_sgx_app  if it crashes: gdb ./my_sgx_app /tmp/cores/core.*
 
@@ -111,13 +112,22 @@ Exit status: the program's own, and the signals it dies by are its own.
               help="Write a core of each process that a signal ends to DIR: docs/cores.md.")  # fmt: skip
 @click.option("--core-enclaves", type=click.Choice(["debug", "all", "none"]), default="debug", show_default=True,
               help="Whose pages are in cores; hardware lets nobody read those of production enclaves.")  # fmt: skip
+@click.option(
+    "--gdb",
+    "gdb_at",
+    metavar="[HOST:]PORT|PATH",
+    help="Wait for gdb (`target remote`), at a port of this machine or the path of a Unix socket.",
+)
+@click.option("--gdb-exit", type=click.Choice(["continue", "kill"]), default="continue", show_default=True,
+              help="What becomes of PROGRAM if gdb is gone without a word.")  # fmt: skip
 @click.argument("program")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def run(
     ctx: click.Context, design: str, epc: int | None, machine_name: str | None, secret_fd: int | None,
     stats: str | None, quiet: bool, cpu: str, svn_update: str, fast_path: bool, no_pin: bool, trace_file: str | None,
-    core_dir: str | None, core_enclaves: str, program: str, arguments: tuple[str, ...],
+    core_dir: str | None, core_enclaves: str, gdb_at: str | None, gdb_exit: str, program: str,
+    arguments: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Run PROGRAM, an unmodified SGX program or any other.
 
@@ -130,10 +140,19 @@ def run(
         from enclu.trace.tracer import Wanted
 
         trace = Wanted(trace_file, form_of(trace_file))
+    gdb = None
+    if gdb_at is not None:
+        from enclu.run.gdb.session import AddressError, Gdb
+
+        try:
+            gdb = Gdb(gdb_at, gdb_exit)
+        except AddressError as error:
+            raise click.BadParameter(f"{gdb_at}: {error}", ctx, param_hint="--gdb") from None
     ctx.exit(
         start(
             program, arguments, design=design, epc=epc, machine_name=machine_name, secret_fd=secret_fd, stats=stats,
             quiet=quiet, cpu=cpu, svn_update=svn_update, pin=not no_pin, fast_path=fast_path, trace=trace,
             cores=None if core_dir is None else (core_dir, core_enclaves),
+            gdb=gdb,
         )
     )  # fmt: skip

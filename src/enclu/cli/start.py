@@ -27,6 +27,7 @@ from enclu.sgx.machine import Machine
 if TYPE_CHECKING:
     from enclu.linux.intel_cpu import Cpuid
     from enclu.linux.stats import Stats
+    from enclu.run.gdb.session import Gdb
     from enclu.trace.tracer import Tracer, Wanted
 
 DESIGN, CPU = "vdso", "host"
@@ -37,7 +38,7 @@ def start(
     program: str, arguments: Sequence[str], *, design: str = DESIGN, epc: int | None = None,
     machine_name: str | None = None, secret_fd: int | None = None, stats: str | None = None, quiet: bool = False,
     cpu: str = CPU, svn_update: str = "none", pin: bool = True, fast_path: bool = True, trace: Wanted | None = None,
-    cores: tuple[str, str] | None = None,
+    cores: tuple[str, str] | None = None, gdb: Gdb | None = None,
 ) -> int:  # fmt: skip
     """Become the program.  Returns, with the exit status, only where that cannot be; the reason has been told.
 
@@ -60,7 +61,7 @@ def start(
 
             processor = intel_cpu.of(processor)
         supervisor = Supervisor(
-            machine, delivery.create(design), events, pin=pin, processor=processor, in_process=fast_path
+            machine, delivery.create(design), events, pin=pin, processor=processor, in_process=fast_path and gdb is None
         )
         if stats:
             from enclu.linux.stats import Stats
@@ -80,6 +81,9 @@ def start(
         supervise: Callable[[int], None] = functools.partial(
             report.supervise, supervisor, subreaper=launch.is_subreaper()
         )
+        if gdb is not None:
+            supervise = gdb.wait(supervisor, supervise)
+            keep = (*keep, gdb.listener.fileno())
         if trace is None:
             launch.start(path, [program, *arguments], supervise, keep)
         from enclu.trace.forms import Missing

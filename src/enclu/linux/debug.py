@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from enclu.linux import uapi
@@ -24,10 +25,8 @@ def debug_access(mm: MM, user: UserMemory, arg: int) -> None:
         raise OSError(errno.EINVAL, f"unknown flags {f['flags']:#x}")
     done, failure = 0, None
     try:
-        while done < f["length"]:
-            address, buffer = f["address"] + done, f["buffer"] + done
-            page = _page(mm, address)
-            size = _at_once(page, address, f["length"] - done)
+        for page, address, size in _pieces(mm, f["address"], f["length"]):
+            buffer = f["buffer"] + done
             if f["flags"] & uapi.ENCLU_SGX_DEBUG_WRITE:
                 _write(page, address, user.read(buffer, size))
                 _written(mm, address)
@@ -39,6 +38,35 @@ def debug_access(mm: MM, user: UserMemory, arg: int) -> None:
     user.write(arg + uapi.DEBUG_ACCESS.offset("count"), done.to_bytes(8, "little"))
     if failure is not None:
         raise failure
+
+
+def read(mm: MM, address: int, size: int) -> bytes:
+    """Bytes of a debug enclave, as many as there are from the address on.  Raises OSError if there are none."""
+    data = b""
+    try:
+        for page, at, length in _pieces(mm, address, size):
+            data += mm.kernel.processors.original(at, _words(page, at, length))
+    except OSError:
+        if not data:
+            raise
+    return data
+
+
+def write(mm: MM, address: int, data: bytes) -> None:
+    """Write to a debug enclave.  Raises OSError; what is in front of the byte that cannot be written is written."""
+    for page, at, size in _pieces(mm, address, len(data)):
+        _write(page, at, data[at - address : at - address + size])
+        _written(mm, at)
+
+
+def _pieces(mm: MM, address: int, length: int) -> Iterator[tuple[EPCPage, int, int]]:
+    """Page, address and bytes of what can be accessed at once, one behind the other.  Raises OSError."""
+    end = address + length
+    while address < end:
+        page = _page(mm, address)
+        size = _at_once(page, address, end - address)
+        yield page, address, size
+        address += size
 
 
 def _page(mm: MM, address: int) -> EPCPage:

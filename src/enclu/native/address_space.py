@@ -33,6 +33,7 @@ OWN_TEXT = (VDSO_BASE, VDSO_BASE + VDSO_AREA // 2)
 """Addresses from which no system call stops."""
 SCRATCH = VDSO_BASE + VDSO_AREA
 SCRATCH_SIZE = 0x1_0000
+INT3 = 0xCC
 OWN_MEMORY = (VDSO_BASE, SCRATCH + SCRATCH_SIZE)
 """What the machine keeps in the program: sealed, as a vDSO is by CONFIG_MSEAL_SYSTEM_MAPPINGS, but for the image."""
 VDSO_IMAGE = (VDSO_BASE, VDSO_BASE + 0x3000)
@@ -88,6 +89,8 @@ class AddressSpace:
         """The vDSO image is there."""
         self.memory = -1
         self.sites = Sites()
+        self.breakpoints: dict[int, int] = {}
+        """A debugger's: by address, the byte that INT3 is in place of."""
         self.poked: dict[int, int] = {}
         """Where instructions were replaced while threads ran (`native.text_poke`), and how many bytes."""
         self.path_slots = 0
@@ -155,6 +158,13 @@ class AddressSpace:
         """Fill `view`, of bytes, from `address`.  Raises OSError EFAULT."""
         if view and ptrace.vm_read(self.pid, address, _address(view), len(view)) != len(view):
             raise OSError(errno.EFAULT, f"cannot read {len(view)} bytes at {address:#x}")
+        self.give_originals(address, view)
+
+    def give_originals(self, address: int, view: memoryview) -> None:
+        """Correct what was read from the address on, where instructions were changed."""
+        for at, byte in self.breakpoints.items():
+            if 0 <= at - address < len(view) and view[at - address] == INT3:
+                view[at - address] = byte
         self.sites.give_originals(address, view)
 
     def untouched(self, start: int, end: int) -> Callable[[int, int], bool]:

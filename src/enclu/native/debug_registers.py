@@ -1,13 +1,16 @@
-"""DR0 to DR3 and DR7 of a traced thread, which this module alone writes: breakpoints at instructions.
+"""DR0 to DR3, DR6 and DR7 of a traced thread, which this module alone reads and writes.
 
-Such a breakpoint stops the thread before it executes an instruction that begins at the address, prefixes included, and
-changes no byte.  SDM 3B section 18.2; kernel: arch/x86/kernel/ptrace.c (ptrace_set_debugreg).
+The machine's own are breakpoints at instructions: such a one stops the thread before it executes an instruction that
+begins at the address, prefixes included, and changes no byte.  A debugger's may watch data, too; they come behind.
+SDM 3B section 18.2; kernel: arch/x86/kernel/ptrace.c (ptrace_set_debugreg).
 """
 
 from __future__ import annotations
 
+import enum
+import errno
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from enclu.native import ptrace
 
@@ -22,21 +25,71 @@ RFLAGS_RF = 1 << 16
 """Resume flag: the next instruction meets no breakpoint."""
 _DR0 = 848
 """offsetof(struct user, u_debugreg)."""
-_DR7 = _DR0 + 7 * 8
+_DR6, _DR7 = _DR0 + 6 * 8, _DR0 + 7 * 8
+
+
+class Access(enum.IntEnum):
+    """DR7.R/W: what of an address is watched."""
+
+    EXECUTED = 0
+    WRITTEN = 1
+    ACCESSED = 3
+
+
+_LEN = {1: 0, 2: 1, 8: 2, 4: 3}
+"""DR7.LEN by bytes."""
+
+
+class Watch(NamedTuple):
+    """What a debugger watches: `size` bytes, a power of two to which the address is aligned; of an instruction 1."""
+
+    address: int
+    access: Access
+    size: int = 1
+
+    @property
+    def valid(self) -> bool:
+        return self.size in _LEN and self.address % self.size == 0
 
 
 def load(thread: Thread, addresses: tuple[int, ...]) -> None:
-    """Stop the thread at these addresses, at most `COUNT`, and no others.  Raises OSError."""
-    if thread.breakpoints == addresses:
-        return
-    if thread.breakpoints:
+    """Stop the thread at these addresses, and at no others but a debugger's.  Raises OSError."""
+    if thread.breakpoints != addresses:
+        _load(thread, addresses, thread.watches)
+
+
+def watch(thread: Thread, watches: tuple[Watch, ...]) -> None:
+    """Have a debugger's registers be these.  Raises OSError, ENOSPC where the machine's leave too few."""
+    if thread.watches != watches:
+        _load(thread, thread.breakpoints, watches)
+
+
+def _load(thread: Thread, addresses: tuple[int, ...], watches: tuple[Watch, ...]) -> None:
+    if len(addresses) + len(watches) > COUNT:
+        raise OSError(errno.ENOSPC, "the four debug registers are all in use")
+    if thread.breakpoints or thread.watches:
         ptrace.ptrace(ptrace.POKEUSER, thread.tid, _DR7, 0)
-        thread.breakpoints = ()
-    for number, address in enumerate(addresses):
+        thread.breakpoints, thread.watches = (), ()
+    control = 0
+    for number, (address, access, size) in enumerate((*((a, Access.EXECUTED, 1) for a in addresses), *watches)):
         ptrace.ptrace(ptrace.POKEUSER, thread.tid, _DR0 + 8 * number, address)
-    if addresses:  # L0 to L3; R/W and LEN of an instruction are 0
-        ptrace.ptrace(ptrace.POKEUSER, thread.tid, _DR7, sum(1 << 2 * number for number in range(len(addresses))))
-    thread.breakpoints = addresses
+        control |= 1 << 2 * number | (access | _LEN[size] << 2) << 16 + 4 * number  # L0 to L3; R/W and LEN
+    if control:
+        ptrace.ptrace(ptrace.POKEUSER, thread.tid, _DR7, control)
+    thread.breakpoints, thread.watches = addresses, watches
+
+
+def met(thread: Thread) -> Watch | None:
+    """Which of a debugger's has stopped the thread, if one has.  It is told once."""
+    if not thread.watches:
+        return None
+    status = ptrace.ptrace_value(ptrace.PEEKUSER, thread.tid, _DR6)
+    first = len(thread.breakpoints)
+    for number, watched in enumerate(thread.watches, first):
+        if status >> number & 1:
+            ptrace.ptrace(ptrace.POKEUSER, thread.tid, _DR6, 0)
+            return watched
+    return None
 
 
 def told(thread: Thread, info: ptrace.SigInfo) -> ptrace.SigInfo:

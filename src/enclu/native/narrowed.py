@@ -46,6 +46,10 @@ class Others(Protocol):
     def over(self, eid: int) -> None:
         """The enclave is no more."""
 
+    @property
+    def debug_registers(self) -> int:
+        """How many of them no debugger has in use."""
+
     def none_in(self, eid: int, but: Thread) -> AbstractContextManager[None]:
         """No other thread executes in the enclave meanwhile."""
 
@@ -196,7 +200,7 @@ class NarrowedEnclave:
 
     def _fitting(self, pages: list[int]) -> list[int]:
         """As many of these pages, the first of them first, as there are debug registers for."""
-        kept, room = [], self._capacity
+        kept, room = [], min(self._capacity, self._others.debug_registers)
         for index in pages:
             room -= len(self._needed(index))
             if room < 0:
@@ -208,7 +212,7 @@ class NarrowedEnclave:
         """What to watch of these pages: what is needed, and of the rest what there is room for."""
         needed = [start for index in pages for start in self._needed(index)]
         others = [start for index in pages for start in sorted(self._places(index) & self._inside)]
-        return tuple((needed + others)[: self._capacity])
+        return tuple((needed + others)[: min(self._capacity, self._others.debug_registers)])
 
     def _arm(self, thread: Thread) -> bool:
         """Load its debug registers.  False if the host has none to give: then nothing is watched any more."""

@@ -95,6 +95,12 @@ def text(tid: int, name: str) -> TextIO:
     return _text(f"{tid}/{name}", _handle())
 
 
+def content(tid: int, name: str) -> bytes:
+    """A file of the thread's, whole."""
+    with open(os.open(f"{tid}/{name}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=_handle()), "rb") as file:
+        return file.read()
+
+
 def status(tid: int) -> dict[str, str]:
     """Fields of /proc/TID/status."""
     return fields(tid, "status")

@@ -11,6 +11,8 @@ import os
 import signal
 import struct
 
+from enclu.base.abi import NR
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _ptrace = _libc.ptrace
 _ptrace.restype = ctypes.c_long
@@ -24,6 +26,8 @@ four arguments are `Word`s made beforehand.
 Word = ctypes.c_long
 NOTHING = Word(0)
 
+
+PEEKUSER = 3
 POKEUSER = 6
 CONT = 7
 SINGLESTEP = 9
@@ -183,6 +187,15 @@ def ptrace(request: int, tid: int, addr: int = 0, data: int = 0) -> int:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
     return result
+
+
+def ptrace_value(request: int, tid: int, addr: int) -> int:
+    """One of the requests that give a word, by the system call: it stores the word.  Raises OSError."""
+    value = ctypes.c_ulong()
+    if _libc.syscall(NR["ptrace"], request, tid, ctypes.c_ulong(addr), ctypes.byref(value)):
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    return value.value
 
 
 def with_bytes(request: int, tid: int, addr: int, data: bytes) -> None:

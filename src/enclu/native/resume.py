@@ -51,10 +51,15 @@ def resume(thread: Thread, signo: int = 0, *, past_breakpoint: bool = False) -> 
     """
     if thread.exiting:
         raise ThreadGone
+    stepping = False
+    if thread.debugger is not None:
+        if thread.debugger.holds(thread, signo):
+            return
+        stepping = thread.debugger.steps(thread)
     if thread.user_dispatch:
         user_dispatch.settle(thread, wanted=not thread.mode.enclave)
     if thread.mode.enclave:
-        how = CONT if thread.in_process else SYSEMU
+        how = SYSEMU_SINGLESTEP if stepping else CONT if thread.in_process else SYSEMU
         if thread.regs.rip in thread.breakpoints and thread.regs.rflags & RFLAGS_RF and not past_breakpoint:
             thread.regs.rflags &= ~RFLAGS_RF  # a fault there has set it
             thread.store()
@@ -63,7 +68,7 @@ def resume(thread: Thread, signo: int = 0, *, past_breakpoint: bool = False) -> 
     elif thread.to_syscall_exit:
         how = SYSCALL
     else:
-        how = CONT
+        how = SINGLESTEP if stepping else CONT
     _go(thread, how, signo)
     thread.undelivered, thread.record = 0, None
 

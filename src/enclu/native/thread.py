@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from enclu.native import extended_state, ptrace
 from enclu.native.ptrace import NOTHING
@@ -17,6 +17,7 @@ from enclu.sgx.xsave import HEADER, Aside
 
 if TYPE_CHECKING:
     from enclu.native.address_space import AddressSpace
+    from enclu.native.debug_registers import Watch
     from enclu.native.process import Process
     from enclu.native.wait import Waiter
     from enclu.sgx.epc import EPCPage
@@ -27,6 +28,16 @@ XSTATE_BV = slice(HEADER, HEADER + 8)
 RPL = 3
 """Of a selector, the bits of its requested privilege level."""
 _ASIDE, _NARROW = WORD["ASIDE"], WORD["NARROW"]
+
+
+class Debugger(Protocol):
+    """A debugger of the run's programs."""
+
+    def holds(self, thread: Thread, signo: int) -> bool:
+        """The thread, about to go on, is to stay where it is; the debugger sees to it that it goes on."""
+
+    def steps(self, thread: Thread) -> bool:
+        """It is to execute one instruction, and stop."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +101,10 @@ class Thread:
     """Its extended state, where the host kernel has another until it runs again: see `native_fault`."""
     breakpoints: tuple[int, ...] = field(init=False, default=())
     """What `native.debug_registers` has loaded."""
+    watches: tuple[Watch, ...] = field(init=False, default=())
+    """The same, for a debugger."""
+    debugger: Debugger | None = field(init=False, default=None)
+    """Who wants a say before it is resumed."""
 
     def __post_init__(self) -> None:
         self.mode = EnclaveMode(self.slot)

@@ -48,7 +48,7 @@ def happened(sup: Supervisor, thread: Task) -> None:
     process.handlers = process.handlers.after_exec()
     process.handlers.sharers.append(process)
     process.may_use_amx = False
-    thread.breakpoints = ()
+    thread.breakpoints, thread.watches = (), ()
     sup.transitions.exec(thread)
     process.give(*sup.new_memory(thread.tid))
     sup.delivery.on_exec(thread)

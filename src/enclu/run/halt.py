@@ -13,6 +13,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from enclu.native import debug_registers, proc, ptrace, signals
+from enclu.native.debug_registers import COUNT
 from enclu.native.exceptions import is_dispatched, undo_trap
 from enclu.native.inject import MachineGone, call_again, inject
 from enclu.native.native_fault import raised
@@ -81,11 +82,22 @@ class Halter:
     def with_halted(self, thread: Task, action: Callable[[Task], object]) -> None:
         """Do something to a thread that may be running.  Nothing is done to one that has ended."""
         with self._surviving(thread):
-            if self._at_work(thread):
+            if self.at_work(thread):
                 action(thread)
             elif self._halt(thread):
                 action(thread)
                 self._let_go(thread)
+
+    def halt(self, thread: Task) -> bool:
+        """Bring a thread to a halt, until it is let go on; False if it is gone or cannot come to one."""
+        with self._surviving(thread):
+            return self._halt(thread)
+        return False
+
+    def let_go(self, thread: Task) -> None:
+        """Have a halted thread go on."""
+        with self._surviving(thread):
+            self._let_go(thread)
 
     def patch_text(self, tables: PageTables, address: int, code: bytes) -> None:
         """text_poke_bp(), for the thread at hand."""
@@ -103,7 +115,7 @@ class Halter:
         """None of these threads runs meanwhile."""
         halted = []
         for thread in threads:
-            if not self._at_work(thread):
+            if not self.at_work(thread):
                 with self._surviving(thread):
                     if self._halt(thread):
                         halted.append(thread)
@@ -129,6 +141,8 @@ class Halter:
 
     def leaves_epc(self, pages: Sequence[EPCPage]) -> None:
         self._sup.transitions.leaves_epc(pages)
+        if self._sup.debugger is not None:
+            self._sup.debugger.leave_epc(pages)
 
     def shared(self, eid: int) -> None:
         self._sup.transitions.give_back(eid)
@@ -149,6 +163,10 @@ class Halter:
         self.revoke(eid)
         return self.halted([thread for thread in self.threads_in(eid) if thread is not but])
 
+    @property
+    def debug_registers(self) -> int:
+        return COUNT - (self._sup.debugger.most_watches if self._sup.debugger is not None else 0)
+
     def execution(self, enclave: ShownEnclave) -> NarrowedEnclave | None:
         """An enclave whose XFRM is less than XCR0 is watched."""
         if not self._sup.machine.layout.xcr0 & ~enclave.xfrm:
@@ -159,7 +177,7 @@ class Halter:
         self._sup.narrowed[enclave.eid] = narrowed
         return narrowed
 
-    def _at_work(self, thread: Task) -> bool:
+    def at_work(self, thread: Task) -> bool:
         """It is stopped, and somebody will see to it that it goes on."""
         return thread.stopped and thread.tid not in self._sup.deferred and not thread.exiting
 
@@ -194,6 +212,8 @@ class Halter:
             self._sup.serve(thread, stop)  # and stop it anew
             if thread.tid not in self._sup.threads:
                 return False
+            if self.at_work(thread):
+                return True  # a debugger holds it
         return False
 
     @staticmethod
@@ -251,7 +271,8 @@ class Halter:
         if thread.listening:
             interrupt(thread)  # back to the stop of its process, first of all
         stop, thread.halted_at = thread.halted_at, None
-        assert stop is not None
+        if stop is None:
+            return  # a debugger holds it
         signals.send_put_off(thread)
         if stop.kind in (Kind.INTERRUPTION, Kind.GROUP):
             resume(thread)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from enclu.linux.intel_cpu import Cpuid
     from enclu.native.narrowed import NarrowedEnclave
     from enclu.run.cores.dump import Cores
+    from enclu.run.gdb.debugger import Debugger
     from enclu.sgx.machine import Machine
 
 MAX_THREADS = 1 << 15
@@ -76,6 +77,8 @@ class Supervisor:
         self.cores: Cores | None = None
         """Whoever dumps core when a signal ends a process, if anybody does."""
         self.waiter = Waiter(self.arrived)
+        self.debugger: Debugger | None = None
+        """gdb's server, if there is one."""
         self.ends = Ends(self)
         self.interceptor = Interceptor(self)
         self.births = Births(self)
@@ -108,6 +111,7 @@ class Supervisor:
         self.machine.processors.add(thread.mode)
         self.threads[tid] = thread
         process.threads[tid] = thread
+        thread.debugger = self.debugger
         return thread
 
     def free_slot(self, thread: Task) -> None:
@@ -365,7 +369,8 @@ class Supervisor:
         match stop.kind:
             case Kind.SIGNAL:
                 signals.note_sent(thread, stop)
-                exceptions.signal_stop(self, thread, stop.signo)
+                if self.debugger is None or not self.debugger.trapped(thread, stop.signo):
+                    exceptions.signal_stop(self, thread, stop.signo)
             case Kind.CALL:
                 thread.fetch()
                 self.interceptor.handle(thread)

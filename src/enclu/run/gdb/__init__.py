@@ -1,0 +1,1 @@
+"""A server of gdb's remote serial protocol, for the programs of a run."""

@@ -1,0 +1,114 @@
+"""Which file an enclave was loaded from: nobody tells, so files that may be it are compared with the enclave.
+
+A file is one that the process has mapped or open, when the enclave is created or initialised, or that its arguments or
+environment name, or that lies beside its program.  It is the enclave's if an executable segment of it is what the
+enclave has there.  Nothing is brought back into the EPC for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from enclu.base.elf import EHDR, PHDR, PT_LOAD
+from enclu.native import proc
+from enclu.sgx.epc import PAGE_SIZE
+
+if TYPE_CHECKING:
+    from enclu.linux.encl import Encl
+
+PT_DYNAMIC, PF_X = 2, 1
+_MAGIC = b"\x7fELF\x02\x01"
+MOST_FILES = 400
+"""That are looked at, beside a program."""
+SAMPLES = 16
+"""Pages of a segment that are compared."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file, by what its addresses differ from the enclave's, and where its dynamic section is."""
+
+    path: str
+    bias: int
+    dynamic: int
+
+
+def candidates(pid: int) -> Iterator[str]:
+    """Paths of files that an enclave of the process may come from, the likeliest first."""
+    with contextlib.suppress(OSError), proc.text(pid, "maps") as maps:
+        yield from dict.fromkeys(name for line in maps if (name := line[73:].rstrip("\n")).startswith("/"))
+    with contextlib.suppress(OSError):
+        for fd in proc.descriptors(pid):
+            with contextlib.suppress(OSError):
+                yield proc.name_of(pid, f"fd/{fd}")
+    directory = "/"
+    with contextlib.suppress(OSError):
+        directory = proc.name_of(pid, "cwd")
+    for name in ("cmdline", "environ"):
+        with contextlib.suppress(OSError):
+            for word in proc.content(pid, name).decode(errors="surrogateescape").split("\0"):
+                for text in (word, word.partition("=")[2]):
+                    if text:
+                        yield os.path.join(directory, text)
+    with contextlib.suppress(OSError):
+        beside = os.path.dirname(proc.name_of(pid, "exe"))
+        yield from (entry.path for entry, _ in zip(os.scandir(beside), range(MOST_FILES), strict=False))
+
+
+def match(path: str, encl: Encl) -> Found | None:
+    """The file as the enclave's, if it is."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        try:
+            if os.pread(fd, len(_MAGIC), 0) != _MAGIC:
+                return None
+            with mmap.mmap(fd, 0, prot=mmap.PROT_READ) as data:
+                return _match(path, data, encl)
+        finally:
+            os.close(fd)
+    except (OSError, ValueError, struct.error):
+        return None
+
+
+def _match(path: str, data: mmap.mmap, encl: Encl) -> Found | None:
+    header = EHDR.unpack_from(data)
+    at, size, count = header[5], header[9], header[10]
+    table = [PHDR.unpack_from(data, at + i * size) for i in range(count)]
+    loads = [row for row in table if row[0] == PT_LOAD]
+    if not loads:
+        return None
+    dynamic = next((row[3] for row in table if row[0] == PT_DYNAMIC), 0)
+    lowest = min(row[3] for row in loads) & -PAGE_SIZE
+    for bias in dict.fromkeys((encl.base - lowest, encl.base)):
+        if any(_same(data, row, bias, encl) for row in loads if row[1] & PF_X):
+            return Found(path, bias, dynamic + bias if dynamic else 0)
+    return None
+
+
+def _same(data: mmap.mmap, load: tuple[int, ...], bias: int, encl: Encl) -> bool:
+    """What is compared of the segment is the same, and is not all zero."""
+    offset, address, size = load[2], load[3], load[5]
+    compared = 0
+    at = 0
+    while at < size and compared < SAMPLES:
+        place = bias + address + at
+        length = min(PAGE_SIZE - place % PAGE_SIZE, size - at)
+        page = encl.resident(place) if encl.base <= place < encl.base + encl.size else None
+        part = data[offset + at : offset + at + length]
+        if page is not None and any(part):
+            if page.data[place % PAGE_SIZE : place % PAGE_SIZE + length] != part:
+                return False
+            compared += 1
+        at += length
+    return compared > 0
+
+
+def find(encl: Encl, paths: Iterator[str] | list[str]) -> Found | None:
+    """The first of these files that is the enclave's."""
+    return next((found for path in dict.fromkeys(paths) if (found := match(path, encl)) is not None), None)
