@@ -29,7 +29,7 @@ class Breakpoints:
     def __init__(self, tasks: Callable[[], Iterable[Task]]) -> None:
         self._tasks = tasks
         self._away: dict[AddressSpace, set[int]] = {}
-        """Where a page with breakpoints has been evicted, and they are to be again."""
+        """Where a page with breakpoints has been evicted, or is not mapped yet, and they are to be."""
 
     def insert(self, task: Task, address: int) -> None:
         """Raises OSError where there is no memory to change."""
@@ -37,6 +37,10 @@ class Breakpoints:
         if address in space.breakpoints:
             return
         encl = memory.enclave_at(mm, address)
+        if encl is None and (page := _unmapped(mm, address)) is not None:
+            space.breakpoints[address] = page.data[address % PAGE_SIZE]
+            self._away.setdefault(space, set()).add(address)
+            return
         if encl is not None:
             memory.read_enclave(mm, address, 1)  # brings the page into the EPC
         (byte,) = memory.byte_at(space, mm, address) or (0,)
@@ -93,7 +97,7 @@ class Breakpoints:
                     self._away.setdefault(space, set()).add(address)
 
     def put_back(self, task: Task) -> None:
-        """The thread is about to go on: pages that have come back have their breakpoints again."""
+        """The thread is about to go on: pages that have come, or come back, have their breakpoints."""
         away = self._away.get(task.space)
         for address in list(away or ()):
             encl = memory.enclave_at(task.mm, address)
@@ -108,3 +112,11 @@ class Breakpoints:
             for address in [a for a in space.breakpoints if start <= a < end and mm.find_vma(a) is None]:
                 del space.breakpoints[address]
                 self._away.get(space, set()).discard(address)
+
+
+def _unmapped(mm: MM, address: int) -> EPCPage | None:
+    """The page of a debug enclave that the process has mapped elsewhere, but not there: it is about to."""
+    for encl in {vma.encl for vma in mm.vmas if vma.encl is not None}:
+        if encl.base <= address < encl.base + encl.size and memory.is_debug(encl):
+            return encl.resident(address)
+    return None

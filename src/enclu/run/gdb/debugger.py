@@ -291,8 +291,7 @@ class Debugger:
             self.witness.execs.discard(tid)
             if self.wanted.exec:
                 return Report(pid, tid, reason="exec:" + _program(pid).hex()), False
-        if self.witness.libraries_changed:
-            self.witness.libraries_changed = False
+        if self.witness.libraries_changed(task):
             return Report(pid, tid, reason="library:"), False
         return self._step_over(task), False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from enclu.base.abi import PROT_EXEC
 from enclu.base.events import (
     Aex,
     EnclaveCreated,
@@ -52,7 +53,10 @@ class Witness:
         self.faults: dict[int, LeafFaulted] = {}
         """Of ENCLU outside, the same."""
         self.execs: set[int] = set()
-        self.libraries_changed = False
+        self._changed = False
+        """An enclave that was mapped is no more."""
+        self._unmapped: set[int] = set()
+        """Enclaves that are initialised, and that nobody has been seen to have mapped to be executed."""
         self.last: deque[EnclaveException | LeafFaulted] = deque(maxlen=KEPT)
         self._exits: dict[int, tuple[int, int]] = {}
         self._ranges: dict[int, tuple[int, int]] = {}
@@ -102,12 +106,23 @@ class Witness:
         self._ranges[event.eid] = event.base, event.base + event.size
 
     def _initialised(self, event: EnclaveInitialised) -> None:
-        self.libraries_changed = self._debugger.attached
+        self._unmapped.add(event.eid)
 
     def _removed(self, event: EnclaveRemoved) -> None:
-        self.libraries_changed = self._debugger.attached
+        self._changed = self._changed or event.eid not in self._unmapped
+        self._unmapped.discard(event.eid)
         if event.eid in self._ranges:
             self._debugger.breakpoints.forget_enclave(*self._ranges.pop(event.eid))
+
+    def libraries_changed(self, task: Task) -> bool:
+        """Enclaves have come or gone since this was asked last."""
+        changed, self._changed = self._changed, False
+        if self._unmapped:
+            executable = (vma.encl for vma in task.mm.vmas if vma.prot & PROT_EXEC)
+            mapped = {encl.eid for encl in executable if encl is not None} & self._unmapped
+            self._unmapped -= mapped
+            changed = changed or bool(mapped)
+        return changed
 
     def aep_of(self, eid: int, tcs_la: int) -> int:
         """TCS.AEP; 0 where there is no such TCS."""
