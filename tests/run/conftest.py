@@ -84,15 +84,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def enclave_environment(work: Path) -> dict[str, str]:
-    """The test enclave, compiled, and a key to sign it: generating one takes the programs too long each time."""
-    enclave, source = work / "enclave.elf", C_SOURCES / "enclaves"
-    compile_c(
-        "-g", "-Wall", "-Wextra", "-Werror", "-O1", "-ffreestanding", "-fPIE", "-mgeneral-regs-only",
-        "-fno-stack-protector", "-fno-jump-tables", "-fvisibility=hidden", "-fcf-protection=none", "-static",
-        "-nostdlib", "-Wl,--build-id=none,-z,norelro", "-Wl,-T," + str(source / "enclave.lds"),
-        source / "entry.S", source / "body.c", "-o", enclave,
-    )  # fmt: skip
+def enclave_key(work: Path) -> str:
+    """A key to sign the test enclave: generating one takes the programs too long each time."""
     key = work / "key.pem"
     private = rsa.generate_private_key(public_exponent=3, key_size=3072)
     key.write_bytes(
@@ -100,7 +93,20 @@ def enclave_environment(work: Path) -> dict[str, str]:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
     )
-    return {"ENCLU_TEST_ENCLAVE": str(enclave), "ENCLU_TEST_KEY": str(key)}
+    return str(key)
+
+
+@pytest.fixture(scope="session")
+def enclave_environment(work: Path, enclave_key: str) -> dict[str, str]:
+    """The test enclave, compiled, and a key to sign it."""
+    enclave, source = work / "enclave.elf", C_SOURCES / "enclaves"
+    compile_c(
+        "-g", "-Wall", "-Wextra", "-Werror", "-O1", "-ffreestanding", "-fPIE", "-mgeneral-regs-only",
+        "-fno-stack-protector", "-fno-jump-tables", "-fvisibility=hidden", "-fcf-protection=none", "-static",
+        "-nostdlib", "-Wl,--build-id=none,-z,norelro", "-Wl,-T," + str(source / "enclave.lds"),
+        source / "entry.S", source / "body.c", "-o", enclave,
+    )  # fmt: skip
+    return {"ENCLU_TEST_ENCLAVE": str(enclave), "ENCLU_TEST_KEY": enclave_key}
 
 
 @pytest.fixture(scope="session")

@@ -106,6 +106,8 @@ class Debugger:
         """Signals, by tid, that the debugger has sent: nobody is to be told of them."""
         self._births: dict[int, Report] = {}
         self._in_vfork: set[int] = set()
+        self._met: dict[int, Watch] = {}
+        """What threads, by tid, have met and nobody has been told of."""
         self._interrupted = False
         self.witness = Witness(self)
         self._info = ptrace.SigInfo()
@@ -194,13 +196,20 @@ class Debugger:
                 found = found or task in self.held
 
     def _step_back(self, task: Task) -> None:
-        """A halted thread that has met a breakpoint, or made its step, which nobody is told of: it will again."""
+        """A halted thread has met a breakpoint, or made its step: nobody is told, for it will again.
+
+        What it has done to watched memory is done, and will be told if it is still watched then.
+        """
         if task.kept_info is None:
             return
         info = ptrace.SigInfo.of(task.kept_info)
         if info.signo != signal.SIGTRAP or task.halted_at is None or task.halted_at.kind is not Kind.SIGNAL:
             return
         step = self._stepping.get(task.tid)
+        met = debug_registers.met(task) if info.code in (TRAP_HWBKPT, TRAP_TRACE) else None
+        if met is not None:
+            self._met[task.tid] = met
+            return
         if info.code == SI_KERNEL and self.breakpoints.hit(task):
             task.regs.rip -= 1
             task.store()
@@ -345,7 +354,7 @@ class Debugger:
         if signo != signal.SIGTRAP:
             return False
         space, step = task.space, self._stepping.get(task.tid)
-        if step is None and not space.breakpoints and not task.watches:
+        if step is None and not space.breakpoints and not task.watches and task.tid not in self._met:
             return False
         task.fetch()
         self._info.get(task.tid)
@@ -362,10 +371,12 @@ class Debugger:
             else:
                 self._over(task)
             return True
-        met = debug_registers.met(task) if code in (TRAP_HWBKPT, TRAP_TRACE) else None
+        met = self._met.pop(tid, None)
+        if met is None and code in (TRAP_HWBKPT, TRAP_TRACE):
+            met = debug_registers.met(task)
         if met is not None:
             self._unforce(task)
-            if task.mode.enclave and not self.is_debug(task):
+            if met not in self.watches.get(pid, ()) or (task.mode.enclave and not self.is_debug(task)):
                 resume(task, past_breakpoint=True)
             else:
                 self._hold(task, Held(), Report(pid, tid, reason=_WATCHES[met.access].format(met.address)))
@@ -467,6 +478,7 @@ class Debugger:
             del self.held[task]
         self._stepping.pop(tid, None)
         self._expected.pop(tid, None)
+        self._met.pop(tid, None)
         self._in_vfork.discard(tid)
         self.reports = deque(r for r in self.reports if not (isinstance(r, Report) and r.tid == tid))
 

@@ -83,25 +83,22 @@ class Packets:
             raise ConnectionLost("closed")
         self._received += data
         while self._received:
-            packet = self._next()
-            if packet is None:
-                return
-            if packet:
-                yield packet
+            first = self._received[:1]
+            if first == b"$":
+                packet = self._next()
+                if packet is None:
+                    return
+                yield from packet
+                continue
+            del self._received[:1]
+            if first == INTERRUPT:
+                yield INTERRUPT
+            elif first == b"-" and self.acknowledged:
+                self._write(self._last)  # else an acknowledgement, or noise
 
-    def _next(self) -> bytes | None:
-        """One packet; nothing (b"") for what was none; None for what is not whole yet."""
+    def _next(self) -> list[bytes] | None:
+        """The packet that has begun, if it is as it was sent; None if it is not whole yet."""
         received = self._received
-        if received[:1] == INTERRUPT:
-            del received[:1]
-            return INTERRUPT
-        if received[:1] == b"-" and self.acknowledged:
-            del received[:1]
-            self._write(self._last)
-            return b""
-        if received[:1] != b"$":
-            del received[:1]  # an acknowledgement, or noise
-            return b""
         end = received.find(b"#")
         if end < 0 or len(received) < end + 3:
             if len(received) > 4 * PACKET_SIZE:
@@ -113,8 +110,8 @@ class Packets:
             right = checksum.lower() == b"%02x" % (sum(body) & 0xFF)
             self._write(b"+" if right else b"-")
             if not right:
-                return b""
-        return body
+                return []
+        return [body]
 
     def send(self, body: bytes) -> None:
         """Raises ConnectionLost."""

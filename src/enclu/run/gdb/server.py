@@ -155,7 +155,7 @@ class Server:
             return NOT_KNOWN
         try:
             return command(packet[1:])
-        except (Refused, ThreadGone, ValueError):
+        except (Refused, ThreadGone, ValueError, LookupError, OverflowError):
             return _error(errno.EINVAL)
         except OSError as error:
             return _error(error.errno or errno.EIO)
@@ -252,8 +252,11 @@ class Server:
         return (task.process.tgid if task is not None else tid_number), tid_number
 
     def _select(self, rest: bytes) -> bytes:
+        pid, tid = self._parse(rest[1:])
+        if (pid > 0 and pid not in self.debugger.processes) or (tid > 0 and tid not in self._sup.threads):
+            raise Refused
         if rest[:1] == b"g":
-            self._current = self._parse(rest[1:])
+            self._current = pid, tid
         return OK
 
     def _is_alive(self, rest: bytes) -> bytes:
