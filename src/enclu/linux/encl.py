@@ -68,6 +68,9 @@ class Encl:
         for mm in list(self.mms):
             mm.show(index << 12, index + 1 << 12)
 
+    def is_shown(self, index: int) -> bool:
+        return any(mm.shown(index << 12) for mm in self.mms)
+
     def grow(self, count: int = 1) -> None:
         """sgx_encl_grow(): account for `count` more pages, each with a version slot.  Raises OSError ENOMEM."""
         while self.page_count + count > len(self.va_pages) * VA_SLOT_COUNT:

@@ -102,7 +102,7 @@ class NarrowedEnclave:
     def changed(self, index: int) -> None:
         """Somebody has written to the page."""
         self._forget(index)
-        self._show(index)
+        self._show_again(index)
 
     def look_again(self, index: int) -> None:
         """Something was taken for an instruction of ours because bytes of the next page were not there."""
@@ -112,7 +112,7 @@ class NarrowedEnclave:
     def settle(self) -> None:
         """Show the pages again whose neighbours' bytes may have changed."""
         while self._stale:
-            self._show(self._stale.pop())
+            self._show_again(self._stale.pop())
 
     def gone(self) -> None:
         """The enclave is no more."""
@@ -285,6 +285,11 @@ class NarrowedEnclave:
                 for index in pages:
                     self._forget(index)
                 self._show(*pages)
+
+    def _show_again(self, index: int) -> None:
+        """A page that nobody is shown is looked through when it is: until then nothing is to be seen of this."""
+        if self._enclave.is_shown(index):
+            self._show(index)
 
     def _show(self, *indexes: int) -> None:
         for index in indexes:

@@ -241,6 +241,9 @@ class ShownEnclave(Protocol):
     def content(self, low: int, high: int) -> memoryview:
         """The bytes of pages [low, high), all of which are in the EPC."""
 
+    def is_shown(self, index: int) -> bool:
+        """Some page tables grant something of the page."""
+
     def show(self, index: int) -> None:
         """Have all page tables agree with mapping, EPCM and `Execution.granted`."""
 

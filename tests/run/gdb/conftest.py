@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -152,7 +153,8 @@ class Remote:
                 return b""
             self._received += data
         self._received = self._received[found.end() :]
-        self.socket.sendall(b"+")
+        with contextlib.suppress(BrokenPipeError):  # it was the last
+            self.socket.sendall(b"+")
         return found[1]
 
     def ask(self, body: bytes) -> bytes:
