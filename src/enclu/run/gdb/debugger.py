@@ -23,7 +23,7 @@ from enclu.native.single_step import single_step
 from enclu.native.stop import INTERRUPTED, Kind
 from enclu.native.wait import ThreadGone
 from enclu.run.gdb.breakpoints import Breakpoints
-from enclu.run.gdb.reports import SIGNAL_OF, Exited, Report
+from enclu.run.gdb.reports import GDB_SIGNAL, SIGNAL_OF, Exited, Report
 from enclu.run.gdb.witness import Witness, exception_text
 from enclu.sgx.exceptions import Vector
 from enclu.sgx.structs import Attribute, EncluLeaf
@@ -286,7 +286,7 @@ class Debugger:
             number = signo or (SIGNAL_OF.get(Vector(exception.vector), signal.SIGSEGV) if exception else 0)
             if self._expected.get(tid) == number:
                 del self._expected[tid]
-            elif number not in self.wanted.passed:
+            elif number not in self.wanted.passed and number in GDB_SIGNAL:
                 event = exception or fault
                 note = f"enclu: {exception_text(event)}" if event is not None else ""
                 return Report(pid, tid, number, note=note), fixed_up

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from enclu.run.supervisor import Supervisor
     from enclu.run.task import Task
 
-AT_PHDR, AT_PHNUM = 3, 5
+AT_PHDR, AT_PHNUM, AT_SYSINFO_EHDR = 3, 5, 33
 PT_PHDR, DT_DEBUG = 6, 21
 _MAP = 8
 """Offset of r_debug.r_map."""
@@ -120,9 +120,16 @@ class Libraries:
             at, seen = following, seen + 1
 
 
+def auxv(task: Task) -> bytes:
+    """The auxiliary vector, with the vDSO that the program has: the host kernel remembers its own."""
+    saved = proc.content(task.process.tgid, "auxv")
+    pairs = struct.iter_unpack("<2Q", saved[: len(saved) & -16])
+    vdso = task.mm.vdso
+    return b"".join(struct.pack("<2Q", tag, vdso if tag == AT_SYSINFO_EHDR and vdso else value) for tag, value in pairs)
+
+
 def _r_debug(task: Task) -> int:
-    auxv = proc.content(task.process.tgid, "auxv")
-    values = dict(struct.iter_unpack("<2Q", auxv[: len(auxv) & -16]))
+    values = dict(struct.iter_unpack("<2Q", auxv(task)))
     start, count = values.get(AT_PHDR, 0), values.get(AT_PHNUM, 0)
     data = task.space.peek(start, PHDR.size * count)
     table = [PHDR.unpack_from(data, at) for at in range(0, len(data) - PHDR.size + 1, PHDR.size)]

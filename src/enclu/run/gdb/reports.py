@@ -17,22 +17,20 @@ _NAMED = {
     "SIGXCPU": 24, "SIGXFSZ": 25, "SIGVTALRM": 26, "SIGPROF": 27, "SIGWINCH": 28, "SIGUSR1": 30, "SIGUSR2": 31,
     "SIGPWR": 32,
 }  # fmt: skip
-_FIRST_REALTIME, _UNKNOWN = 33, 143
+_FIRST_REALTIME = 33
 GDB_SIGNAL = {
     **{int(getattr(signal, name)): number for name, number in _NAMED.items()},
     32: 77, 64: 78, **{signo: signo - _FIRST_REALTIME + 45 for signo in range(_FIRST_REALTIME, 64)},
 }  # fmt: skip
 """gdb's number of a signal."""
+UNKNOWN = 143
+"""The number of signals that gdb has no name for: it could not have them passed on, and is not told of them."""
 HOST_SIGNAL = {number: signo for signo, number in GDB_SIGNAL.items()}
 SIGNAL_OF = {
     Vector.UD: signal.SIGILL, Vector.NM: signal.SIGILL, Vector.DE: signal.SIGFPE, Vector.MF: signal.SIGFPE,
     Vector.XM: signal.SIGFPE, Vector.BP: signal.SIGTRAP, Vector.DB: signal.SIGTRAP, Vector.AC: signal.SIGBUS,
 }  # fmt: skip
 """The signal that stands for an exception that becomes none; SIGSEGV for others."""
-
-
-def gdb_signal(signo: int) -> int:
-    return GDB_SIGNAL.get(signo, _UNKNOWN)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from enclu.run.gdb.files import Files
 from enclu.run.gdb.libraries import quoted
 from enclu.run.gdb.packets import INTERRUPT, ConnectionLost, Packets
 from enclu.run.gdb.registers import View
-from enclu.run.gdb.reports import HOST_SIGNAL, Exited, Report, gdb_signal
+from enclu.run.gdb.reports import GDB_SIGNAL, HOST_SIGNAL, UNKNOWN, Exited, Report
 
 if TYPE_CHECKING:
     from enclu.run.supervisor import Supervisor
@@ -177,11 +177,11 @@ class Server:
 
     def _stop_reply(self, report: Report | Exited) -> bytes:
         if isinstance(report, Exited):
-            kind, value = ("X", gdb_signal(report.signo)) if report.signo else ("W", report.status)
+            kind, value = ("X", GDB_SIGNAL.get(report.signo, UNKNOWN)) if report.signo else ("W", report.status)
             return f"{kind}{value:02x};process:{report.pid:x}".encode()
         self._current = report.pid, report.tid
         task = self._sup.threads.get(report.tid)
-        parts = [f"T{gdb_signal(report.signo):02x}"]
+        parts = [f"T{GDB_SIGNAL[report.signo]:02x}"]
         if task is not None and task in self.debugger.held:
             view = self._view(task)
             parts += [
@@ -486,7 +486,7 @@ class Server:
         if what == b"exec-file":
             return proc.name_of(int(annex, 16) if annex else self.task.process.tgid, "exe").encode()
         if what == b"auxv":
-            return proc.content(self.task.process.tgid, "auxv")
+            return libraries.auxv(self.task)
         if what == b"libraries-svr4":
             return self.libraries.xml(self.task).encode()
         if what == b"siginfo":
