@@ -5,6 +5,7 @@
 #include <spawn.h>
 
 #define ATTRIBUTES_DEBUG 2
+#define PAGES 300
 
 struct enclave enclave;
 struct request request;
@@ -102,6 +103,36 @@ static void forked(void)
 	wait_for(child);
 }
 
+static int doubles(void *number)
+{
+	return twice(*(int *)number);
+}
+
+/* Shares memory, and is no thread. */
+static void cloned(void)
+{
+	static char stack[65536];
+	int number = 4;
+
+	wait_for(clone(doubles, stack + sizeof(stack), CLONE_VM | SIGCHLD, &number));
+}
+
+/* More pages than a small EPC has, each written twice. */
+static void fill(void)
+{
+	struct enclave_options options = { .heap_pages = PAGES, .attributes = ATTRIBUTES_DEBUG };
+	uint64_t sum = 0;
+
+	enclave_load(&enclave, &options);
+	for (int i = 0; i < 2 * PAGES; i++) {
+		uint64_t at = (uint64_t)enclave.base + enclave.heap + i % PAGES * PAGE;
+
+		sum += ask(enclave_tcs(&enclave, 0), OP_READ, at, 0, 0);
+		ask(enclave_tcs(&enclave, 0), OP_WRITE, at, i, 0);
+	}
+	printf("sum %llu\n", (unsigned long long)sum);
+}
+
 static void spin(void)
 {
 	struct spinner spinner;
@@ -156,6 +187,10 @@ int main(int count_of_words, char **words)
 			forked();
 		else if (!strcmp(word, "spawn"))
 			spawned();
+		else if (!strcmp(word, "clone"))
+			cloned();
+		else if (!strcmp(word, "fill"))
+			fill();
 		else if (!strcmp(word, "exec"))
 			execl("/bin/sh", "sh", "-c", "exit 9", NULL);
 		else if (!strcmp(word, "wait"))

@@ -12,7 +12,11 @@ from tests.run.gdb.conftest import gdb, started
 from tests.run.test_programs import OPTIONS, PROGRAMS
 from tests.support.runs import HANGS
 
-QUIET = "handle all nostop noprint pass\nhandle SIGTRAP SIGINT nostop noprint pass\ncontinue\n"
+QUIET = (
+    "handle all nostop noprint pass\nhandle SIGINT nostop noprint pass\ncontinue\n"
+    "while $_isvoid($_exitcode)\nsignal SIGTRAP\nend\n"
+)
+"""gdb keeps SIGTRAP to itself unless it is told otherwise at each."""
 DISTURBED = {
     "open_during_vfork": "gdb has no other thread run until a child of vfork(2) has called exec",
     "vdso_jmp_undisturbed": "when gdb stops a thread, its epoll_wait(2) gets EINTR",

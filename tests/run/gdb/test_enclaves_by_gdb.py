@@ -136,3 +136,11 @@ def test_symbols_are_added_by_the_command_that_monitor_tells(debug: Debug, desig
     script = f'{LOADED}eval "monitor sgx add-symbols %s", getenv("ENCLU_TEST_ENCLAVE")\nprint &encl_base\n'
     session = debug(script, "load", options=under(design), end=False)
     session.expect(r"^add-symbol-file /.*debug-enclave.elf -o 0x[0-9a-f]+000$")
+
+
+def test_breakpoints_are_met_in_pages_that_have_been_evicted(debug: Debug, design: str) -> None:
+    script = f"{BODY}ignore 1 100000\ncontinue\ninfo breakpoints\n"
+    session = debug(script, "fill", options=("--stats=json", "--epc", "1M", *under(design)))
+    session.expect("exited with code 03", "already hit 1200 times")
+    assert session.stdout == "sum 44850\n"
+    assert '"reloads": 0' not in session.stderr

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
+from tests.run.conftest import compile_c
 from tests.run.gdb.conftest import Debug
 
 
@@ -167,3 +169,23 @@ def test_exec_is_followed(debug: Debug) -> None:
 def test_kill_ends_the_program(debug: Debug) -> None:
     session = debug("break twice\ncontinue\nkill\n", "twice")
     assert session.status == -signal.SIGKILL
+
+
+def test_a_process_that_shares_memory_meets_no_breakpoint(debug: Debug) -> None:
+    session = debug("break twice\ncontinue\ncontinue\n", "clone", "twice")
+    assert session.output.count("Breakpoint 1, twice") == 1
+    assert session.stdout == "child 8\ntwice 42\n"
+
+
+def test_a_program_that_has_no_dynamic_linker_is_debugged(debug: Debug, work: Path) -> None:
+    source, program = work / "static.c", work / "static"
+    source.write_text("int twice(int n) { return 2 * n; }\nint main(int c, char **v) { return twice(c + 2); }\n")
+    compile_c("-g", "-O0", "-static", source, "-o", program)
+    session = debug("break twice\ncontinue\nfinish\ncontinue\n", program=program)
+    session.expect(r"Breakpoint 1, twice \(n=3\)", r"Value returned is \$1 = 6", "exited with code 06")
+
+
+def test_a_trace_is_written_besides(debug: Debug, place: Path) -> None:
+    session = debug("break twice\ncontinue\ncontinue\n", "load", "add", "twice", options=("--trace", str(place / "log")))
+    session.expect("Breakpoint 1, twice", "exited with code 03")
+    assert "EENTER" in (place / "log").read_text()

@@ -23,6 +23,7 @@ from enclu.native.single_step import single_step
 from enclu.native.stop import INTERRUPTED, Kind
 from enclu.native.wait import ThreadGone
 from enclu.run.gdb.breakpoints import Breakpoints
+from enclu.run.gdb.enclave_files import Samples
 from enclu.run.gdb.reports import GDB_SIGNAL, SIGNAL_OF, Exited, Report
 from enclu.run.gdb.witness import Witness, exception_text
 from enclu.sgx.exceptions import Vector
@@ -110,6 +111,7 @@ class Debugger:
         """What threads, by tid, have met and nobody has been told of."""
         self._interrupted = False
         self.witness = Witness(self)
+        self.samples = Samples(supervisor.events)
         self._info = ptrace.SigInfo()
 
     @property
@@ -500,7 +502,9 @@ class Debugger:
 
     def leave_epc(self, pages: Iterable[EPCPage]) -> None:
         """The pages are about to be evicted, or copied."""
+        pages = list(pages)
         self.breakpoints.leave_epc(pages)
+        self.samples.take(pages)
 
 
 def _program(pid: int) -> bytes:

@@ -15,7 +15,7 @@ from enclu.base.elf import PHDR
 from enclu.base.events import EnclaveCreated, EnclaveRemoved
 from enclu.native import proc
 from enclu.run.gdb import enclave_files, memory
-from enclu.run.gdb.enclave_files import PT_DYNAMIC, Found
+from enclu.run.gdb.enclave_files import PT_DYNAMIC, Found, Samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,8 +50,8 @@ class Library:
 class Libraries:
     """Those of the processes of a run."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
-        self._sup = supervisor
+    def __init__(self, supervisor: Supervisor, samples: Samples) -> None:
+        self._samples = samples
         self._paths: dict[int, list[str]] = {}
         """Files that the process had when it created an enclave, by EID."""
         self._found: dict[int, Found | None] = {}
@@ -84,7 +84,7 @@ class Libraries:
         """The file of a debug enclave, if it has been found."""
         if encl.eid not in self._found:
             paths = [*self._paths.get(encl.eid, ()), *enclave_files.candidates(pid)]
-            self._found[encl.eid] = enclave_files.find(encl, paths)
+            self._found[encl.eid] = enclave_files.find(encl, paths, self._samples)
         return self._found[encl.eid]
 
     def enclaves(self, task: Task) -> list[Encl]:

@@ -181,7 +181,7 @@ def _add_symbols(server: Server, task: Task, arguments: list[str]) -> Iterator[s
     if not arguments:
         raise _Wrong("monitor sgx add-symbols FILE [EID]")
     path, encl = os.path.abspath(arguments[0]), _chosen(server, task, arguments[1:])
-    found = enclave_files.match(path, encl)
+    found = enclave_files.match(path, encl, server.debugger.samples)
     if found is None:
         yield f"# {path} is not what enclave {encl.eid} was loaded from, or not unchanged"
     yield f"add-symbol-file {path} -o {found.bias if found else encl.base:#x}"

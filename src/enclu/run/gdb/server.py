@@ -76,7 +76,7 @@ class Server:
         self._views: dict[Task, View] = {}
         self._attached_later = False
         self._last = b""
-        self.libraries = libraries.Libraries(supervisor)
+        self.libraries = libraries.Libraries(supervisor, self.debugger.samples)
         self._files = Files()
         self._commands: dict[bytes, Callable[[bytes], bytes | None]] = {
             b"?": self._why, b"g": self._read_registers, b"G": self._write_registers, b"p": self._read_register,
