@@ -165,7 +165,7 @@ class Halter:
 
     @property
     def debug_registers(self) -> int:
-        return COUNT - (self._sup.debugger.most_watches if self._sup.debugger is not None else 0)
+        return COUNT - (self._sup.debugger.watches.most if self._sup.debugger is not None else 0)
 
     def execution(self, enclave: ShownEnclave) -> NarrowedEnclave | None:
         """An enclave whose XFRM is less than XCR0 is watched."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.run.gdb.conftest import DESIGNS
-from tests.support.runs import ENCLU, HANGS, environment
+from tests.support.runs import ENCLU, HANGS, MARK, environment, marked
+from tests.support.terminal import CTRL_C, Terminal
 
 Build = Callable[[str], Path]
 BODY = "set breakpoint pending on\nbreak encl_body\ncontinue\n"
@@ -52,10 +54,33 @@ def test_a_backtrace_from_an_exception_goes_to_main(
 def test_the_program_is_killed_with_its_gdb_and_nothing_is_left(
     place: Path, program: Build, enclave_environment: dict[str, str]
 ) -> None:
-    done = enclu_gdb(place, BODY, program("debuggee"), "load", "add", "wait", **enclave_environment)
-    assert done.returncode == 0
-    alive = subprocess.run(["pgrep", "-f", str(program("debuggee"))], capture_output=True, text=True, check=False)
-    assert "wait" not in alive.stdout
+    with marked() as processes:
+        environ = {**enclave_environment, MARK: processes.mark}
+        done = enclu_gdb(place, BODY, program("debuggee"), "load", "add", "wait", **environ)
+        assert done.returncode == 0, done.stdout
+        assert processes.all_gone()
+    assert not list((place / "tmp").iterdir())
+
+
+def test_ctrl_c_at_a_terminal_stops_the_program_and_not_gdb(
+    program: Build, enclave_environment: dict[str, str]
+) -> None:
+    with marked() as processes:
+        command = [*ENCLU, "gdb", str(program("debuggee")), "load", "twice", "wait"]
+        with closing(Terminal(command, processes, DEBUGINFOD_URLS="", HOME="/", **enclave_environment)) as terminal:
+            terminal.expect(r"\(gdb\) ")
+            terminal.type("set pagination off")
+            terminal.expect(r"\(gdb\) ")
+            terminal.type("continue")
+            terminal.expect("twice 42")
+            terminal.press(CTRL_C)
+            terminal.expect(r"received signal SIGINT[^$]*\(gdb\) ")
+            terminal.type("set var go_on = 1")
+            terminal.expect(r"\(gdb\) ")
+            terminal.type("continue")
+            terminal.expect(r"exited with code 03")
+            terminal.type("quit")
+            assert processes.all_gone()
 
 
 def test_a_program_that_is_not_there_is_told_in_a_line(place: Path) -> None:

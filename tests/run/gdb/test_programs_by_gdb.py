@@ -186,6 +186,7 @@ def test_a_program_that_has_no_dynamic_linker_is_debugged(debug: Debug, work: Pa
 
 
 def test_a_trace_is_written_besides(debug: Debug, place: Path) -> None:
-    session = debug("break twice\ncontinue\ncontinue\n", "load", "add", "twice", options=("--trace", str(place / "log")))
+    options = ("--trace", str(place / "log"))
+    session = debug("break twice\ncontinue\ncontinue\n", "load", "add", "twice", options=options)
     session.expect("Breakpoint 1, twice", "exited with code 03")
     assert "EENTER" in (place / "log").read_text()

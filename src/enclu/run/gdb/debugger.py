@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from enclu.base.abi import SI_KERNEL, TRAP_TRACE
 from enclu.native import debug_registers, proc, ptrace, signals
-from enclu.native.debug_registers import TRAP_BRKPT, TRAP_HWBKPT, Access, Watch
+from enclu.native.debug_registers import TRAP_BRKPT
 from enclu.native.resume import resume
 from enclu.native.single_step import single_step
 from enclu.native.stop import INTERRUPTED, Kind
@@ -25,6 +25,7 @@ from enclu.native.wait import ThreadGone
 from enclu.run.gdb.breakpoints import Breakpoints
 from enclu.run.gdb.enclave_files import Samples
 from enclu.run.gdb.reports import GDB_SIGNAL, SIGNAL_OF, Exited, Report
+from enclu.run.gdb.watches import Watches, reason
 from enclu.run.gdb.witness import Witness, exception_text
 from enclu.sgx.exceptions import Vector
 from enclu.sgx.structs import Attribute, EncluLeaf
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from enclu.run.supervisor import Supervisor
     from enclu.run.task import Task
     from enclu.sgx.epc import EPCPage
-
-_WATCHES = {Access.EXECUTED: "hwbreak:", Access.WRITTEN: "watch:{:x}", Access.ACCESSED: "awatch:{:x}"}
 
 
 @dataclass
@@ -100,24 +99,17 @@ class Debugger:
         self.reports: deque[Report | Exited] = deque()
         self.wanted = Wanted()
         self.breakpoints = Breakpoints(lambda: list(supervisor.threads.values()))
-        self.watches: dict[int, tuple[Watch, ...]] = {}
+        self.watches = Watches()
         self._stepping: dict[int, Step] = {}
         self._going: Task | None = None
         self._expected: dict[int, int] = {}
         """Signals, by tid, that the debugger has sent: nobody is to be told of them."""
         self._births: dict[int, Report] = {}
         self._in_vfork: set[int] = set()
-        self._met: dict[int, Watch] = {}
-        """What threads, by tid, have met and nobody has been told of."""
         self._interrupted = False
         self.witness = Witness(self)
         self.samples = Samples(supervisor.events)
         self._info = ptrace.SigInfo()
-
-    @property
-    def most_watches(self) -> int:
-        """Debug registers that are in use, of a process that has the most."""
-        return max(map(len, self.watches.values()), default=0)
 
     def tasks(self) -> list[Task]:
         """Threads that are debugged."""
@@ -137,7 +129,7 @@ class Debugger:
         """The process goes on by itself."""
         leaving = [t for t in self.tasks() if t.process.tgid == pid]
         self.processes.discard(pid)
-        self.watches.pop(pid, None)
+        self.watches.forget(pid)
         shared = {t.space for t in self.tasks()}
         for task in leaving:
             if task in self.held and task.space not in shared:
@@ -208,9 +200,7 @@ class Debugger:
         if info.signo != signal.SIGTRAP or task.halted_at is None or task.halted_at.kind is not Kind.SIGNAL:
             return
         step = self._stepping.get(task.tid)
-        met = debug_registers.met(task) if info.code in (TRAP_HWBKPT, TRAP_TRACE) else None
-        if met is not None:
-            self._met[task.tid] = met
+        if self.watches.note(task, info.code):
             return
         if info.code == SI_KERNEL and self.breakpoints.hit(task):
             task.regs.rip -= 1
@@ -324,14 +314,7 @@ class Debugger:
     def _arm(self, task: Task) -> None:
         """What is to be with a thread that runs."""
         self.breakpoints.put_back(task)
-        wanted = self.watches.get(task.process.tgid, ())
-        if wanted or task.watches:
-            try:
-                debug_registers.watch(task, wanted)
-            except ProcessLookupError:
-                raise
-            except OSError:  # an enclave needs them all: refused when they were asked for, but for new threads
-                return
+        self.watches.arm(task)
 
     def _born(self, task: Task) -> None:
         """The first thread of a process that nobody has seen before."""
@@ -356,7 +339,7 @@ class Debugger:
         if signo != signal.SIGTRAP:
             return False
         space, step = task.space, self._stepping.get(task.tid)
-        if step is None and not space.breakpoints and not task.watches and task.tid not in self._met:
+        if step is None and not space.breakpoints and not task.watches and not self.watches.pending(task):
             return False
         task.fetch()
         self._info.get(task.tid)
@@ -373,15 +356,13 @@ class Debugger:
             else:
                 self._over(task)
             return True
-        met = self._met.pop(tid, None)
-        if met is None and code in (TRAP_HWBKPT, TRAP_TRACE):
-            met = debug_registers.met(task)
+        met = self.watches.met(task, code)
         if met is not None:
             self._unforce(task)
-            if met not in self.watches.get(pid, ()) or (task.mode.enclave and not self.is_debug(task)):
+            if not self.watches.wants(pid, met) or (task.mode.enclave and not self.is_debug(task)):
                 resume(task, past_breakpoint=True)
             else:
-                self._hold(task, Held(), Report(pid, tid, reason=_WATCHES[met.access].format(met.address)))
+                self._hold(task, Held(), Report(pid, tid, reason=reason(met)))
             return True
         if step is None or code not in (TRAP_TRACE, TRAP_BRKPT) or not self.steps(task):
             return False
@@ -480,7 +461,7 @@ class Debugger:
             del self.held[task]
         self._stepping.pop(tid, None)
         self._expected.pop(tid, None)
-        self._met.pop(tid, None)
+        self.watches.thread_gone(tid)
         self._in_vfork.discard(tid)
         self.reports = deque(r for r in self.reports if not (isinstance(r, Report) and r.tid == tid))
 
@@ -491,7 +472,7 @@ class Debugger:
 
     def process_gone(self, pid: int, status: int, signo: int) -> None:
         self._known.discard(pid)
-        self.watches.pop(pid, None)
+        self.watches.forget(pid)
         if pid in self.processes:
             self.processes.discard(pid)
             already = self.stopped

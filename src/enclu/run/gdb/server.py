@@ -12,14 +12,12 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from enclu.base import console
-from enclu.native import debug_registers, proc, ptrace
 from enclu.native.debug_registers import Access, Watch
 from enclu.native.wait import ThreadGone
-from enclu.run.gdb import libraries, memory, monitor, packets, target
+from enclu.run.gdb import libraries, memory, monitor, objects, packets, target
 from enclu.run.gdb.debugger import Action, Debugger
 from enclu.run.gdb.files import Files
-from enclu.run.gdb.libraries import quoted
+from enclu.run.gdb.objects import Objects
 from enclu.run.gdb.packets import INTERRUPT, ConnectionLost, Packets
 from enclu.run.gdb.registers import View
 from enclu.run.gdb.reports import GDB_SIGNAL, HOST_SIGNAL, UNKNOWN, Exited, Report
@@ -32,8 +30,7 @@ OK, NOT_KNOWN = b"OK", b""
 _FEATURES = (
     f"PacketSize={packets.PACKET_SIZE:x}", "QStartNoAckMode+", "multiprocess+", "vContSupported+", "swbreak+",
     "hwbreak+", "fork-events+", "vfork-events+", "exec-events+", "no-resumed+", "QPassSignals+", "QProgramSignals-",
-    "qXfer:features:read+", "qXfer:auxv:read+", "qXfer:exec-file:read+", "qXfer:libraries-svr4:read+",
-    "qXfer:threads:read+", "qXfer:siginfo:read+",
+    *(f"qXfer:{name}:read+" for name in objects.NAMES),
 )  # fmt: skip
 _EXPEDITED = ("rbp", "rsp", "rip")
 _LIMIT = packets.PACKET_SIZE // 2 - 16
@@ -70,13 +67,13 @@ class Server:
         layout = supervisor.machine.layout
         self._registers = target.registers(layout)
         self._numbers = {register.name: number for number, register in enumerate(self._registers)}
-        self._description = target.description(layout).encode()
         self._current: tuple[int, int] = (0, 0)
         """Process and thread that requests are about."""
         self._views: dict[Task, View] = {}
         self._attached_later = False
         self._last = b""
         self.libraries = libraries.Libraries(supervisor, self.debugger.samples)
+        self._objects = Objects(self.debugger, self.libraries)
         self._files = Files()
         self._commands: dict[bytes, Callable[[bytes], bytes | None]] = {
             b"?": self._why, b"g": self._read_registers, b"G": self._write_registers, b"p": self._read_register,
@@ -381,16 +378,10 @@ class Server:
     def _watch(self, task: Task, kind: int, address: int, size: int, *, wanted: bool) -> bytes:
         if kind not in _ACCESS:
             return NOT_KNOWN
-        new = Watch(address, _ACCESS[kind], size if kind != 1 else 1)
-        if not new.valid:
+        watch = Watch(address, _ACCESS[kind], size if kind != 1 else 1)
+        if not watch.valid:
             raise Refused
-        pid, table = task.process.tgid, self.debugger.watches
-        others = tuple(watch for watch in table.get(pid, ()) if watch != new)
-        watches = (*others, new) if wanted else others
-        machines = max((len(t.breakpoints) for t in task.process.threads.values()), default=0)
-        if len(watches) + machines > debug_registers.COUNT:
-            raise OSError(errno.ENOSPC, "debug registers")
-        table[pid] = watches
+        self.debugger.watches.change(task, watch, wanted=wanted)
         return OK
 
     # Ends.
@@ -439,7 +430,7 @@ class Server:
             return b"l"
         if rest.startswith(b"ThreadExtraInfo,"):
             _, tid = self._parse(rest.partition(b",")[2])
-            return self._description_of(self._sup.threads.get(tid)).encode().hex().encode()
+            return self._objects.described(self._sup.threads[tid]).encode().hex().encode()
         if name == b"Attached":
             return b"1" if self._attached_later else b"0"
         if name == b"Symbol":
@@ -448,55 +439,8 @@ class Server:
             command = bytes.fromhex(rest[5:].decode()).decode(errors="replace")
             return monitor.answer(self, command).encode(errors="backslashreplace").hex().encode() or OK
         if name == b"Xfer":
-            return self._transfer(argument)
+            return self._objects.part(argument, self.task)
         return NOT_KNOWN
-
-    def _description_of(self, task: Task | None) -> str:
-        if task is None:
-            return ""
-        name = console.printable(proc.comm(task.tid))
-        if task.mode.enclave:
-            return f"{name}, in enclave {task.mode.eid}, TCS {task.mode.tcs_la:#x}"
-        left = self.debugger.witness.left.get(task.tid)
-        return f"{name}, AEX from enclave {left[0]}, TCS {left[1]:#x}" if left is not None else name
-
-    def _transfer(self, rest: bytes) -> bytes:
-        what, operation, annex, where = rest.split(b":", 3)
-        if operation != b"read":
-            return NOT_KNOWN
-        offset, size = (int(part, 16) for part in where.split(b","))
-        data = self._object(what, annex)
-        if data is None:
-            return NOT_KNOWN
-        part = data[offset : offset + min(size, packets.PACKET_SIZE // 2 - 8)]
-        return (b"m" if offset + len(part) < len(data) else b"l") + packets.escaped(part)
-
-    def _object(self, what: bytes, annex: bytes) -> bytes | None:
-        if what == b"features":
-            if annex != b"target.xml":
-                raise Refused
-            return self._description
-        if what == b"threads":
-            rows = "".join(
-                f'<thread id="p{t.process.tgid:x}.{t.tid:x}" name="{quoted(console.printable(proc.comm(t.tid)))}">'
-                f"{quoted(self._description_of(t))}</thread>"
-                for t in self.debugger.tasks()
-            )
-            return f'<?xml version="1.0"?><threads>{rows}</threads>'.encode()
-        if what == b"exec-file":
-            return proc.name_of(int(annex, 16) if annex else self.task.process.tgid, "exe").encode()
-        if what == b"auxv":
-            return libraries.auxv(self.task)
-        if what == b"libraries-svr4":
-            return self.libraries.xml(self.task).encode()
-        if what == b"siginfo":
-            held = self.debugger.held[self.task]
-            if held.info:
-                return held.info
-            info = ptrace.SigInfo()
-            info.get(self.task.tid)
-            return bytes(info)
-        return None
 
 
 def _signed(text: bytes) -> int:
