@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.gdb.conftest import TO_THE_END, Debug, Remote, gdb, started
+from tests.run.gdb.conftest import DESIGNS, TO_THE_END, Debug, Remote, gdb, started
 from tests.support.runs import HANGS, PATIENCE, RUN, environment
 
 Build = Callable[[str], Path]
@@ -79,6 +79,15 @@ def test_when_gdb_is_killed_the_program_goes_on(
 ) -> None:
     ended = killed_in_the_middle(place, program, enclave_environment, BREAKPOINTS, "load", "add", "twice", "add")
     assert ended == (3, "function 4 vector 0 result 23\ntwice 42\nfunction 4 vector 0 result 23\n")
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_when_gdb_is_killed_at_an_exception_the_program_gets_it(
+    design: str, place: Path, program: Build, enclave_environment: dict[str, str]
+) -> None:
+    options = ("--delivery", design)
+    ended = killed_in_the_middle(place, program, enclave_environment, "continue", "load", "ud2", "add", options=options)
+    assert ended == (3, "function 3 vector 6 result 0\nfunction 4 vector 0 result 23\n")
 
 
 def test_when_gdb_is_killed_the_program_dies_if_that_is_asked_for(

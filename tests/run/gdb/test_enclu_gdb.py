@@ -18,16 +18,21 @@ BODY = "set breakpoint pending on\nbreak encl_body\ncontinue\n"
 
 
 def enclu_gdb(
-    place: Path, script: str, *words: str | Path, options: tuple[str, ...] = (), **env: str
+    place: Path, script: str, *words: str | Path, options: tuple[str, ...] = (), env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:  # fmt: skip
     """A script, to its end."""
     (place / "script").write_text(script)
     command = [*ENCLU, "gdb", *options, "--batch", "-x", str(place / "script"), *map(str, words)]
     (place / "tmp").mkdir()
-    env |= {"DEBUGINFOD_URLS": "", "LC_ALL": "C.UTF-8", "TMPDIR": str(place / "tmp"), "HOME": str(place)}
+    variables = (env or {}) | {
+        "DEBUGINFOD_URLS": "",
+        "LC_ALL": "C.UTF-8",
+        "TMPDIR": str(place / "tmp"),
+        "HOME": str(place),
+    }
     return subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=HANGS,
-        env=environment(**env), check=False,
+        env=environment(**variables), check=False,
     )  # fmt: skip
 
 
@@ -36,7 +41,7 @@ def test_a_backtrace_goes_from_the_enclave_to_main(
     design: str, place: Path, program: Build, enclave_environment: dict[str, str]
 ) -> None:
     options = ("--delivery", design)
-    done = enclu_gdb(place, f"{BODY}bt\n", program("debuggee"), "load", "add", options=options, **enclave_environment)
+    done = enclu_gdb(place, f"{BODY}bt\n", program("debuggee"), "load", "add", options=options, env=enclave_environment)
     lines = [line for line in done.stdout.splitlines() if line.startswith("#")]
     assert "encl_body" in lines[0] and "enter_body" in lines[1], done.stdout
     assert " in __vdso_sgx_enter_enclave" in lines[2] or design != "vdso", done.stdout
@@ -46,7 +51,7 @@ def test_a_backtrace_goes_from_the_enclave_to_main(
 def test_a_backtrace_from_an_exception_goes_to_main(
     place: Path, program: Build, enclave_environment: dict[str, str]
 ) -> None:
-    done = enclu_gdb(place, "continue\nbt\n", program("debuggee"), "load", "ud2", **enclave_environment)
+    done = enclu_gdb(place, "continue\nbt\n", program("debuggee"), "load", "ud2", env=enclave_environment)
     lines = [line for line in done.stdout.splitlines() if line.startswith("#")]
     assert "encl_body" in lines[0] and any(" in main " in line for line in lines[3:]), done.stdout
 
@@ -56,7 +61,7 @@ def test_the_program_is_killed_with_its_gdb_and_nothing_is_left(
 ) -> None:
     with marked() as processes:
         environ = {**enclave_environment, MARK: processes.mark}
-        done = enclu_gdb(place, BODY, program("debuggee"), "load", "add", "wait", **environ)
+        done = enclu_gdb(place, BODY, program("debuggee"), "load", "add", "wait", env=environ)
         assert done.returncode == 0, done.stdout
         assert processes.all_gone()
     assert not list((place / "tmp").iterdir())

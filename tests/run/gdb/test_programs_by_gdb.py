@@ -190,3 +190,12 @@ def test_a_trace_is_written_besides(debug: Debug, place: Path) -> None:
     session = debug("break twice\ncontinue\ncontinue\n", "load", "add", "twice", options=options)
     session.expect("Breakpoint 1, twice", "exited with code 03")
     assert "EENTER" in (place / "log").read_text()
+
+
+def test_that_the_only_thread_that_was_to_run_has_ended_is_told(debug: Debug) -> None:
+    script = (
+        "break worker\ncontinue\ndelete\nset var go_on = 1\nset scheduler-locking on\ncontinue\n"
+        "set scheduler-locking off\nthread 1\ncontinue\n"
+    )
+    session = debug(script, "threads")
+    session.expect("No unwaited-for children left", "exited with code 03")

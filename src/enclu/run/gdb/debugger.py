@@ -24,7 +24,7 @@ from enclu.native.stop import INTERRUPTED, Kind
 from enclu.native.wait import ThreadGone
 from enclu.run.gdb.breakpoints import Breakpoints
 from enclu.run.gdb.enclave_files import Samples
-from enclu.run.gdb.reports import GDB_SIGNAL, SIGNAL_OF, Exited, Report
+from enclu.run.gdb.reports import GDB_SIGNAL, SIGNAL_OF, Exited, NoneRuns, Report
 from enclu.run.gdb.watches import Watches, reason
 from enclu.run.gdb.witness import Witness, exception_text
 from enclu.sgx.exceptions import Vector
@@ -96,7 +96,7 @@ class Debugger:
         self.processes: set[int] = set()
         self._known: set[int] = set()
         self.held: dict[Task, Held] = {}
-        self.reports: deque[Report | Exited] = deque()
+        self.reports: deque[Report | Exited | NoneRuns] = deque()
         self.wanted = Wanted()
         self.breakpoints = Breakpoints(lambda: list(supervisor.threads.values()))
         self.watches = Watches()
@@ -135,12 +135,14 @@ class Debugger:
             if task in self.held and task.space not in shared:
                 self.breakpoints.remove_all(task)
             self._stepping.pop(task.tid, None)
-        self.reports = deque(report for report in self.reports if report.pid != pid)
+        self.reports = deque(r for r in self.reports if isinstance(r, NoneRuns) or r.pid != pid)
         for task in leaving:
             if task in self.held:
                 with contextlib.suppress(ProcessLookupError):
                     debug_registers.watch(task, ())
-                self._release(task, Action(self.held[task].signo))
+                held = self.held[task]
+                held.fixed_up = False  # as it is
+                self._release(task, Action(held.signo))
 
     def leave(self) -> None:
         """Nobody debugs any more."""
@@ -209,7 +211,7 @@ class Debugger:
             return
         task.kept_info, task.halted_at = None, INTERRUPTED
 
-    def tell(self, report: Report | Exited) -> None:
+    def tell(self, report: Report | Exited | NoneRuns) -> None:
         """Everything is stopped: let the debugger know, when it asks."""
         self.reports.append(report)
         self._announce()
@@ -414,6 +416,7 @@ class Debugger:
                 return
             if task in self.held:
                 self._release(task, action)
+        self.check()
 
     def _release(self, task: Task, action: Action) -> None:
         held = self.held.pop(task)
@@ -464,11 +467,16 @@ class Debugger:
         self.watches.thread_gone(tid)
         self._in_vfork.discard(tid)
         self.reports = deque(r for r in self.reports if not (isinstance(r, Report) and r.tid == tid))
+        self.check()
 
-    def nobody_runs(self) -> bool:
-        """Threads are held, and none that is debugged runs that could come to a stop."""
+    def check(self) -> None:
+        """If none of the threads runs that were to, while others are held, that is told: nothing will come."""
         tasks = self.tasks()
-        return not self.stopped and bool(tasks) and all(task in self.held for task in tasks)
+        if self.stopped or not tasks or not all(task in self.held for task in tasks):
+            return
+        self.stopped = True
+        first = tasks[0]
+        self.tell(NoneRuns() if self.wanted.no_resumed else Report(first.process.tgid, first.tid, 0))
 
     def process_gone(self, pid: int, status: int, signo: int) -> None:
         self._known.discard(pid)

@@ -19,10 +19,11 @@ _NAMED = {
 }  # fmt: skip
 _FIRST_REALTIME = 33
 GDB_SIGNAL = {
+    0: 0,
     **{int(getattr(signal, name)): number for name, number in _NAMED.items()},
     32: 77, 64: 78, **{signo: signo - _FIRST_REALTIME + 45 for signo in range(_FIRST_REALTIME, 64)},
 }  # fmt: skip
-"""gdb's number of a signal."""
+"""gdb's number of a signal; 0 is none."""
 UNKNOWN = 143
 """The number of signals that gdb has no name for: it could not have them passed on, and is not told of them."""
 HOST_SIGNAL = {number: signo for signo, number in GDB_SIGNAL.items()}
@@ -53,3 +54,8 @@ class Exited:
     pid: int
     status: int
     signo: int
+
+
+@dataclass(frozen=True)
+class NoneRuns:
+    """No thread runs any more of those that the debugger wanted to."""

@@ -20,7 +20,7 @@ from enclu.run.gdb.files import Files
 from enclu.run.gdb.objects import Objects
 from enclu.run.gdb.packets import INTERRUPT, ConnectionLost, Packets
 from enclu.run.gdb.registers import View
-from enclu.run.gdb.reports import GDB_SIGNAL, HOST_SIGNAL, UNKNOWN, Exited, Report
+from enclu.run.gdb.reports import GDB_SIGNAL, HOST_SIGNAL, UNKNOWN, Exited, NoneRuns, Report
 
 if TYPE_CHECKING:
     from enclu.run.supervisor import Supervisor
@@ -172,7 +172,9 @@ class Server:
             except ConnectionLost:
                 self._packets.shut()  # which is found when nobody is at work
 
-    def _stop_reply(self, report: Report | Exited) -> bytes:
+    def _stop_reply(self, report: Report | Exited | NoneRuns) -> bytes:
+        if isinstance(report, NoneRuns):
+            return b"N"
         if isinstance(report, Exited):
             kind, value = ("X", GDB_SIGNAL.get(report.signo, UNKNOWN)) if report.signo else ("W", report.status)
             return f"{kind}{value:02x};process:{report.pid:x}".encode()
@@ -205,15 +207,6 @@ class Server:
         self._waiting = True
         self._views.clear()
         self.debugger.go(action_of)
-        if self._waiting and self.debugger.nobody_runs():
-            self.nobody_runs()
-
-    def nobody_runs(self) -> None:
-        """All threads that were to run have ended."""
-        if self._waiting and self._packets is not None:
-            self._waiting = False
-            self.debugger.stopped = True
-            self._packets.send(b"N")
 
     # Threads.
 
@@ -272,15 +265,10 @@ class Server:
             return b"vCont;c;C;s;S;r"
         if rest.startswith(b"Cont;"):
             actions = [self._action(part) for part in rest[5:].split(b";")]
-            held = self.debugger.held
 
             def action_of(task: Task) -> Action | None:
                 return next((action for who, action in actions if _is_meant(task, who)), None)
 
-            if not self.debugger.reports and not any(action_of(task) is not None for task in held):
-                self._waiting = True
-                self.nobody_runs()
-                return None
             self._go(action_of)
             return None
         if rest.startswith(b"File:"):
