@@ -12,7 +12,6 @@ import contextlib
 import os
 import signal
 from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import SI_KERNEL, TRAP_TRACE
@@ -22,6 +21,7 @@ from enclu.native.resume import resume
 from enclu.native.single_step import single_step
 from enclu.native.stop import INTERRUPTED, Kind
 from enclu.native.wait import ThreadGone
+from enclu.run.gdb.actions import Action, Held, Step, Wanted
 from enclu.run.gdb.breakpoints import Breakpoints
 from enclu.run.gdb.enclave_files import Samples
 from enclu.run.gdb.reports import GDB_SIGNAL, SIGNAL_OF, Exited, NoneRuns, Report
@@ -37,51 +37,6 @@ if TYPE_CHECKING:
     from enclu.run.supervisor import Supervisor
     from enclu.run.task import Task
     from enclu.sgx.epc import EPCPage
-
-
-@dataclass
-class Held:
-    """A thread that does not run."""
-
-    halted: bool = False
-    """By `run.halt`; else where it was about to be resumed."""
-    signo: int = 0
-    info: bytes = b""
-    """The signal that it was to be resumed with, and its siginfo."""
-    fixed_up: bool = False
-    """The design lets it go on elsewhere after an exception of its enclave."""
-
-
-@dataclass
-class Step:
-    """A thread is to execute one instruction, or all within [low, high)."""
-
-    rip: int
-    inside: bool
-    low: int = 0
-    high: int = 0
-
-
-@dataclass(frozen=True)
-class Action:
-    """How a thread is to go on: with a signal, stepping, within a range."""
-
-    signo: int = 0
-    step: bool = False
-    low: int = 0
-    high: int = 0
-
-
-@dataclass
-class Wanted:
-    """What the debugger has said that it can be told of."""
-
-    fork: bool = False
-    vfork: bool = False
-    exec: bool = False
-    no_resumed: bool = False
-    passed: set[int] = field(default_factory=set)
-    """Signals that are delivered without a word."""
 
 
 class Debugger:
@@ -107,6 +62,8 @@ class Debugger:
         self._births: dict[int, Report] = {}
         self._in_vfork: set[int] = set()
         self._interrupted = False
+        self._keys: set[int] = set()
+        """Processes for which a SIGINT waits that the same key at the terminal has sent as the debugger's interrupt."""
         self.witness = Witness(self)
         self.samples = Samples(supervisor.events)
         self._info = ptrace.SigInfo()
@@ -167,6 +124,7 @@ class Debugger:
         if self.stopped:
             return
         self.stop()
+        self._keys = {task.process.tgid for task in self.held if _has_sigint(task)}
         self._interrupted = not self._tell_of_interrupt()
 
     def _tell_of_interrupt(self) -> bool:
@@ -240,6 +198,13 @@ class Debugger:
             self._born(task)
         if task.process.tgid not in self.processes:
             return False
+        if signo == signal.SIGINT and task.process.tgid in self._keys:
+            self._keys.discard(task.process.tgid)
+            signals.no_frame(task)
+            self.held[task] = Held()
+            if not self.stopped:
+                self._release(task, Action())
+            return True
         report, fixed_up = self._reason(task, signo)
         if report is None and self._interrupted:
             self._interrupted = False
@@ -494,6 +459,17 @@ class Debugger:
         pages = list(pages)
         self.breakpoints.leave_epc(pages)
         self.samples.take(pages)
+
+
+def _has_sigint(task: Task) -> bool:
+    """It waits, or a halted thread has stopped for it."""
+    if task.kept_info is not None and ptrace.SigInfo.of(task.kept_info).signo == signal.SIGINT:
+        return True
+    try:
+        own, shared, _ = proc.signal_masks(task.tid)
+    except proc.GONE:
+        return False
+    return bool((own | shared) & signals.bit(signal.SIGINT))
 
 
 def _program(pid: int) -> bytes:

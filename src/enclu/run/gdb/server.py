@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from enclu.native.debug_registers import Access, Watch
 from enclu.native.wait import ThreadGone
 from enclu.run.gdb import libraries, memory, monitor, objects, packets, target
-from enclu.run.gdb.debugger import Action, Debugger
+from enclu.run.gdb.actions import Action
+from enclu.run.gdb.debugger import Debugger
 from enclu.run.gdb.files import Files
 from enclu.run.gdb.objects import Objects
 from enclu.run.gdb.packets import INTERRUPT, ConnectionLost, Packets
