@@ -61,7 +61,7 @@ def gdb(
         ctx.exit(error.status)
     directory = tempfile.mkdtemp(prefix="enclu-gdb-")
     where = str(Path(directory, "socket"))
-    waiting = Gdb(where, "kill", announced=False, directory=directory)
+    waiting = Gdb(where, "kill", directory=directory)
     if os.fork() == 0:
         os._exit(
             start(

@@ -97,3 +97,11 @@ def test_a_gdb_that_is_not_there_is_told_in_a_line(place: Path, program: Build) 
     done = enclu_gdb(place, "", program("debuggee"), options=("--gdb-command", "no-such-gdb"))
     assert done.returncode == 127
     assert done.stdout.startswith("enclu: no no-such-gdb here: install it") and done.stdout.count("\n") == 1
+
+
+def test_a_gdb_that_ends_without_connecting_leaves_nothing(place: Path, program: Build) -> None:
+    with marked() as processes:
+        done = enclu_gdb(place, "", program("debuggee"), options=("--gdb-command", "true"), env={MARK: processes.mark})
+        assert (done.returncode, done.stdout) == (0, "enclu: gdb has ended, and has not connected\n")
+        assert processes.all_gone()
+    assert not list((place / "tmp").iterdir())

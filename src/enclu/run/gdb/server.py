@@ -95,7 +95,6 @@ class Server:
         """The run is over."""
         if self._packets is not None:
             self._packets.close()
-        packets.remove(self._listener)
 
     def _arrived(self) -> None:
         connection = self._listener.accept()[0]
