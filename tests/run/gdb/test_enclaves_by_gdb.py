@@ -25,7 +25,7 @@ def test_a_breakpoint_in_an_enclave_stops_before_it_is_loaded(debug: Debug, desi
 def test_lines_of_an_enclave_are_stepped_through_and_values_changed(debug: Debug, design: str) -> None:
     script = f"{BODY}continue\nnext\nnext\nnext\nset var request->b = 4\ncontinue\n"
     session = debug(script, "load", "add", options=under(design))
-    session.expect(r"^67", r"^68", r"request->a \+ request->b")
+    session.expect(r"^\d+\s+request->cssa = cssa", r"^\d+\s+switch", r"request->a \+ request->b")
     assert session.stdout == "function 4 vector 0 result 24\n"
 
 

@@ -261,6 +261,9 @@ class Debugger:
                 return Report(pid, tid, reason="exec:" + _program(pid).hex()), False
         if self.witness.libraries_changed(task):
             return Report(pid, tid, reason="library:"), False
+        met = debug_registers.met(task)  # by an instruction that the machine has had executed by itself
+        if met is not None and self.watches.wants(pid, met) and (not task.mode.enclave or self.is_debug(task)):
+            return Report(pid, tid, reason=reason(met)), False
         return self._step_over(task), False
 
     def _step_over(self, task: Task) -> Report | None:
