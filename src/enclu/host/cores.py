@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from enclu.host.errors import HostError
-from enclu.run.cores.images import build_id
 from enclu.run.cores.notes import KIND, OWNER, VERSION
+from enclu.run.image_files import build_id
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.exceptions import MEANINGS, Vector
 from enclu.sgx.structs import EXINFO, EXITINFO_VALID, EXITINFO_VECTOR, GPRSGX, Attribute
@@ -116,7 +116,7 @@ class Core:
         return self.images.get(enclave["eid"], "") or str(enclave["image"])
 
     def _match(self, image: str) -> None:
-        """Say of which enclave the file is: the one with its build ID, else the only one without a file."""
+        """Say of which enclave the file is: the one with its build ID, else the only one that has no other."""
         content = Path(image).read_bytes()
 
         def read(at: int, size: int) -> bytes:
@@ -126,7 +126,8 @@ class Core:
         enclaves = self.about["enclaves"]
         matching = [e for e in enclaves if found and e["build_id"] == found]
         if not matching:
-            matching = [e for e in enclaves if not self.image(e) and not (found and e["build_id"])]
+            unknown = [e for e in enclaves if not (found and e["build_id"])]
+            matching = [e for e in unknown if not self.image(e)] or unknown
         if len(matching) != 1:
             raise NoCore(f"{image} is the file of none of its enclaves, or of several")
         self.images[matching[0]["eid"]] = os.path.abspath(image)

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from enclu.base import console
-from enclu.base.events import EnclaveException, EnclaveInitialised, EnclaveRemoved
+from enclu.base.events import EnclaveException, EnclaveRemoved
 from enclu.linux.coredump import DUMPS
 from enclu.linux.snapshot import Snapshot
 from enclu.native import proc, ptrace
 from enclu.native.resume import interrupt
 from enclu.run.cores import file, notes
 from enclu.run.cores.contexts import Contexts, First
-from enclu.run.cores.images import Images, build_id
 from enclu.run.cores.memory import Memory
 from enclu.run.cores.notes import Cause
+from enclu.run.image_files import Images, build_id
 
 if TYPE_CHECKING:
     from enclu.run.supervisor import Supervisor
@@ -75,7 +75,6 @@ class Known:
         self.exceptions[event.eid, event.tcs] = event.rip, notes.exception(event)
 
     def removed(self, event: Any) -> None:
-        self.images.forget(event.eid)
         self.exceptions = {key: value for key, value in self.exceptions.items() if key[0] != event.eid}
 
 
@@ -90,8 +89,7 @@ class Cores:
         self._dumped: WeakSet[ThreadGroup] = WeakSet()
         self.known = Known(Images(supervisor.kernel))
         events = supervisor.events
-        # The file that an enclave comes from is open, or mapped, as long as it is loaded.
-        events.listen(lambda event: self.known.images.look(event.eid, event.tid), EnclaveInitialised)
+        self.known.images.listen(events)
         events.listen(self.known.raised, EnclaveException)
         events.listen(self.known.removed, EnclaveRemoved)
 

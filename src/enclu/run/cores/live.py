@@ -14,8 +14,8 @@ from enclu.run.cores import file
 from enclu.run.cores.contexts import First
 from enclu.run.cores.dump import Enclaves, Known, NotDumpable
 from enclu.run.cores.dump import dump as write
-from enclu.run.cores.images import Images
 from enclu.run.cores.notes import Cause
+from enclu.run.image_files import Images
 
 if TYPE_CHECKING:
     from enclu.run.supervisor import Supervisor

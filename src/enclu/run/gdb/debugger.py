@@ -23,7 +23,6 @@ from enclu.native.stop import INTERRUPTED, Kind
 from enclu.native.wait import ThreadGone
 from enclu.run.gdb.actions import Action, Held, Step, Wanted
 from enclu.run.gdb.breakpoints import Breakpoints
-from enclu.run.gdb.enclave_files import Samples
 from enclu.run.gdb.reports import GDB_SIGNAL, SIGNAL_OF, Exited, NoneRuns, Report
 from enclu.run.gdb.watches import Watches, reason
 from enclu.run.gdb.witness import Witness, exception_text
@@ -65,7 +64,6 @@ class Debugger:
         self._keys: set[int] = set()
         """Processes for which a SIGINT waits that the same key at the terminal has sent as the debugger's interrupt."""
         self.witness = Witness(self)
-        self.samples = Samples(supervisor.events)
         self._info = ptrace.SigInfo()
 
     def tasks(self) -> list[Task]:
@@ -459,9 +457,7 @@ class Debugger:
 
     def leave_epc(self, pages: Iterable[EPCPage]) -> None:
         """The pages are about to be evicted, or copied."""
-        pages = list(pages)
         self.breakpoints.leave_epc(pages)
-        self.samples.take(pages)
 
 
 def _has_sigint(task: Task) -> bool:

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 from enclu.base.elf import PHDR
-from enclu.base.events import EnclaveCreated, EnclaveRemoved
 from enclu.native import proc
-from enclu.run.gdb import enclave_files, memory
-from enclu.run.gdb.enclave_files import PT_DYNAMIC, Found, Samples
+from enclu.run.gdb import memory
+from enclu.run.image_files import PT_DYNAMIC, Images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,21 +49,9 @@ class Library:
 class Libraries:
     """Those of the processes of a run."""
 
-    def __init__(self, supervisor: Supervisor, samples: Samples) -> None:
-        self._samples = samples
-        self._paths: dict[int, list[str]] = {}
-        """Files that the process had when it created an enclave, by EID."""
-        self._found: dict[int, Found | None] = {}
-        supervisor.events.listen(self._created, EnclaveCreated)
-        supervisor.events.listen(self._removed, EnclaveRemoved)
-
-    def _created(self, event: EnclaveCreated) -> None:
-        if event.pid:
-            self._paths[event.eid] = list(enclave_files.candidates(event.pid))
-
-    def _removed(self, event: EnclaveRemoved) -> None:
-        self._paths.pop(event.eid, None)
-        self._found.pop(event.eid, None)
+    def __init__(self, supervisor: Supervisor) -> None:
+        self.images = Images(supervisor.kernel)
+        self.images.listen(supervisor.events)
 
     def xml(self, task: Task) -> str:
         """The list of the process of a stopped thread."""
@@ -80,13 +67,6 @@ class Libraries:
         attribute = f' main-lm="{main:#x}"' if main else ""
         return f'<library-list-svr4 version="1.0"{attribute}>{"".join(rows)}</library-list-svr4>'
 
-    def file_of(self, encl: Encl, pid: int) -> Found | None:
-        """The file of a debug enclave, if it has been found."""
-        if encl.eid not in self._found:
-            paths = [*self._paths.get(encl.eid, ()), *enclave_files.candidates(pid)]
-            self._found[encl.eid] = enclave_files.find(encl, paths, self._samples)
-        return self._found[encl.eid]
-
     def enclaves(self, task: Task) -> list[Encl]:
         """Those that the process has mapped and initialised, in the order of their addresses."""
         found = dict.fromkeys(vma.encl for vma in task.mm.vmas if vma.encl is not None and vma.encl.initialized)
@@ -95,7 +75,7 @@ class Libraries:
     def _enclaves(self, task: Task) -> Iterator[Library]:
         for encl in self.enclaves(task):
             if memory.is_debug(encl):
-                file = self.file_of(encl, task.process.tgid)
+                file = self.images.find(encl, task.tid)
                 if file is not None:
                     yield Library(os.path.realpath(file.path), encl.base, file.bias, file.dynamic or encl.base)
 

@@ -6,7 +6,9 @@ import os
 import shlex
 from typing import TYPE_CHECKING
 
-from enclu.run.gdb import enclave_files, memory
+from enclu.linux.snapshot import Snapshot
+from enclu.run import image_files
+from enclu.run.gdb import memory
 from enclu.run.gdb.registers import Whose, frame_of
 from enclu.run.gdb.witness import exception_text
 from enclu.sgx.epc import PAGE_SIZE, PageType
@@ -88,7 +90,7 @@ def _enclaves(server: Server, task: Task, _: list[str]) -> Iterator[str]:
         )
         yield f"  MRENCLAVE {secs.mrenclave.hex()}"
         if memory.is_debug(encl):
-            file = server.libraries.file_of(encl, task.process.tgid)
+            file = server.libraries.images.find(encl, task.tid)
             yield f"  file {file.path}" if file else "  file not found: monitor sgx add-symbols FILE tells what to do"
         for thread in task.process.threads.values():
             if thread.mode.enclave and thread.mode.eid == encl.eid:
@@ -181,7 +183,9 @@ def _add_symbols(server: Server, task: Task, arguments: list[str]) -> Iterator[s
     if not arguments:
         raise _Wrong("monitor sgx add-symbols FILE [EID]")
     path, encl = os.path.abspath(arguments[0]), _chosen(server, task, arguments[1:])
-    found = enclave_files.match(path, encl, server.debugger.samples)
+    snapshot = Snapshot(encl)
+    files = image_files.opened(task.tid, path, f"root{path}")
+    found = next((image_files.match(path, read, snapshot.read, encl.base) for _, read in files), None)
     if found is None:
         yield f"# {path} is not what enclave {encl.eid} was loaded from, or not unchanged"
     yield f"add-symbol-file {path} -o {found.bias if found else encl.base:#x}"

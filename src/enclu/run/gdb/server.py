@@ -73,7 +73,7 @@ class Server:
         self._views: dict[Task, View] = {}
         self._attached_later = False
         self._last = b""
-        self.libraries = libraries.Libraries(supervisor, self.debugger.samples)
+        self.libraries = libraries.Libraries(supervisor)
         self._objects = Objects(self.debugger, self.libraries)
         self._files = Files()
         self._commands: dict[bytes, Callable[[bytes], bytes | None]] = {
