@@ -62,7 +62,8 @@ class Region:
 def _tcs(name: str, ssa: str | int, nssa: int = SSA_FRAMES, entry: str | int = "at_entry_shared", fs: Any = "FS",
          gs: Any = "GS") -> Region:  # fmt: skip
     fields = (("OSSA", ssa), ("NSSA", nssa), ("OENTRY", entry), ("OFSBASE", fs), ("OGSBASE", gs))
-    return Region(name, 1, TCS_TYPE << 8, "tcs", True, fields)
+    # Not measured, for its FLAGS are the case's.
+    return Region(name, 1, TCS_TYPE << 8, "tcs", False, fields)
 
 
 def _reg(name: str, pages: int, rwx: int, content: str = "zero", measured: bool = False) -> Region:

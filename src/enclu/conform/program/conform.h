@@ -24,7 +24,7 @@ struct group {
 	unsigned int (*counted)(void);
 };
 
-extern const struct group cpuid_group, leaf_group, eenter_group, entered_group, eexit_group, eresume_group, edeccssa_group,
+extern const struct group cpuid_group, leaf_group, eenter_group, entered_group, eexit_group, eresume_group, edeccssa_group, notify_group,
 	exception_group, synthetic_group, xfrm_group, instruction_group, ereport_group, egetkey_group,
 	access_group, outside_group, eaccept_group, eacceptcopy_group, emodpe_group, sequence_group, create_group,
 	add_pages_group, init_group, provision_group, sgx2_group, may_map_group, mapping_group, vdso_group, debug_group;
@@ -43,6 +43,7 @@ char *shared_text(void *place); /* where `say` writes from now on */
 /* enclave.c */
 struct options {
 	uint64_t attributes, xfrm; /* besides MODE64BIT; 0: 3 */
+	uint64_t tcs_flags; /* of every TCS */
 	uint32_t miscselect;
 	enum enclave_state { INITIALISED, ADDED, CREATED, OPENED } state;
 	enum signed_as signature;
@@ -63,6 +64,7 @@ int open_device(void);
 void need_sgx2(void);
 void need_edeccssa(void);
 void need_exinfo(void);
+void need_aexnotify(void);
 long restrict_to(uint64_t offset, uint64_t permissions);
 long modify(uint64_t offset, uint64_t type);
 long remove_page(uint64_t offset);

@@ -84,7 +84,7 @@ long add(uint64_t offset, uint64_t length, uint64_t flags, const void *from, uin
 	return result;
 }
 
-static void fill_pages(uint8_t *pages, const struct region *region, unsigned int *tcs)
+static void fill_pages(uint8_t *pages, const struct region *region, unsigned int *tcs, uint64_t tcs_flags)
 {
 	uint64_t *words = (uint64_t *)pages;
 
@@ -94,6 +94,7 @@ static void fill_pages(uint8_t *pages, const struct region *region, unsigned int
 		copy(pages, image_text, sizeof(image_text));
 		break;
 	case FILLED_TCS:
+		words[1] = tcs_flags;
 		copy(pages + 16, image_tcs[*tcs], 24);
 		copy(pages + 48, &image_tcs[*tcs][3], 16);
 		words[8] = ~0ull; /* FSLIMIT, GSLIMIT */
@@ -175,7 +176,7 @@ void load(struct options options)
 		uint64_t size = 0;
 
 		for (next = i; same_addition(&regions[next], region); next++) {
-			fill_pages(source + size, &regions[next], &tcs);
+			fill_pages(source + size, &regions[next], &tcs, options.tcs_flags);
 			size += regions[next].pages * PAGE;
 		}
 		result = add(region->offset, size, region->flags | (region->measured ? MEASURED : 0), source, NULL);
@@ -215,6 +216,15 @@ void need_exinfo(void)
 	cpuid(0x12, 0, leaf);
 	if (!(leaf[1] & MISC_EXINFO))
 		unsupported("no MISCSELECT.EXINFO (CPUID.12H.0:EBX[0])");
+}
+
+void need_aexnotify(void)
+{
+	uint32_t leaf[4];
+
+	cpuid(0x12, 1, leaf);
+	if (!(leaf[0] & AEXNOTIFY))
+		unsupported("no AEX-Notify (CPUID.12H.1:EAX[10])");
 }
 
 static long checked(long result)

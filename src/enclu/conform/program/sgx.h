@@ -10,9 +10,10 @@ enum leaf { EREPORT, EGETKEY, EENTER, ERESUME, EEXIT, EACCEPT, EMODPE, EACCEPTCO
 enum vector { DE = 0, DB = 1, BP = 3, UD = 6, NM = 7, SS_FAULT = 12, GP = 13, PF = 14, MF = 16, AC = 17, XM = 19 };
 enum page_type { PT_SECS, PT_TCS, PT_REG, PT_VA, PT_TRIM };
 enum secinfo_flags { R = 1, W = 2, X = 4, PENDING = 8, MODIFIED = 0x10, PR = 0x20 };
-enum attributes { ATTRIBUTE_INIT = 1, DEBUG = 2, MODE64BIT = 4, PROVISIONKEY = 0x10, EINITTOKEN_KEY = 0x20, KSS = 0x80 };
+enum attributes { ATTRIBUTE_INIT = 1, DEBUG = 2, MODE64BIT = 4, PROVISIONKEY = 0x10, EINITTOKEN_KEY = 0x20, KSS = 0x80,
+	AEXNOTIFY = 0x400 };
 enum miscselect { MISC_EXINFO = 1 };
-enum { TCS_FLAGS = 8 };
+enum { TCS_FLAGS = 8, TCS_AEXNOTIFY = 2 };
 enum key_name { KEY_EINITTOKEN, KEY_PROVISION, KEY_PROVISION_SEAL, KEY_REPORT, KEY_SEAL };
 
 #define FLAGS_OF(type) ((uint64_t)(type) << 8)
