@@ -139,6 +139,26 @@ def test_the_device_is_not_mapped_privately(memory: MemoryCalls[MemoryTask], tas
     assert memory.mmap(task) == -errno.EINVAL and not task.host_calls
 
 
+def test_a_mapping_that_the_driver_refuses_has_replaced_what_was_there(
+    memory: MemoryCalls[MemoryTask], task: MemoryTask
+) -> None:
+    """mmap_region() unmaps before it asks sgx_mmap()."""
+    call(task, "mmap", BASE + 0x6000, 0x1000, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, DEVICE)
+    assert memory.mmap(task) == -errno.EACCES
+    assert made(task, "munmap") == [(BASE + 0x6000, 0x1000)] and not made(task, "mmap")
+    assert task.mm.find_vma(BASE + 0x6000) is None and task.mm.find_vma(BASE + 0x7000) is not None
+
+
+@pytest.mark.parametrize(("length", "number"), [(0, errno.EINVAL), (1 << 63, errno.ENOMEM), (-1, errno.ENOMEM)])
+def test_a_length_that_is_none_is_told_from_one_that_cannot_be(
+    memory: MemoryCalls[MemoryTask], task: MemoryTask, length: int, number: int
+) -> None:
+    """do_mmap()."""
+    call(task, "mmap", BASE + 0x6000, length, PROT_READ, MAP_SHARED | MAP_FIXED, DEVICE)
+    assert memory.mmap(task) == -number
+    assert not made(task, "munmap") and task.mm.find_vma(BASE + 0x6000) is not None
+
+
 def test_a_program_that_keeps_itself_from_using_the_device_gets_its_errno(
     memory: MemoryCalls[MemoryTask], descriptors: Descriptors, task: MemoryTask
 ) -> None:

@@ -10,6 +10,12 @@ static int map(uint64_t offset, uint64_t length, int prot, int flags)
 	return got == MAP_FAILED ? errno : 0;
 }
 
+/* Something is mapped there: msync() that does nothing finds gaps. */
+static int mapped(uint64_t offset)
+{
+	return msync(enclave.base + offset, PAGE, MS_ASYNC) == 0;
+}
+
 static int protect(uint64_t offset, uint64_t length, int prot)
 {
 	return mprotect(enclave.base + offset, length, prot) ? errno : 0;
@@ -30,8 +36,14 @@ int main(void)
 		ask(tcs, OP_WRITE, heap + i * PAGE, 100 + i, 0);
 
 	ok_eq(map(enclave.heap, PAGE, PROT_READ, MAP_PRIVATE), EINVAL, "MAP_PRIVATE");
+	ok_eq(mapped(enclave.heap), 1, "which is refused before anything has changed");
 	ok_eq(map(enclave.heap, PAGE, PROT_READ | PROT_EXEC, MAP_SHARED), EACCES, "more than the page was added with");
+	ok_eq(mapped(enclave.heap), 0, "what was there has been unmapped by then, as mmap_region() does");
+	ok_eq(map(enclave.heap, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED), 0, "mapped again");
 	ok_eq(map(enclave.text, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED), EACCES, "write to text");
+	ok_eq(map(enclave.text, PAGE, PROT_READ | PROT_EXEC, MAP_SHARED), 0, "mapped again");
+	ok_eq(map(enclave.heap, 0, PROT_READ, MAP_SHARED), EINVAL, "no length");
+	ok_eq(map(enclave.heap, -1UL, PROT_READ, MAP_SHARED), ENOMEM, "a length that cannot be rounded up");
 	ok_eq(map(0, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED), 0, "a TCS, read and write");
 	ok_eq(map(enclave.size, PAGE, PROT_READ, MAP_SHARED), EACCES, "outside ELRANGE after INIT");
 	ok_eq(map(enclave.size - PAGE, 2 * PAGE, PROT_NONE, MAP_SHARED), EACCES, "partly outside");
@@ -41,7 +53,7 @@ int main(void)
 	ok_eq(protect(enclave.heap + 1, PAGE, PROT_READ), EINVAL, "mprotect, not aligned");
 	ok_eq(protect(enclave.heap, -PAGE, PROT_NONE), ENOMEM, "mprotect of a range that overflows");
 	ok_eq(protect(enclave.spare, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC), 0, "all rights where no page is yet");
-	ok_eq(ask(tcs, OP_READ, heap, 0, 0), 100, "the refusals changed nothing");
+	ok_eq(ask(tcs, OP_READ, heap, 0, 0), 100, "these refusals changed nothing");
 
 	ok_eq(munmap((void *)(heap + PAGE), PAGE), 0, "a page of the middle unmapped");
 	read.a = heap + PAGE;

@@ -123,11 +123,18 @@ class MemoryCalls(Generic[T]):
     ) -> int:  # fmt: skip
         """mmap of the device.  Raises OSError."""
         mm = task.mm
-        if flags & MAP_TYPE == MAP_PRIVATE or length == 0:
+        if length == 0:  # or so large that PAGE_ALIGN() has wrapped around (do_mmap())
+            raise OSError(errno.ENOMEM if task.regs.rsi else errno.EINVAL, f"a length of {task.regs.rsi:#x}")
+        if flags & MAP_TYPE == MAP_PRIVATE:  # sgx_get_unmapped_area()
             raise OSError(errno.EINVAL, "MAP_PRIVATE")
         fixed = bool(flags & MAP_FIXED) and not flags & MAP_FIXED_NOREPLACE
         if fixed:
-            mm.check_mmap(encl, address, length, prot, flags)
+            try:
+                mm.check_mmap(encl, address, length, prot, flags)
+            except OSError as error:
+                if error.errno == errno.EACCES:  # the driver's: mmap_region() has unmapped what was there by then
+                    self._replacing(task, address, length, NR["munmap"], address, length)
+                raise
         # PROT_NONE first: accessible only as far as `MM` finds each page to be.
         wanted = bool(flags & (MAP_FIXED | MAP_FIXED_NOREPLACE))
         placed = wanted and encl.created and encl.base <= address < encl.base + encl.size
