@@ -8,6 +8,7 @@ import pytest
 
 from enclu.base.events import PageRefused
 from enclu.linux import fault, uapi
+from enclu.linux.ioctl import sgx_ioctl
 from enclu.linux.traps import Resolution
 from enclu.sgx.enclu import execute
 from enclu.sgx.epc import PageType
@@ -73,8 +74,6 @@ def test_an_argument_that_cannot_be_written_back_is_efault() -> None:
 
     world.user.write = refuse  # type: ignore[method-assign]  # a fault put in
     with pytest.raises(OSError) as caught:
-        from enclu.linux.ioctl import sgx_ioctl
-
         sgx_ioctl(world.encl, world.mm, world.user, uapi.SGX_IOC_ENCLAVE_ADD_PAGES, world.ARG)
     assert caught.value.errno == errno.EFAULT and not world.encl.busy
     assert BASE >> 12 in world.encl.pages
@@ -143,6 +142,42 @@ def test_a_change_of_an_evicted_page_brings_it_back() -> None:
         world.kernel.reclaimer.reclaim()
     assert outcome(world, RESTRICT, struct.pack("<5Q", 0x6000, 0x1000, 1, 0, 0)) == ""
     assert page.epc is not None and page.epc.rwx == 1 and page.epc.pr
+
+
+@pytest.mark.parametrize(
+    ("cmd", "argument"),
+    [(RESTRICT, struct.pack("<5Q", 0x6000, 0x1000, 1, 0, 0)),
+     (MODIFY, struct.pack("<5Q", 0x6000, 0x1000, PageType.TRIM, 0, 0)),
+     (REMOVE, struct.pack("<3Q", 0x6000, 0x1000, 0))],
+    ids=["restrict", "modify", "remove"],
+)  # fmt: skip
+def test_a_page_that_cannot_come_back_for_want_of_epc_is_efault(cmd: int, argument: bytes) -> None:
+    """sgx_enclave_restrict_permissions() and its like make EFAULT of sgx_encl_load_page()'s ENOMEM."""
+    world = World(epc_pages=24).build()
+    while any(page.epc is not None for page in world.encl.pages.values()):
+        world.kernel.reclaimer.reclaim()
+    while world.machine.epc.free:
+        world.kernel.allocate()  # for what is never evicted: other enclaves' SECSes and version arrays
+    assert outcome(world, cmd, argument) == "EFAULT"
+    assert words(world, len(argument) // 8)[-1] == 0
+
+
+def test_a_type_that_no_page_changes_to_is_looked_at_after_the_argument_was_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """sgx_enclave_modify_types() looks, so that an argument that cannot be written back is EFAULT all the same."""
+    world = World().build()
+    argument = struct.pack("<5Q", 0x6000, 0x1000, PageType.SECS, 0, 0)
+    assert outcome(world, MODIFY, argument) == "EINVAL"
+    world.user.write(world.ARG, argument)
+
+    def refuse(address: int, data: bytes) -> None:
+        raise OSError(errno.EFAULT, "read-only")
+
+    monkeypatch.setattr(world.user, "write", refuse)
+    with pytest.raises(OSError) as caught:
+        sgx_ioctl(world.encl, world.mm, world.user, MODIFY, world.ARG)
+    assert caught.value.errno == errno.EFAULT
 
 
 def test_pending_modified_and_restricted_survive_eviction() -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 def _range(encl: Encl, f: dict[str, int]) -> None:
+    """sgx_validate_offset_length().  Raises OSError EINVAL."""
     if f["offset"] & 0xFFF or not f["length"] or f["length"] & 0xFFF or f["offset"] + f["length"] > encl.size:
         raise OSError(
             errno.EINVAL, f"offset {f['offset']:#x} and length {f['length']:#x} must name pages of the enclave"
@@ -29,11 +30,21 @@ def _range(encl: Encl, f: dict[str, int]) -> None:
 
 
 def _arguments(encl: Encl, user: UserMemory, layout: Structure, arg: int) -> dict[str, int]:
+    """Once sgx_ioc_sgx2_ready() finds nothing amiss.  Raises OSError."""
     if not encl.initialized:
         raise OSError(errno.EINVAL, "the enclave is not initialised (SGX_IOC_ENCLAVE_INIT)")
     f: dict[str, int] = layout.unpack(user.read(arg, layout.size))
     _range(encl, f)
     return f
+
+
+def _load(encl: Encl, address: int) -> EnclPage:
+    """sgx_encl_load_page(), whose every failure is EFAULT here.  The kernel's EAGAIN, for a page that is about to be
+    evicted or an EPC that is full, cannot happen: an eviction is over before anything else begins."""
+    try:
+        return encl.load(address)
+    except OSError as error:
+        raise OSError(errno.EFAULT, str(error.strerror)) from None
 
 
 def _each(
@@ -45,7 +56,7 @@ def _each(
     done = 0
     try:
         while done < f["length"]:
-            change(encl.load(encl.base + f["offset"] + done), f)
+            change(_load(encl, encl.base + f["offset"] + done), f)
             done += PAGE_SIZE
     except OSError as error:
         failure = error
@@ -67,7 +78,7 @@ def _leaf(f: dict[str, int], call: Callable[[], int]) -> None:
 
 
 def restrict_permissions(encl: Encl, user: UserMemory, arg: int) -> None:
-    """SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS."""
+    """SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS: sgx_ioc_enclave_restrict_permissions()."""
     layout = uapi.ENCLAVE_RESTRICT_PERMISSIONS
     f = _arguments(encl, user, layout, arg)
     permissions = f["permissions"]
@@ -90,7 +101,7 @@ def restrict_permissions(encl: Encl, user: UserMemory, arg: int) -> None:
 
 
 def modify_types(encl: Encl, user: UserMemory, arg: int) -> None:
-    """SGX_IOC_ENCLAVE_MODIFY_TYPES."""
+    """SGX_IOC_ENCLAVE_MODIFY_TYPES: sgx_ioc_enclave_modify_types()."""
     layout = uapi.ENCLAVE_MODIFY_TYPES
     f = _arguments(encl, user, layout, arg)
     wanted = f["page_type"]
@@ -100,6 +111,7 @@ def modify_types(encl: Encl, user: UserMemory, arg: int) -> None:
             f"page_type {wanted:#x}, result {f['result']:#x} or count {f['count']:#x}: the latter must be 0",
         )
     if wanted not in (PageType.TCS, PageType.TRIM):
+        user.write(arg, layout.pack(**f))  # sgx_enclave_modify_types() looks, so that the argument is written back
         raise OSError(errno.EINVAL, f"page_type {wanted}: pages change to PT_TCS or PT_TRIM only")
 
     def change(page: EnclPage, f: dict[str, int]) -> None:
@@ -122,7 +134,7 @@ def modify_types(encl: Encl, user: UserMemory, arg: int) -> None:
 
 
 def remove_pages(encl: Encl, user: UserMemory, arg: int) -> None:
-    """SGX_IOC_ENCLAVE_REMOVE_PAGES: for trimmed pages that the enclave has accepted."""
+    """SGX_IOC_ENCLAVE_REMOVE_PAGES, sgx_ioc_enclave_remove_pages(): for trimmed pages that the enclave has accepted."""
     layout = uapi.ENCLAVE_REMOVE_PAGES
     f = _arguments(encl, user, layout, arg)
     if f["count"]:
