@@ -25,6 +25,14 @@ def test_a_size_that_is_no_power_of_two_is_einval_whatever_else_is_wrong(size: i
     assert world.machine.epc.used == 0
 
 
+@pytest.mark.parametrize(("size", "number"), [(1 << 62, "EIO"), (1 << 63, "EINVAL")])
+def test_a_size_that_no_file_can_have_is_einval_and_others_are_ecreate_s_to_refuse(size: int, number: str) -> None:
+    """sgx_encl_create(): shmem_file_setup() of the backing store comes before ECREATE."""
+    world = World()
+    assert create_errno(world, SIZE=size) == number
+    assert world.machine.epc.used == 0 and world.encl.page_count == 0
+
+
 def test_create_can_be_tried_again_after_a_failure() -> None:
     world = World()
     for _ in range(3):

@@ -107,6 +107,15 @@ def test_a_source_that_ends_in_the_middle_adds_what_it_has(world: World) -> None
     assert result_of(world, U.ENCLAVE_ADD_PAGES, "count") == 0x2000
 
 
+def test_a_source_that_is_an_enclave_s_mapping_is_efault_and_what_lies_before_is_added(world: World) -> None:
+    """__sgx_encl_add_page(): get_user_pages() takes no pages of a VM_PFNMAP mapping."""
+    world.mm.mmap(World().encl, world.BUFFER + 0x2000, 0x1000, 3)
+    fails(errno.EFAULT, world, U.SGX_IOC_ENCLAVE_ADD_PAGES, add_arguments(length=0x4000))
+    assert result_of(world, U.ENCLAVE_ADD_PAGES, "count") == 0x2000 and len(world.encl.pages) == 2
+    fails(errno.EFAULT, world, U.SGX_IOC_ENCLAVE_ADD_PAGES, add_arguments(src=world.BUFFER + 0x2000, offset=0x2000))
+    assert result_of(world, U.ENCLAVE_ADD_PAGES, "count") == 0
+
+
 def test_a_bad_tcs_is_eio_and_gives_its_page_back(world: World) -> None:
     used = world.machine.epc.used
     with pytest.raises(OSError) as caught:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from enclu.linux.encl import Encl
+    from enclu.linux.mm import MM
     from enclu.sgx.processor import UserMemory
 
 CHUNK_PAGES = 512
@@ -53,6 +54,7 @@ def _validate_range(encl: Encl, offset: int, length: int) -> None:
 
 
 def _validate_secinfo(secinfo: bytes) -> tuple[int, int]:
+    """sgx_validate_secinfo(): R|W|X and the page type.  Raises OSError EINVAL."""
     flags = SECINFO.get(secinfo, "FLAGS")
     perm, pt = flags & 7, flags >> 8 & 0xFF
     if pt not in (PageType.REG, PageType.TCS):
@@ -66,14 +68,14 @@ def _validate_secinfo(secinfo: bytes) -> tuple[int, int]:
     return perm, pt
 
 
-def add_pages(encl: Encl, user: UserMemory, arg: int, interrupted: Callable[[], bool]) -> None:
+def add_pages(encl: Encl, mm: MM, user: UserMemory, arg: int, interrupted: Callable[[], bool]) -> None:
     """Raises OSError; how much has been added before, the program is told in any case."""
     check_under_construction(encl)
     f = uapi.ENCLAVE_ADD_PAGES.unpack(user.read(arg, uapi.ENCLAVE_ADD_PAGES.size))
     _validate_range(encl, f["offset"], f["length"])
     if f["src"] & 0xFFF:
         raise OSError(errno.EINVAL, f"src {f['src']:#x} is not page aligned")
-    addition = _Addition(encl, user, f, user.read(f["secinfo"], SECINFO.size))
+    addition = _Addition(encl, mm, user, f, user.read(f["secinfo"], SECINFO.size))
     failure = None
     try:
         # Before the first page the driver says ERESTARTSYS to a signal: the call is made again.
@@ -91,7 +93,7 @@ def add_pages(encl: Encl, user: UserMemory, arg: int, interrupted: Callable[[], 
 class _Addition:
     """One call of the ioctl: `done` bytes have been added, `left` are still to be."""
 
-    def __init__(self, encl: Encl, user: UserMemory, f: dict[str, int], secinfo: bytes) -> None:
+    def __init__(self, encl: Encl, mm: MM, user: UserMemory, f: dict[str, int], secinfo: bytes) -> None:
         """Raises OSError for a SECINFO that the driver refuses."""
         perm, pt = _validate_secinfo(secinfo)
         self._encl = encl
@@ -108,9 +110,12 @@ class _Addition:
         self._written: deque[tuple[memoryview, Callable[[], object]]] = deque()
         """Rooms from which the enclave's memory is being written, and who waits until each has been."""
         self.done, self.left = 0, f["length"]
+        source = (self._source, self._source + self.left)
+        self._sources_end = next((low for low, _, vma in mm.segments(*source) if vma is not None), source[1])
+        """Where an enclave is mapped, or the end: get_user_pages() takes nothing of a VM_PFNMAP mapping."""
         self._untouched: Callable[[int, int], bool] = lambda start, end: False
         if self.left >= MANY_PAGES * PAGE_SIZE:
-            self._untouched = user.untouched(self._source, self._source + self.left)
+            self._untouched = user.untouched(*source)
 
     def add_chunk(self) -> None:
         """Add the next pages.  Raises OSError, when those before the one at fault have been added."""
@@ -124,7 +129,10 @@ class _Addition:
         if taken is not None:
             count = taken - index
             failure = OSError(errno.EBUSY, f"there is a page at {taken << 12:#x} already")
-        contents, unreadable = self._contents(source, count * PAGE_SIZE)
+        allowed = min(count, self._sources_end - source >> 12)
+        contents, unreadable = self._contents(source, allowed * PAGE_SIZE)
+        if allowed < count and unreadable is None:
+            unreadable = OSError(errno.EFAULT, f"the source at {self._sources_end:#x} is the mapping of an enclave")
         failure = unreadable or failure
         count = len(contents) // PAGE_SIZE
         memory = encl.memory.view(offset, count * PAGE_SIZE)

@@ -41,14 +41,11 @@ def sgx_ioctl(
         if cmd == uapi.SGX_IOC_ENCLAVE_CREATE:
             _create(encl, mm, user, fd, arg)
         elif cmd == uapi.SGX_IOC_ENCLAVE_ADD_PAGES:
-            add_pages(encl, user, arg, interrupted)
+            add_pages(encl, mm, user, arg, interrupted)
         elif cmd == uapi.SGX_IOC_ENCLAVE_INIT:
             _init(encl, user, arg)
         elif cmd == uapi.SGX_IOC_ENCLAVE_PROVISION:
-            fd = uapi.ENCLAVE_PROVISION.unpack(user.read(arg, 8))["fd"]
-            if not provision(fd & 0xFFFF_FFFF):  # sgx_set_attribute() takes an unsigned int
-                raise OSError(errno.EINVAL, f"descriptor {fd & 0xFFFF_FFFF} is not of /dev/sgx_provision")
-            encl.attributes_mask |= Attribute.PROVISIONKEY
+            _provision(encl, user, arg, provision)
         elif cmd == uapi.SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS:
             ioctl_sgx2.restrict_permissions(encl, user, arg)
         elif cmd == uapi.SGX_IOC_ENCLAVE_MODIFY_TYPES:
@@ -63,6 +60,7 @@ def sgx_ioctl(
 
 
 def _create(encl: Encl, mm: MM, user: UserMemory, fd: int, arg: int) -> None:
+    """sgx_ioc_enclave_create(), sgx_encl_create().  Raises OSError; nothing is kept then, and it can be tried again."""
     if encl.created:
         raise OSError(errno.EINVAL, "the enclave of this descriptor has been created already")
     src = uapi.ENCLAVE_CREATE.unpack(user.read(arg, 8))["src"]
@@ -70,6 +68,8 @@ def _create(encl: Encl, mm: MM, user: UserMemory, fd: int, arg: int) -> None:
     size = SECS.get(image, "SIZE")
     if not size or size & (size - 1):  # the driver's own check, before ECREATE would answer EIO
         raise OSError(errno.EINVAL, f"SECS.SIZE {size:#x} is not a power of two")
+    if size >> 63:  # shmem_file_setup() of the backing store: no file is as long
+        raise OSError(errno.EINVAL, f"SECS.SIZE {size:#x} is more than a file can have")
     kernel = encl.kernel
     encl.grow()
     try:
@@ -100,7 +100,16 @@ def _create(encl: Encl, mm: MM, user: UserMemory, fd: int, arg: int) -> None:
     mm.base_known(encl, fd)
 
 
+def _provision(encl: Encl, user: UserMemory, arg: int, provision: Callable[[int], bool]) -> None:
+    """sgx_ioc_enclave_provision(): before or after any other ioctl.  Raises OSError."""
+    fd = uapi.ENCLAVE_PROVISION.unpack(user.read(arg, 8))["fd"] & 0xFFFF_FFFF
+    if not provision(fd):  # sgx_set_attribute(), which takes an unsigned int
+        raise OSError(errno.EINVAL, f"descriptor {fd} is not of /dev/sgx_provision")
+    encl.attributes_mask |= Attribute.PROVISIONKEY
+
+
 def _init(encl: Encl, user: UserMemory, arg: int) -> None:
+    """sgx_ioc_enclave_init(), sgx_encl_init().  Raises OSError."""
     check_under_construction(encl)
     pointer = uapi.ENCLAVE_INIT.unpack(user.read(arg, 8))["sigstruct"]
     sigstruct = user.read(pointer, SIGSTRUCT.size)

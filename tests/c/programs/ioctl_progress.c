@@ -26,6 +26,11 @@ int main(void)
 	add.offset = enclave.spare + PAGE;
 	ok_eq(ioctl(enclave.fd, SGX_IOC_ENCLAVE_ADD_PAGES, &add) ? errno : 0, EBUSY, "what was counted is there");
 	ok_eq(add.count, 0, "count");
+	add.offset = enclave.spare + 3 * PAGE;
+	add.src = (uint64_t)enclave.base + enclave.heap;
+	(void)*(volatile uint8_t *)add.src;
+	ok_eq(ioctl(enclave.fd, SGX_IOC_ENCLAVE_ADD_PAGES, &add) ? errno : 0, EFAULT, "a source that is an enclave's");
+	ok_eq(add.count, 0, "count");
 	enclave_unload(&enclave);
 
 	enclave_load(&enclave, &ready);
