@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from enclu.linux import uapi
 from enclu.sgx.enclu import execute
 from enclu.sgx.layout import Structure
-from enclu.sgx.structs import SECINFO, EncluLeaf
+from enclu.sgx.structs import SECINFO, SIGSTRUCT, EncluLeaf
 from tests.support.memory_processor import BASE, REG_R, REG_RW, TCS_PAGE, World, tcs_image
 
 U = uapi
@@ -138,6 +138,38 @@ def test_the_same_ioctl_concurrently_is_ebusy(world: World) -> None:
 def test_a_bad_signature_is_eperm(world: World) -> None:
     world.add(0, tcs_image(), TCS_PAGE)
     world.user.write(world.BUFFER, bytes(1808))
+    fails(errno.EPERM, world, U.SGX_IOC_ENCLAVE_INIT, U.ENCLAVE_INIT.pack(sigstruct=world.BUFFER))
+
+
+@pytest.mark.parametrize(
+    ("fields", "number"),
+    [({"VENDOR": 1, "XFRM": 0x103, "XFRMMASK": 0x103}, errno.EINVAL), ({"MISCSELECT": 2, "MISCMASK": 2}, errno.EACCES),
+     ({}, errno.EACCES)],
+    ids=["vendor first", "provisioning before what is enforced", "provisioning"],
+)  # fmt: skip
+def test_init_looks_at_the_vendor_then_at_what_is_allowed_then_at_what_is_enforced(
+    fields: dict[str, int], number: int
+) -> None:
+    """sgx_ioc_enclave_init(), sgx_encl_init()."""
+    world = World(attributes=0x14)  # PROVISIONKEY
+    world.create()
+    world.user.write(world.BUFFER, SIGSTRUCT.pack(**fields))
+    fails(number, world, U.SGX_IOC_ENCLAVE_INIT, U.ENCLAVE_INIT.pack(sigstruct=world.BUFFER))
+    assert not world.encl.initialized
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"ATTRIBUTES": 1 << 6, "ATTRIBUTEMASK": 1 << 6}, {"MISCSELECT": 2, "MISCMASK": 2},
+     {"XFRM": 1 << 20, "XFRMMASK": 1 << 20}],
+    ids=str,
+)  # fmt: skip
+def test_what_a_signature_enforces_and_the_machine_has_not_is_einval(world: World, fields: dict[str, int]) -> None:
+    world.user.write(world.BUFFER, SIGSTRUCT.pack(**fields))
+    fails(errno.EINVAL, world, U.SGX_IOC_ENCLAVE_INIT, U.ENCLAVE_INIT.pack(sigstruct=world.BUFFER))
+    for mask in ("ATTRIBUTEMASK", "MISCMASK", "XFRMMASK"):
+        if mask in fields:  # what is not enforced is EINIT's to judge
+            world.user.write(world.BUFFER, SIGSTRUCT.pack(**{**fields, mask: 0}))
     fails(errno.EPERM, world, U.SGX_IOC_ENCLAVE_INIT, U.ENCLAVE_INIT.pack(sigstruct=world.BUFFER))
 
 

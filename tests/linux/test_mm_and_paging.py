@@ -6,6 +6,7 @@ import pytest
 
 from enclu.base.events import PageEvicted, PageRefused, PageReloaded
 from enclu.linux import cpuid, fault, procfs
+from enclu.linux.reclaim import SGX_NR_TO_SCAN
 from enclu.linux.traps import Resolution
 from enclu.sgx.enclu import execute
 from enclu.sgx.exceptions import Fault, PageFault, Vector
@@ -204,6 +205,18 @@ def test_more_pages_than_the_epc_survive_eviction() -> None:
         assert fault.supply(world.mm, BASE + 0x10000 + i * 4096) or world.mm.resident(BASE + 0x10000 + i * 4096)
         assert bytes(world.page(0x10000 + i * 4096).data) == bytes([i + 1]) * 4096
     assert world.stats.count(PageReloaded) > 0
+
+
+def test_nothing_is_evicted_before_the_epc_is_full() -> None:
+    """Linux begins at SGX_NR_LOW_PAGES, 32, and ksgxd goes on to SGX_NR_HIGH_PAGES, 64."""
+    world = World(epc_pages=24, size=0x80000).build()
+    address = BASE + 0x10000
+    while world.machine.epc.free:
+        assert fault.handle(world.mm, Fault(Vector.PF, 6, address)) is Resolution.RESOLVED
+        address += 4096
+    assert world.stats.count(PageEvicted) == 0
+    assert fault.handle(world.mm, Fault(Vector.PF, 6, address)) is Resolution.RESOLVED
+    assert world.stats.count(PageEvicted) == SGX_NR_TO_SCAN
 
 
 def test_a_page_evicted_out_of_order_comes_alone_and_those_in_order_bring_the_next() -> None:

@@ -81,6 +81,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "local_attestation": ANY,
     "longjmp_out": ANY,
     "many_opens": DRIVER,
+    "mapped_whatever_the_mode": DRIVER,
     "mask_sync_signals": ("signal", "vdso"),
     "memory_bounds": ("vdso", "signal"),
     "mm_handler": ("mm-handler",),

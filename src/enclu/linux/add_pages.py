@@ -102,6 +102,7 @@ class _Addition:
         self._measure = bool(f["flags"] & 1)
         self._secinfo = secinfo
         self._type = PageType(pt)
+        # sgx_encl_page_alloc()
         self._max_prot = PROT_READ | PROT_WRITE if pt == PageType.TCS else perm
         # A chunk's pages cannot be evicted before all of them are added, so a chunk is a small part of the EPC.
         self._at_once = min(CHUNK_PAGES, max(1, encl.kernel.machine.epc.pages // 8))
@@ -118,7 +119,7 @@ class _Addition:
             self._untouched = user.untouched(*source)
 
     def add_chunk(self) -> None:
-        """Add the next pages.  Raises OSError, when those before the one at fault have been added."""
+        """sgx_encl_add_page() of the next pages.  Raises OSError, when those before the one at fault are added."""
         encl, reclaimer = self._encl, self._encl.kernel.reclaimer
         reclaimer.load_secs(encl)
         offset, source = self._offset + self.done, self._source + self.done
@@ -170,7 +171,10 @@ class _Addition:
     def _add(
         self, offset: int, fresh: EPCRun, memory: memoryview, contents: memoryview
     ) -> tuple[int, OSError | None]:  # fmt: skip
-        """EADD, and EEXTEND, of all these pages; how many have been added, and why it is not all of them."""
+        """EADD, and EEXTEND, of all these pages; how many have been added, and why it is not all of them.
+
+        __sgx_encl_add_page(), __sgx_encl_extend().
+        """
         encl, kernel, secs = self._encl, self._encl.kernel, self._encl.secs
         assert secs is not None
         address, count, failure = encl.base + offset, len(fresh), None

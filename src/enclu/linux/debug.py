@@ -98,7 +98,7 @@ def _at_once(page: EPCPage, address: int, left: int) -> int:
 
 
 def _words(page: EPCPage, address: int, size: int) -> bytes:
-    """Read bytes of a page by whole words.  Raises OSError EIO."""
+    """sgx_encl_debug_read(): read bytes of a page by whole words.  Raises OSError EIO."""
     skipped = address % WORD
     offset = address % PAGE_SIZE - skipped
     whole = -(-(skipped + size) // WORD) * WORD
@@ -112,7 +112,7 @@ def _words(page: EPCPage, address: int, size: int) -> bytes:
 
 
 def _write(page: EPCPage, address: int, data: bytes) -> None:
-    """Write bytes of a page; what else is in the first and last word stays.  Raises OSError EIO."""
+    """sgx_encl_debug_write(): what else is in the first and last word stays.  Raises OSError EIO."""
     before, after = address % WORD, -(address + len(data)) % WORD
     start = address - before
     image = _words(page, start, before) + data + _words(page, address + len(data), after)

@@ -32,7 +32,7 @@ def handle(mm: MM, fault: Fault) -> Resolution:
 
 
 def verdict_of_vma(mm: MM, fault: Fault) -> Resolution | None:
-    """What follows from the mapping alone, and from an EPCM that refused; None: the page decides."""
+    """access_error(): what follows from the mapping alone, and from an EPCM that refused; None: the page decides."""
     vma = mm.find_vma(fault.address)
     if vma is None:
         if fault.address >= TASK_SIZE:  # sanitize_error_code(): tell nobody what the kernel maps
@@ -87,7 +87,7 @@ def make_present(mm: MM, vma: VMA, address: int) -> bool:
                 return False
             _augment(mm, vma, address & ~0xFFF)  # pending: there is nothing to show before the enclave's EACCEPT
             how = "augmented"
-        elif vma.prot & ~page.max_prot:
+        elif vma.prot & ~page.max_prot:  # sgx_encl_load_page_in_vma()
             return False
         elif page.epc is not None:
             how = "shown"

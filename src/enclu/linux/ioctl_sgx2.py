@@ -51,7 +51,10 @@ def _each(
     encl: Encl, user: UserMemory, layout: Structure, arg: int, f: dict[str, int],
     change: Callable[[EnclPage, dict[str, int]], None],
 ) -> None:  # fmt: skip
-    """Apply `change` page by page; count, and result if there is one, go back to the program in any case."""
+    """Apply `change` page by page; count, and result if there is one, go back to the program in any case.
+
+    The loop of sgx_enclave_restrict_permissions(), sgx_enclave_modify_types() and sgx_encl_remove_pages().
+    """
     failure = None
     done = 0
     try:

@@ -43,7 +43,7 @@ class Kernel:
     def use(self) -> None:
         """sgx_inc_usage_count(), before the device is opened: who is the first has CPUSVN updated.  Raises OSError.
 
-        A use ends when the enclave of the open is released.
+        Errors are sgx_update_svn()'s.  A use ends when the enclave of the open is released.
         """
         if self._enclaves:
             return
@@ -54,7 +54,7 @@ class Kernel:
             raise OSError(errno.EIO, f"EUPDATESVN: {code.name}")
 
     def open_enclave(self, memory: EnclaveMemory) -> Encl:
-        """open("/dev/sgx_enclave"), which has been said to `use`."""
+        """sgx_open(), which has been said to `use`."""
         from enclu.sgx import measurement  # for enclaves alone
 
         measurement.prepare()
@@ -119,7 +119,7 @@ class Kernel:
         self.machine.epc.release_untouched(run.epc)
 
     def release(self, encl: Encl) -> None:
-        """sgx_encl_release(): the last reference is gone."""
+        """sgx_encl_release(): the last reference is gone, after sgx_release() of the last descriptor and mapping."""
         if encl not in self._enclaves:
             return
         del self._enclaves[encl]
@@ -168,7 +168,7 @@ class Kernel:
                 encl.memory.discard(0, encl.size)
 
     def mm_gone(self, mm: MM) -> None:
-        """An address space is no more (exit or exec)."""
+        """sgx_mmu_notifier_release(): an address space is no more (exit or exec)."""
         mm.vmas.clear()
         for encl in self._enclaves:
             encl.mms.discard(mm)

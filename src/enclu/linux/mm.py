@@ -172,7 +172,7 @@ class MM:
         may_map(encl, start, start + length, prot & 7)
 
     def mmap(self, encl: Encl, start: int, length: int, prot: int) -> None:
-        """The device has been mapped, without access yet: pages appear on fault."""
+        """sgx_mmap(), sgx_encl_mm_add(): the device has been mapped, without access yet, for pages appear on fault."""
         self._carve(start, start + length)
         self._insert(VMA(start, start + length, prot & 7, encl))
         if encl.created and encl.mms - {self}:
@@ -191,7 +191,7 @@ class MM:
             encl.mms.discard(self)
 
     def mprotect(self, start: int, end: int, prot: int) -> None:
-        """mprotect() of a part of one enclave VMA.  Raises OSError EPERM or EACCES before anything has changed."""
+        """sgx_vma_mprotect(), of a part of one enclave VMA.  Raises OSError EPERM or EACCES before anything changes."""
         vma = self.find_vma(start)
         assert vma is not None and end <= vma.end
         if vma.sealed:
@@ -232,7 +232,7 @@ class MM:
                 self._drop(encl)
 
     def fork(self, page_tables: PageTables) -> MM:
-        """The child's MM: it knows the addresses, but no enclave is behind them."""
+        """The child's MM: it knows the addresses, but no enclave is behind them, as where sgx_vma_open() fails."""
         child = MM(self.kernel, page_tables)
         child.vdso = self.vdso
         for vma in self.vmas:

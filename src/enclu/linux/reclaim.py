@@ -72,7 +72,7 @@ class Reclaimer:
         return taken
 
     def reclaim(self, count: int = SGX_NR_TO_SCAN) -> None:
-        """Evict a batch of pages, as ksgxd and sgx_reclaim_direct do."""
+        """sgx_reclaim_pages(): evict a batch of pages.  First sgx_reclaimer_block(), then sgx_reclaimer_write()."""
         batches: dict[Encl, list[EnclPage]] = {}
         for page in self._oldest(count):
             epc = page.epc
@@ -106,7 +106,7 @@ class Reclaimer:
                 epc.end_lease()
 
     def _write_back_run(self, encl: Encl, pages: list[EnclPage]) -> None:
-        """`_write_back` of pages of one enclave, blocked and tracked."""
+        """sgx_encl_ewb() of pages of one enclave, blocked and tracked."""
         kernel = self._kernel
         done = 0
         while done < len(pages):
