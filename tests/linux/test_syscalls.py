@@ -159,6 +159,24 @@ def test_a_length_that_is_none_is_told_from_one_that_cannot_be(
     assert not made(task, "munmap") and task.mm.find_vma(BASE + 0x6000) is not None
 
 
+@pytest.mark.parametrize("name", ["mmap", "mprotect", "remap_file_pages"])
+def test_a_task_whose_reads_imply_exec_neither_maps_nor_protects_an_enclave(
+    memory: MemoryCalls[MemoryTask], task: MemoryTask, name: str
+) -> None:
+    """sgx_encl_may_map()."""
+    task.personality = 0x40_0000
+    arguments = {
+        "mmap": (BASE + 0x6000, 0x1000, 0, MAP_SHARED | MAP_FIXED, DEVICE),
+        "mprotect": (BASE + 0x6000, 0x1000, 0),
+        "remap_file_pages": (BASE + 0x6000, 0x1000, 0, 0),
+    }
+    call(task, name, *arguments[name])
+    assert getattr(memory, name)(task) == -errno.EACCES
+    task.personality = 0
+    call(task, "mprotect", BASE + 0x7000, 0x1000, 0)
+    assert memory.mprotect(task) == 0
+
+
 def test_a_program_that_keeps_itself_from_using_the_device_gets_its_errno(
     memory: MemoryCalls[MemoryTask], descriptors: Descriptors, task: MemoryTask
 ) -> None:

@@ -240,6 +240,7 @@ class MemoryTask(MemoryProcessor):
     host_calls: list[tuple[int | bytes | bytearray, ...]] = field(default_factory=list)
     answers: dict[int, int] = field(default_factory=dict)
     """Of the host kernel, by number; 0 to all others."""
+    personality: int = 0
     code_of_fault: int = 0
     """What it has pushed for the page fault at hand."""
     codes_asked: int = 0

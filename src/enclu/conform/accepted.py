@@ -14,7 +14,6 @@ _ORDINARY = "Ordinary memory mapped into ELRANGE"
 _FIRST = "The error code of a first access to a page that its VMA forbids"
 _DEBUGGERS = "ptrace and `/proc/PID/mem` know nothing of EDBGRD and EDBGWR"
 _ID = "ERESUME leaves RFLAGS.ID as it is outside"
-_PERSONALITY = "A process with READ_IMPLIES_EXEC"
 _RUNNING = (
     "CPUID", "SGDT", "SIDT", "SLDT", "STR", "SMSW", "VMCALL", "MOV to DS", "MOV to ES", "MOV to FS", "MOV to GS",
     "POP FS", "POP GS", "LFS", "LGS",
@@ -33,7 +32,6 @@ ACCEPTED: dict[str, tuple[str, str]] = {
     "place/write from outside is lost: data": ("0x1234", _OUTSIDE),
     "place/execution from outside": ("executed", _EXECUTES),
     "place/a system call that writes to *": ("EFAULT", _EXECUTES),
-    "mapping/by a process with READ_IMPLIES_EXEC": ("0", _PERSONALITY),
     "debug/a debug enclave where no page is": ("8 bytes, 0x0", _DEBUGGERS),
     "debug/a production enclave's *": ("8 bytes, *", _DEBUGGERS),
     "debug/a debug enclave's data is written": ("EIO", _DEBUGGERS),

@@ -36,6 +36,10 @@ class Task(SupervisedProcessor, Protocol):
     def mm(self) -> MM:
         """Shared with the other threads of its process and with children of vfork; another one after exec."""
 
+    @property
+    def personality(self) -> int:
+        """What personality(2) has made of it; 0 where nobody may look."""
+
     def text_mapped(self, start: int, length: int, fd: int, offset: int) -> None:
         """It has mapped a file, of which `fd` is its descriptor, to execute it."""
 

@@ -36,6 +36,14 @@ class TracedProcessor(Thread):
     def text_mapped(self, start: int, length: int, fd: int, offset: int) -> None:
         text.patch_mapping(self, start, length, fd, offset)
 
+    @property
+    def personality(self) -> int:
+        try:
+            with proc.text(self.tid, "personality") as file:
+                return int(file.read(), 16)
+        except PermissionError:  # of a program that hides its memory
+            return 0
+
     def name_of(self, fd: int) -> str:
         return proc.name_of(self.tid, f"fd/{fd}")
 

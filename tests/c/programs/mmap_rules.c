@@ -1,6 +1,8 @@
 /* What of an enclave may be mapped and protected how: errno and effect as with the kernel's driver. */
 #include "enclave.h"
 
+#include <sys/personality.h>
+
 static struct enclave enclave;
 
 static int map(uint64_t offset, uint64_t length, int prot, int flags)
@@ -90,5 +92,11 @@ int main(void)
 	drop_frame(tcs);
 	ok(pread(open("/dev/zero", O_RDONLY), around, 1, 0) == -1 && errno == EFAULT, "so is the ordinary one");
 	ok_eq(*around, 1, "which keeps its contents");
+
+	personality(READ_IMPLIES_EXEC);
+	ok_eq(map(enclave.spare, PAGE, PROT_NONE, MAP_SHARED), EACCES, "mapped by who executes whatever can be read");
+	ok_eq(protect(enclave.heap + 2 * PAGE, PAGE, PROT_NONE), EACCES, "protected");
+	personality(0);
+	ok_eq(protect(enclave.heap + 2 * PAGE, PAGE, PROT_NONE), 0, "by who does not");
 	return done();
 }

@@ -40,6 +40,7 @@ T = TypeVar("T", bound="Task")
 T_contra = TypeVar("T_contra", bound="Task", contravariant=True)
 WORD = (1 << 64) - 1
 PROT_SEM, PROT_GROWS = 8, 0x0300_0000
+READ_IMPLIES_EXEC = 0x40_0000
 SHMID_DS = struct.Struct("<48xQ56x")
 """struct shmid64_ds, of which shm_segsz is wanted."""
 
@@ -64,6 +65,19 @@ def _stays_executable(space: AddressSpace, start: int, end: int, prot: int) -> b
     """Of the machine's memory only the vDSO image is in the range, and system calls can be made there afterwards."""
     low, high = space.own_image
     return low <= start and end <= high and bool(prot & PROT_READ and prot & PROT_EXEC)
+
+
+def _check_personality(task: Task) -> None:
+    """sgx_encl_may_map(): not for a task whose memory may be executed where it may be read.  Raises OSError EACCES."""
+    if task.personality & READ_IMPLIES_EXEC:
+        raise OSError(
+            errno.EACCES, "READ_IMPLIES_EXEC (personality(2)) would have pages executed that were not added so"
+        )
+
+
+def _check_mmap(task: Task, encl: Encl, start: int, length: int, prot: int, flags: int) -> None:
+    task.mm.check_mmap(encl, start, length, prot, flags)
+    _check_personality(task)
 
 
 class Devices(Protocol[T_contra]):
@@ -130,7 +144,7 @@ class MemoryCalls(Generic[T]):
         fixed = bool(flags & MAP_FIXED) and not flags & MAP_FIXED_NOREPLACE
         if fixed:
             try:
-                mm.check_mmap(encl, address, length, prot, flags)
+                _check_mmap(task, encl, address, length, prot, flags)
             except OSError as error:
                 if error.errno == errno.EACCES:  # the driver's: mmap_region() has unmapped what was there by then
                     self._replacing(task, address, length, NR["munmap"], address, length)
@@ -144,7 +158,7 @@ class MemoryCalls(Generic[T]):
             raise OSError(-result, "mmap")
         if not fixed:
             try:
-                mm.check_mmap(encl, result, length, prot, flags)
+                _check_mmap(task, encl, result, length, prot, flags)
             except OSError:
                 task.host_call(NR["munmap"], result, length)
                 raise
@@ -181,6 +195,8 @@ class MemoryCalls(Generic[T]):
                     if result < 0:
                         return result
                 else:
+                    if vma.encl is not None:
+                        _check_personality(task)
                     mm.mprotect(low, high, prot)
             except OSError as error:
                 return self._refused("mprotect", error)
@@ -294,6 +310,7 @@ class MemoryCalls(Generic[T]):
                 return -errno.EINVAL
         if first.encl is not None:
             try:
+                _check_personality(task)
                 may_map(first.encl, start, start + size, first.prot)
             except OSError as error:
                 return -(error.errno or errno.EACCES)
