@@ -163,6 +163,18 @@ def test_eaug_adds_a_pending_page_that_only_eaccept_opens(world: World) -> None:
     assert world.page_tables.prot[at >> 12] == 3
 
 
+def test_what_may_be_written_may_be_read(world: World) -> None:
+    """x86 has no page that can be written only."""
+    world.mm.mprotect(BASE, BASE + 0x1000, 2)
+    assert world.mm.translate(BASE, Access.READ) is world.page(0)
+    with pytest.raises(PageFault):
+        world.mm.translate(BASE, Access.FETCH)
+    cpu = world.processor()
+    cpu.regs.rax, cpu.regs.rbx = EncluLeaf.EENTER, BASE
+    execute(cpu)
+    assert cpu.mode.enclave
+
+
 def test_error_codes_tell_vma_from_epcm(world: World) -> None:
     mm = world.mm
     mm.mprotect(BASE + 0x6000, BASE + 0x7000, 1)

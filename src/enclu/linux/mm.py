@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from enclu.sgx.processor import PageTables, Processor, Signal
 
 NEEDS = [0] * (Access.FETCH + 1)
-"""PROT_* by kind of access.  A list, not a dict: this is on the path of every EENTER, and hashing a member of an
+"""PROT_* by kind of access, any of which does: what may be written may be read (protection_map[] in
+arch/x86/mm/pgprot.c).  A list, not a dict: this is on the path of every EENTER, and hashing a member of an
 enumeration is a Python call."""
-NEEDS[Access.READ], NEEDS[Access.WRITE], NEEDS[Access.FETCH] = PROT_READ, PROT_WRITE, PROT_EXEC
+NEEDS[Access.READ], NEEDS[Access.WRITE], NEEDS[Access.FETCH] = PROT_READ | PROT_WRITE, PROT_WRITE, PROT_EXEC
 FAULT_AROUND, MOST_AROUND = 64, 512
 """Pages that are shown together at a fault, as fault_around_bytes says in mm/memory.c: an aligned block of so many, or
 up to so many where faults come in order.  Fewer would make the host kernel split its mappings more often."""

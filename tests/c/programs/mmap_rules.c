@@ -57,6 +57,10 @@ int main(void)
 	ok_eq(protect(enclave.spare, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC), 0, "all rights where no page is yet");
 	ok_eq(ask(tcs, OP_READ, heap, 0, 0), 100, "these refusals changed nothing");
 
+	ok_eq(protect(enclave.heap, PAGE, PROT_WRITE) | protect(0, PAGE, PROT_WRITE), 0, "data and a TCS, to be written only");
+	ok_eq(ask(tcs, OP_READ, heap, 0, 0), 100, "which can be read, for x86 knows no such pages");
+	ok_eq(protect(enclave.heap, PAGE, PROT_READ | PROT_WRITE) | protect(0, PAGE, PROT_READ | PROT_WRITE), 0, "as before");
+
 	ok_eq(munmap((void *)(heap + PAGE), PAGE), 0, "a page of the middle unmapped");
 	read.a = heap + PAGE;
 	expect_fault("it is gone", attempt(tcs, &read, EENTER), ERESUME, 14, 4, heap + PAGE);
