@@ -11,6 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,6 +82,12 @@ def walk(work: Path, env: dict[str, str], how: str, pages: int, epc: str) -> flo
     return number([*ENCLU, "--epc", epc, str(work / "walk"), str(pages), how], own)
 
 
+def measured(work: Path, env: dict[str, str], kind: str) -> float:
+    """An image of that kind, by Python."""
+    command = [sys.executable, str(ROOT / "benchmarks" / "measure.py"), kind, str(MEASURED_MIB), str(work)]
+    return number(command, env)
+
+
 def ecall(work: Path, env: dict[str, str], *answer: str) -> float:
     """From Python, of the agent or of a program that answers in its place."""
     return number([sys.executable, str(ROOT / "benchmarks" / "ecall.py"), str(work / "ecall.elf"), *answer], env)
@@ -100,7 +108,7 @@ def main() -> None:
         epc = ["--epc", "1G"]
         many = [str(work / "pair"), PAIRS]
         plain = {**env, "GLIBC_TUNABLES": NO_AVX}
-        cases = {
+        cases: dict[str, tuple[Callable[[], float], Callable[[], float], float]] = {
             "EENTER+EEXIT by stops, us": (
                 lambda: number([*ENCLU, "--no-fast-path", str(work / "pair")], env),
                 lambda: number([str(work / "floor")], env), 1.7),
@@ -137,9 +145,7 @@ def main() -> None:
                 lambda: walk(work, env, "none", 2000, "64M"), 2.0),
             **{
                 f"{MEASURED_MIB} MiB {kind} image measured, s": (
-                    lambda kind=kind: number(
-                        [sys.executable, str(ROOT / "benchmarks" / "measure.py"), kind, str(MEASURED_MIB), str(work)],
-                        env),
+                    partial(measured, work, env, kind),
                     lambda: seconds(["openssl", "dgst", "-sha256", str(blob)], env), 2.0)
                 for kind in ("elf", "sgxs")
             },

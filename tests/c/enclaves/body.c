@@ -1,7 +1,7 @@
 /* The test enclave: does one request per entry. */
 #include "requests.h"
 
-volatile uint64_t encl_notifications;
+extern volatile uint64_t encl_notifications;
 extern uint8_t encl_base[], encl_ssa[], encl_dynamic_entry[], encl_instructions[];
 void encl_state(const struct state *in, volatile uint32_t *flag, struct state *out, uint32_t avx);
 void encl_xstate(const void *in, volatile uint32_t *flag, void *out, uint64_t mask);

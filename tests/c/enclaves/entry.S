@@ -312,6 +312,12 @@ encl_instructions:
 	pop %rax
 	ret
 
+	.bss
+	.balign 8
+	.globl encl_notifications
+encl_notifications:                             /* how often ERESUME has entered at notified */
+	.skip 8
+
 	.section .ssa, "aw", @progbits
 	.balign 4096
 	.globl encl_ssa
