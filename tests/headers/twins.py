@@ -331,6 +331,10 @@ CONFORM = (
         ],
     ),
     twins(
+        "src/enclu/conform/program/registers.h", constants={"RFLAGS": "offsetof(struct registers, rflags)"},
+        also=("sgx.h",),
+    ),
+    twins(
         "src/enclu/conform/program/conform.h",
         alone=[
             "struct claim", "struct group", "struct options", "struct enclave", "struct request", "struct outcome",

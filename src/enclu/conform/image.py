@@ -198,9 +198,15 @@ def _whole_words(data: bytes) -> bytes:
 
 
 def _words(data: bytes) -> Iterator[str]:
-    words = [f"{word:#018x}" for (word,) in struct.iter_unpack("<Q", data)]
+    """Lines of an array's elements; those that C makes 0 anyway are left out."""
+    words = [word for (word,) in struct.iter_unpack("<Q", data)]
+    left_out = False
     for at in range(0, len(words), 5):
-        yield "\t" + " ".join(f"{word}," for word in words[at : at + 5])
+        row = words[at : at + 5]
+        if any(row):
+            begin = f"[{at}] = " if left_out else ""
+            yield f"\t{begin}" + " ".join(f"{word:#018x}," for word in row)
+        left_out = not any(row)
 
 
 def _mrsigner(key: RSAPrivateKey) -> bytes:

@@ -6,35 +6,13 @@
  * `python -m enclu.conform.image` makes image.h anew.  PAGE, STACKS and where text and data are come from there, too;
  * symbols are offsets in ELRANGE.
  */
-	.macro ENCLU
-	.byte 0x0f, 0x01, 0xd7
-	.endm
+#include "registers.h"
 
 /* struct request */
 	.set CODE, 0
 	.set IN, 8
 	.set ENTERED, 144
 	.set OUT, 280
-	.set RFLAGS, 128		/* behind the 16 registers, in the order of their numbers */
-
-	.macro EACH what:req, to:req
-	\what %rax, 0 + \to
-	\what %rcx, 8 + \to
-	\what %rdx, 16 + \to
-	\what %rbx, 24 + \to
-	\what %rsp, 32 + \to
-	\what %rbp, 40 + \to
-	\what %rsi, 48 + \to
-	\what %rdi, 56 + \to
-	\what %r8, 64 + \to
-	\what %r9, 72 + \to
-	\what %r10, 80 + \to
-	\what %r11, 88 + \to
-	\what %r12, 96 + \to
-	\what %r13, 104 + \to
-	\what %r14, 112 + \to
-	\what %r15, 120 + \to
-	.endm
 
 	.text
 /*
@@ -281,10 +259,10 @@ at_pop_gs_pops:
  * Extended state: loads what RBX has (mask RDX:RAX), stores to RCX.  On pages of their own, two to a page: where XCR0 is not
  * narrowed by a processor, they are what has to be watched.
  */
-	.balign PAGE
+	.balign PAGE, 0			/* which image.h leaves out */
 	AT xrstor, xrstor64 (%rbx)
 	AT xsave, xsave64 (%rbx)
-	.balign PAGE
+	.balign PAGE, 0
 	AT xstate_fault
 	xrstor64 (%rbx)
 	ud2
