@@ -19,7 +19,6 @@ from enclu.run.program_file import LaunchError, find
 
 @click.command(
     cls=RunCommand,
-    context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False},
     epilog="""\b
 Examples:
   enclu gdb ./my_sgx_app --its-own-option

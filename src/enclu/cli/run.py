@@ -32,7 +32,12 @@ class EpcSize(click.ParamType[int]):
 
 
 class RunCommand(click.Command):
-    """Lets `--stats` stand alone: click would take the program that follows as its value."""
+    """Of a program, whose own options follow its name.
+
+    Lets `--stats` stand alone: click would take the program that follows as its value.
+    """
+
+    allow_interspersed_args = False
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         options = (option for option in self.params if isinstance(option, click.Option))
@@ -87,7 +92,6 @@ def machine_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command(
     cls=RunCommand,
-    context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False},
     epilog="""\b
 Examples:
   enclu run ./my_sgx_app --its-own-option

@@ -19,7 +19,6 @@ from enclu.trace.tracer import Wanted
 
 @click.command(
     cls=RunCommand,
-    context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False},
     epilog=f"""\b
 Examples:
   enclu trace ./my_sgx_app                      everything, on standard error

@@ -34,6 +34,24 @@ class Form(Protocol):
         """What is to be written."""
 
 
+class Lines:
+    """The half of a Form that is the same for all that write lines."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    @property
+    def waiting(self) -> int:
+        """How many lines are to be written."""
+        return len(self._lines)
+
+    def take(self) -> bytes:
+        """What is to be written."""
+        out = "".join(self._lines).encode()
+        self._lines.clear()
+        return out
+
+
 def form_of(path: str) -> str:
     """Which of FORMATS a file of this name has."""
     return next((form for suffix, form in _SUFFIXES.items() if path.endswith(suffix)), "text")

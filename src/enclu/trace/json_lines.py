@@ -16,17 +16,19 @@ from enclu.native.in_process import leaves_of
 from enclu.sgx.telling import NAMES
 from enclu.trace.calls import Calls
 from enclu.trace.decoders import Call
+from enclu.trace.forms import Lines
 from enclu.trace.spool import Happened, Leaves
 
 VERSION = 1
 
 
-class JsonLines:
+class JsonLines(Lines):
     """Makes lines."""
 
     def __init__(self, command: list[str], design: str) -> None:
         head = {"enclu_trace": VERSION, "enclu": __version__, "command": command, "delivery": design}
-        self._lines = [json.dumps(head) + "\n"]
+        super().__init__()
+        self._lines.append(json.dumps(head) + "\n")
 
     def event(self, happened: Happened, call: Call | None) -> None:
         """One that is wanted."""
@@ -48,12 +50,3 @@ class JsonLines:
                     f'{{"time": {time_of(tsc)}, {common}, "eid": {eid}, "leaf": "{name}", "tcs": {tcs}, "rax": {rax}, '
                     f'"rdi": {rdi}, "rsi": {rsi}, "rbx": {rbx}, "rcx": {rcx}, "rsp": {rsp}{known}}}\n'
                 )
-
-    @property
-    def waiting(self) -> int:
-        return len(self._lines)
-
-    def take(self) -> bytes:
-        out = "".join(self._lines).encode()
-        self._lines.clear()
-        return out

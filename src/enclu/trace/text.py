@@ -14,6 +14,7 @@ from enclu.sgx.exceptions import Vector
 from enclu.sgx.telling import NAMES, Before
 from enclu.trace.calls import Calls
 from enclu.trace.decoders import Call
+from enclu.trace.forms import Lines
 from enclu.trace.spool import Happened, Leaves
 
 Values = dict[str, Any]
@@ -104,14 +105,14 @@ _LINES: dict[str, Callable[[Values], str]] = {
 """By the kind's name; tests compare it with the table."""
 
 
-class Text:
+class Text(Lines):
     """Makes lines."""
 
     def __init__(self, times: Times = Times.NONE) -> None:
+        super().__init__()
         self._times = times
         self._last = 0
         self._second, self._clock = -1, ""
-        self._lines: list[str] = []
 
     def event(self, happened: Happened, call: Call | None) -> None:
         """One that is wanted."""
@@ -132,15 +133,6 @@ class Text:
                     begin = self._begin(tid, leaves.time_of(tsc))
                 shown = f" ({call.text})" if call is not None else ""
                 add(f"{begin}{_leaf(name, tcs, rax, before)}{shown}\n")
-
-    @property
-    def waiting(self) -> int:
-        return len(self._lines)
-
-    def take(self) -> bytes:
-        out = "".join(self._lines).encode()
-        self._lines.clear()
-        return out
 
     def _begin(self, tid: int, ns: int) -> str:
         return f"[{tid}] {self._time(ns)} "
