@@ -83,23 +83,43 @@ static void xcr0(uint64_t xfrm)
 	say("%x", request.out.rax | request.out.rdx << 32);
 }
 
-/* State is loaded, an exception leaves the enclave, which another frame makes go on; what is saved then is compared. */
-static void survives(uint64_t xfrm)
+/* The enclave has the image loaded when UD2 interrupts it. */
+static void interrupted_with_image(uint64_t xfrm)
 {
-	struct request request = { 0 };
-	struct gprsgx gprsgx;
-	struct registers in = { .rax = ERESUME, .rcx = (uint64_t)raw_aep, .rflags = 2 };
+	static struct request request; /* for the enclave, when it is resumed, writes what it leaves to it */
 	struct outcome outcome;
-	uint64_t offset, size;
 
+	request.in = (struct registers){ .rax = (uint32_t)xfrm, .rdx = xfrm >> 32, .rbx = (uint64_t)image };
 	load((struct options){ .xfrm = xfrm });
 	fill_image(xfrm);
-	request.in.rax = (uint32_t)xfrm;
-	request.in.rdx = xfrm >> 32;
-	request.in.rbx = (uint64_t)image;
 	outcome = run_code(AT_xstate_fault, &request);
 	if (outcome.how != AEX || outcome.vector != UD)
 		broken("no UD2");
+}
+
+/* Says whether all components are saved; format is for the first that is not. */
+static void say_saved(uint64_t xfrm, const char *format)
+{
+	uint64_t offset, size;
+
+	for (unsigned int component = 0; component < 10; component++) {
+		part(component, &offset, &size);
+		if (xfrm >> component & 1 && !same(image + offset, saved + offset, size)) {
+			say(format, (uint64_t)component);
+			return;
+		}
+	}
+	say("all");
+}
+
+/* State is loaded, an exception leaves the enclave, which another frame makes go on; what is saved then is compared. */
+static void survives(uint64_t xfrm)
+{
+	struct gprsgx gprsgx;
+	struct registers in = { .rax = ERESUME, .rcx = (uint64_t)raw_aep, .rflags = 2 };
+	struct outcome outcome;
+
+	interrupted_with_image(xfrm);
 	frame_of(0, &gprsgx, NULL);
 	gprsgx.rip = place(AT_xsave);
 	gprsgx.registers.rbx = (uint64_t)saved;
@@ -108,56 +128,24 @@ static void survives(uint64_t xfrm)
 	in.rbx = place(TCS0);
 	outcome = enclu(&in);
 	must_exit(&outcome, "ERESUME");
-	for (unsigned int component = 0; component < 10; component++) {
-		part(component, &offset, &size);
-		if (xfrm >> component & 1 && !same(image + offset, saved + offset, size)) {
-			say("component %d changed", (uint64_t)component);
-			return;
-		}
-	}
-	say("all");
+	say_saved(xfrm, "component %d changed");
 }
 
 /* What of it is in use is in the SSA's XSTATE_BV. */
 static void xstate_bv(uint64_t xfrm)
 {
-	struct request request = { 0 };
-	struct outcome outcome;
 	uint64_t header[8];
 
-	load((struct options){ .xfrm = xfrm });
-	fill_image(xfrm);
-	request.in.rax = (uint32_t)xfrm;
-	request.in.rbx = (uint64_t)image;
-	outcome = run_code(AT_xstate_fault, &request);
-	if (outcome.how != AEX)
-		broken("no UD2");
+	interrupted_with_image(xfrm);
 	copy_out(header, ssa_of(0) + HEADER, sizeof(header));
 	say("%x, XCOMP_BV %x", header[0], header[1]);
 }
 
 static void in_the_ssa(uint64_t xfrm)
 {
-	struct request request = { 0 };
-	struct outcome outcome;
-	uint64_t offset, size;
-
-	load((struct options){ .xfrm = xfrm });
-	fill_image(xfrm);
-	request.in.rax = (uint32_t)xfrm;
-	request.in.rbx = (uint64_t)image;
-	outcome = run_code(AT_xstate_fault, &request);
-	if (outcome.how != AEX)
-		broken("no UD2");
+	interrupted_with_image(xfrm);
 	copy_out(saved, ssa_of(0), IMAGE);
-	for (unsigned int component = 0; component < 10; component++) {
-		part(component, &offset, &size);
-		if (xfrm >> component & 1 && !same(image + offset, saved + offset, size)) {
-			say("not component %d", (uint64_t)component);
-			return;
-		}
-	}
-	say("all");
+	say_saved(xfrm, "not component %d");
 }
 
 /* XRSTOR of a component that XFRM has not. */
