@@ -119,6 +119,9 @@ class Decoder:
 
     def __init__(self, names: Names) -> None:
         self.names = names
+        self._entries: dict[int, Call] = {}
+        self._exits: dict[int, Call] = {}
+        """What to `remember`, by the register that tells."""
 
     @classmethod
     def recognises(cls, evidence: Evidence) -> bool:

@@ -30,8 +30,6 @@ class Enclu(Decoder):
         super().__init__(names)
         self._calls: dict[int, list[_Open]] = {}
         """Of each TCS, the entries that are open."""
-        self._entries: dict[int, Call] = {}
-        self._exits: dict[int, Call] = {}
 
     @classmethod
     def recognises(cls, evidence: Evidence) -> bool:

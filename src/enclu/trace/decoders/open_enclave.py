@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from enclu.host.conventions.open_enclave.abi import Code, EcallFunction, OcallFunction, call_argument, parts
-from enclu.trace.decoders import Call, Decoder, Evidence, Kind, Names
+from enclu.trace.decoders import Call, Decoder, Evidence, Kind
 
 _AT_ENTRY = {int(Code.ECALL): Kind.ECALL, int(Code.ORET): Kind.OCALL_RETURN}
 _AT_EXIT = {int(Code.ERET): Kind.ECALL_RETURN, int(Code.OCALL): Kind.OCALL}
@@ -24,11 +24,6 @@ class OpenEnclave(Decoder):
 
     convention = "open-enclave"
     every_leaf = False
-
-    def __init__(self, names: Names) -> None:
-        super().__init__(names)
-        self._entries: dict[int, Call] = {}
-        self._exits: dict[int, Call] = {}
 
     @classmethod
     def recognises(cls, evidence: Evidence) -> bool:

@@ -6,7 +6,7 @@ SDK: psw/urts/linux/enter_enclave.S, sdk/trts/linux/trts_pic.S, common/inc/inter
 from __future__ import annotations
 
 from enclu.host.conventions.sdk.abi import OCMD_ERET, BuiltinOcall, EnterCommand, signed
-from enclu.trace.decoders import Call, Decoder, Evidence, Kind, Names
+from enclu.trace.decoders import Call, Decoder, Evidence, Kind
 
 _COMMANDS = {int(command): command.name for command in EnterCommand}
 _BUILTIN = {int(ocall): ocall.name for ocall in BuiltinOcall}
@@ -19,11 +19,6 @@ class Sdk(Decoder):
     convention = "sdk"
     every_leaf = False
     by_symbols = True
-
-    def __init__(self, names: Names) -> None:
-        super().__init__(names)
-        self._entries: dict[int, Call] = {}
-        self._exits: dict[int, Call] = {}
 
     @classmethod
     def recognises(cls, evidence: Evidence) -> bool:
