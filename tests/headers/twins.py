@@ -114,15 +114,20 @@ ENCLAVE = (
     ),
 )  # fmt: skip
 
+STEPPING = (uapi.STEP, uapi.STEP_REGISTERS, uapi.STEPPED, uapi.CHECKPOINT, uapi.INSIDE)
+
 DESIGNS = (
     twins(
         "src/enclu/include/enclu_sgx.h",
-        {f"struct {table.name}": fields(table) for table in (*STRUCTURES, uapi.DEBUG_ACCESS)},
+        {f"struct {table.name}": fields(table) for table in (*STRUCTURES, uapi.DEBUG_ACCESS, *STEPPING)},
         {
             **{f"ENCLU_SGX_IOC_{name}": number for name, number in NUMBERS.items()},
             "ENCLU_SGX_MAGIC": abi.SGX_MAGIC, "ENCLU_SGX_DEBUG_WRITE": uapi.ENCLU_SGX_DEBUG_WRITE,
             "ENCLU_SGX_IOC_DEBUG_ACCESS": uapi.ENCLU_SGX_IOC_DEBUG_ACCESS,
             "ENCLU_SGX_IOC_DROP_EPC": uapi.ENCLU_SGX_IOC_DROP_EPC,
+            **{name: value for name, value in vars(uapi).items()
+               if name.startswith(("ENCLU_SGX_STEP_", "ENCLU_SGX_CHECKPOINT_"))},
+            **{uapi.ioctl_name(number): number for number in uapi.STEPPING},
         },
     ),
     twins("src/enclu/linux/vdso/common.h", also=("enclu_sgx.h",)),

@@ -83,6 +83,12 @@ _OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
 )  # fmt: skip
 
 
+stepping_option = click.option(
+    "--stepping", is_flag=True,
+    help="Let the program step through its enclaves, as SGX-Step does, by ioctls of enclu_sgx.h; no fast path.",
+)  # fmt: skip
+
+
 def machine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Those of every command that runs a program on a machine of its own."""
     for option in reversed(_OPTIONS):
@@ -109,6 +115,7 @@ Exit status: the program's own, and the signals it dies by are its own.
   be executed, 127 for one that is not there.""",
 )
 @machine_options
+@stepping_option
 @click.option("--trace", "trace_file", metavar="FILE", type=click.Path(dir_okay=False),
               help="Write what happens to FILE, as `enclu trace -o` does; JSON if it ends in .json, for Perfetto if it "
               "ends in .pftrace or .perfetto-trace.")  # fmt: skip
@@ -129,7 +136,8 @@ Exit status: the program's own, and the signals it dies by are its own.
 @click.pass_context
 def run(
     ctx: click.Context, design: str, epc: int | None, machine_name: str | None, secret_fd: int | None,
-    stats: str | None, quiet: bool, cpu: str, svn_update: str, fast_path: bool, no_pin: bool, trace_file: str | None,
+    stats: str | None, quiet: bool, cpu: str, svn_update: str, fast_path: bool, no_pin: bool, stepping: bool,
+    trace_file: str | None,
     core_dir: str | None, core_enclaves: str, gdb_at: str | None, gdb_exit: str, program: str,
     arguments: tuple[str, ...],
 ) -> None:  # fmt: skip
@@ -152,11 +160,13 @@ def run(
             gdb = Gdb(gdb_at, gdb_exit)
         except AddressError as error:
             raise click.BadParameter(f"{gdb_at}: {error}", ctx, param_hint="--gdb") from None
+        if stepping:
+            raise click.UsageError("--stepping and --gdb both step through enclaves: choose one", ctx)
     ctx.exit(
         start(
             program, arguments, design=design, epc=epc, machine_name=machine_name, secret_fd=secret_fd, stats=stats,
             quiet=quiet, cpu=cpu, svn_update=svn_update, pin=not no_pin, fast_path=fast_path, trace=trace,
             cores=None if core_dir is None else (core_dir, core_enclaves),
-            gdb=gdb,
+            gdb=gdb, stepping=stepping,
         )
     )  # fmt: skip

@@ -38,7 +38,7 @@ def start(
     program: str, arguments: Sequence[str], *, design: str = DESIGN, epc: int | None = None,
     machine_name: str | None = None, secret_fd: int | None = None, stats: str | None = None, quiet: bool = False,
     cpu: str = CPU, svn_update: str = "none", pin: bool = True, fast_path: bool = True, trace: Wanted | None = None,
-    cores: tuple[str, str] | None = None, gdb: Gdb | None = None,
+    cores: tuple[str, str] | None = None, gdb: Gdb | None = None, stepping: bool = False,
 ) -> int:  # fmt: skip
     """Become the program.  Returns, with the exit status, only where that cannot be; the reason has been told.
 
@@ -61,8 +61,9 @@ def start(
 
             processor = intel_cpu.of(processor)
         supervisor = Supervisor(
-            machine, delivery.create(design), events, pin=pin, processor=processor, in_process=fast_path and gdb is None
-        )
+            machine, delivery.create(design), events, pin=pin, processor=processor,
+            in_process=fast_path and gdb is None, stepping=stepping,
+        )  # fmt: skip
         if stats:
             from enclu.linux.stats import Stats
 

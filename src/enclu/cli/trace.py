@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from enclu.cli.run import RunCommand, machine_options
+from enclu.cli.run import RunCommand, machine_options, stepping_option
 from enclu.cli.start import start
 from enclu.trace import decoders
 from enclu.trace.calls import Convention
@@ -33,6 +33,7 @@ What -e knows: {", ".join(WORDS[:9])}; of leaves {", ".join(WORDS[9:])}; and eac
 kind of event by its name in docs/events.md.  "!" in front means all others.""",
 )
 @machine_options
+@stepping_option
 @click.option("-o", "--output", metavar="FILE", type=click.Path(dir_okay=False), help="Not to standard error but here.")
 @click.option("-e", "words", metavar="WORDS", default="", help="Only these events, with commas between.")
 @click.option("--lossy", is_flag=True, help="Do not stop the program for leaves: count those that do not fit.")
@@ -54,8 +55,8 @@ kind of event by its name in docs/events.md.  "!" in front means all others.""",
 @click.pass_context
 def trace(
     ctx: click.Context, design: str, epc: int | None, machine_name: str | None, secret_fd: int | None,
-    stats: str | None, quiet: bool, cpu: str, svn_update: str, fast_path: bool, no_pin: bool, output: str | None,
-    words: str, form: str, times: str | None, lossy: bool, convention: str | None, edl: Path | None,
+    stats: str | None, quiet: bool, cpu: str, svn_update: str, fast_path: bool, no_pin: bool, stepping: bool,
+    output: str | None, words: str, form: str, times: str | None, lossy: bool, convention: str | None, edl: Path | None,
     enclave: Path | None, program: str, arguments: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Run PROGRAM as `enclu run` does, and write a line for each thing that happens.
@@ -77,7 +78,8 @@ def trace(
     ctx.exit(
         start(
             program, arguments, design=design, epc=epc, machine_name=machine_name, secret_fd=secret_fd, stats=stats,
-            quiet=quiet, cpu=cpu, svn_update=svn_update, pin=not no_pin, fast_path=fast_path, trace=wanted,
+            quiet=quiet, cpu=cpu, svn_update=svn_update, pin=not no_pin, fast_path=fast_path, stepping=stepping,
+            trace=wanted,
         )
     )  # fmt: skip
 

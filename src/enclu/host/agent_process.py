@@ -34,6 +34,8 @@ class AgentProcess:
 
     enclaves: Sequence[Elrange] = ()
     """Whose memory is not the process's."""
+    stepping = False
+    """Its enclaves can be stepped through."""
 
     def __init__(self, delivery: str, options: list[str], pass_fds: tuple[int, ...]) -> None:
         if delivery not in deliveries.choices():

@@ -155,6 +155,8 @@ class Call:
             raise self.failure or HostError(f"{self.enclave.image.path}: the TCS at {self.tcs:#x} is lost")
         if self.left() == 0.0:
             raise EnclaveTimeout
+        if self.enclave.watcher is not None:
+            self.enclave.watcher.enters(self)
         self.entry.enter(**registers, timeout=self.left())
 
     def met(self, exception: EnclaveException) -> None:

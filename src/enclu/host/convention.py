@@ -88,9 +88,15 @@ class Convention(ABC):
 
     def run(self, call: Call, **registers: int) -> Any:
         """The call from EENTER to its end; its result."""
-        enclave = self.enclave
         call.unfinished = True
-        call.entry = entry = call.thread.enter(call.tcs, **registers, timeout=call.left())
+        if self.enclave.watcher is not None:
+            self.enclave.watcher.enters(call)
+        call.entry = call.thread.enter(call.tcs, **registers, timeout=call.left())
+        return self.go_on(call)
+
+    def go_on(self, call: Call) -> Any:
+        """The call from where it stands to its end; its result."""
+        enclave, entry = self.enclave, call.entry
         try:
             while True:
                 event = entry.event
@@ -98,7 +104,8 @@ class Convention(ABC):
                 if isinstance(event, Exit):
                     self.exited(call, event.registers)
                 elif isinstance(event, Interrupted) or call.left() == 0.0:
-                    raise EnclaveTimeout
+                    if call.left() == 0.0 or enclave.watcher is None or not enclave.watcher.interrupted(call):
+                        raise EnclaveTimeout
                 elif not self._handled(call, event):
                     return None
         except EnclaveTimeout as late:

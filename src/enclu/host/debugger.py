@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from enclu.host.errors import HostError
-from enclu.host.frames import Gprsgx, SsaFrame
+from enclu.host.frames import SsaFrame, frame_of
 from enclu.linux.uapi import DEBUG_ACCESS, ENCLU_SGX_DEBUG_WRITE, ENCLU_SGX_IOC_DEBUG_ACCESS
-from enclu.native import extended_state
 from enclu.sgx.encls.debug import TCS_LIMIT
 from enclu.sgx.epc import PAGE_SIZE
-from enclu.sgx.structs import EXINFO, GPRSGX, MISC_EXINFO, TCS, TCS_DBGOPTIN
+from enclu.sgx.structs import MISC_EXINFO, TCS, TCS_DBGOPTIN
 
 if TYPE_CHECKING:
     from enclu.host.agent_process import AgentProcess
@@ -66,20 +65,8 @@ class Debugger:
             raise HostError(f"{image.path}: no AEX has left the TCS at {tcs:#x}, its CSSA is {fields['CSSA']}")
         size = image.ssa_frame_size * PAGE_SIZE
         address = loaded.base + fields["OSSA"] + index * size
-        frame = self.read(address, size)
-        gprsgx = GPRSGX.unpack(frame[-GPRSGX.size :])
-        exinfo = EXINFO.unpack(frame[-GPRSGX.size - EXINFO.size : -GPRSGX.size])
-        if not image.misc_select & MISC_EXINFO:
-            exinfo = dict.fromkeys(exinfo, 0)
-        registers = Gprsgx(**{name.lower(): value for name, value in gprsgx.items()})
-        return SsaFrame(
-            address,
-            registers,
-            exinfo["MADDR"],
-            exinfo["ERRCD"],
-            frame[: extended_state.layout().size_of(loaded.xfrm)],
-            index,
-        )
+        exinfo = bool(image.misc_select & MISC_EXINFO)
+        return frame_of(address, self.read(address, size), index, loaded.xfrm, exinfo=exinfo)
 
     def frames(self, tcs: int) -> list[SsaFrame]:
         """All frames of the TCS's SSA that AEXs have filled, the last first.  Raises HostError."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from enclu.host.images import Image
     from enclu.host.loader import Loaded
     from enclu.host.places import Place
+    from enclu.host.stepping import Stepping, Watcher
     from enclu.host.thread import CallUnderWay, Entry
 
 
@@ -86,6 +87,8 @@ class Enclave:
         self.on_exception = on_exception
         """Called with every EnclaveException, on the Python thread of the ECALL; without one, Action.HANDLE."""
         self.tcs_pool = TcsPool(self.base + offset for offset in image.tcs)
+        self.watcher: Watcher | None = None
+        """Who is asked before each EENTER of an ECALL, and told of its interrupts."""
         self.loaded = True
         self._mapped: list[tuple[str, int, int]] = [("munmap", self.base, self.size), ("close", self.fd, 0)]
         """The system calls that undo it: each is made once, for somebody else may have the addresses afterwards."""
@@ -104,6 +107,13 @@ class Enclave:
     def debug(self) -> bool:
         """Whether ATTRIBUTES.DEBUG is set."""
         return self._loaded_as.debug
+
+    @functools.cached_property
+    def stepping(self) -> Stepping:
+        """What a hostile host sees and does, in a process of `Machine.process(stepping=True)`.  Raises HostError."""
+        from enclu.host.stepping import Stepping
+
+        return Stepping(self.process, self.image, self._loaded_as)
 
     @functools.cached_property
     def debugger(self) -> Debugger:

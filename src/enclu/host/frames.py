@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from enclu.sgx.structs import EXITINFO_VALID, EXITINFO_VECTOR, GPR_NAMES
+from enclu.native import extended_state
+from enclu.sgx.structs import EXINFO, EXITINFO_VALID, EXITINFO_VECTOR, GPR_NAMES, GPRSGX
 
 
 @dataclass(frozen=True)
@@ -72,3 +73,14 @@ class SsaFrame:
     def vector(self) -> int | None:
         """EXITINFO's vector; None after an interrupt, or an exception of which an enclave learns nothing."""
         return self.gprsgx.exitinfo & EXITINFO_VECTOR if self.gprsgx.exitinfo & EXITINFO_VALID else None
+
+
+def frame_of(address: int, image: bytes, index: int, xfrm: int, *, exinfo: bool) -> SsaFrame:
+    """The frame in these bytes, which are those at the address; `exinfo` says whether MISCSELECT has EXINFO."""
+    gprsgx = GPRSGX.unpack(image[-GPRSGX.size :])
+    told = EXINFO.unpack(image[-GPRSGX.size - EXINFO.size : -GPRSGX.size])
+    if not exinfo:
+        told = dict.fromkeys(told, 0)
+    registers = Gprsgx(**{name.lower(): value for name, value in gprsgx.items()})
+    xsave = image[: extended_state.layout().size_of(xfrm)]
+    return SsaFrame(address, registers, told["MADDR"], told["ERRCD"], xsave, index)

@@ -38,11 +38,13 @@ class Machine(EnclaveMachine):
         return [process for process in self._started if not process.closed]
 
     def process(
-        self, delivery: str = "vdso", cpu: str = "host", *, trace: str | os.PathLike[str] | None = None
-    ) -> Process:
+        self, delivery: str = "vdso", cpu: str = "host", *, trace: str | os.PathLike[str] | None = None,
+        stepping: bool = False,
+    ) -> Process:  # fmt: skip
         """Start a process under a delivery design, on a processor as `enclu run --cpu` has it.  Raises HostError.
 
-        `trace` is a file for what happens in it, as `enclu run --trace` writes it.
+        `trace` is a file for what happens in it, as `enclu run --trace` writes it; `stepping` has its enclaves be
+        stepped through (`Enclave.stepping`), which makes transitions slow.
         """
         if self._owner != forks.generation():
             raise HostError("the machine belongs to the process of which this one is a fork: make one of its own here")
@@ -55,6 +57,8 @@ class Machine(EnclaveMachine):
             options = ["--epc", str(self.epc), "--secret-fd", str(reading), "--cpu", cpu]
             if trace is not None:
                 options += ["--trace", os.fspath(trace)]
+            if stepping:
+                options.append("--stepping")
             process = Process(self, delivery, options, pass_fds=(reading,))
         finally:
             os.close(reading)

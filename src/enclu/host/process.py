@@ -19,6 +19,7 @@ class Process(EnclaveProcess):
 
     def __init__(self, machine: EnclaveMachine, delivery: str, options: list[str], pass_fds: tuple[int, ...]) -> None:
         self.machine = machine
+        self.stepping = "--stepping" in options
         self.enclaves: list[Enclave] = []
         super().__init__(delivery, options, pass_fds)
 

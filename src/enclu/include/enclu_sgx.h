@@ -4,7 +4,7 @@
  *
  * A program is compiled with  cc -I"$(python3 -c 'import enclu; print(enclu.include_dir())')" ...
  *
- * Numbers begin at 0x20, clear of the kernel's; 0x2e and 0x2f belong to every design.  An ioctl that belongs to another
+ * Numbers begin at 0x20, clear of the kernel's; those from 0x2e on belong to every design.  An ioctl that belongs to another
  * delivery design than the one that the program runs under (`enclu run --delivery`) fails with ENOTTY, and so does one
  * of another size.  Any descriptor of /dev/sgx_enclave will do, whatever enclave it stands for.
  *
@@ -85,6 +85,106 @@ struct enclu_sgx_debug_access {
  * ENOMEM	an evicted page does not fit into the EPC
  */
 #define ENCLU_SGX_IOC_DEBUG_ACCESS	_IOWR(ENCLU_SGX_MAGIC, 0x2e, struct enclu_sgx_debug_access)
+
+/*
+ * Every design, in a run with `--stepping`: a hostile host.  What SGX-Step does by a kernel module and an APIC timer,
+ * the machine does exactly: it executes the enclave's instructions one by one, and does at a chosen one what was
+ * planned.  A plan is of a TCS, begins with the next EENTER or ERESUME there, and replaces the one before.
+ */
+struct enclu_sgx_step {
+	__u64 tcs;	/* Address of the TCS. */
+	__u64 until;	/* Instructions to execute, over all entries; ENCLU_SGX_STEP_ALWAYS for as many as there are. */
+	__u64 address;	/* Or up to before the instruction here, if that is earlier; 0: none. */
+	__u64 times;	/* When the thread is about to execute it for the so many-th time. */
+	__u64 then;	/* What happens then. */
+	__u64 signo;	/* ENCLU_SGX_STEP_INTERRUPT: a signal for the thread, which is an interrupt to the enclave. */
+	__u64 vector;	/* ENCLU_SGX_STEP_RAISE: an exception of the instruction that comes next, which no host can bring */
+	__u64 error_code;	/* about; but #PF, which mprotect(2) can. */
+	__u64 room;	/* Instructions of which the addresses are kept, from the first on. */
+	__u64 entry;	/* Address of a struct enclu_sgx_registers for the next EENTER, or 0. */
+};
+#define ENCLU_SGX_STEP_ALWAYS		0xffffffffffffffff
+#define ENCLU_SGX_STEP_FREE		0	/* Nothing. */
+#define ENCLU_SGX_STEP_INTERRUPT	1
+#define ENCLU_SGX_STEP_RAISE		2
+
+/*
+ * Registers that the enclave is entered with, instead of the thread's own, which the thread has back when it leaves;
+ * and those that it leaves with.
+ */
+struct enclu_sgx_registers {
+	__u64 which;	/* Bit i: the field that comes i-th after this one.  RAX, RBX, RCX and RIP are ENCLU's own. */
+	__u64 rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15, rip;
+	__u64 rflags;	/* What user mode may set of it. */
+	__u64 mxcsr;
+	__u64 fcw;
+	__u64 x87;	/* The abridged tag word: a bit for each register that is in use. */
+	__u64 vectors;	/* In: what to fill XMM and YMM registers with.  Out: XSTATE_BV. */
+};
+
+/*
+ * EFAULT	a structure cannot be read, or no enclave is mapped at the TCS
+ * EINVAL	`then`, `signo`, `vector` or `room` is none, or `which` names ENCLU's own registers
+ * ENOTTY	the run has no --stepping; so have the other three
+ */
+#define ENCLU_SGX_IOC_STEP	_IOW(ENCLU_SGX_MAGIC, 0x30, struct enclu_sgx_step)
+
+/* How far the plan has come. */
+struct enclu_sgx_stepped {
+	__u64 tcs;
+	__u64 record;	/* Where to put addresses of instructions, 8 bytes each; 0: nowhere. */
+	__u64 recorded;	/* In: how many there is room for.  Out: how many there are. */
+	__u64 left;	/* Where to put the struct enclu_sgx_registers of the last EEXIT, if `entry` was given; 0: nowhere. */
+	__u64 xsave;	/* Where to put the XSAVE image at that time; 0: nowhere. */
+	__u64 xsave_size;	/* In: bytes of room.  Out: bytes that there are. */
+	__u64 stopped;	/* Out: what was planned has happened. */
+	__u64 executed;	/* Out: instructions.  A repetition of a string instruction is one. */
+	__u64 entries;	/* Out: EENTERs and ERESUMEs. */
+	__u64 drawn;	/* Out: results of RDRAND, RDSEED, RDTSC and RDTSCP that had not been recorded before. */
+	__u64 has_left;	/* Out: there are registers of an EEXIT. */
+};
+
+/*
+ * ENOENT	nothing is planned for the TCS
+ */
+#define ENCLU_SGX_IOC_STEPPED	_IOWR(ENCLU_SGX_MAGIC, 0x31, struct enclu_sgx_stepped)
+
+/*
+ * A copy of an enclave, whoever is interrupted in it: pages with TCSes and SSAs, EPCM entries, the rights of mappings.
+ * From there on, RDRAND and its like have the results again that they had the first time.
+ */
+struct enclu_sgx_checkpoint {
+	__u64 address;	/* In the enclave. */
+	__u64 action;
+	__u64 pages;	/* Out: how many have changed; TAKE: how many there are. */
+};
+#define ENCLU_SGX_CHECKPOINT_TAKE	0
+#define ENCLU_SGX_CHECKPOINT_MOVE	1	/* To the enclave as it is now. */
+#define ENCLU_SGX_CHECKPOINT_RESTORE	2
+#define ENCLU_SGX_CHECKPOINT_DROP	3
+
+/*
+ * EBUSY	a thread is in the enclave
+ * EFAULT	no enclave is mapped there; RESTORE: parts of it have been mapped or unmapped since
+ * EINVAL	no such action, or an enclave before EINIT
+ * ENOENT	there is no checkpoint of it
+ * ENOMEM	the enclave does not fit into the EPC
+ */
+#define ENCLU_SGX_IOC_CHECKPOINT	_IOWR(ENCLU_SGX_MAGIC, 0x32, struct enclu_sgx_checkpoint)
+
+/*
+ * What is in an enclave, debug or not: for who judges what an attack has done, not for the attack.
+ */
+struct enclu_sgx_inside {
+	__u64 address;	/* In the enclave. */
+	__u64 buffer;	/* Address of room for what is read. */
+	__u64 length;	/* Bytes. */
+};
+
+/*
+ * EFAULT	no page of an enclave is there, or the buffer cannot be written
+ */
+#define ENCLU_SGX_IOC_INSIDE	_IOW(ENCLU_SGX_MAGIC, 0x33, struct enclu_sgx_inside)
 
 /*
  * Design `mm-handler`: one handler for each memory map (process), for exceptions of ENCLU.

@@ -40,6 +40,10 @@ class Kernel:
     def enclaves(self) -> list[Encl]:
         return list(self._enclaves)
 
+    def enclave(self, eid: int) -> Encl:
+        """The one with this SECS.EID.  Raises KeyError."""
+        return self._by_eid[eid]
+
     def use(self) -> None:
         """sgx_inc_usage_count(), before the device is opened: who is the first has CPUSVN updated.  Raises OSError.
 

@@ -64,3 +64,27 @@ DEBUG_ACCESS = _numbers("enclu_sgx_debug_access", "address", "buffer", "length",
 ENCLU_SGX_IOC_DEBUG_ACCESS = ioc(IOC_WRITE | IOC_READ, 0x2E, DEBUG_ACCESS.size, "ENCLU_SGX_IOC_DEBUG_ACCESS")
 ENCLU_SGX_DEBUG_WRITE = 1 << 0
 ENCLU_SGX_IOC_DROP_EPC = ioc(IOC_NONE, 0x2F, 0, "ENCLU_SGX_IOC_DROP_EPC")
+
+STEP = _numbers(
+    "enclu_sgx_step", "tcs", "until", "address", "times", "then", "signo", "vector", "error_code", "room", "entry",
+)  # fmt: skip
+STEPPED = _numbers(
+    "enclu_sgx_stepped", "tcs", "record", "recorded", "left", "xsave", "xsave_size", "stopped", "executed", "entries",
+    "drawn", "has_left",
+)  # fmt: skip
+STEP_REGISTERS = _numbers(
+    "enclu_sgx_registers", "which", "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11",
+    "r12", "r13", "r14", "r15", "rip", "rflags", "mxcsr", "fcw", "x87", "vectors",
+)  # fmt: skip
+CHECKPOINT = _numbers("enclu_sgx_checkpoint", "address", "action", "pages")
+INSIDE = _numbers("enclu_sgx_inside", "address", "buffer", "length")
+
+ENCLU_SGX_IOC_STEP = ioc(IOC_WRITE, 0x30, STEP.size, "ENCLU_SGX_IOC_STEP")
+ENCLU_SGX_IOC_STEPPED = ioc(IOC_WRITE | IOC_READ, 0x31, STEPPED.size, "ENCLU_SGX_IOC_STEPPED")
+ENCLU_SGX_IOC_CHECKPOINT = ioc(IOC_WRITE | IOC_READ, 0x32, CHECKPOINT.size, "ENCLU_SGX_IOC_CHECKPOINT")
+ENCLU_SGX_IOC_INSIDE = ioc(IOC_WRITE, 0x33, INSIDE.size, "ENCLU_SGX_IOC_INSIDE")
+STEPPING = frozenset((ENCLU_SGX_IOC_STEP, ENCLU_SGX_IOC_STEPPED, ENCLU_SGX_IOC_CHECKPOINT, ENCLU_SGX_IOC_INSIDE))
+"""Those of a host that steps through its enclaves."""
+ENCLU_SGX_STEP_FREE, ENCLU_SGX_STEP_INTERRUPT, ENCLU_SGX_STEP_RAISE = range(3)
+ENCLU_SGX_STEP_ALWAYS = (1 << 64) - 1
+ENCLU_SGX_CHECKPOINT_TAKE, ENCLU_SGX_CHECKPOINT_MOVE, ENCLU_SGX_CHECKPOINT_RESTORE, ENCLU_SGX_CHECKPOINT_DROP = range(4)

@@ -51,6 +51,8 @@ def resume(thread: Thread, signo: int = 0, *, past_breakpoint: bool = False) -> 
     """
     if thread.exiting:
         raise ThreadGone
+    if thread.stepper is not None and thread.stepper.goes_on(thread):
+        return
     stepping = False
     if thread.debugger is not None:
         if thread.debugger.holds(thread, signo):

@@ -27,7 +27,7 @@ def single_step(thread: Thread) -> ptrace.SigInfo | None:
     """
     info = ptrace.SigInfo()
     thread.record = None
-    pushes = not thread.regs.rflags & RFLAGS_TF and _is_pushf(thread.space.peek(thread.regs.rip, MAX_LENGTH))
+    pushes = not thread.regs.rflags & RFLAGS_TF and is_pushf(thread.space.peek(thread.regs.rip, MAX_LENGTH))
 
     def over(stop: Stop) -> bool:
         if stop.kind not in (Kind.SIGNAL, Kind.SYSCALL):
@@ -48,5 +48,6 @@ def single_step(thread: Thread) -> ptrace.SigInfo | None:
     return None
 
 
-def _is_pushf(code: bytes) -> bool:
+def is_pushf(code: bytes) -> bool:
+    """The instruction shows on the stack that it is stepped through."""
     return code.lstrip(bytes((_OPERAND_SIZE, *_REX)))[:1] == bytes([_PUSHF])

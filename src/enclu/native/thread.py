@@ -40,6 +40,13 @@ class Debugger(Protocol):
         """It is to execute one instruction, and stop."""
 
 
+class Stepper(Protocol):
+    """Who executes instructions of enclaves one by one."""
+
+    def goes_on(self, thread: Thread) -> bool:
+        """The thread is about to go on.  Whether it has, or is not to: nothing more is to be done about it then."""
+
+
 @dataclass(frozen=True)
 class FramePatch:
     """Corrections of a signal frame: trap number, error code and CR2, if they are not right."""
@@ -105,6 +112,8 @@ class Thread:
     """The same, for a debugger."""
     debugger: Debugger | None = field(init=False, default=None)
     """Who wants a say before it is resumed."""
+    stepper: Stepper | None = field(init=False, default=None)
+    """Who decides what it executes in its enclave, and as what it leaves it."""
 
     def __post_init__(self) -> None:
         self.mode = EnclaveMode(self.slot)

@@ -94,6 +94,14 @@ class Waiter:
             if stop.kind is Kind.EXEC and _former(tid) == thread.tid:
                 raise ThreadGone  # it has another name since its exec
 
+    @staticmethod
+    def status_of(tid: int) -> int:
+        """The wait status of the next stop, or the end, of one thread, where nobody else need be told of meanwhile.
+
+        For instructions that are executed one by one: other threads' stops are waited for afterwards.
+        """
+        return os.waitpid(tid, WALL)[1]
+
     def end_of(self, tid: int) -> None:
         """Return when this tracee has ended.  Others are told of meanwhile, on whom its end may depend."""
         while True:

@@ -96,6 +96,8 @@ def signal_stop(sup: Supervisor, task: Task, signo: int) -> None:
     elif narrowed is None and _at_breakpoint(task, fault, info):
         debug_registers.load(task, ())  # where a narrowed enclave has been, there is other code now
         resume(task)
+    elif task.mode.enclave and fault.vector == Vector.UD and sup.transitions.emulates(task):
+        resume(task)
     elif task.mode.enclave:
         _in_enclave(sup, task, narrowed, fault, info)
     else:
@@ -117,12 +119,12 @@ def execute_enclu(sup: Supervisor, task: Task) -> bool:
     space.enclu_sites.add(site)
     leaf, tcs = regs.rax & 0xF, task.mode.tcs_la
     before = telling.before(task) if sup.leaves.wanted else None
-    if transitions.spaces:
+    if transitions.asks:
         transitions.before(task, leaf)
     try:
         notified = enclu.execute(task)
     except Fault as fault:
-        if transitions.spaces:
+        if transitions.asks:
             transitions.faulted(task, leaf)
         take(sup, task, fault)
         return True
@@ -131,7 +133,7 @@ def execute_enclu(sup: Supervisor, task: Task) -> bool:
         sup.executed(task, leaf, tcs, before, notified=notified)
     telling.refused(sup.events, task, leaf)
     enter_narrowed(sup, task)
-    if transitions.spaces:
+    if transitions.asks:
         transitions.after(task, leaf, site)
     stepping = task.mode.dbgoptin or not task.mode.enclave
     if stepping and regs.rflags & RFLAGS_TF and (leaf != EncluLeaf.ERESUME or notified):

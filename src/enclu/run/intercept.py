@@ -13,7 +13,7 @@ from enclu.base.abi import NR, PR_SET_CHILD_SUBREAPER, PR_SET_SYSCALL_USER_DISPA
 from enclu.base.events import Ioctl, IoctlRefused
 from enclu.linux.syscalls.memory import MemoryCalls
 from enclu.linux.syscalls.ranges import RangeCalls
-from enclu.linux.uapi import ENCLU_SGX_IOC_DEBUG_ACCESS, ENCLU_SGX_IOC_DROP_EPC, ioctl_name
+from enclu.linux.uapi import ENCLU_SGX_IOC_DEBUG_ACCESS, ENCLU_SGX_IOC_DROP_EPC, STEPPING, ioctl_name
 from enclu.native import calls, compat_calls, dumpable, ptrace, seccomp, signals, user_dispatch
 from enclu.native.clone_calls import CloneCalls
 from enclu.native.inject import call_again, finish, inject
@@ -121,6 +121,8 @@ class Interceptor:
 
         cmd, argument = regs.rsi & 0xFFFF_FFFF, regs.rdx
         space = thread.space
+        if cmd in STEPPING:
+            return self._stepping(thread, cmd, argument)
         events, name = self._sup.events, ioctl_name(cmd)
         try:
             result = 0
@@ -144,6 +146,19 @@ class Interceptor:
         else:
             events.emit(Ioctl, encl.eid, name, result)
         return result
+
+    def _stepping(self, thread: Task, cmd: int, argument: int) -> int:
+        """Of a host that steps through its enclaves: no part of what the program does, so nobody is told of it."""
+        from enclu.run.stepping.ioctls import ioctl  # seldom needed
+
+        try:
+            self.files.watch(thread)
+            return ioctl(self._sup, thread, cmd, argument)
+        except OSError as error:
+            number = error.errno or errno.EINVAL
+            why = error.strerror or str(error)
+            self._sup.events.emit(IoctlRefused, 0, ioctl_name(cmd), errno.errorcode[number], why)
+            return -number
 
     def ptrace(self, thread: Task) -> None:
         """Nested tracing cannot work; the host kernel answers EPERM, and we say why."""

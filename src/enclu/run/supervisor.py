@@ -57,7 +57,7 @@ class Supervisor:
 
     def __init__(
         self, machine: Machine, delivery: Delivery, events: Events, *, pin: bool = True,
-        processor: Cpuid | None = None, in_process: bool = False,
+        processor: Cpuid | None = None, in_process: bool = False, stepping: bool = False,
     ) -> None:  # fmt: skip
         self.halter = Halter(self)
         self.kernel = Kernel(machine, delivery, events, self.halter)
@@ -88,7 +88,11 @@ class Supervisor:
         self.deferred: dict[int, Stop] = {}
         """Stops that are still to be looked at, by tid, in the order in which they came."""
         self.transitions = Transitions()
-        self._in_process = in_process
+        if stepping:
+            from enclu.run.stepping.stepping import Stepping  # seldom wanted
+
+            self.transitions = Stepping(self)
+        self._in_process = in_process and not stepping
         """There are to be others as soon as somebody uses SGX."""
         self._unreferenced = False
         """There may be enclaves that nobody has a reference to, which is looked at when nobody is at work."""
@@ -266,7 +270,7 @@ class Supervisor:
         if leaf == 4 and thread.mode.save_tf:
             return False
         thread.stopped = True
-        leaves, site, in_process = self.leaves, regs.rip, self.transitions.spaces
+        leaves, site, in_process = self.leaves, regs.rip, self.transitions.asks
         if in_process:
             self.transitions.before(thread, leaf)
         tcs, before = (thread.mode.tcs_la, telling.before(thread)) if leaves.wanted else (0, None)

@@ -20,6 +20,11 @@ class Transitions:
     spaces: Sequence[InProcess] = ()
     """What the address spaces have that take part."""
 
+    @property
+    def asks(self) -> bool:
+        """They want to be told of leaves that stopped threads execute."""
+        return bool(self.spaces)
+
     # Who takes part.
 
     def opened(self, task: Task) -> None:
@@ -53,6 +58,10 @@ class Transitions:
 
     def after(self, task: Task, leaf: int, site: int) -> None:
         """A stopped thread has executed a leaf."""
+
+    def emulates(self, task: Task) -> bool:
+        """An instruction of an enclave, at which something else stands that has raised #UD, has been executed."""
+        return False
 
     def was_enclu(self, task: Task, site: int) -> bool:
         """A jump is at the address where an ENCLU was."""

@@ -95,6 +95,13 @@ class Image(ABC):
             for offset in range(region.offset, region.offset + region.size, PAGE_SIZE)
         ]
 
+    def protection(self, offset: int) -> int:
+        """PROT_* with which the page at an offset is mapped: a TCS, and what the enclave may add, to read and write."""
+        for region in self.regions():
+            if region.offset <= offset < region.offset + region.size:
+                return 3 if not region.added or region.page_type == PageType.TCS else region.flags & 7
+        return 0
+
     def other_versions(self) -> Sequence[Image]:
         """The image as older or newer loaders have it, by other metadata of the same file."""
         return ()

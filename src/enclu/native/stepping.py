@@ -1,0 +1,92 @@
+"""Many instructions of a thread in an enclave, executed one by one: the hot path of whoever looks at each.
+
+A step costs three system calls, by PTRACE_GETREGS, PTRACE_SYSEMU_SINGLESTEP and wait4(2), and little Python.
+`native.single_step` executes one instruction and hides what a step shows of itself; this does many, and leaves those
+that it does not know as plain ones to its caller.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+from enclu.native import debug_registers, ptrace, user_dispatch
+from enclu.native.debug_registers import TRAP_HWBKPT, Access, Watch
+from enclu.native.ptrace import NOTHING
+from enclu.native.resume import SYSEMU, SYSEMU_SINGLESTEP
+from enclu.native.stop import Kind, Settled, Stop, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container
+
+    from enclu.native.thread import Thread
+
+STEPPED = signal.SIGTRAP << 8 | 0x7F
+"""Wait status of a thread that has executed one instruction, or stands at a breakpoint."""
+_GETREGS = ptrace.Word(ptrace.GETREGS)
+
+
+def prepare(thread: Thread) -> None:
+    """The stopped thread is about to execute instructions: what `resume` would do before it goes on."""
+    thread.deaf = False
+    thread.settled = Settled.NOTHING
+    thread.undelivered, thread.record = 0, None
+    thread.replace()
+    if thread.user_dispatch:
+        user_dispatch.settle(thread, wanted=False)
+
+
+def steps(
+    thread: Thread, most: int, plain: Container[int], until: int, executed: Callable[[int], object]
+) -> tuple[int, Stop | None]:
+    """Execute up to `most` instructions, as long as they are `plain` ones, by address, and none is at `until`.
+
+    How many were, each of which `executed` has been called with; and the stop, if one came that is none of a step's:
+    the instruction at RIP has not been executed then, and the thread is not seen as stopped any more.
+    A repetition of a string instruction counts as one.
+    """
+    raw, regs, who, where = ptrace.raw, thread.regs, thread.word, thread.regs_word
+    tid, status_of, breakpoints = thread.tid, thread.waiter.status_of, thread.breakpoints
+    count, rip = 0, regs.rip
+    while count < most and rip in plain and rip != until:
+        raw(SYSEMU_SINGLESTEP, who, NOTHING, NOTHING)
+        status = status_of(tid)
+        if status != STEPPED:
+            thread.stopped = False
+            return count, decode(status)
+        raw(_GETREGS, who, NOTHING, where)
+        if regs.rip == rip and rip in breakpoints and at_breakpoint(thread):
+            thread.stopped = False
+            return count, decode(status)
+        executed(rip)
+        count += 1
+        rip = regs.rip
+    return count, None
+
+
+def at_breakpoint(thread: Thread) -> bool:
+    """A debug register has stopped it, before its instruction, and no step."""
+    info = ptrace.SigInfo()
+    info.get(thread.tid)
+    return info.code == TRAP_HWBKPT
+
+
+def run_to(thread: Thread, address: int) -> Stop | None:
+    """Let the thread run to the next time that it is about to execute what is at an address, where it is not now.
+
+    None if it stands there; else the stop that came instead, with the thread not seen as stopped any more.
+    Raises OSError, ENOSPC where no debug register is free.
+    """
+    debug_registers.watch(thread, (Watch(address, Access.EXECUTED),))
+    ptrace.raw(SYSEMU, thread.word, NOTHING, NOTHING)
+    stop = decode(thread.waiter.status_of(thread.tid))
+    ours = stop.status == STEPPED and at_breakpoint(thread)
+    if ours:
+        thread.fetch()
+        ours = thread.regs.rip == address
+    if stop.kind is not Kind.ENDED and stop.kind is not Kind.EXIT:
+        debug_registers.watch(thread, ())
+    if ours:
+        return None
+    thread.stopped = False
+    return stop

@@ -1,0 +1,1 @@
+"""Enclaves stepped through by the programs that enter them, as SGX-Step does it: ioctls of /dev/sgx_enclave."""

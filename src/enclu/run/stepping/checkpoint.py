@@ -1,0 +1,249 @@
+"""An enclave as it is between two instructions, kept and brought back: pages, their EPCM entries, its mappings.
+
+A thread that was interrupted is part of it, for the SSA and the TCS are pages.  What has changed since is found by
+comparing, which takes as long as reading the pages once; what is brought back is what has changed.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from enclu.base.events import Ioctl, PageEvicted, PageReloaded
+from enclu.linux.encl_page import EnclPage
+from enclu.sgx.epc import PAGE_SIZE, EPCPage
+from enclu.sgx.processor import WINDOW
+from enclu.sgx.structs import EncluLeaf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from numpy.typing import NDArray
+
+    from enclu.base.listeners import Events
+    from enclu.linux.encl import Encl
+    from enclu.linux.mm import MM
+    from enclu.sgx.epc import PageType
+
+_WORDS = PAGE_SIZE // 8
+_LEAVES = (EncluLeaf.EACCEPT, EncluLeaf.EMODPE, EncluLeaf.EACCEPTCOPY)
+"""What enclaves change the EPCM by."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A page and its EPCM entry."""
+
+    max_prot: int
+    type: PageType
+    pt: PageType
+    rwx: int
+    blocked: bool
+    pending: bool
+    modified: bool
+    pr: bool
+    epoch: int
+
+    @classmethod
+    def of(cls, page: EnclPage) -> Entry:
+        epc = page.epc
+        assert epc is not None
+        state = epc.blocked, epc.pending, epc.modified, epc.pr, epc.epoch
+        return cls(page.max_prot, page.type, epc.pt, epc.rwx, *state)
+
+    def give(self, page: EnclPage) -> None:
+        """The page has this entry again."""
+        epc = page.epc
+        assert epc is not None
+        page.max_prot, page.type = self.max_prot, self.type
+        epc.pt, epc.rwx, epc.blocked, epc.pending = self.pt, self.rwx, self.blocked, self.pending
+        epc.modified, epc.pr, epc.epoch = self.modified, self.pr, self.epoch
+
+
+class Changes:
+    """What changes EPCM entries and which pages there are, counted for all enclaves: whether to look at each."""
+
+    def __init__(self, events: Events) -> None:
+        self._count = 0
+        self._leaves = events.leaves
+        events.listen(self._happened, Ioctl, PageEvicted, PageReloaded)
+
+    def _happened(self, event: object) -> None:
+        self._count += 1
+
+    def __call__(self, encl: Encl) -> tuple[int, ...]:
+        """Equal to what it was if nothing has changed."""
+        leaves = (self._leaves.counts[leaf] for leaf in _LEAVES)
+        return (self._count, len(encl.pages), *leaves)
+
+
+class Checkpoint:
+    """Of one enclave, which nobody executes while something is done here.  Raises OSError."""
+
+    def __init__(self, encl: Encl, changes: Changes) -> None:
+        self._encl = encl
+        self._changes = changes
+        self.sources_at = 0
+        """How many values of `sources` had been given."""
+        self._take()
+
+    def _take(self) -> None:
+        encl = self._encl
+        for page in list(encl.pages.values()):
+            if page.epc is None:
+                encl.kernel.reclaimer.reload(page)
+        if any(page.epc is None for page in encl.pages.values()):
+            raise OSError(errno.ENOMEM, "the enclave does not fit into the EPC: a checkpoint has all of its pages")
+        self.entries = {page.index: Entry.of(page) for page in encl.pages.values()}
+        self.runs = [(low, self._pages(low, high).copy()) for low, high in _runs(self.entries)]
+        self.mappings = {mm: _mappings(mm, encl) for mm in encl.mms}
+        self._state = self._changes(encl)
+
+    def _pages(self, low: int, high: int) -> NDArray[np.uint64]:
+        """Pages [low, high) by index, as they are now: those of the enclave, not a copy."""
+        return np.frombuffer(self._encl.content(low, high), np.uint64).reshape(-1, _WORDS)
+
+    def move(self) -> int:
+        """Be of the enclave as it is now; how many pages have changed."""
+        if self._state != self._changes(self._encl) or self._unmapped():
+            self._take()
+            return len(self.entries)
+        return self._each_changed(lambda now, then, changed: then.__setitem__(changed, now[changed]))
+
+    def restore(self) -> int:
+        """Have the enclave be as it was then; how many pages had changed."""
+        encl = self._encl
+        changed = 0
+        if self._state != self._changes(encl):
+            changed += self._restore_entries()
+        executed: list[int] = []
+
+        def back(now: NDArray[np.uint64], then: NDArray[np.uint64], which: NDArray[np.bool_]) -> None:
+            now[which] = then[which]
+
+        changed += self._each_changed(back, executed)
+        if encl.execution is not None:
+            for index in executed:
+                encl.execution.changed(index)
+        for mm, mappings in self.mappings.items():
+            if _mappings(mm, encl) != mappings:
+                _remap(mm, encl, mappings)
+        self._state = self._changes(encl)
+        return changed
+
+    def patch(self, address: int, code: bytes) -> None:
+        """The machine itself has put this there, which is no change of the enclave's."""
+        index, at = address >> 12, address & 0xFFF
+        for low, then in self.runs:
+            if low <= index < low + len(then):
+                then[index - low].view(np.uint8)[at : at + len(code)] = list(code)
+
+    def _each_changed(
+        self, do: Callable[[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.bool_]], object],
+        executed: list[int] | None = None,
+    ) -> int:  # fmt: skip
+        count = 0
+        for low, then in self.runs:
+            now = self._pages(low, low + len(then))
+            changed = (now != then).any(axis=1)
+            number = int(np.count_nonzero(changed))
+            if number:
+                count += number
+                do(now, then, changed)
+                if executed is not None:
+                    where = (low + int(i) for i in np.flatnonzero(changed))
+                    executed += [index for index in where if self.entries[index].rwx & 4]
+        return count
+
+    def _unmapped(self) -> bool:
+        return any(_mappings(mm, self._encl) != then for mm, then in self.mappings.items())
+
+    def _restore_entries(self) -> int:
+        """Pages that are gone come back, those that have come go, and all have the entries that they had."""
+        encl, changed = self._encl, 0
+        kernel = encl.kernel
+        for page in list(encl.pages.values()):
+            if page.index not in self.entries:
+                encl.zap(page.address, page.address + PAGE_SIZE)
+                kernel.remove(page)
+                del encl.pages[page.index]
+                encl.shrink()
+                encl.memory.discard(page.address - encl.base, PAGE_SIZE)
+                changed += 1
+        for index, entry in self.entries.items():
+            found = encl.pages.get(index)
+            if found is None:
+                found = self._added(index, entry)
+                changed += 1
+            elif found.epc is None:
+                kernel.reclaimer.reload(found)
+            if Entry.of(found) != entry:
+                encl.zap(index << 12, index + 1 << 12)
+                entry.give(found)
+                changed += 1
+        return changed
+
+    def _added(self, index: int, entry: Entry) -> EnclPage:
+        """A page that has been removed since."""
+        encl = self._encl
+        encl.grow()
+        try:
+            epc: EPCPage = encl.kernel.allocate()
+        except OSError:
+            encl.shrink()
+            raise
+        assert encl.secs is not None
+        epc.valid, epc.secs, epc.enclaveaddress = True, encl.secs, index << 12
+        epc.data = encl.data_of(index)
+        encl.secs.children += 1
+        page = EnclPage(encl, index, entry.max_prot, entry.type, epc)
+        encl.pages[index] = page
+        encl.kernel.reclaimer.add(page)
+        return page
+
+
+def _runs(indexes: Iterable[int]) -> list[tuple[int, int]]:
+    """Neighbouring pages, [low, high), none across a window of the memory."""
+    runs: list[tuple[int, int]] = []
+    for index in sorted(indexes):
+        if runs and runs[-1][1] == index and (index << 12) % WINDOW:
+            runs[-1] = runs[-1][0], index + 1
+        else:
+            runs.append((index, index + 1))
+    return runs
+
+
+def _mappings(mm: MM, encl: Encl) -> list[tuple[int, int, int]]:
+    """Those of the enclave, neighbours with the same rights as one."""
+    found: list[tuple[int, int, int]] = []
+    for vma in mm.vmas:
+        if vma.encl is encl:
+            if found and found[-1][1:] == (vma.start, vma.prot):
+                found[-1] = found[-1][0], vma.end, vma.prot
+            else:
+                found.append((vma.start, vma.end, vma.prot))
+    return found
+
+
+def _remap(mm: MM, encl: Encl, wanted: list[tuple[int, int, int]]) -> None:
+    """Have mappings that are there have the rights that they had.  Raises OSError where one is gone."""
+    covered = _extent(_mappings(mm, encl))
+    if covered != _extent(wanted):
+        raise OSError(errno.EFAULT, "the host has mapped or unmapped parts of the enclave since the checkpoint")
+    for start, end, prot in wanted:
+        for vma in [vma for vma in mm.vmas if vma.encl is encl and vma.start < end and start < vma.end]:
+            if vma.prot != prot:
+                mm.mprotect(max(start, vma.start), min(end, vma.end), prot)
+
+
+def _extent(mappings: list[tuple[int, int, int]]) -> list[tuple[int, int]]:
+    extent: list[tuple[int, int]] = []
+    for start, end, _ in mappings:
+        if extent and extent[-1][1] == start:
+            extent[-1] = extent[-1][0], end
+        else:
+            extent.append((start, end))
+    return extent

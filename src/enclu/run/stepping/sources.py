@@ -1,0 +1,137 @@
+"""Instructions of enclaves whose results no two runs share: RDRAND, RDSEED, RDTSC and RDTSCP, recorded and replayed.
+
+The first time each gets what the processor has; from a checkpoint on, what it got the first time, in the same order.
+An instruction that has been met by stepping stands as UD2 in its page from then on, so that it stops the thread also
+where nobody steps; whoever reads the page for somebody gets the original.  CPUID is #UD in an enclave.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from enclu.sgx.inside import MAX_LENGTH
+from enclu.sgx.structs import GPR_NAMES
+
+if TYPE_CHECKING:
+    from enclu.linux.encl import Encl
+    from enclu.native.ptrace import UserRegs
+
+UD2 = b"\x0f\x0b"
+_ARITHMETIC, _CF = 0x8D5, 1
+_NS_TO_TSC = 2
+"""Cycles of a nanosecond: some processor's, for who measures with RDTSC."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One such instruction."""
+
+    name: str
+    length: int
+    opcode_at: int
+    """Bytes of prefixes."""
+    original: bytes
+    """What stands where UD2 does now."""
+    register: str = ""
+    size: int = 8
+    """Of RDRAND and RDSEED: where the result goes, and its bytes."""
+
+
+def source_of(code: bytes) -> Source | None:
+    """The source that an instruction is, if it is one."""
+    at, operand_size, rex = 0, False, 0
+    while code[at : at + 1] in (b"\x66", b"\xf2", b"\xf3"):
+        operand_size |= code[at] == 0x66
+        at += 1
+    if len(code) > at and code[at] & 0xF0 == 0x40:
+        rex = code[at]
+        at += 1
+    opcode = code[at : at + 3]
+    original = opcode[:2]
+    if original == b"\x0f\x31":
+        return Source("RDTSC", at + 2, at, original)
+    if opcode == b"\x0f\x01\xf9":
+        return Source("RDTSCP", at + 3, at, original)
+    if original == b"\x0f\xc7" and len(opcode) == 3 and opcode[2] >= 0xF0 and b"\xf3" not in code[:at]:
+        name = "RDSEED" if opcode[2] & 8 else "RDRAND"
+        register = GPR_NAMES[opcode[2] & 7 | (rex & 1) << 3]
+        return Source(name, at + 3, at, original, register, 8 if rex & 8 else 2 if operand_size else 4)
+    return None
+
+
+class Sources:
+    """Those of one enclave that have been met, and what they have answered."""
+
+    def __init__(self, encl: Encl) -> None:
+        self._encl = encl
+        self.sites: dict[int, Source] = {}
+        self.values: list[int] = []
+        self.at = 0
+        """Which of the values is next."""
+
+    def find(self, rip: int) -> Source | None:
+        """The source at an address, if there is one: the bytes of the enclave say."""
+        known = self.sites.get(rip)
+        if known is not None:
+            return known
+        found = source_of(self._code(rip))
+        if found is not None and rip & 0xFFF <= 0x1000 - MAX_LENGTH:
+            self.sites[rip] = found
+        return found
+
+    def _code(self, rip: int) -> bytes:
+        encl, code = self._encl, b""
+        for address in {rip, rip + MAX_LENGTH - 1} if rip & -4096 != rip + MAX_LENGTH - 1 & -4096 else {rip}:
+            page = encl.resident(address)
+            if page is None:
+                continue
+            low = max(rip, address & -4096)
+            high = min(rip + MAX_LENGTH, (address & -4096) + 4096)
+            piece = bytes(page.data[low & 0xFFF : (low & 0xFFF) + high - low])
+            code = code + piece if low > rip else piece + code
+        return code
+
+    def place(self, rip: int) -> tuple[int, bytes]:
+        """Where UD2 is to stand for the source at an address, which has been found."""
+        return rip + self.sites[rip].opcode_at, UD2
+
+    def original(self, address: int, data: bytes) -> bytes:
+        """What was read from an address on, with the instructions themselves where UD2 is."""
+        for rip, source in self.sites.items():
+            at = rip + source.opcode_at
+            low, high = max(at, address), min(at + 2, address + len(data))
+            if low < high and data[low - address : high - address] == UD2[low - at : high - at]:
+                data = data[: low - address] + source.original[low - at : high - at] + data[high - address :]
+        return data
+
+    def execute(self, source: Source, regs: UserRegs) -> bool:
+        """Do what the instruction does; whether its result was none of those recorded."""
+        new = self.at == len(self.values)
+        if new:
+            self.values.append(_drawn(source))
+        value = self.values[self.at]
+        self.at += 1
+        if source.register:
+            self._put(regs, source, value)
+            regs.rflags = regs.rflags & ~_ARITHMETIC | _CF
+        else:
+            regs.rax, regs.rdx = value & 0xFFFF_FFFF, value >> 32 & 0xFFFF_FFFF
+            if source.name == "RDTSCP":
+                regs.rcx = 0
+        regs.rip += source.length
+        return new
+
+    @staticmethod
+    def _put(regs: UserRegs, source: Source, value: int) -> None:
+        if source.size == 2:
+            value = getattr(regs, source.register) & ~0xFFFF | value & 0xFFFF
+        elif source.size == 4:
+            value &= 0xFFFF_FFFF
+        setattr(regs, source.register, value)
+
+
+def _drawn(source: Source) -> int:
+    return int.from_bytes(os.urandom(8), "little") if source.register else time.monotonic_ns() * _NS_TO_TSC
