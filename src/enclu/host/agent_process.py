@@ -52,6 +52,8 @@ class AgentProcess:
         self.threads: list[HostThread] = []
         """All of them, also those that nobody uses at the moment."""
         self._channels: list[Channel] = []
+        self.own_blocks: list[int] = []
+        """Of the arena: what serves the agent itself, and no enclave looks at."""
         self._end_pool: Callable[[], object] | None = None
         lifeline, self._lifeline = os.pipe()
         channel, stack = self._new_channel()
@@ -165,7 +167,9 @@ class AgentProcess:
     def _new_channel(self) -> tuple[Channel, int]:
         address = self.arena.allocate(ctypes.sizeof(ChannelStruct), align=4096)
         self._channels.append(Channel(self.arena, address, self._died))
-        return self._channels[-1], self.arena.allocate(STACK, align=4096) + STACK
+        stack = self.arena.allocate(STACK, align=4096)
+        self.own_blocks += (address, stack)
+        return self._channels[-1], stack + STACK
 
     # System calls.
 

@@ -128,6 +128,17 @@ class Arena:
         return self._free[self._sizes[address]]
 
     @property
+    def blocks(self) -> list[tuple[int, int]]:
+        """Address and size of every block that somebody holds, in their order."""
+        free = {address for blocks in self._free.values() for address in blocks}
+        return sorted((address, size) for address, size in self._sizes.items() if address not in free)
+
+    def settle(self) -> None:
+        """The blocks that are taken next are where they would be whatever was free before: the lowest ones."""
+        for blocks in self._free.values():
+            blocks.sort(reverse=True)
+
+    @property
     def held(self) -> int:
         """How many blocks somebody holds."""
         return len(self._sizes) - sum(map(len, self._free.values()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -46,6 +47,8 @@ class Call:
         """The enclave was entered, and what it was to do is not over."""
         self.entered = False
         """The enclave has executed something of it."""
+        self.registers: Mapping[str, int] = {}
+        """What the enclave was entered with."""
         self.frame: FrameType | None = None
         """Of the `with`, or of who gives back what it has left; None when all is given back."""
         self.leased: list[int] = []
@@ -143,6 +146,10 @@ class Call:
     def left(self) -> float | None:
         """Seconds until the call shall be over; None for any time."""
         return None if self._until is None else max(0.0, self._until - time.monotonic())
+
+    def limit(self, seconds: float) -> None:
+        """It shall be over in so many seconds from now on."""
+        self._until = time.monotonic() + seconds
 
     # What happens during a call.
 

@@ -89,6 +89,7 @@ class Convention(ABC):
     def run(self, call: Call, **registers: int) -> Any:
         """The call from EENTER to its end; its result."""
         call.unfinished = True
+        call.registers = registers
         if self.enclave.watcher is not None:
             self.enclave.watcher.enters(call)
         call.entry = call.thread.enter(call.tcs, **registers, timeout=call.left())
@@ -116,6 +117,8 @@ class Convention(ABC):
             ) from None
         except Done as done:
             call.unfinished = False
+            if enclave.watcher is not None:
+                enclave.watcher.returned(call, done.args[0])
             if call.failure is not None:
                 raise call.failure from None
             return done.args[0]
@@ -158,6 +161,10 @@ class Convention(ABC):
         if isinstance(action, Action):
             raise exception
         raise HostError(f"on_exception returned {action!r}, which is no Action")
+
+    def refusal(self, result: Any) -> str:
+        """What the enclave says by a result that tells that it has not done what was asked; nothing otherwise."""
+        return ""
 
     def give_up(self, call: Call) -> None:
         """The enclave was left before the call was over, and will not be resumed.  May be called again."""

@@ -10,7 +10,7 @@ import errno
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from enclu.host.errors import HostError
 from enclu.host.frames import SsaFrame, frame_of
@@ -40,6 +40,9 @@ class Watcher(Protocol):
 
     def interrupted(self, call: CallUnderWay) -> bool:
         """An interrupt has left the enclave, at `call.entry`; whether it has been resumed.  Else the call is late."""
+
+    def returned(self, call: CallUnderWay, result: Any) -> None:
+        """The call is over, with what its convention makes of it; memory that it used is still there."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +80,14 @@ class Stepping:
         self._request = process.arena.allocate(uapi.STEP_REGISTERS.size * 4)
         self._registers = self._request + uapi.STEP_REGISTERS.size
         self._buffer = process.arena.allocate(_BUFFER)
-        self.own = (self._request, self._buffer)
-        """Blocks of the arena that are no part of what host and enclave share."""
+        process.own_blocks += (self._request, self._buffer)
 
     # Plans.
 
     def arm(
         self, tcs: int, *, until: int = ALWAYS, address: int = 0, times: int = 1, vector: int | None = None,
         error_code: int = 0, free: bool = False, room: int = 0, registers: Mapping[str, int] | None = None,
+        stack: tuple[int, bytes] | None = None, clear: int = 0,
     ) -> None:  # fmt: skip
         """What is to happen on a TCS from the next EENTER or ERESUME on, instead of whatever was.
 
@@ -92,6 +95,8 @@ class Stepping:
         comes; with `vector`, that exception is raised, which no host can bring about; `free`: nothing happens.
         `room`: addresses of so many instructions are kept for `rips`.  `registers`: what the enclave finds in them at
         the next EENTER, by the names of REGISTERS; an empty one only has those kept that it leaves (`left`).
+        `stack`: an address and what is to be there from then on, where the host's own stack is until then;
+        before that, `clear` bytes below it are made zero, at each entry.
         """
         then = uapi.ENCLU_SGX_STEP_FREE if free else uapi.ENCLU_SGX_STEP_INTERRUPT
         then = then if vector is None else uapi.ENCLU_SGX_STEP_RAISE
@@ -102,11 +107,14 @@ class Stepping:
             values = {name: value & (1 << 64) - 1 for name, value in registers.items()}
             self._process.memory.write(entry, uapi.STEP_REGISTERS.pack(which=which, **values))
         until = until if not free or room else 0
-        self._ioctl(
-            uapi.ENCLU_SGX_IOC_STEP,
-            uapi.STEP.pack(tcs=tcs, until=until, address=address, times=times, then=then, signo=INTERRUPT,
-                           vector=vector or 0, error_code=error_code, room=room, entry=entry),
-        )  # fmt: skip
+        address_of, content = stack or (0, b"")
+        with self._process.memory.own(content or 1) as copy:
+            self._ioctl(
+                uapi.ENCLU_SGX_IOC_STEP,
+                uapi.STEP.pack(tcs=tcs, until=until, address=address, times=times, then=then, signo=INTERRUPT,
+                               vector=vector or 0, error_code=error_code, room=room, entry=entry, stack=address_of,
+                               stack_from=copy, stack_size=len(content), clear=clear),
+            )  # fmt: skip
 
     def disarm(self, tcs: int) -> None:
         """Nothing is to happen there."""
@@ -145,24 +153,27 @@ class Stepping:
 
     # Checkpoints.
 
-    def checkpoint(self) -> int:
-        """Keep the enclave as it is, interrupted threads included; how many pages it has."""
-        return self._checkpoint(uapi.ENCLU_SGX_CHECKPOINT_TAKE)
+    def checkpoint(self, number: int = 0) -> int:
+        """Keep the enclave as it is, interrupted threads included; how many pages it has.
 
-    def move(self) -> int:
+        There may be several, of different numbers.
+        """
+        return self._checkpoint(uapi.ENCLU_SGX_CHECKPOINT_TAKE, number)
+
+    def move(self, number: int = 0) -> int:
         """Bring the checkpoint up to date; how many pages had changed."""
-        return self._checkpoint(uapi.ENCLU_SGX_CHECKPOINT_MOVE)
+        return self._checkpoint(uapi.ENCLU_SGX_CHECKPOINT_MOVE, number)
 
-    def restore(self) -> int:
+    def restore(self, number: int = 0) -> int:
         """Have the enclave be as it was at the checkpoint; how many pages had changed."""
-        return self._checkpoint(uapi.ENCLU_SGX_CHECKPOINT_RESTORE)
+        return self._checkpoint(uapi.ENCLU_SGX_CHECKPOINT_RESTORE, number)
 
-    def drop(self) -> None:
+    def drop(self, number: int = 0) -> None:
         """Keep no checkpoint."""
-        self._checkpoint(uapi.ENCLU_SGX_CHECKPOINT_DROP)
+        self._checkpoint(uapi.ENCLU_SGX_CHECKPOINT_DROP, number)
 
-    def _checkpoint(self, action: int) -> int:
-        request = uapi.CHECKPOINT.pack(address=self._loaded.base + self._image.tcs[0], action=action)
+    def _checkpoint(self, action: int, number: int) -> int:
+        request = uapi.CHECKPOINT.pack(address=self._loaded.base + self._image.tcs[0], action=action, number=number)
         pages: int = uapi.CHECKPOINT.unpack(self._ioctl(uapi.ENCLU_SGX_IOC_CHECKPOINT, request))["pages"]
         return pages
 

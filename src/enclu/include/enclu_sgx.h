@@ -102,6 +102,10 @@ struct enclu_sgx_step {
 	__u64 error_code;	/* about; but #PF, which mprotect(2) can. */
 	__u64 room;	/* Instructions of which the addresses are kept, from the first on. */
 	__u64 entry;	/* Address of a struct enclu_sgx_registers for the next EENTER, or 0. */
+	__u64 stack;	/* Where to write at the next EENTER or ERESUME: on the caller's stack, say, which it is using now, */
+	__u64 stack_from;	/* what is here, */
+	__u64 stack_size;	/* so many bytes; 0: nothing. */
+	__u64 clear;	/* Bytes below the untrusted stack pointer (URSP) that are zero at each entry, before that. */
 };
 #define ENCLU_SGX_STEP_ALWAYS		0xffffffffffffffff
 #define ENCLU_SGX_STEP_FREE		0	/* Nothing. */
@@ -156,6 +160,7 @@ struct enclu_sgx_stepped {
 struct enclu_sgx_checkpoint {
 	__u64 address;	/* In the enclave. */
 	__u64 action;
+	__u64 number;	/* Which of several that an enclave may have; any number. */
 	__u64 pages;	/* Out: how many have changed; TAKE: how many there are. */
 };
 #define ENCLU_SGX_CHECKPOINT_TAKE	0

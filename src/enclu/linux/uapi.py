@@ -67,6 +67,7 @@ ENCLU_SGX_IOC_DROP_EPC = ioc(IOC_NONE, 0x2F, 0, "ENCLU_SGX_IOC_DROP_EPC")
 
 STEP = _numbers(
     "enclu_sgx_step", "tcs", "until", "address", "times", "then", "signo", "vector", "error_code", "room", "entry",
+    "stack", "stack_from", "stack_size", "clear",
 )  # fmt: skip
 STEPPED = _numbers(
     "enclu_sgx_stepped", "tcs", "record", "recorded", "left", "xsave", "xsave_size", "stopped", "executed", "entries",
@@ -76,7 +77,7 @@ STEP_REGISTERS = _numbers(
     "enclu_sgx_registers", "which", "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11",
     "r12", "r13", "r14", "r15", "rip", "rflags", "mxcsr", "fcw", "x87", "vectors",
 )  # fmt: skip
-CHECKPOINT = _numbers("enclu_sgx_checkpoint", "address", "action", "pages")
+CHECKPOINT = _numbers("enclu_sgx_checkpoint", "address", "action", "number", "pages")
 INSIDE = _numbers("enclu_sgx_inside", "address", "buffer", "length")
 
 ENCLU_SGX_IOC_STEP = ioc(IOC_WRITE, 0x30, STEP.size, "ENCLU_SGX_IOC_STEP")

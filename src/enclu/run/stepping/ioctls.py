@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from enclu.run.task import Task
 
 MOST_RECORDED = 1 << 24
+MOST_OF_STACK = 8 << 20
 SIGNALS = range(1, 65)
 FORGEABLE = frozenset(
     (Vector.DE, Vector.BR, Vector.UD, Vector.NM, Vector.SS, Vector.GP, Vector.MF, Vector.AC, Vector.XM, Vector.BP,
@@ -62,10 +63,15 @@ def _step(stepping: Stepping, task: Task, argument: int) -> None:
             chosen = registers.wanted(space.read(f["entry"], uapi.STEP_REGISTERS.size))
         except ValueError as error:
             raise OSError(errno.EINVAL, str(error)) from None
+    stack = None
+    if max(f["stack_size"], f["clear"]) > MOST_OF_STACK:
+        raise OSError(errno.EINVAL, f"at most {MOST_OF_STACK} bytes of a stack are written")
+    if f["stack_size"]:
+        stack = f["stack"], space.read(f["stack_from"], f["stack_size"])
     stepping.plan(
         Plan(
             f["tcs"], f["until"], f["address"], f["times"], f["then"], f["signo"], f["vector"], f["error_code"],
-            f["room"], chosen,
+            f["room"], chosen, stack, f["clear"],
         )
     )  # fmt: skip
 
@@ -92,22 +98,22 @@ def _stepped(stepping: Stepping, task: Task, argument: int) -> None:
 
 def _checkpoint(stepping: Stepping, task: Task, argument: int) -> None:
     f = uapi.CHECKPOINT.unpack(task.space.read(argument, uapi.CHECKPOINT.size))
-    encl, action = _encl(task, f["address"]), f["action"]
+    encl, action, number = _encl(task, f["address"]), f["action"], f["number"]
     if not encl.initialized:
         raise OSError(errno.EINVAL, "the enclave has not been initialised")
     if encl.secs is not None and encl.secs.inside:
         raise OSError(errno.EBUSY, "a thread is in the enclave")
-    if action != uapi.ENCLU_SGX_CHECKPOINT_TAKE and encl.eid not in stepping.checkpoints:
-        raise OSError(errno.ENOENT, "the enclave has no checkpoint")
+    if action != uapi.ENCLU_SGX_CHECKPOINT_TAKE and (encl.eid, number) not in stepping.checkpoints:
+        raise OSError(errno.ENOENT, f"the enclave has no checkpoint {number}")
     pages = 0
     if action == uapi.ENCLU_SGX_CHECKPOINT_TAKE:
-        pages = stepping.take(encl)
+        pages = stepping.take(encl, number)
     elif action == uapi.ENCLU_SGX_CHECKPOINT_MOVE:
-        pages = stepping.move(encl)
+        pages = stepping.move(encl, number)
     elif action == uapi.ENCLU_SGX_CHECKPOINT_RESTORE:
-        pages = stepping.restore(encl)
+        pages = stepping.restore(encl, number)
     elif action == uapi.ENCLU_SGX_CHECKPOINT_DROP:
-        del stepping.checkpoints[encl.eid]
+        del stepping.checkpoints[encl.eid, number]
     else:
         raise OSError(errno.EINVAL, f"enclu_sgx_checkpoint.action is {action}")
     task.space.write(argument + uapi.CHECKPOINT.offset("pages"), pages.to_bytes(8, "little"))

@@ -32,6 +32,10 @@ class Plan:
     """Instructions whose addresses are kept."""
     registers: Mapping[str, int] | None
     """What the next EENTER finds in registers, by the names of `uapi.STEP_REGISTERS`; None: what is there."""
+    stack: tuple[int, bytes] | None = None
+    """What to write, and where, at the next entry."""
+    clear: int = 0
+    """Bytes below URSP that are zero at each entry."""
 
     executed: int = 0
     recorded: list[int] = field(default_factory=list)

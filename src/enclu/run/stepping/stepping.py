@@ -20,9 +20,10 @@ from enclu.run.stepping.checkpoint import Changes, Checkpoint
 from enclu.run.stepping.plan import INTERRUPT, RAISE, Plan
 from enclu.run.stepping.sources import Sources
 from enclu.run.transitions import Transitions
+from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.exceptions import Fault, Vector
 from enclu.sgx.inside import MAX_LENGTH
-from enclu.sgx.structs import EncluLeaf
+from enclu.sgx.structs import GPRSGX, TCS, EncluLeaf
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,7 +65,8 @@ class Stepping(Transitions):
         self._sources: dict[int, Sources] = {}
         self._plain: dict[int, set[int]] = {}
         """By enclave, addresses at which there is no source nor anything that shows a step."""
-        self.checkpoints: dict[int, Checkpoint] = {}
+        self.checkpoints: dict[tuple[int, int], Checkpoint] = {}
+        """By enclave and number."""
         self._changes = Changes(supervisor.events)
         self._inside: dict[int, int] = {}
         """By thread, the TCS that it is in."""
@@ -83,21 +85,21 @@ class Stepping(Transitions):
             self._plain[encl.eid] = set()
         return self._sources[encl.eid]
 
-    def take(self, encl: Encl) -> int:
+    def take(self, encl: Encl, number: int) -> int:
         """A checkpoint of the enclave, from which its sources replay; how many pages it has.  Raises OSError."""
-        taken = self.checkpoints[encl.eid] = Checkpoint(encl, self._changes)
+        taken = self.checkpoints[encl.eid, number] = Checkpoint(encl, self._changes)
         taken.sources_at = self.sources(encl).at
         return len(taken.entries)
 
-    def move(self, encl: Encl) -> int:
+    def move(self, encl: Encl, number: int) -> int:
         """Raises KeyError, OSError."""
-        moved = self.checkpoints[encl.eid]
+        moved = self.checkpoints[encl.eid, number]
         moved.sources_at = self.sources(encl).at
         return moved.move()
 
-    def restore(self, encl: Encl) -> int:
+    def restore(self, encl: Encl, number: int) -> int:
         """Raises KeyError, OSError."""
-        kept = self.checkpoints[encl.eid]
+        kept = self.checkpoints[encl.eid, number]
         self.sources(encl).at = kept.sources_at
         return kept.restore()
 
@@ -114,6 +116,7 @@ class Stepping(Transitions):
             return
         plan.entries += 1
         plan.rip = None
+        self._put(task, plan, task.regs.rsp if leaf == EncluLeaf.EENTER else self._ursp(task))
         if leaf == EncluLeaf.EENTER and plan.registers and plan.entries == 1:
             regs = task.regs
             own = regs.rsp, regs.rbp
@@ -121,6 +124,29 @@ class Stepping(Transitions):
             registers.load(task, plan.registers)
             lent.hostile = regs.rsp, regs.rbp
             self._lent[tcs] = lent
+
+    @staticmethod
+    def _put(task: Task, plan: Plan, ursp: int) -> None:
+        """Have the untrusted stack be as planned."""
+        with contextlib.suppress(OSError):  # none is there: whoever uses it will find that
+            if plan.clear:
+                task.space.write(ursp - plan.clear, bytes(plan.clear))
+            if plan.stack is not None:
+                task.space.write(*plan.stack)
+        plan.stack = None
+
+    def _ursp(self, task: Task) -> int:
+        """GPRSGX.URSP of the frame that the thread is about to resume; RSP, where there is none to resume."""
+        page = task.mm.resident(task.regs.rbx)
+        if page is None or page.secs is None or page.pt != PageType.TCS:
+            return task.regs.rsp
+        secs, tcs = page.secs, TCS.unpack(page.data)
+        end = secs.baseaddr + tcs["OSSA"] + tcs["CSSA"] * secs.ssaframesize * PAGE_SIZE
+        last = secs.page_at(end - PAGE_SIZE) if tcs["CSSA"] else None
+        if last is None:
+            return task.regs.rsp
+        ursp: int = GPRSGX.get(last.data, "URSP", PAGE_SIZE - GPRSGX.size)
+        return ursp
 
     def faulted(self, task: Task, leaf: int) -> None:
         if leaf in _INTO:
@@ -262,9 +288,9 @@ class Stepping(Transitions):
         page = encl.resident(at)
         if page is not None and page.data[at & 0xFFF : (at & 0xFFF) + 2] == sources.sites[rip].original:
             page.data[at & 0xFFF : (at & 0xFFF) + 2] = code
-            checkpoint = self.checkpoints.get(encl.eid)
-            if checkpoint is not None:
-                checkpoint.patch(at, code)
+            for (eid, _), checkpoint in self.checkpoints.items():
+                if eid == encl.eid:
+                    checkpoint.patch(at, code)
 
     def emulates(self, task: Task) -> bool:
         sources = self._sources.get(task.mode.eid)

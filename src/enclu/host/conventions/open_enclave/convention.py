@@ -207,6 +207,9 @@ class OpenEnclaveConvention(Convention):
         result, value = self._ocall(call, function, registers.rsi)
         call.enter(rdi=abi.call_argument(Code.ORET, function, result), rsi=value, rdx=call.context)
 
+    def refusal(self, result: Any) -> str:
+        return OeResult(result).name if result in list(OeResult) and result else ""
+
     def _ocall(self, call: OeCall, function: int, argument: int) -> tuple[int, int]:
         """Result and value for the enclave.  What goes wrong is raised when the ECALL is over."""
         try:

@@ -221,6 +221,9 @@ class SdkConvention(Convention):
         status = self._ocall(call, number, registers.rsi)
         call.enter(rdi=EnterCommand.ECMD_ORET & MASK_64, rsi=status)
 
+    def refusal(self, result: Any) -> str:
+        return SgxStatus(result).name if result else ""
+
     def _ocall(self, call: Call, number: int, ms: int) -> int:
         """Serve an OCALL; the status for the enclave.  What a callable raises is raised when the ECALL is over."""
         if number in abi.BUILTIN_OCALLS:
