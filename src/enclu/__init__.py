@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from enclu.host.images import open_image as open_image
     from enclu.host.machine import Machine as Machine
     from enclu.host.process import Process as Process
+    from enclu.host.steps import Move as Move
+    from enclu.host.steps import PageFault as PageFault
+    from enclu.host.steps import RunTo as RunTo
+    from enclu.host.steps import Skip as Skip
+    from enclu.host.steps import Step as Step
+    from enclu.host.steps import StepTrace as StepTrace
 
 __version__ = "0.1.0"
 
@@ -44,6 +50,7 @@ _EXPORTS = {
     "HostError": "errors", "ProcessDied": "errors", "EnclaveTimeout": "errors",
     "SdkError": "conventions.sdk", "SgxStatus": "conventions.sdk",
     "Action": "events", "EnclaveException": "events", "Registers": "frames",
+    "Move": "steps", "PageFault": "steps", "RunTo": "steps", "Skip": "steps", "Step": "steps", "StepTrace": "steps",
 }  # fmt: skip
 """Names of the Python API and the modules of `enclu.host` that have them."""
 

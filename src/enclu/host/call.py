@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Self
 from enclu.host import guard
 from enclu.host.arena import Blocks
 from enclu.host.errors import EnclaveTimeout, HostError
-from enclu.host.events import EnclaveException, Exit
+from enclu.host.events import EnclaveException, Exit, Interrupted
+from enclu.host.stepping import FaultWatcher
+from enclu.sgx.structs import EncluLeaf
 
 if TYPE_CHECKING:
     from enclu.host.enclave import Enclave
@@ -91,6 +93,8 @@ class Call:
         # First: where it is interrupted once more, EDECCSSA's frame has the RSP of the entry that is given up here.
         self.thread.leave(self._before)
         if self.unfinished and enclave.loaded and enclave.process.alive:
+            if isinstance(enclave.watcher, FaultWatcher):
+                enclave.watcher.gives_up(self)
             enclave.convention.give_up(self)
         self.unfinished = False
         self.finish()
@@ -165,6 +169,19 @@ class Call:
         if self.enclave.watcher is not None:
             self.enclave.watcher.enters(self)
         self.entry.enter(**registers, timeout=self.left())
+
+    def watch(self) -> None:
+        """Whoever watches the enclave is told of what has left it, as long as it has it resumed."""
+        while self.left() != 0.0:
+            event, watcher = self.entry.event, self.enclave.watcher
+            if isinstance(event, Interrupted) and watcher is not None:
+                resumed = watcher.interrupted(self)
+            elif isinstance(event, EnclaveException) and isinstance(watcher, FaultWatcher):
+                resumed = event.leaf is EncluLeaf.ERESUME and watcher.faulted(self, event)
+            else:
+                return
+            if not resumed:
+                return
 
     def met(self, exception: EnclaveException) -> None:
         """One exception more, of which nothing was known but what the processor tells."""

@@ -100,13 +100,13 @@ class Convention(ABC):
         enclave, entry = self.enclave, call.entry
         try:
             while True:
+                call.watch()
                 event = entry.event
                 call.entered |= not isinstance(event, EnclaveException) or event.leaf is EncluLeaf.ERESUME
                 if isinstance(event, Exit):
                     self.exited(call, event.registers)
                 elif isinstance(event, Interrupted) or call.left() == 0.0:
-                    if call.left() == 0.0 or enclave.watcher is None or not enclave.watcher.interrupted(call):
-                        raise EnclaveTimeout
+                    raise EnclaveTimeout
                 elif not self._handled(call, event):
                     return None
         except EnclaveTimeout as late:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from enclu.host.agent_process import AgentProcess
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from enclu.host.loader import Loaded
     from enclu.host.places import Place
     from enclu.host.stepping import Stepping, Watcher
+    from enclu.host.steps import PageCallback, StepCallback, StepTrace
     from enclu.host.thread import CallUnderWay, Entry
 
 
@@ -136,6 +137,41 @@ class Enclave:
         if not self.loaded:
             raise HostError(f"{self.image.path}: the enclave is unloaded")
         return self.convention.ecall(function, *args, timeout=timeout, **named)
+
+    def step(
+        self, function: Any, *args: Any, on_step: StepCallback | None = None, at: int | None = None,
+        address: int | None = None, times: int = 1, pages: Iterable[int] = (), on_page: PageCallback | None = None,
+        registers: Mapping[str, int] | None = None, record: int = 1 << 16, timeout: float | None = None, **named: Any,
+    ) -> StepTrace:  # fmt: skip
+        """Make an ECALL as a hostile host does, in a process of `Machine.process(stepping=True)`: docs/stepping.md.
+
+        The enclave is interrupted before its first instruction; or after `at` instructions, or before the one at
+        `address` is executed for the `times`-th time, whichever comes first.  `on_step` is called with a Step at each
+        interrupt, on the calling Python thread, while the enclave stands there; what it returns comes next: a Move, a
+        RunTo, a Skip, or None for one more instruction and the next interrupt.  Without it there is the one interrupt
+        `at` or `address`, and then the enclave runs to its end; without these, too, instructions are only recorded.
+
+        `pages` are addresses of the enclave whose pages are withdrawn (mprotect(2)).  Whichever instruction touches one
+        has a #PF: `on_page` is called with a PageFault, the page comes back, and those before it are withdrawn again
+        as soon as the enclave has made progress, so that the faults follow its way.  What `on_page` returns comes next
+        as with `on_step`; None leaves what was planned.  No other handler of exceptions learns of these faults.
+
+        `registers`: what the enclave finds in them at its first EENTER, by the names of `stepping.REGISTERS`; the host
+        has its own again afterwards.
+
+        Everything of the ECALL counts: what the enclave executes after OCALLs, and in its exception handler.  The
+        addresses of the first `record` instructions are kept; with 0, and without `pages`, the enclave runs to an
+        address and to its end at full speed, and what it executes on the way is not counted.
+
+        The result has the ECALL's.  Raises what `ecall` raises, and what a callback raised, when the enclave has
+        been given up; HostError under a design that cannot resume enclaves, or in a process that cannot step.
+        """
+        from enclu.host import steps  # seldom used
+
+        if not self.process.design.resumes:
+            raise HostError(f"`{self.process.delivery}` has no way to resume an enclave after an interrupt")
+        wishes = steps.Wishes(on_step, at, address, times, pages, on_page, registers, record)
+        return steps.step(self, wishes, function, args, timeout, named)
 
     def run(self, *args: Any, **named: Any) -> int:
         """Run the program that the enclave is, to its exit status: enclaves of Fortanix EDP (EdpConvention.program)."""

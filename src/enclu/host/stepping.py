@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Mapping
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +23,7 @@ from enclu.sgx.structs import MISC_EXINFO, TCS
 
 if TYPE_CHECKING:
     from enclu.host.agent_process import AgentProcess
+    from enclu.host.events import EnclaveException
     from enclu.host.images import Image
     from enclu.host.loader import Loaded
     from enclu.host.thread import CallUnderWay
@@ -29,7 +32,6 @@ ALWAYS = uapi.ENCLU_SGX_STEP_ALWAYS
 REGISTERS = tuple(name for _, name, _ in uapi.STEP_REGISTERS.fields[1:])
 _BUFFER = 1 << 16
 """Bytes of room for what an ioctl answers."""
-_MOST_RIPS = _BUFFER // 8
 
 
 class Watcher(Protocol):
@@ -43,6 +45,18 @@ class Watcher(Protocol):
 
     def returned(self, call: CallUnderWay, result: Any) -> None:
         """The call is over, with what its convention makes of it; memory that it used is still there."""
+
+
+class FaultWatcher(Watcher, ABC):
+    """One who is told of exceptions, too, and of calls that are given up."""
+
+    @abstractmethod
+    def faulted(self, call: CallUnderWay, exception: EnclaveException) -> bool:
+        """An exception has left the enclave: whether it has been resumed, so that nobody else hears of it."""
+
+    @abstractmethod
+    def gives_up(self, call: CallUnderWay) -> None:
+        """The enclave was left before the call was over, and is about to be told to give it up."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +95,8 @@ class Stepping:
         self._registers = self._request + uapi.STEP_REGISTERS.size
         self._buffer = process.arena.allocate(_BUFFER)
         process.own_blocks += (self._request, self._buffer)
+        self._lock = threading.RLock()
+        """Of these blocks: any Python thread may ask."""
 
     # Plans.
 
@@ -100,21 +116,27 @@ class Stepping:
         """
         then = uapi.ENCLU_SGX_STEP_FREE if free else uapi.ENCLU_SGX_STEP_INTERRUPT
         then = then if vector is None else uapi.ENCLU_SGX_STEP_RAISE
-        entry = 0
-        if registers is not None:
-            entry = self._registers
-            which = sum(1 << REGISTERS.index(name) for name in registers)
-            values = {name: value & (1 << 64) - 1 for name, value in registers.items()}
-            self._process.memory.write(entry, uapi.STEP_REGISTERS.pack(which=which, **values))
         until = until if not free or room else 0
         address_of, content = stack or (0, b"")
-        with self._process.memory.own(content or 1) as copy:
+        with self._process.memory.own(content or 1) as copy, self._lock:
             self._ioctl(
                 uapi.ENCLU_SGX_IOC_STEP,
                 uapi.STEP.pack(tcs=tcs, until=until, address=address, times=times, then=then, signo=INTERRUPT,
-                               vector=vector or 0, error_code=error_code, room=room, entry=entry, stack=address_of,
-                               stack_from=copy, stack_size=len(content), clear=clear),
+                               vector=vector or 0, error_code=error_code, room=room, entry=self._entry(registers),
+                               stack=address_of, stack_from=copy, stack_size=len(content), clear=clear),
             )  # fmt: skip
+
+    def _entry(self, registers: Mapping[str, int] | None) -> int:
+        """Address of the structure that has them; 0 for none."""
+        if registers is None:
+            return 0
+        unknown = registers.keys() - set(REGISTERS)
+        if unknown:
+            raise HostError(f"no register is called {', '.join(sorted(unknown))}: {', '.join(REGISTERS)}")
+        which = sum(1 << REGISTERS.index(name) for name in registers)
+        values = {name: value & (1 << 64) - 1 for name, value in registers.items()}
+        self._process.memory.write(self._registers, uapi.STEP_REGISTERS.pack(which=which, **values))
+        return self._registers
 
     def disarm(self, tcs: int) -> None:
         """Nothing is to happen there."""
@@ -122,31 +144,38 @@ class Stepping:
 
     def state(self, tcs: int) -> Stepped:
         """How far the plan of a TCS has come."""
-        f = uapi.STEPPED.unpack(self._stepped(tcs=tcs))
-        return Stepped(bool(f["stopped"]), f["executed"], f["recorded"], f["entries"], f["drawn"])
+        return _state(self._stepped(tcs=tcs))
 
     def rips(self, tcs: int) -> list[int]:
         """Addresses of the instructions that were executed, the first `room` of them."""
-        count = self.state(tcs).recorded
-        if not count:
-            return []
-        with self._process.memory.own(8 * count) as buffer:
-            self._stepped(tcs=tcs, record=buffer, recorded=count)
-            data = self._process.memory.read(buffer, 8 * count)
-        return list(memoryview(data).cast("Q"))
+        return self.told(tcs, self.state(tcs).recorded)[1]
+
+    def told(self, tcs: int, most: int) -> tuple[Stepped, list[int]]:
+        """`state`, and the first `rips`, `most` of them at most."""
+        if 8 * most > _BUFFER:
+            with self._process.memory.own(8 * most) as buffer:
+                return self._told(tcs, most, buffer)
+        with self._lock:
+            return self._told(tcs, most, self._buffer)
+
+    def _told(self, tcs: int, most: int, buffer: int) -> tuple[Stepped, list[int]]:
+        state = _state(self._stepped(tcs=tcs, record=buffer, recorded=most))
+        data = self._process.memory.read(buffer, 8 * min(most, state.recorded))
+        return state, list(memoryview(data).cast("Q"))
 
     def left(self, tcs: int) -> Left | None:
         """What the enclave left in registers at its last EEXIT, if the plan was made with `registers`."""
         half = uapi.STEP_REGISTERS.size
-        f = uapi.STEPPED.unpack(
-            self._stepped(tcs=tcs, left=self._buffer, xsave=self._buffer + half, xsave_size=_BUFFER - half)
-        )
-        if not f["has_left"]:
-            return None
-        memory = self._process.memory
-        registers = uapi.STEP_REGISTERS.unpack(memory.read(self._buffer, half))
-        del registers["which"]
-        return Left(registers, memory.read(self._buffer + half, f["xsave_size"]))
+        with self._lock:
+            f = uapi.STEPPED.unpack(
+                self._stepped(tcs=tcs, left=self._buffer, xsave=self._buffer + half, xsave_size=_BUFFER - half)
+            )
+            if not f["has_left"]:
+                return None
+            memory = self._process.memory
+            registers = uapi.STEP_REGISTERS.unpack(memory.read(self._buffer, half))
+            del registers["which"]
+            return Left(registers, memory.read(self._buffer + half, f["xsave_size"]))
 
     def _stepped(self, **fields: int) -> bytes:
         return self._ioctl(uapi.ENCLU_SGX_IOC_STEPPED, uapi.STEPPED.pack(**fields))
@@ -208,6 +237,17 @@ class Stepping:
 
     # Pages.
 
+    def own_pages(self) -> frozenset[int]:
+        """Addresses of the pages without which there is no EENTER and no AEX: TCSes, and frames of their SSAs."""
+        pages: set[int] = set()
+        for offset in self._image.tcs:
+            address = self._loaded.base + offset
+            fields = self.tcs(address)
+            first = self._loaded.base + fields["OSSA"]
+            frames = range(first, first + fields["NSSA"] * self._image.ssa_frame_size * PAGE_SIZE, PAGE_SIZE)
+            pages |= {address, *frames}
+        return frozenset(pages)
+
     def withdraw(self, address: int) -> None:
         """Take the page away: whoever touches it has a #PF, by which its host learns that."""
         self._protect(address, 0)
@@ -221,38 +261,21 @@ class Stepping:
 
     def _ioctl(self, command: int, request: bytes) -> bytes:
         process = self._process
-        process.memory.write(self._request, request)
-        try:
-            process.thread().syscall("ioctl", self._loaded.fd, command, self._request)
-        except OSError as error:
-            raise HostError(
-                f"{self._image.path}: {uapi.ioctl_name(command)}: {_WHY.get(error.errno or 0, '')}"
-                f"{os.strerror(error.errno or 0)}"
-            ) from None
-        return process.memory.read(self._request, len(request))
+        with self._lock:
+            process.memory.write(self._request, request)
+            try:
+                process.thread().syscall("ioctl", self._loaded.fd, command, self._request)
+            except OSError as error:
+                raise HostError(
+                    f"{self._image.path}: {uapi.ioctl_name(command)}: {_WHY.get(error.errno or 0, '')}"
+                    f"{os.strerror(error.errno or 0)}"
+                ) from None
+            return process.memory.read(self._request, len(request))
+
+
+def _state(answer: bytes) -> Stepped:
+    f = uapi.STEPPED.unpack(answer)
+    return Stepped(bool(f["stopped"]), f["executed"], f["recorded"], f["entries"], f["drawn"])
 
 
 _WHY = {errno.EBUSY: "a thread is in the enclave: ", errno.ENOENT: "nothing is kept there: "}
-
-
-StepCallback = Callable[["Step"], object]
-
-
-@dataclass(frozen=True)
-class Step:
-    """The enclave stands interrupted before an instruction: what a callback of `Enclave.step` is told."""
-
-    number: int
-    """How many instructions it has executed since its ECALL began."""
-    call: CallUnderWay
-    stepping: Stepping
-
-    @property
-    def ssa(self) -> SsaFrame:
-        """The registers, as the AEX saved them."""
-        return self.stepping.ssa(self.call.tcs)
-
-    @property
-    def rip(self) -> int:
-        """The instruction that comes next."""
-        return self.ssa.gprsgx.rip

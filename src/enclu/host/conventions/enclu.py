@@ -88,6 +88,7 @@ class EncluConvention(Convention):
     def _until_done(self, call: Call) -> Any:
         """Of the enclave's handler, which may make OCALLs and raise exceptions itself."""
         while True:
+            call.watch()
             event = call.entry.event
             if isinstance(event, Interrupted):
                 return 0

@@ -292,6 +292,7 @@ class OpenEnclaveConvention(Convention):
         try:
             argument = abi.call_argument(Code.ECALL, EcallFunction.VIRTUAL_EXCEPTION_HANDLER)
             call.enter(rdi=argument, rdx=call.context)
+            call.watch()
         finally:
             call.depth = 0
         event = call.entry.event

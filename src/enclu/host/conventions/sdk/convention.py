@@ -111,6 +111,11 @@ class SdkConvention(Convention):
         """The SDK's release by which the enclave was built; None if it does not say."""
         return sdk_tables.release(self.enclave.image.path)
 
+    @property
+    def served(self) -> frozenset[str]:
+        """Names of OCALLs of the SDK's own libraries, which are served without a function of the user's."""
+        return frozenset(self._sdk_ocalls.table)
+
     # The enclave's life.
 
     def start(self, timeout: float | None) -> None:
@@ -281,6 +286,7 @@ class SdkConvention(Convention):
     def repair(self, call: Call, exception: EnclaveException) -> bool:
         """ECMD_EXCEPT, at the next CSSA: the enclave prepares its handlers, which run when it is resumed."""
         call.enter(rdi=EnterCommand.ECMD_EXCEPT & MASK_64)
+        call.watch()
         event = call.entry.event
         if isinstance(event, Exit) and abi.signed(event.registers.rdi) == abi.OCMD_ERET:
             status = SgxStatus(event.registers.rsi & 0xFFFF_FFFF)
