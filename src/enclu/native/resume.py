@@ -51,8 +51,11 @@ def resume(thread: Thread, signo: int = 0, *, past_breakpoint: bool = False) -> 
     """
     if thread.exiting:
         raise ThreadGone
-    if thread.stepper is not None and thread.stepper.goes_on(thread):
-        return
+    if thread.stepper is not None:
+        if not past_breakpoint:
+            _meet_breakpoint(thread)
+        if thread.stepper.goes_on(thread):
+            return
     stepping = False
     if thread.debugger is not None:
         if thread.debugger.holds(thread, signo):
@@ -62,9 +65,8 @@ def resume(thread: Thread, signo: int = 0, *, past_breakpoint: bool = False) -> 
         user_dispatch.settle(thread, wanted=not thread.mode.enclave)
     if thread.mode.enclave:
         how = SYSEMU_SINGLESTEP if stepping else CONT if thread.in_process else SYSEMU
-        if thread.regs.rip in thread.breakpoints and thread.regs.rflags & RFLAGS_RF and not past_breakpoint:
-            thread.regs.rflags &= ~RFLAGS_RF  # a fault there has set it
-            thread.store()
+        if not past_breakpoint:
+            _meet_breakpoint(thread)
     elif thread.frame_patch is not None:
         how = SINGLESTEP
     elif thread.to_syscall_exit:
@@ -73,6 +75,13 @@ def resume(thread: Thread, signo: int = 0, *, past_breakpoint: bool = False) -> 
         how = SINGLESTEP if stepping else CONT
     _go(thread, how, signo)
     thread.undelivered, thread.record = 0, None
+
+
+def _meet_breakpoint(thread: Thread) -> None:
+    """The thread in an enclave is to stop where it is about to go on, if there is a breakpoint."""
+    if thread.regs.rip in thread.breakpoints and thread.regs.rflags & RFLAGS_RF and thread.mode.enclave:
+        thread.regs.rflags &= ~RFLAGS_RF  # a fault there has set it
+        thread.store()
 
 
 def until(thread: Thread, how: ptrace.Word, wanted: Callable[[Stop], bool], signo: int = 0) -> Stop:

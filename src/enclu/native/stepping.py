@@ -11,9 +11,9 @@ import signal
 from typing import TYPE_CHECKING
 
 from enclu.native import debug_registers, ptrace, user_dispatch
-from enclu.native.debug_registers import TRAP_HWBKPT, Access, Watch
+from enclu.native.debug_registers import TRAP_BRKPT, TRAP_HWBKPT, Access, Watch
 from enclu.native.ptrace import NOTHING
-from enclu.native.resume import SYSEMU, SYSEMU_SINGLESTEP
+from enclu.native.resume import SYSEMU, SYSEMU_SINGLESTEP, interrupt
 from enclu.native.stop import Kind, Settled, Stop, decode
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 STEPPED = signal.SIGTRAP << 8 | 0x7F
 """Wait status of a thread that has executed one instruction, or stands at a breakpoint."""
 _GETREGS = ptrace.Word(ptrace.GETREGS)
+_PREFIXES = bytes((0x26, 0x2E, 0x36, 0x3E, *range(0x40, 0x50), 0x64, 0x65, 0x66, 0x67, 0xF2, 0xF3))
+_TRAPPING = (b"\xcc", b"\xcd", b"\xce", b"\xf1")
 
 
 def prepare(thread: Thread) -> None:
@@ -55,7 +57,7 @@ def steps(
             thread.stopped = False
             return count, decode(status)
         raw(_GETREGS, who, NOTHING, where)
-        if regs.rip == rip and rip in breakpoints and at_breakpoint(thread):
+        if regs.rip == rip and _no_step(thread, at_breakpoint=rip in breakpoints):
             thread.stopped = False
             return count, decode(status)
         executed(rip)
@@ -64,26 +66,35 @@ def steps(
     return count, None
 
 
-def at_breakpoint(thread: Thread) -> bool:
-    """A debug register has stopped it, before its instruction, and no step."""
+def traps(code: bytes) -> bool:
+    """The instruction is INT3, INT n, INTO or INT1, at which a stop for SIGTRAP is no step's."""
+    return code.lstrip(_PREFIXES)[:1] in _TRAPPING
+
+
+def _no_step(thread: Thread, *, at_breakpoint: bool) -> bool:
+    """A debug register has stopped it before its instruction, or somebody's SIGTRAP."""
     info = ptrace.SigInfo()
     info.get(thread.tid)
-    return info.code == TRAP_HWBKPT
+    return info.code <= 0 or (at_breakpoint and info.code == TRAP_HWBKPT)
 
 
 def run_to(thread: Thread, address: int) -> Stop | None:
     """Let the thread run to the next time that it is about to execute what is at an address, where it is not now.
 
     None if it stands there; else the stop that came instead, with the thread not seen as stopped any more.
-    Raises OSError, ENOSPC where no debug register is free.
+    When something comes to another thread, this one is stopped for it to have its turn.  Raises ThreadGone; OSError,
+    ENOSPC where no debug register is free.
     """
     debug_registers.watch(thread, (Watch(address, Access.EXECUTED),))
     ptrace.raw(SYSEMU, thread.word, NOTHING, NOTHING)
-    stop = decode(thread.waiter.status_of(thread.tid))
-    ours = stop.status == STEPPED and at_breakpoint(thread)
+    stop = thread.waiter.turn_of(thread, lambda: interrupt(thread))
+    ours = stop.status == STEPPED
     if ours:
+        info = ptrace.SigInfo()
+        info.get(thread.tid)
         thread.fetch()
-        ours = thread.regs.rip == address
+        # TRAP_BRKPT: see `debug_registers.told`.
+        ours = info.code in (TRAP_HWBKPT, TRAP_BRKPT) and thread.regs.rip == address
     if stop.kind is not Kind.ENDED and stop.kind is not Kind.EXIT:
         debug_registers.watch(thread, ())
     if ours:

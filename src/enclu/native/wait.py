@@ -102,6 +102,23 @@ class Waiter:
         """
         return os.waitpid(tid, WALL)[1]
 
+    def turn_of(self, thread: Thread, disturbed: Callable[[], object]) -> Stop:
+        """As `of`, but exits and ends are stops, too; when others are told of, `disturbed` is called, once."""
+        told = False
+        while True:
+            try:
+                tid, stop = blocking()
+            except ChildProcessError:
+                raise ThreadGone from None
+            if tid == thread.tid:
+                return stop
+            self._arrived(tid, stop)
+            if thread.exiting or (stop.kind is Kind.EXEC and _former(tid) == thread.tid):
+                raise ThreadGone
+            if not told:
+                told = True
+                disturbed()
+
     def end_of(self, tid: int) -> None:
         """Return when this tracee has ended.  Others are told of meanwhile, on whom its end may depend."""
         while True:

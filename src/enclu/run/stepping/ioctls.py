@@ -55,7 +55,8 @@ def _step(stepping: Stepping, task: Task, argument: int) -> None:
         raise OSError(errno.EINVAL, f"vector {f['vector']} cannot be raised: #PF comes by mprotect(2)")
     if f["room"] > MOST_RECORDED:
         raise OSError(errno.EINVAL, f"at most {MOST_RECORDED} instructions are recorded")
-    if _encl(task, f["tcs"]).secs is None:
+    encl = _encl(task, f["tcs"])
+    if not encl.created:
         raise OSError(errno.EINVAL, f"no enclave has been created at {f['tcs']:#x}")
     chosen = None
     if f["entry"]:
@@ -69,17 +70,18 @@ def _step(stepping: Stepping, task: Task, argument: int) -> None:
     if f["stack_size"]:
         stack = f["stack"], space.read(f["stack_from"], f["stack_size"])
     stepping.plan(
+        task.mm,
         Plan(
-            f["tcs"], f["until"], f["address"], f["times"], f["then"], f["signo"], f["vector"], f["error_code"],
-            f["room"], chosen, stack, f["clear"],
-        )
+            encl.eid, f["tcs"], f["until"], f["address"], f["times"], f["then"], f["signo"], f["vector"],
+            f["error_code"], f["room"], chosen, stack, f["clear"],
+        ),
     )  # fmt: skip
 
 
 def _stepped(stepping: Stepping, task: Task, argument: int) -> None:
     space = task.space
     asked = uapi.STEPPED.unpack(space.read(argument, uapi.STEPPED.size))
-    plan = stepping.plans.get(asked["tcs"])
+    plan = stepping.planned(task.mm, asked["tcs"])
     if plan is None:
         raise OSError(errno.ENOENT, f"nothing is planned for the TCS at {asked['tcs']:#x}")
     recorded = plan.recorded[: asked["recorded"]] if asked["record"] else []
@@ -103,6 +105,8 @@ def _checkpoint(stepping: Stepping, task: Task, argument: int) -> None:
         raise OSError(errno.EINVAL, "the enclave has not been initialised")
     if encl.secs is not None and encl.secs.inside:
         raise OSError(errno.EBUSY, "a thread is in the enclave")
+    if action > uapi.ENCLU_SGX_CHECKPOINT_DROP:
+        raise OSError(errno.EINVAL, f"enclu_sgx_checkpoint.action is {action}")
     if action != uapi.ENCLU_SGX_CHECKPOINT_TAKE and (encl.eid, number) not in stepping.checkpoints:
         raise OSError(errno.ENOENT, f"the enclave has no checkpoint {number}")
     pages = 0
@@ -112,10 +116,8 @@ def _checkpoint(stepping: Stepping, task: Task, argument: int) -> None:
         pages = stepping.move(encl, number)
     elif action == uapi.ENCLU_SGX_CHECKPOINT_RESTORE:
         pages = stepping.restore(encl, number)
-    elif action == uapi.ENCLU_SGX_CHECKPOINT_DROP:
-        del stepping.checkpoints[encl.eid, number]
     else:
-        raise OSError(errno.EINVAL, f"enclu_sgx_checkpoint.action is {action}")
+        del stepping.checkpoints[encl.eid, number]
     task.space.write(argument + uapi.CHECKPOINT.offset("pages"), pages.to_bytes(8, "little"))
 
 

@@ -18,6 +18,8 @@ ALWAYS = uapi.ENCLU_SGX_STEP_ALWAYS
 class Plan:
     """struct enclu_sgx_step, and how far it has come."""
 
+    eid: int
+    """The enclave."""
     tcs: int
     until: int
     """Instructions to execute, ALWAYS for as many as there are."""
@@ -42,6 +44,8 @@ class Plan:
     """Addresses of the instructions that were executed, as far as there is room."""
     entries: int = 0
     """How often the enclave was entered or resumed."""
+    loaded: bool = False
+    """An EENTER had `registers`."""
     stopped: bool = False
     """What was to happen has happened."""
     drawn: int = 0

@@ -18,6 +18,7 @@ from enclu.sgx.structs import GPR_NAMES
 if TYPE_CHECKING:
     from enclu.linux.encl import Encl
     from enclu.native.ptrace import UserRegs
+    from enclu.sgx.epc import EPCPage
 
 UD2 = b"\x0f\x0b"
 _ARITHMETIC, _CF = 0x8D5, 1
@@ -74,11 +75,12 @@ class Sources:
 
     def find(self, rip: int) -> Source | None:
         """The source at an address, if there is one: the bytes of the enclave say."""
-        known = self.sites.get(rip)
-        if known is not None:
+        code, known = self._code(rip), self.sites.get(rip)
+        if known is not None and code[known.opcode_at :][:2] == UD2:
             return known
-        found = source_of(self._code(rip))
-        if found is not None and rip & 0xFFF <= 0x1000 - MAX_LENGTH:
+        self.sites.pop(rip, None)  # other code has been put there since
+        found = source_of(code)
+        if found is not None and rip + found.opcode_at & 0xFFF != 0xFFF:
             self.sites[rip] = found
         return found
 
@@ -106,6 +108,18 @@ class Sources:
             if low < high and data[low - address : high - address] == UD2[low - at : high - at]:
                 data = data[: low - address] + source.original[low - at : high - at] + data[high - address :]
         return data
+
+    def give_back(self, page: EPCPage) -> list[tuple[int, bytes]]:
+        """The page has its instructions again; addresses and bytes of what has been changed."""
+        changed = []
+        for rip, source in list(self.sites.items()):
+            at = rip + source.opcode_at
+            if at & -4096 == page.enclaveaddress:
+                del self.sites[rip]
+                if page.data[at & 0xFFF : (at & 0xFFF) + 2] == UD2:
+                    page.data[at & 0xFFF : (at & 0xFFF) + 2] = source.original
+                    changed.append((at, source.original))
+        return changed
 
     def execute(self, source: Source, regs: UserRegs) -> bool:
         """Do what the instruction does; whether its result was none of those recorded."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from enclu.native import signals
 from enclu.native.single_step import AT_SYSCALL, is_pushf, single_step
-from enclu.native.stepping import STEPPED, prepare, run_to, steps
+from enclu.native.stepping import STEPPED, prepare, run_to, steps, traps
 from enclu.native.stop import INTERRUPTED, decode
 from enclu.run import exceptions
 from enclu.run.stepping import registers
@@ -26,29 +26,52 @@ from enclu.sgx.inside import MAX_LENGTH
 from enclu.sgx.structs import GPRSGX, TCS, EncluLeaf
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from enclu.linux.encl import Encl
+    from enclu.linux.mm import MM
+    from enclu.native.address_space import AddressSpace
+    from enclu.native.ptrace import UserRegs
     from enclu.native.stop import Stop
     from enclu.native.thread import Thread
     from enclu.run.supervisor import Supervisor
     from enclu.run.task import Task
     from enclu.sgx.epc import EPCPage
 
+_W = 2
+"""EPCM permission to write."""
 FAIR = 4096
 """Instructions after which other threads have their turn."""
 _INTO = (EncluLeaf.EENTER, EncluLeaf.ERESUME)
+_COPIES = (EncluLeaf.EACCEPTCOPY, EncluLeaf.EMODPE)
+_PUT_BELOW = 1 << 20
+"""Bytes that an enclave may put on the untrusted stack before an OCALL."""
+_STICKY = 0x244400
+"""DF, NT, AC and ID, which an AEX leaves as they are."""
 
 
 @dataclass
 class Lent:
     """Registers that a thread entered with in place of its own, and gets back when it leaves."""
 
-    hostile: tuple[int, int]
-    """RSP and RBP as the enclave was entered with."""
-    own: tuple[int, int]
+    hostile: Mapping[str, int]
+    """Those of RSP and RBP that were chosen: an enclave remembers them, and leaves with them later, too."""
+    own: dict[str, int]
+    """RSP and RBP at the last entry."""
     rflags: int
     xsave: bytearray
+    new: bool = True
+    """The enclave has not been left by EEXIT since."""
+
+    def entered(self, regs: UserRegs) -> None:
+        """Somebody is about to enter or resume the enclave: perhaps another, with a stack of its own."""
+        self.own = {"rsp": regs.rsp, "rbp": regs.rbp}
+
+    def give_back(self, regs: UserRegs) -> None:
+        """RSP and RBP, where they are what was lent, or an enclave has put something below it."""
+        for name, value in self.hostile.items():
+            if self.new or 0 <= value - getattr(regs, name) <= _PUT_BELOW:
+                setattr(regs, name, self.own[name])
 
 
 class Stepping(Transitions):
@@ -58,13 +81,15 @@ class Stepping(Transitions):
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._sup = supervisor
-        self.plans: dict[int, Plan] = {}
-        """By TCS, the address of which no two enclaves of a process share; a run steps through one process."""
-        self._lent: dict[int, Lent] = {}
-        """By TCS."""
+        self._plans: dict[tuple[MM, int], Plan] = {}
+        """By memory map and address of the TCS."""
+        self._lent: dict[tuple[MM, int], Lent] = {}
+        """The same."""
         self._sources: dict[int, Sources] = {}
         self._plain: dict[int, set[int]] = {}
         """By enclave, addresses at which there is no source nor anything that shows a step."""
+        self._looked_at: dict[int, tuple[int, ...]] = {}
+        """By enclave, `Changes` when that was found out."""
         self.checkpoints: dict[tuple[int, int], Checkpoint] = {}
         """By enclave and number."""
         self._changes = Changes(supervisor.events)
@@ -73,17 +98,36 @@ class Stepping(Transitions):
 
     # What is asked for.
 
-    def plan(self, plan: Plan) -> None:
+    def plan(self, mm: MM, plan: Plan) -> None:
         """This is to happen on its TCS, instead of whatever was."""
-        self.plans[plan.tcs] = plan
-        if plan.registers is not None:
-            self._lent.pop(plan.tcs, None)
+        self._plans[mm, plan.tcs] = plan
+
+    def planned(self, mm: MM, tcs: int) -> Plan | None:
+        """What is to happen on the TCS at this address, if it is still of the same enclave."""
+        plan = self._plans.get((mm, tcs))
+        if plan is None:
+            return None
+        vma = mm.find_vma(tcs)
+        if vma is not None and vma.encl is not None and vma.encl.eid == plan.eid:
+            return plan
+        del self._plans[mm, tcs]
+        self._lent.pop((mm, tcs), None)
+        return None
 
     def sources(self, encl: Encl) -> Sources:
         if encl.eid not in self._sources:
+            self._forget_the_dead()
             self._sources[encl.eid] = Sources(encl)
             self._plain[encl.eid] = set()
         return self._sources[encl.eid]
+
+    def _forget_the_dead(self) -> None:
+        alive = {encl.eid for encl in self._sup.kernel.enclaves() if encl.created}
+        for eid in self._sources.keys() - alive:
+            del self._sources[eid], self._plain[eid]
+            self._looked_at.pop(eid, None)
+        for key in [key for key in self.checkpoints if key[0] not in alive]:
+            del self.checkpoints[key]
 
     def take(self, encl: Encl, number: int) -> int:
         """A checkpoint of the enclave, from which its sources replay; how many pages it has.  Raises OSError."""
@@ -106,24 +150,25 @@ class Stepping(Transitions):
     # Leaves.
 
     def before(self, task: Task, leaf: int) -> None:
+        if leaf in _COPIES and task.mode.enclave:
+            self._to_be_copied(task, task.regs.rdx if leaf == EncluLeaf.EACCEPTCOPY else task.regs.rcx)
         if leaf not in _INTO:
             return
-        tcs = task.regs.rbx
-        plan, lent = self.plans.get(tcs), self._lent.get(tcs)
+        key = task.mm, task.regs.rbx
+        plan, lent = self.planned(*key), self._lent.get(key)
         if lent is not None:
-            lent.own = task.regs.rsp, task.regs.rbp
+            lent.entered(task.regs)
         if plan is None:
             return
         plan.entries += 1
         plan.rip = None
         self._put(task, plan, task.regs.rsp if leaf == EncluLeaf.EENTER else self._ursp(task))
-        if leaf == EncluLeaf.EENTER and plan.registers and plan.entries == 1:
-            regs = task.regs
-            own = regs.rsp, regs.rbp
-            lent = Lent((0, 0), own, regs.rflags, task.xsave())
+        if leaf == EncluLeaf.EENTER and plan.registers and not plan.loaded:
+            plan.loaded = True
+            hostile = {name: value for name, value in plan.registers.items() if name in ("rsp", "rbp")}
+            lent = self._lent[key] = Lent(hostile, {}, task.regs.rflags, task.xsave())
+            lent.entered(task.regs)
             registers.load(task, plan.registers)
-            lent.hostile = regs.rsp, regs.rbp
-            self._lent[tcs] = lent
 
     @staticmethod
     def _put(task: Task, plan: Plan, ursp: int) -> None:
@@ -149,32 +194,45 @@ class Stepping(Transitions):
         return ursp
 
     def faulted(self, task: Task, leaf: int) -> None:
-        if leaf in _INTO:
-            self._give_back(task, task.regs.rbx, everything=True)
+        if leaf not in _INTO:
+            return
+        key = task.mm, task.regs.rbx
+        plan, lent = self._plans.get(key), self._lent.get(key)
+        if plan is not None:
+            plan.entries -= 1
+        if plan is not None and leaf == EncluLeaf.EENTER and lent is not None and lent.new:
+            task.regs.rsp, task.regs.rbp = lent.own["rsp"], lent.own["rbp"]
+            task.regs.rflags = lent.rflags
+            task.xrstor(lent.xsave)
+            del self._lent[key]
+            plan.loaded = False
 
     def after(self, task: Task, leaf: int, site: int) -> None:
         if leaf in _INTO:
             task.stepper = self
             self._inside[task.tid] = task.mode.tcs_la
         elif leaf == EncluLeaf.EEXIT:
-            tcs = self._inside.pop(task.tid, 0)
-            plan = self.plans.get(tcs)
+            key = task.mm, self._inside.pop(task.tid, 0)
+            plan, lent = self._plans.get(key), self._lent.get(key)
             if plan is not None and not plan.over and plan.rip is not None:
                 plan.executes(plan.rip)  # EEXIT itself
                 plan.rip = None
             if plan is not None and plan.registers is not None:
                 plan.left, plan.xsave = registers.found(task)
-            self._give_back(task, tcs, everything=True)
+            if lent is not None:
+                lent.give_back(task.regs)
+                if lent.new:
+                    task.regs.rflags = lent.rflags
+                    task.xrstor(lent.xsave)
+                    lent.new = False
 
-    def _give_back(self, task: Task, tcs: int, *, everything: bool = False) -> None:
-        lent = self._lent.get(tcs)
-        if lent is None:
-            return
-        regs = task.regs
-        regs.rsp, regs.rbp = lent.own
-        if everything:
-            regs.rflags = lent.rflags
-            task.xrstor(lent.xsave)
+    def gone(self, task: Task) -> None:
+        self._inside.pop(task.tid, None)
+
+    def space_gone(self, space: AddressSpace, mm: MM) -> None:
+        for key in [key for key in self._plans if key[0] is mm]:
+            del self._plans[key]
+            self._lent.pop(key, None)
 
     # Instructions.
 
@@ -183,23 +241,28 @@ class Stepping(Transitions):
         task = self._sup.threads[thread.tid]
         if not task.mode.enclave:
             return self._outside(task)
-        plan = self.plans.get(task.mode.tcs_la)
-        if plan is None or plan.over:
+        plan = self._plans.get((task.mm, task.mode.tcs_la))
+        if plan is None or plan.over or not plan.entries:
             return False
         return self._steps(task, plan)
 
     def _outside(self, task: Task) -> bool:
         """It has left by an AEX, or has executed something since."""
         task.stepper = None
-        tcs = self._inside.pop(task.tid, 0)
-        if tcs in self._lent:
-            self._give_back(task, tcs)
+        lent = self._lent.get((task.mm, self._inside.pop(task.tid, 0)))
+        if lent is not None:
+            lent.give_back(task.regs)
+            task.regs.rflags = task.regs.rflags & ~_STICKY | lent.rflags & _STICKY
             task.store()
         return False
 
     def _steps(self, task: Task, plan: Plan) -> bool:
         regs, encl = task.regs, self._encl(task)
         sources, plain = self.sources(encl), self._plain[encl.eid]
+        changes = self._changes(encl)
+        if self._looked_at.get(encl.eid) != changes:  # other code may be there now
+            self._looked_at[encl.eid] = changes
+            plain.clear()
         prepare(task)
         if plan.rip is not None and regs.rip != plan.rip:
             plan.executes(plan.rip)  # whoever was asked about it has executed it
@@ -220,7 +283,11 @@ class Stepping(Transitions):
                 count, stop = steps(task, most, plain, 0 if here else plan.address, plan.executes)
                 fair -= count
             else:
-                stop = self._one(task, plan, sources)
+                code = task.space.peek(regs.rip, MAX_LENGTH)
+                if traps(code):  # which ends in a stop of its own
+                    plan.rip = regs.rip
+                    return False
+                stop = self._one(task, plan, sources, code)
             if stop is not None:
                 plan.rip = regs.rip
                 self._sup.arrived(task.tid, stop)
@@ -242,7 +309,7 @@ class Stepping(Transitions):
             plan.runs = False
             return None
 
-    def _one(self, task: Task, plan: Plan, sources: Sources) -> Stop | None:
+    def _one(self, task: Task, plan: Plan, sources: Sources, code: bytes) -> Stop | None:
         """Execute one instruction at which something may be particular."""
         regs, rip = task.regs, task.regs.rip
         source = sources.find(rip)
@@ -253,8 +320,9 @@ class Stepping(Transitions):
                 self._place(task, sources, rip)
             plan.executes(rip)
             return None
-        if not is_pushf(task.space.peek(rip, MAX_LENGTH)):
-            if self._encl(task).resident(rip) is not None:
+        if not is_pushf(code):
+            page = self._encl(task).resident(rip)
+            if page is not None and not page.rwx & _W:
                 self._plain[task.mode.eid].add(rip)
             return steps(task, 1, {rip}, 0, plan.executes)[1]
         info = single_step(task)
@@ -294,10 +362,12 @@ class Stepping(Transitions):
 
     def emulates(self, task: Task) -> bool:
         sources = self._sources.get(task.mode.eid)
-        source = sources.sites.get(task.regs.rip) if sources is not None else None
-        if source is None or sources is None:
+        if sources is None or task.regs.rip not in sources.sites:
             return False
-        plan = self.plans.get(task.mode.tcs_la)
+        source = sources.find(task.regs.rip)
+        if source is None:
+            return False
+        plan = self._plans.get((task.mm, task.mode.tcs_la))
         new = sources.execute(source, task.regs)
         if plan is not None:
             plan.drawn += new
@@ -310,11 +380,17 @@ class Stepping(Transitions):
         return data
 
     def leaves_epc(self, pages: Iterable[EPCPage]) -> None:
-        """What is evicted has the instructions themselves, which are met anew."""
+        """What is evicted or copied has the instructions themselves, which are met anew."""
         for page in pages:
-            for sources in self._sources.values():
-                for rip, source in list(sources.sites.items()):
-                    at = rip + source.opcode_at
-                    if at & -4096 == page.enclaveaddress:
-                        page.data[at & 0xFFF : (at & 0xFFF) + 2] = source.original
-                        del sources.sites[rip]
+            sources = self._sources.get(page.secs.eid) if page.secs is not None else None
+            if sources is None or page.secs is None:
+                continue
+            for at, original in sources.give_back(page):
+                for (eid, _), checkpoint in self.checkpoints.items():
+                    if eid == page.secs.eid:
+                        checkpoint.patch(at, original)
+
+    def _to_be_copied(self, task: Task, address: int) -> None:
+        page = self._encl(task).resident(address)
+        if page is not None:
+            self.leaves_epc([page])
