@@ -15,6 +15,7 @@ from enclu.native.debug_registers import TRAP_BRKPT, TRAP_HWBKPT, Access, Watch
 from enclu.native.ptrace import NOTHING
 from enclu.native.resume import SYSEMU, SYSEMU_SINGLESTEP, interrupt
 from enclu.native.stop import Kind, Settled, Stop, decode
+from enclu.sgx.enclu.enter import RFLAGS_TF
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -36,6 +37,7 @@ def prepare(thread: Thread) -> None:
     thread.replace()
     if thread.user_dispatch:
         user_dispatch.settle(thread, wanted=False)
+    hide(thread)
 
 
 def steps(
@@ -58,12 +60,25 @@ def steps(
             return count, decode(status)
         raw(_GETREGS, who, NOTHING, where)
         if regs.rip == rip and _no_step(thread, at_breakpoint=rip in breakpoints):
+            hide(thread)
             thread.stopped = False
             return count, decode(status)
         executed(rip)
         count += 1
         rip = regs.rip
+    hide(thread)
     return count, None
+
+
+def hide(thread: Thread) -> None:
+    """Take back the TF of a step that the host kernel no longer knows for one.
+
+    A POPF that is stepped has it forget (is_setting_trap_flag() in arch/x86/kernel/step.c), and each step from then on
+    leaves TF to be seen, and to trap where nobody steps.
+    """
+    if thread.regs.rflags & RFLAGS_TF and not thread.mode.dbgoptin:
+        thread.regs.rflags &= ~RFLAGS_TF
+        thread.store()
 
 
 def traps(code: bytes) -> bool:

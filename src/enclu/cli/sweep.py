@@ -1,0 +1,249 @@
+"""`enclu sweep`: a call of an enclave, interrupted at each of its instructions by a hostile host."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from enclu.base import console
+from enclu.linux import delivery
+
+if TYPE_CHECKING:
+    from enclu.sweep.behaviour import Behaviour
+    from enclu.sweep.subject import Subject
+    from enclu.sweep.verdict import Verdict
+
+CLEAN, FOUND, INTERRUPTED = 0, 1, 130
+FILE = click.Path(exists=True, dir_okay=False)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  enclu sweep enclave.signed.so 'sum([1, 2, 3], 3)' --edl enclave.edl
+  enclu sweep enclave.signed.so '0(b"\\0" * 64)'             an ECALL by its number
+  enclu sweep enclave.elf 3 --host int:resume               interrupts, and nothing else
+  enclu sweep enclave.elf 3 --host pf:handle,resume         #PF, the enclave's handler
+  enclu sweep enclave.elf 3 --host int:write=0+8=ff,resume  memory changed in between
+  enclu sweep enclave.elf 3 --where window --workers 4 --html sweep.html
+  enclu sweep enclave.elf 3 --replay 411:pf:handle,resume --trace
+
+\b
+A host's behaviour is EVENT:ACTION,ACTION,...
+  int, pf              an interrupt; #PF, by withdrawing the next instruction's page
+  ud, gp, de, ...      any other exception: forged, no host can bring it about
+  resume               ERESUME, and serve the rest of the call
+  handle               enter the enclave's exception handler, at the next CSSA
+  again, other         make the same call on the same, or on another TCS
+  write=BLOCK+OFFSET=HEX  change memory that host and enclave share
+
+\b
+Exit status: 0 if every outcome is harmless (the same, refused by the enclave, or
+  as if memory had been changed before the call), 1 if not, 2 for a bad option,
+  125 if the call cannot be swept, 130 after Ctrl-C, with what there is till then.""",
+)
+@click.option("--host", "behaviours", multiple=True, metavar="EVENT:ACTIONS",
+              show_default="int:resume, pf:handle,resume",
+              help="What the host does; may be given several times.")  # fmt: skip
+@click.option(
+    "--where", default="all", show_default=True, metavar="PLACES",
+    help="all; functions: each address once; window: around EENTERs and EEXITs; or ranges, 0:40,411:546.",
+)  # fmt: skip
+@click.option("--edl", type=FILE, metavar="FILE", help="The enclave's EDL file: calls by name, with arguments.")
+@click.option("--sigstruct", type=FILE, metavar="FILE", help="A SIGSTRUCT in place of the image's own.")
+@click.option("--convention", metavar="NAME", help="How calls go, if the image does not tell: docs/conventions.md.")
+@click.option("--delivery", "design", type=click.Choice(delivery.choices()), metavar="NAME", default="vdso",
+              show_default=True, help="The delivery design of the host.")  # fmt: skip
+@click.option("--debug/--production", default=None, help="ATTRIBUTES.DEBUG, where the SIGSTRUCT leaves it open.")
+@click.option(
+    "--exinfo", is_flag=True,
+    help="Sign the image anew, so that MISCSELECT has EXINFO and the enclave learns of #PF and #GP.",
+)  # fmt: skip
+@click.option("--ocalls", metavar="MODULE[:OBJECT]", help="Python functions by the names of OCALLs; others return 0.")
+@click.option(
+    "--rsp", metavar="NUMBER", help="The host's RSP at the first EENTER; less than ELRANGE's size: in the enclave."
+)
+@click.option("--warm", type=click.IntRange(0), default=1, show_default=True,
+              help="Calls before the first that counts, for what happens once only.")  # fmt: skip
+@click.option("--hang", type=click.FloatRange(0.01), default=2.0, show_default=True, metavar="SECONDS",
+              help="After which a call is said to hang.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that share the work.")
+@click.option("--dask", metavar="ADDRESS", help="The scheduler of a Dask cluster whose workers do it.")
+@click.option("--slice", "part", metavar="I/N", help="Only the I-th of N parts, for machines that know of no other.")
+@click.option("--merge", "files", multiple=True, type=FILE, metavar="FILE",
+              help="Verdicts of parts, as --json wrote them: one verdict, and no sweep.  Several times.")  # fmt: skip
+@click.option("--replay", metavar="N:EVENT:ACTIONS", help="Only after N instructions.")
+@click.option("--trace", is_flag=True, help="With --replay: what happened, on standard error.")
+@click.option("--minimise", is_flag=True,
+              help="With --replay: look for the simplest behaviour with the same outcome, by Hypothesis.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="JSON on standard output, a line for each behaviour.")
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="A page, too.")
+@click.argument("image", required=False)
+@click.argument("call", required=False)
+@click.pass_context
+def sweep(
+    ctx: click.Context, behaviours: tuple[str, ...], where: str, edl: str | None, sigstruct: str | None,
+    convention: str | None, design: str, debug: bool | None, exinfo: bool, ocalls: str | None, rsp: str | None,
+    warm: int, hang: float, workers: int, dask: str | None, part: str | None, files: tuple[str, ...],
+    replay: str | None, trace: bool, minimise: bool, as_json: bool, html: Path | None, image: str | None,
+    call: str | None,
+) -> None:  # fmt: skip
+    """Interrupt CALL of the enclave in IMAGE at each of its instructions, and see what becomes of it.
+
+    One call is stepped through; at each instruction the host does what --host says, the call runs to its end, and the
+    enclave is brought back to that instruction.  What is told: where the outcome is another than that of the
+    undisturbed call, as ranges of instructions with their places, each host-causable or forged.
+    """
+    from enclu.host.errors import HostError
+    from enclu.sweep import page, report
+    from enclu.sweep.behaviour import Behaviour
+    from enclu.sweep.subject import Subject
+
+    try:
+        if files:
+            verdicts = [_merged(files)]
+            status = _status(verdicts)
+        else:
+            if image is None or call is None:
+                raise click.UsageError("an image and a call are needed", ctx)
+            subject = Subject(
+                str(Path(image).resolve()), call, _resolved(edl), _resolved(sigstruct), convention, design, debug,
+                exinfo, ocalls, warm, _number(ctx, rsp), hang,
+            )  # fmt: skip
+            if replay is not None:
+                ctx.exit(_replay(ctx, subject, replay, trace=trace, minimise=minimise, as_json=as_json))
+            chosen = [Behaviour.parse(text) for text in behaviours or ("int:resume", "pf:handle,resume")]
+            verdicts, status = _swept(subject, chosen, where, workers, dask, _part(ctx, part))
+        for verdict in verdicts:
+            if as_json:
+                print(json.dumps(verdict.as_dict()))
+            else:
+                print("\n".join(report.lines(verdict, report.where_of(verdict.image))), end="\n\n")
+        if html is not None and verdicts:
+            html.write_text(page.render(verdicts, report.where_of(verdicts[0].image)))
+    except HostError as error:
+        console.say(str(error))
+        ctx.exit(125)
+    except OSError as error:
+        console.say(f"{error.filename}: {error.strerror}")
+        ctx.exit(125)
+    ctx.exit(status)
+
+
+def _resolved(path: str | None) -> str | None:
+    """Workers may have another working directory."""
+    return None if path is None else str(Path(path).resolve())
+
+
+def _number(ctx: click.Context, text: str | None) -> int | None:
+    try:
+        return None if text is None else int(text, 0)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no number", ctx, param_hint="--rsp") from None
+
+
+def _part(ctx: click.Context, text: str | None) -> tuple[int, int]:
+    if text is None:
+        return 1, 1
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise click.BadParameter(f"{text!r} is no part: 1/4 is the first of four", ctx, param_hint="--slice")
+    return int(match[1]), int(match[2])
+
+
+def _merged(files: tuple[str, ...]) -> Verdict:
+    """Raises VerdictError, OSError."""
+    from enclu.sweep.verdict import Verdict, merged
+
+    return merged([Verdict.of(Path(file).read_text()) for file in files])
+
+
+def _status(verdicts: list[Verdict]) -> int:
+    return CLEAN if all(verdict.harmless for verdict in verdicts) else FOUND
+
+
+def _swept(
+    subject: Subject, behaviours: list[Behaviour], where: str, workers: int, dask: str | None, part: tuple[int, int]
+) -> tuple[list[Verdict], int]:  # fmt: skip
+    """The verdicts, what there is of them after Ctrl-C, and the exit status.  Raises HostError."""
+    from enclu.sweep.run import Cluster, LocalWorkers, sweep
+
+    begun: list[Verdict] = []
+    try:
+        with _interruptible(), _progress() as told:
+            for behaviour in behaviours:
+                tell = told(str(behaviour))
+                if dask is not None or workers > 1:
+                    with Cluster(dask) if dask is not None else LocalWorkers(workers) as shared:
+                        shared.sweep(subject, behaviour, where, told=tell, sink=begun.append, slice_of=part)
+                else:
+                    sweep(subject, behaviour, where, slice_of=part, told=tell, sink=begun.append)
+    except KeyboardInterrupt:
+        console.say("interrupted: what follows is what had been tried")
+        return begun, INTERRUPTED
+    return begun, _status(begun)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C is an exception meanwhile, so that nothing is lost."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
+    """Makes what is told how far a behaviour has come; a terminal shows it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+
+        def tell(what: str) -> Callable[[int, int], None]:
+            bar = progress.add_task(what, total=None)
+            return lambda done, wanted: progress.update(bar, completed=done, total=wanted)
+
+        yield tell
+
+
+def _replay(
+    ctx: click.Context, subject: Subject, text: str, *, trace: bool, minimise: bool, as_json: bool
+) -> int:  # fmt: skip
+    """One point; the exit status.  Raises HostError."""
+    from enclu.sweep import report
+    from enclu.sweep.behaviour import Behaviour
+    from enclu.sweep.run import sweep
+
+    number, _, words = text.partition(":")
+    if not number.isdigit():
+        raise click.BadParameter(f"{text!r}: begins with the number of an instruction", ctx, param_hint="--replay")
+    behaviour = Behaviour.parse(words)
+    if minimise:
+        from enclu.sweep.minimise import simplest
+
+        behaviour = simplest(subject, int(number), behaviour)
+        console.say(f"the simplest behaviour with this outcome: --replay {number}:{behaviour}")
+    with _interruptible(), tempfile.TemporaryDirectory(prefix="enclu-") as directory:
+        log = Path(directory) / "trace"
+        verdict = sweep(subject, behaviour, number, trace=str(log) if trace else None)
+        if trace:
+            console.write(log.read_text())
+    if as_json:
+        print(json.dumps(verdict.as_dict()))
+    else:
+        where = report.where_of(verdict.image)
+        for point, outcome in verdict.points.items():
+            print(f"{point}:{behaviour} at {where(verdict.rips[point])}: {outcome}")
+    return _status([verdict])

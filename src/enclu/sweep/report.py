@@ -1,0 +1,78 @@
+"""A verdict, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from enclu.host.errors import HostError
+from enclu.host.images import open_image
+from enclu.host.places import Places
+from enclu.sweep.behaviour import Behaviour
+from enclu.sweep.outcome import Kind
+from enclu.sweep.verdict import Range, Verdict
+
+SHOWN = 40
+"""Ranges of one kind that are told one by one; JSON and the page have all."""
+Where = Callable[[int], str]
+"""What is at an offset from ELRANGE's base."""
+
+
+def where_of(image: str) -> Where:
+    """By the symbols of the image, as far as it has any."""
+    try:
+        places = Places.of(open_image(image))
+    except HostError:
+        return hex
+    return lambda rip: str(places.at(rip))
+
+
+def function_of(where: Where) -> Where:
+    """The same without the offset from the symbol."""
+    return lambda rip: where(rip).partition("+")[0]
+
+
+def lines(verdict: Verdict, where: Where) -> Iterator[str]:
+    """The text."""
+    behaviour = Behaviour.parse(verdict.behaviour)
+    causable = "which a host can bring about" if verdict.causable else "forged: no host can bring it about here"
+    yield f"{verdict.image}: {verdict.call}"
+    yield f"{len(verdict.rips):,} instructions; undisturbed: {verdict.reference}"
+    yield f"{verdict.behaviour}: {behaviour.described}, {causable}"
+    if not verdict.whole:
+        yield f"stopped early: {len(verdict.points):,} of {verdict.wanted:,} instructions have been tried"
+    if verdict.unlike:
+        yield f"not deterministic: two undisturbed calls differ ({verdict.unlike}): outcomes say less"
+    if verdict.drawn:
+        yield f"not deterministic: {verdict.drawn} results of RDRAND and its like were drawn anew"
+    yield ""
+    for kind in Kind:
+        found = [r for r in verdict.ranges if r.outcome.kind is kind]
+        if not found:
+            continue
+        yield f"{sum(r.count for r in found):8,} {kind}"
+        shown = found if kind is not Kind.SAME else []
+        for r in shown[:SHOWN]:
+            yield f"         {_numbers(r):>13}  {_place(r, verdict, where)}  {_said(r)}".rstrip()
+        if len(shown) > SHOWN:
+            yield f"         {len(shown) - SHOWN} more ranges: see --json or --html"
+
+
+def rows(verdict: Verdict, where: Where) -> Iterator[tuple[str, str, str, str]]:
+    """Instructions, outcome, place and what there is to say, of each range in order."""
+    for r in verdict.ranges:
+        yield _numbers(r), r.outcome.kind, _place(r, verdict, where), _said(r)
+
+
+def _numbers(r: Range) -> str:
+    return str(r.first) if r.first == r.last else f"{r.first}-{r.last}"
+
+
+def _place(r: Range, verdict: Verdict, where: Where) -> str:
+    first = where(verdict.rips[r.first])
+    if r.first == r.last:
+        return first
+    return f"{first} .. {where(verdict.rips[r.last])}"
+
+
+def _said(r: Range) -> str:
+    return "; ".join(part for part in (r.outcome.detail, *r.outcome.answers) if part)

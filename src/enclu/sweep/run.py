@@ -1,0 +1,251 @@
+"""A sweep from its beginning to its verdict: here, by several workers, or on a cluster of others' machines.
+
+Points are independent of each other.  So they go in contiguous slices to whoever is free; each worker has an enclave of
+its own, steps through the undisturbed call once, and goes on from point to point.  Whose worker is lost, begins anew.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from enclu.host.errors import HostError, ProcessDied
+from enclu.sweep import points as places
+from enclu.sweep.behaviour import Behaviour
+from enclu.sweep.ladder import Point, Session
+from enclu.sweep.outcome import Run
+from enclu.sweep.subject import Subject
+from enclu.sweep.verdict import Verdict, merged
+
+SLICES = 4
+"""For each worker: none is to wait long for the last."""
+ATTEMPTS = 3
+"""How often a slice is tried whose worker is lost."""
+Told = Callable[[int, int], object]
+"""Points that have been tried, and that there are."""
+
+
+class LostWorkers(HostError):
+    """Nobody is left to do the rest."""
+
+
+def sweep(
+    subject: Subject, behaviour: Behaviour, where: str = places.ALL, *, slice_of: tuple[int, int] = (1, 1),
+    told: Told = lambda done, wanted: None, trace: str | None = None, sink: Callable[[Verdict], object] | None = None,
+) -> Verdict:  # fmt: skip
+    """Try it at these points, or at one of several slices of them, counted from 1.  Raises HostError.
+
+    `sink` gets the verdict before it is filled: what there is of it if somebody breaks in.
+    """
+    verdict: Verdict | None = None
+    left: list[int] | None = None
+    while left is None or left:
+        with subject.session(trace) as session:
+            if verdict is None or left is None:
+                verdict = begun(subject, behaviour, session)
+                left = _slice(places.chosen(where, session.rips), slice_of)
+                verdict.wanted = len(left)
+                if sink is not None:
+                    sink(verdict)
+            left = _some(session, behaviour, left, verdict, told)
+    return verdict  # type: ignore[return-value]
+
+
+def begun(subject: Subject, behaviour: Behaviour, session: Session) -> Verdict:
+    """Nothing has been tried."""
+    return Verdict(
+        subject.image, subject.call, str(behaviour), behaviour.causable, session.rips, described(session.reference),
+        session.unlike, session.drawn,
+    )  # fmt: skip
+
+
+def described(run: Run) -> str:
+    """What a call returns that nobody disturbs."""
+    result = f"{run.result:#x}" if isinstance(run.result, int) else repr(run.result)
+    return f"result {result}, {len(run.ocalls)} OCALLs"
+
+
+def _slice(points: list[int], slice_of: tuple[int, int]) -> list[int]:
+    number, count = slice_of
+    parts = places.sliced(points, count)
+    return parts[number - 1] if number <= len(parts) else []
+
+
+def _some(session: Session, behaviour: Behaviour, points: list[int], verdict: Verdict, told: Told) -> list[int]:
+    """Try them until none is left, or the host is dead, which is an outcome, too; those that are left."""
+
+    def tell(point: Point) -> None:
+        verdict.add(point)
+        told(len(verdict.points), verdict.wanted)
+
+    try:
+        session.sweep(behaviour, points, tell)
+    except ProcessDied:
+        left = [number for number in points if number not in verdict.points]
+        if len(left) == len(points):
+            raise
+        return left
+    left = [number for number in points if number not in verdict.points]
+    if left:  # a call that ends earlier than the first time has no such instructions
+        verdict.unlike = verdict.unlike or f"the call ended before instruction {left[0]}, and had not the first time"
+        verdict.wanted -= len(left)
+    return []
+
+
+# Several.
+
+
+class Futures(Protocol):
+    """Who has work done elsewhere: an executor of processes, or a client of a cluster."""
+
+    def submit(self, function: Callable[..., Verdict], *arguments: Any) -> Any: ...
+
+
+@dataclass
+class Workers:
+    """Do a sweep by those of `futures`, as many as `count`."""
+
+    futures: Futures
+    count: int
+    as_completed: Callable[[Sequence[Any]], Iterator[Any]]
+
+    def sweep(
+        self, subject: Subject, behaviour: Behaviour, where: str, *, told: Told = lambda done, wanted: None,
+        sink: Callable[[Verdict], object] | None = None, slice_of: tuple[int, int] = (1, 1),
+    ) -> Verdict:  # fmt: skip
+        """As the function.  Raises LostWorkers, HostError."""
+        with subject.session() as session:
+            verdict = begun(subject, behaviour, session)
+            points = _slice(places.chosen(where, session.rips), slice_of)
+        verdict.wanted = len(points)
+        if sink is not None:
+            sink(verdict)
+        slices = places.sliced(points, self.count * SLICES) if points else []
+        for _ in range(ATTEMPTS):
+            slices = self._round(subject, behaviour, slices, verdict, told)
+            if not slices:
+                return verdict
+        raise LostWorkers(f"{len(slices)} slices were lost {ATTEMPTS} times, with who worked on them")
+
+    def _round(
+        self, subject: Subject, behaviour: Behaviour, slices: list[list[int]], verdict: Verdict, told: Told
+    ) -> list[list[int]]:  # fmt: skip
+        """Have all of them done; those that were lost."""
+        waiting = {self.futures.submit(job, subject, str(behaviour), part): part for part in slices}
+        lost: list[list[int]] = []
+        for future in self.as_completed(list(waiting)):
+            try:
+                done = future.result()
+            except HostError:
+                raise
+            except Exception as error:
+                if not _is_loss(error):
+                    raise
+                lost.append(waiting[future])
+                continue
+            both = merged([verdict, done])
+            verdict.points, verdict.unlike, verdict.drawn = both.points, both.unlike, both.drawn
+            told(len(verdict.points), verdict.wanted)
+        return lost
+
+
+def job(subject: Subject, behaviour: str, points: list[int]) -> Verdict:
+    """What one worker does: a slice."""
+    where = ",".join(f"{first}:{last + 1}" for first, last in _runs(points))
+    return sweep(subject, Behaviour.parse(behaviour), where)
+
+
+def _runs(points: list[int]) -> list[tuple[int, int]]:
+    runs: list[tuple[int, int]] = []
+    for point in points:
+        if runs and runs[-1][1] + 1 == point:
+            runs[-1] = runs[-1][0], point
+        else:
+            runs.append((point, point))
+    return runs
+
+
+def _is_loss(error: Exception) -> bool:
+    """A worker is gone, rather than a mistake in what it does: of either library, by name, for one is an extra."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"BrokenProcessPool", "KilledWorker", "CommClosedError", "CancelledError"})
+
+
+class LocalWorkers:
+    """So many processes here.  A context manager."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __enter__(self) -> Workers:
+        self._pool = _Pool(self._count)
+        return Workers(self._pool, self._count, concurrent.futures.as_completed)
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.close()
+
+
+class _Pool:
+    """An executor that is made anew when one of its processes is killed, by which the whole of it is lost."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._executor = self._made()
+
+    def _made(self) -> concurrent.futures.ProcessPoolExecutor:
+        context = multiprocessing.get_context("spawn")  # a forked child has no business with its parent's enclaves
+        return concurrent.futures.ProcessPoolExecutor(self._count, mp_context=context)
+
+    def submit(self, function: Callable[..., Verdict], *arguments: Any) -> concurrent.futures.Future[Verdict]:
+        try:
+            return self._executor.submit(function, *arguments)
+        except concurrent.futures.process.BrokenProcessPool:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._executor = self._made()
+            return self._executor.submit(function, *arguments)
+
+    def close(self) -> None:
+        for process in list((self._executor._processes or {}).values()):
+            process.kill()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+class Cluster:
+    """The workers of a Dask cluster, by the address of its scheduler.  A context manager.
+
+    Images are read where the workers are, so paths must lead to the same files there.  Raises HostError.
+    """
+
+    def __init__(self, address: str) -> None:
+        try:
+            from distributed import Client, as_completed
+        except ImportError:
+            raise HostError("--dask needs dask.distributed: pip install 'enclu[dask]'") from None
+        self._as_completed = as_completed
+        try:
+            made: Any = Client
+            self._client: Any = made(address, timeout=10, set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise HostError(f"no scheduler of Dask answers at {address}: {error}") from None
+
+    def __enter__(self) -> Workers:
+        count = sum(self._client.nthreads().values())
+        if not count:
+            raise HostError("the cluster has no workers")
+        return Workers(_Submitted(self._client), count, self._as_completed)
+
+    def __exit__(self, *error: object) -> None:
+        self._client.close()
+
+
+class _Submitted:
+    """A client of Dask's, as `Futures`: no two slices are the same work, whatever their arguments are."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def submit(self, function: Callable[..., Verdict], *arguments: Any) -> Any:
+        return self._client.submit(function, *arguments, pure=False, retries=ATTEMPTS)

@@ -1,0 +1,114 @@
+"""What is swept: an image, how it is loaded, and which call is made of it; so that several machines can do the same."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from enclu.base import directories
+from enclu.host.conventions.sdk import SdkConvention
+from enclu.host.edl import Interface, load
+from enclu.host.enclave import Enclave
+from enclu.host.errors import HostError
+from enclu.host.images import Image, open_image
+from enclu.host.machine import Machine
+from enclu.host.signing import sign, signing_key, unsigned
+from enclu.sgx.structs import MISC_EXINFO
+from enclu.sweep.call import EcallText
+from enclu.sweep.ladder import HANG, Session
+
+EPC = "1G"
+
+
+def _nothing(*arguments: object) -> int:
+    """An OCALL that nobody serves: a host may do nothing and say 0."""
+    return 0
+
+
+class _ByNumber(dict[Any, Callable[..., Any]]):
+    """OCALLs of an enclave of which nobody knows the names."""
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return super().get(key, _nothing)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Paths are as on the machine that loads it."""
+
+    image: str
+    call: str
+    """As `EcallText` has it."""
+    edl: str | None = None
+    sigstruct: str | None = None
+    convention: str | None = None
+    delivery: str = "vdso"
+    debug: bool | None = None
+    exinfo: bool = False
+    """Sign it anew, for MISCSELECT to have EXINFO: then an enclave learns of #PF and #GP."""
+    ocalls: str | None = None
+    """A module, or an object in it (module:object), with functions by the names of OCALLs."""
+    warm: int = 1
+    """Calls that are made before, for what happens once only."""
+    rsp: int | None = None
+    """The host's RSP at the call's first EENTER: from ELRANGE's base, if it is less than ELRANGE's size."""
+    hang: float = HANG
+
+    def open_image(self) -> Image:
+        """The image as it is loaded.  Raises HostError."""
+        image = open_image(self.image, self.sigstruct)
+        if self.exinfo:
+            image.misc_select |= MISC_EXINFO
+            fields = unsigned(image, debug=True, MISCSELECT=image.misc_select, MISCMASK=0xFFFF_FFFF)
+            image.sigstruct = sign(fields, signing_key(directories.state() / "sweep" / "signing-key.pem"))
+        return image
+
+    def interface(self) -> Interface | None:
+        """Of the EDL file, if there is one.  Raises HostError."""
+        return load(Path(self.edl)) if self.edl is not None else None
+
+    @contextlib.contextmanager
+    def session(self, trace: str | None = None) -> Iterator[Session]:
+        """The enclave, loaded on a machine of its own, and its call prepared.  Raises HostError.
+
+        `trace` is a file for what happens.
+        """
+        call = EcallText(self.call)
+        image, interface = self.open_image(), self.interface()
+        convention: Any = self.convention
+        if interface is not None:
+            convention = interface.convention()
+        with Machine(EPC) as machine, machine.process(self.delivery, trace=trace, stepping=True) as process:
+            enclave = process.load(image, convention=convention, debug=self.debug)
+            enclave.ocalls = self._answers(enclave, interface)
+            rsp = self.rsp
+            if rsp is not None and rsp < enclave.size:
+                rsp += enclave.base
+            session = Session(enclave, call.make, rsp=rsp, hang=self.hang)
+            session.prepare(self.warm)
+            yield session
+
+    def _answers(self, enclave: Enclave, interface: Interface | None) -> dict[Any, Callable[..., Any]]:
+        """What serves each OCALL."""
+        given = self._ocalls()
+        if not isinstance(enclave.convention, SdkConvention):
+            return given
+        if interface is None:
+            return _ByNumber(given)
+        served = enclave.convention.served
+        return {name: _nothing for name in interface.ocall_numbers if name not in served} | given
+
+    def _ocalls(self) -> dict[Any, Callable[..., Any]]:
+        if self.ocalls is None:
+            return {}
+        module, _, name = self.ocalls.partition(":")
+        try:
+            found: Any = importlib.import_module(module)
+            found = getattr(found, name) if name else found
+        except (ImportError, AttributeError) as error:
+            raise HostError(f"--ocalls {self.ocalls}: {error}") from None
+        return {n: getattr(found, n) for n in dir(found) if not n.startswith("_") and callable(getattr(found, n))}

@@ -1,0 +1,134 @@
+"""What a sweep has found: points with their outcomes, as ranges of instructions, and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from enclu.host.errors import HostError
+from enclu.sweep.behaviour import Behaviour
+from enclu.sweep.ladder import Point
+from enclu.sweep.outcome import Kind, Outcome
+
+FORMAT = 1
+"""Of the JSON."""
+HARMLESS = frozenset((Kind.SAME, Kind.REFUSED, Kind.LEFT, Kind.CHANGED))
+
+
+class VerdictError(HostError):
+    """A file has no verdict, or verdicts are not of the same sweep."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Neighbouring points with the same outcome."""
+
+    first: int
+    last: int
+    count: int
+    outcome: Outcome
+
+
+@dataclass
+class Verdict:
+    """Of one call and one behaviour of its host."""
+
+    image: str
+    call: str
+    behaviour: str
+    causable: bool
+    """A host can bring the event about; else it is forged."""
+    rips: list[int]
+    """Of the undisturbed call, from ELRANGE's base."""
+    reference: str
+    """What the undisturbed call returns."""
+    unlike: str = ""
+    """How two undisturbed calls have differed: then outcomes say less."""
+    drawn: int = 0
+    wanted: int = 0
+    """Points that were to be tried."""
+    points: dict[int, Outcome] = field(default_factory=dict)
+    """By the number of instructions that had been executed."""
+
+    def add(self, point: Point) -> None:
+        """One more.  Raises VerdictError where the call has not come to the instruction that it came to before."""
+        if point.number < len(self.rips) and self.rips[point.number] != point.rip:
+            self.unlike = self.unlike or f"instruction {point.number} is another one than the first time"
+        self.points[point.number] = point.outcome
+
+    @property
+    def whole(self) -> bool:
+        """All points have been tried."""
+        return len(self.points) >= self.wanted
+
+    @property
+    def harmless(self) -> bool:
+        """Nothing has been found."""
+        return all(outcome.kind in HARMLESS for outcome in self.points.values())
+
+    @property
+    def kinds(self) -> Counter[Kind]:
+        return Counter(outcome.kind for outcome in self.points.values())
+
+    @property
+    def ranges(self) -> list[Range]:
+        """In order.  Points that were not to be tried do not come in between."""
+        ranges: list[Range] = []
+        for number in sorted(self.points):
+            outcome = self.points[number]
+            if ranges and ranges[-1].outcome == outcome:
+                before = ranges[-1]
+                ranges[-1] = Range(before.first, number, before.count + 1, outcome)
+            else:
+                ranges.append(Range(number, number, 1, outcome))
+        return ranges
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: the same for the same verdict, in whatever order its points came."""
+        outcomes = sorted(set(self.points.values()), key=lambda o: (o.kind, o.detail, o.answers))
+        index = {outcome: number for number, outcome in enumerate(outcomes)}
+        return {
+            "program": "enclu sweep", "format": FORMAT, "image": self.image, "call": self.call,
+            "behaviour": self.behaviour, "causable": self.causable, "instructions": len(self.rips), "rips": self.rips,
+            "reference": self.reference, "unlike": self.unlike, "drawn": self.drawn, "wanted": self.wanted,
+            "outcomes": [{"kind": o.kind, "detail": o.detail, "answers": list(o.answers)} for o in outcomes],
+            "points": [[number, index[self.points[number]]] for number in sorted(self.points)],
+        }  # fmt: skip
+
+    @classmethod
+    def of(cls, text: str) -> Verdict:
+        """What `as_dict` has become.  Raises VerdictError."""
+        try:
+            d = json.loads(text)
+            if d["program"] != "enclu sweep" or d["format"] != FORMAT:
+                raise VerdictError("not the JSON of this version's enclu sweep")
+            outcomes = [Outcome(Kind(o["kind"]), o["detail"], tuple(o["answers"])) for o in d["outcomes"]]
+            points = {int(number): outcomes[index] for number, index in d["points"]}
+            Behaviour.parse(d["behaviour"])
+            return cls(
+                d["image"], d["call"], d["behaviour"], d["causable"], [int(rip) for rip in d["rips"]], d["reference"],
+                d["unlike"], d["drawn"], d["wanted"], points,
+            )  # fmt: skip
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise VerdictError(f"no verdict of enclu sweep: {error}") from None
+
+
+def merged(verdicts: Sequence[Verdict]) -> Verdict:
+    """The verdict of several slices.  Raises VerdictError where they are not of the same sweep."""
+    first, *others = verdicts
+    for other in others:
+        for name in ("call", "behaviour", "rips"):
+            if getattr(first, name) != getattr(other, name):
+                raise VerdictError(f"{name} differs: not slices of the same sweep")
+    points = {number: outcome for verdict in verdicts for number, outcome in verdict.points.items()}
+    return Verdict(
+        first.image, first.call, first.behaviour, first.causable, first.rips, first.reference,
+        _either(v.unlike for v in verdicts), max(v.drawn for v in verdicts), sum(v.wanted for v in verdicts), points,
+    )  # fmt: skip
+
+
+def _either(texts: Iterable[str]) -> str:
+    return next((text for text in texts if text), "")
