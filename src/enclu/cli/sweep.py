@@ -68,9 +68,8 @@ Exit status: 0 if every outcome is harmless (the same, refused by the enclave, o
     help="Sign the image anew, so that MISCSELECT has EXINFO and the enclave learns of #PF and #GP.",
 )  # fmt: skip
 @click.option("--ocalls", metavar="MODULE[:OBJECT]", help="Python functions by the names of OCALLs; others return 0.")
-@click.option(
-    "--rsp", metavar="NUMBER", help="The host's RSP at the first EENTER; less than ELRANGE's size: in the enclave."
-)
+@click.option("--rsp", metavar="NUMBER|trusted",
+              help="The host's RSP at the first EENTER: from ELRANGE's base on, or in its stack.")  # fmt: skip
 @click.option("--warm", type=click.IntRange(0), default=1, show_default=True,
               help="Calls before the first that counts, for what happens once only.")  # fmt: skip
 @click.option("--hang", type=click.FloatRange(0.01), default=2.0, show_default=True, metavar="SECONDS",
@@ -143,8 +142,10 @@ def _resolved(path: str | None) -> str | None:
     return None if path is None else str(Path(path).resolve())
 
 
-def _number(ctx: click.Context, text: str | None) -> int | None:
+def _number(ctx: click.Context, text: str | None) -> int | str | None:
     try:
+        if text == "trusted":
+            return text
         return None if text is None else int(text, 0)
     except ValueError:
         raise click.BadParameter(f"{text!r} is no number", ctx, param_hint="--rsp") from None

@@ -257,7 +257,10 @@ class Stepping:
         self._protect(address, self._image.protection(address - self._loaded.base) if prot is None else prot)
 
     def _protect(self, address: int, prot: int) -> None:
-        self._process.syscall("mprotect", address & -PAGE_SIZE, PAGE_SIZE, prot)
+        try:
+            self._process.syscall("mprotect", address & -PAGE_SIZE, PAGE_SIZE, prot)
+        except OSError as error:
+            raise HostError(f"{self._image.path}: the page at {address:#x}: {error.strerror}") from None
 
     def _ioctl(self, command: int, request: bytes) -> bytes:
         process = self._process

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from enclu.host.stepping import Stepping
     from enclu.host.thread import CallUnderWay
 
+SWITCHED = 256
+"""Instructions within which an enclave has its own stack."""
+BELOW = 64
+"""Bytes below where the enclave's stack pointer is at first."""
 BEGINNING, RUNG = 0, 1
 """Numbers of checkpoints: before the call, and at the instruction that is tried."""
 CLEARED = 16384
@@ -72,9 +76,11 @@ class Session:
         """Results of RDRAND and its like that later runs drew, and the first had not: 0 where runs are alike."""
         self.unlike = ""
         """How two undisturbed calls from the same checkpoint have differed; nothing if they have not."""
-        self._make = make
-        self._hang = hang
         self.registers = None if rsp is None else {"rsp": rsp}
+        """What the host has in registers at the call's first EENTER; None: its own."""
+        self._make = make
+        self.hang = hang
+        """Seconds after which the call is said to hang."""
 
     def prepare(self, warm: int = 1) -> None:
         """Make the call: `warm` times for what happens once only, and then from a checkpoint, recorded.
@@ -97,6 +103,20 @@ class Session:
         self.drawn += self.stepping.state(self.tcs).drawn
         self.stepping.restore(BEGINNING)
         self.unlike = again.run.differs(self.reference, {})
+
+    def point_into_stack(self) -> int:
+        """From now on the host's RSP at the first EENTER points into the enclave's stack; where.
+
+        That is below what the call has on it when the enclave has switched to it.  Raises SweepError where it never
+        does.
+        """
+        probe = _Probe(self)
+        self._call(probe)
+        self.stepping.restore(BEGINNING)
+        if not probe.found:
+            raise SweepError(f"{self.enclave.image.path}: within {SWITCHED} instructions RSP is never in the enclave")
+        self.registers = {"rsp": probe.found - BELOW}
+        return probe.found - BELOW
 
     def changed(self, behaviour: Behaviour) -> Run | None:
         """The call with the memory changed before it begins; None if the behaviour changes none."""
@@ -197,6 +217,34 @@ class _Plain(_Watcher):
         self.stepping.arm(self.tcs, free=True, room=self._room, registers=self.session.registers, clear=CLEARED)
 
 
+class _Probe(_Watcher):
+    """Looks for RSP in the enclave."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self.found = 0
+        self._count = 0
+
+    def begins(self) -> None:
+        self.stepping.arm(self.tcs, until=0)
+
+    def interrupted(self, call: CallUnderWay) -> bool:
+        enclave = self.session.enclave
+        if call is not self._call or not self.stepping.state(self.tcs).stopped:
+            return False
+        rsp = _gprsgx(self.stepping, self.tcs, enclave)["RSP"]
+        self._count += 1
+        if enclave.base <= rsp < enclave.base + enclave.size:
+            self.found = rsp
+        if self.found or self._count > SWITCHED:
+            self.stepping.disarm(self.tcs)
+        else:
+            self.stepping.arm(self.tcs, until=1)
+        assert self._call is not None
+        self._call.entry.resume(self.session.hang)
+        return True
+
+
 class _Ladder(_Watcher):
     """The call that is swept."""
 
@@ -231,7 +279,7 @@ class _Ladder(_Watcher):
         over = self._at == len(self._points)
         until = 0 if over else self._points[self._at] - number
         self.stepping.arm(self.tcs, until=until, free=over, stack=self._stack, clear=CLEARED)
-        self._call.entry.resume(self.session._hang)
+        self._call.entry.resume(self.session.hang)
         return True
 
     def _try(self, call: Call, number: int) -> Point:
@@ -260,7 +308,7 @@ class _Ladder(_Watcher):
 
     def _tamper(self, call: Call, run: Run, frame: Mapping[str, int]) -> None:
         """The event, what the host does then, and the rest of the call."""
-        call.limit(self.session._hang)
+        call.limit(self.session.hang)
         try:
             exception = self._bring_about(call, frame["RIP"])
             run.ended = Kind.LEFT
@@ -281,7 +329,7 @@ class _Ladder(_Watcher):
     def _go_on(self, call: Call) -> None:
         convention = self.session.enclave.convention
         assert isinstance(convention, Convention)
-        call.entry.resume(self.session._hang)
+        call.entry.resume(self.session.hang)
         convention.go_on(call)
 
     def _bring_about(self, call: Call, rip: int) -> EnclaveException | None:
@@ -294,7 +342,7 @@ class _Ladder(_Watcher):
         else:
             return None
         try:
-            call.entry.resume(self.session._hang)
+            call.entry.resume(self.session.hang)
         finally:
             if behaviour.event == PAGE_FAULT:
                 stepping.grant(rip)
@@ -345,7 +393,7 @@ class _Ladder(_Watcher):
 
     def _once_more(self, call: Call, run: Run, tcs: int) -> None:
         which = "the same TCS" if tcs == call.tcs else "another TCS"
-        with call.thread.enter(tcs, **dict(call.registers), timeout=self.session._hang) as entry:
+        with call.thread.enter(tcs, **dict(call.registers), timeout=self.session.hang) as entry:
             event = entry.event
         if isinstance(event, Exit):
             answer = f"{event.registers.rdi:#x}, {event.registers.rsi:#x}"

@@ -50,7 +50,7 @@ def lines(verdict: Verdict, where: Where) -> Iterator[str]:
         if not found:
             continue
         yield f"{sum(r.count for r in found):8,} {kind}"
-        shown = found if kind is not Kind.SAME else []
+        shown = found if kind is not Kind.SAME or any(r.outcome.answers for r in found) else []
         for r in shown[:SHOWN]:
             yield f"         {_numbers(r):>13}  {_place(r, verdict, where)}  {_said(r)}".rstrip()
         if len(shown) > SHOWN:

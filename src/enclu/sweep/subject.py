@@ -22,6 +22,8 @@ from enclu.sweep.call import EcallText
 from enclu.sweep.ladder import HANG, Session
 
 EPC = "1G"
+TRUSTED = "trusted"
+"""An RSP that points into the enclave's own stack."""
 
 
 def _nothing(*arguments: object) -> int:
@@ -54,8 +56,8 @@ class Subject:
     """A module, or an object in it (module:object), with functions by the names of OCALLs."""
     warm: int = 1
     """Calls that are made before, for what happens once only."""
-    rsp: int | None = None
-    """The host's RSP at the call's first EENTER: from ELRANGE's base, if it is less than ELRANGE's size."""
+    rsp: int | str | None = None
+    """The host's RSP at the call's first EENTER: from ELRANGE's base, if it is less than ELRANGE's size; TRUSTED."""
     hang: float = HANG
 
     def open_image(self) -> Image:
@@ -85,11 +87,13 @@ class Subject:
         with Machine(EPC) as machine, machine.process(self.delivery, trace=trace, stepping=True) as process:
             enclave = process.load(image, convention=convention, debug=self.debug)
             enclave.ocalls = self._answers(enclave, interface)
-            rsp = self.rsp
+            rsp = None if isinstance(self.rsp, str) else self.rsp
             if rsp is not None and rsp < enclave.size:
                 rsp += enclave.base
             session = Session(enclave, call.make, rsp=rsp, hang=self.hang)
             session.prepare(self.warm)
+            if self.rsp == TRUSTED:
+                session.point_into_stack()
             yield session
 
     def _answers(self, enclave: Enclave, interface: Interface | None) -> dict[Any, Callable[..., Any]]:

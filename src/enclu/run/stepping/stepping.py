@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from enclu.native import signals
 from enclu.native.single_step import AT_SYSCALL, is_pushf, single_step
-from enclu.native.stepping import STEPPED, prepare, run_to, steps, traps
+from enclu.native.stepping import STEPPED, hide, prepare, run_to, steps, traps
 from enclu.native.stop import INTERRUPTED, decode
 from enclu.run import exceptions
 from enclu.run.stepping import registers
@@ -172,12 +172,13 @@ class Stepping(Transitions):
 
     @staticmethod
     def _put(task: Task, plan: Plan, ursp: int) -> None:
-        """Have the untrusted stack be as planned."""
-        with contextlib.suppress(OSError):  # none is there: whoever uses it will find that
-            if plan.clear:
-                task.space.write(ursp - plan.clear, bytes(plan.clear))
-            if plan.stack is not None:
-                task.space.write(*plan.stack)
+        """Have the untrusted stack be as planned: nothing in an enclave, into which a hostile RSP may point."""
+        wanted = [(ursp - plan.clear, bytes(plan.clear))] if plan.clear else []
+        wanted += [plan.stack] if plan.stack is not None else []
+        for address, content in wanted:
+            if not task.mm.overlaps(address, len(content)):
+                with contextlib.suppress(OSError):  # nothing is mapped there: whoever uses it will find that
+                    task.space.write(address, content)
         plan.stack = None
 
     def _ursp(self, task: Task) -> int:
@@ -326,6 +327,7 @@ class Stepping(Transitions):
                 self._plain[task.mode.eid].add(rip)
             return steps(task, 1, {rip}, 0, plan.executes)[1]
         info = single_step(task)
+        hide(task)
         if info is None:
             plan.executes(rip)
             return None

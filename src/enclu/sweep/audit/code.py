@@ -1,0 +1,67 @@
+"""Instructions of the enclave, as far as an audit looks at them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import capstone
+from capstone import x86_const
+
+from enclu.host.errors import HostError
+from enclu.sgx.inside import MAX_LENGTH
+
+if TYPE_CHECKING:
+    from enclu.sweep.audit.target import Target
+
+DIRECTION = frozenset(("cld", "std"))
+LOADS = frozenset(("popf", "popfq", "popfd", "sahf"))
+ZEROING = frozenset(("xor", "sub"))
+STACK = frozenset(("rsp", "rbp", "esp"))
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One that is there."""
+
+    address: int
+    text: str
+    sets_flags: bool
+    """Arithmetic ones."""
+    loads_flags: bool
+    """From memory or a register."""
+    clears: bool
+    """Of a register by itself: whatever was in it, the flags are the same."""
+    of_stack_pointer: bool
+    """No operand but the stack pointer and numbers."""
+
+
+@lru_cache(1)
+def _decoder() -> capstone.Cs:
+    decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    decoder.detail = True
+    return decoder
+
+
+def at(target: Target, address: int) -> Instruction | None:
+    """The instruction at an address of the enclave; None if there is none that can be read."""
+    try:
+        code = target.stepping.read(address, MAX_LENGTH)
+    except HostError:
+        try:
+            code = target.stepping.read(address, -address % 4096 or MAX_LENGTH)
+        except HostError:
+            return None
+    found = next(_decoder().disasm(code, address, 1), None)
+    if found is None:
+        return None
+    _, written = found.regs_access()
+    operands = [part.strip() for part in found.op_str.split(",")]
+    sets = x86_const.X86_REG_EFLAGS in written and found.mnemonic not in DIRECTION
+    registers = [o for o in operands if not o.lstrip("-").startswith("0x") and not o.lstrip("-").isdigit()]
+    return Instruction(
+        address, f"{found.mnemonic} {found.op_str}".strip(), sets, found.mnemonic in LOADS,
+        found.mnemonic in ZEROING and len(operands) == 2 and operands[0] == operands[1],
+        bool(registers) and all(o in STACK for o in registers),
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""The checklist, a file for each group of items."""

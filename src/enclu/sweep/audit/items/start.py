@@ -1,0 +1,123 @@
+"""Calls when none are to be served: before the enclave has been initialised, within OCALLs that allow none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from enclu.host.events import Exit
+from enclu.sweep.audit.checklist import Audit, Item
+from enclu.sweep.audit.touching import call
+from enclu.sweep.audit.ways.sdk import SdkWay
+
+if TYPE_CHECKING:
+    from enclu.sweep.audit.target import Target
+    from enclu.sweep.audit.verdict import Finding
+    from enclu.sweep.audit.ways.way import Answer, Sample
+
+CALLS = 16
+ALL = (1 << 64) - 1
+
+
+def _before(audit: Audit, item: Item) -> Iterator[Finding]:
+    """A call that succeeds later must not before."""
+    target = audit.target
+    if not target.way.initializes:
+        yield item.not_applicable(f"enclaves of the convention {target.way.name} initialise themselves when they are entered")
+        return
+    usual = _succeeding(target)
+    early = audit.uninitialized()
+    try:
+        if usual is None:
+            refused = call(early, early.way.sample())
+            same = refused.answer(early) == _usual(audit.target)
+            if same:
+                yield item.undecided("no sample call succeeds even later; one that is refused is refused alike before")
+            else:
+                yield item.sound(f"a call that nobody serves is refused otherwise than later: {early.way.told(refused.event)}")
+            return
+        number, expected = usual
+        sample = _sample(early, number)
+        assert sample is not None
+        found = call(early, sample)
+        if found.answer(early) == expected:
+            yield item.weak(f"{sample.name} is served before the enclave is initialised: {early.way.told(found.event)}")
+        else:
+            yield item.sound(f"{sample.name} before the enclave is initialised: {early.way.told(found.event)}")
+    finally:
+        early.close()
+
+
+def _usual(target: Target) -> Answer | None:
+    return call(target, target.way.sample()).answer(target)
+
+
+def _sample(target: Target, number: int) -> Sample | None:
+    return next((s for i, s in enumerate(target.way.samples()) if i == number), None)
+
+
+def _succeeding(target: Target) -> tuple[int, Answer] | None:
+    """The number of a sample call that succeeds, and its answer."""
+    for number in range(CALLS):
+        target.fresh()
+        sample = _sample(target, number)
+        if sample is None:
+            return None
+        answer = call(target, sample, finish=False).answer(target)
+        if answer is not None and answer.returned and not answer.refused:
+            return number, answer
+    return None
+
+
+def _private(audit: Audit, item: Item) -> Iterator[Finding]:
+    """ECALLs that are not public are for OCALLs that allow them."""
+    target = audit.target
+    way = target.way
+    if not isinstance(way, SdkWay) or way.interface is None:
+        yield item.undecided("no EDL file says which ECALLs may be made when (--edl, of enclaves of the SDK)")
+        return
+    private = [(n, ecall) for n, ecall in enumerate(way.interface.ecalls) if not ecall.public]
+    if not private:
+        yield item.not_applicable("every ECALL is public")
+        return
+    for number, ecall in private:
+        target.fresh()
+        found = call(target, way.private(number))
+        answer = found.answer(target)
+        if isinstance(found.event, Exit) and answer is not None and answer.returned and answer.refused:
+            yield item.sound(f"it is refused where no OCALL is under way: {way.told(found.event)}", subject=f"{ecall.name}()")
+        else:
+            yield item.weak(f"it is not refused where no OCALL is under way: {way.told(found.event)}",
+                            subject=f"{ecall.name}()")  # fmt: skip
+
+
+def _unexpected_return(audit: Audit, item: Item) -> Iterator[Finding]:
+    """The way back from an OCALL that nobody has made."""
+    target = audit.target
+    inputs = target.way.stray_return()
+    if inputs is None:
+        yield item.not_applicable(f"enclaves of the convention {target.way.name} know no such entry")
+        return
+    event = target.enter(inputs).event
+    if isinstance(event, Exit) and target.way.answer(event.registers).returned and not _refused(target, event):
+        yield item.undecided(f"it left as if nothing were wrong: {target.way.told(event)}")
+    else:
+        yield item.sound(f"a return from an OCALL that is not under way: {target.way.told(event)}")
+
+
+def _refused(target: Target, event: Exit) -> bool:
+    return target.way.answer(event.registers).refused
+
+
+def _parallel(audit: Audit, item: Item) -> Iterator[Finding]:
+    yield item.not_applicable(
+        "a TCS that a thread is in is refused by the processor: EENTER of it is #GP (SDM 3D, EENTER), for every enclave"
+    )
+
+
+ITEMS = (
+    Item("call/before-initialisation", "no ECALL is served before the enclave is initialised", _before),
+    Item("call/private", "no private ECALL is served at any other time", _private),
+    Item("call/stray-return", "nobody returns from an OCALL that was not made", _unexpected_return),
+    Item("call/parallel", "two threads cannot be on one TCS", _parallel),
+)

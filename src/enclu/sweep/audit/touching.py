@@ -1,0 +1,125 @@
+"""Whether an enclave follows a pointer of the host's into itself: pages of it are withdrawn, and whoever touches them is
+known by a #PF.
+
+That a page is touched anyway, without any pointer to it, is found out first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from enclu.host.errors import HostError
+from enclu.host.events import EnclaveException, Event, Exit
+from enclu.sgx.epc import PAGE_SIZE, PageType
+from enclu.sgx.structs import EncluLeaf
+
+if TYPE_CHECKING:
+    from enclu.sweep.audit.target import Target
+    from enclu.sweep.audit.ways.way import Answer, Inputs, Sample
+
+PF, GP, UD = 14, 13, 6
+WRITES = 2
+"""Of a #PF's error code."""
+CANDIDATES = 24
+"""Pages that are tried until one is found that a call does not touch by itself."""
+
+
+@dataclass(frozen=True)
+class Touched:
+    """A call's end, or the first touch of what was withdrawn."""
+
+    event: Event
+    page: int | None
+    """The page of the enclave that was touched."""
+    rip: int = 0
+    """By which instruction."""
+
+    @property
+    def writes(self) -> bool:
+        return isinstance(self.event, EnclaveException) and bool(self.event.error_code & WRITES)
+
+    @property
+    def faulted(self) -> EnclaveException | None:
+        """An exception within the enclave, of whatever kind."""
+        event = self.event
+        return event if isinstance(event, EnclaveException) and event.leaf is EncluLeaf.ERESUME else None
+
+    def answer(self, target: Target) -> Answer | None:
+        return target.way.answer(self.event.registers) if isinstance(self.event, Exit) else None
+
+
+def call(target: Target, sample: Sample, *, pages: tuple[int, ...] = (), finish: bool = True) -> Touched:
+    """Make a call from the fresh state, with these pages of the enclave withdrawn."""
+    return _until_left(target, lambda: _enter(target, sample, finish=finish), pages)
+
+
+def again(target: Target, inputs: Inputs, *, pages: tuple[int, ...] = ()) -> Touched:
+    """Go on with a call that has left for an OCALL, to its end."""
+    entry = target.entry
+
+    def enter() -> Event:
+        entry.enter(**inputs, timeout=2.0)
+        return target.way.finish(entry)
+
+    return _until_left(target, enter, pages)
+
+
+def _enter(target: Target, sample: Sample, *, finish: bool) -> Event:
+    entry = target.enter(sample.registers)
+    return target.way.finish(entry) if finish else entry.event
+
+
+def _until_left(target: Target, enter: Callable[[], Event], pages: tuple[int, ...]) -> Touched:
+    with withdrawn(target, pages):
+        event = enter()
+    if not isinstance(event, EnclaveException) or event.leaf is not EncluLeaf.ERESUME:
+        return Touched(event, None)
+    rip = target.ssa(target.stepping.tcs(target.tcs)["CSSA"] - 1).gprsgx.rip
+    page = event.address & -PAGE_SIZE if event.vector == PF and target.inside(event.address) else None
+    return Touched(event, page, rip)
+
+
+@contextlib.contextmanager
+def withdrawn(target: Target, pages: tuple[int, ...]) -> Iterator[None]:
+    """Pages of the enclave, for the length of a `with`."""
+    taken: list[int] = []
+    try:
+        for page in pages:
+            with contextlib.suppress(OSError, HostError):
+                target.stepping.withdraw(page)
+                taken.append(page)
+        yield
+    finally:
+        if target.process.alive:
+            for page in taken:
+                target.stepping.grant(page)
+
+
+def spare_page(target: Target, prepare: Callable[[], Sample]) -> int | None:
+    """A page of data that the call does not touch by itself; None if every one that was tried is."""
+    pages = data_pages(target)
+    step = max(1, len(pages) // CANDIDATES)
+    for page in pages[::-step][:CANDIDATES]:
+        target.fresh()
+        found = call(target, prepare(), pages=(page,))
+        if found.page != page:
+            return page
+    return None
+
+
+def data_pages(target: Target) -> list[int]:
+    """Pages that can be read and written, in the order of their addresses."""
+    return sorted(
+        target.base + address
+        for region in target.enclave.image.regions()
+        if region.added and region.page_type == PageType.REG and region.flags & 7 == 3
+        for address in range(region.offset, region.offset + region.size, PAGE_SIZE)
+    )
+
+
+def is_tcs(target: Target, address: int) -> bool:
+    """Whether it is in the page of a TCS, which no instruction may touch anyway."""
+    return address & -PAGE_SIZE in {target.base + offset for offset in target.enclave.image.tcs}
