@@ -15,6 +15,8 @@ from enclu.conform import image
 from enclu.host import channel, designs
 from enclu.host.attestation import pce, platform, quote
 from enclu.host.conventions import enclu_abi as own
+from enclu.host.conventions.sdk import SgxStatus
+from enclu.host.conventions.sdk.abi import OCMD_ERET, BuiltinOcall, EnterCommand
 from enclu.linux import uapi
 from enclu.linux.delivery import base, mm_handler, range_handler, thread_handler, usage, vdso_2018, vdso_jmp
 from enclu.native import exceptions, in_process, native_fault, shared_area, tickets
@@ -267,6 +269,10 @@ SCENARIOS = (
     twins("scenarios/pkcs11/verify.h"),
 )  # fmt: skip
 
+SDK_STATUSES = (
+    "SGX_SUCCESS", "SGX_ERROR_UNEXPECTED", "SGX_ERROR_INVALID_PARAMETER", "SGX_ERROR_OUT_OF_MEMORY",
+    "SGX_ERROR_INVALID_FUNCTION", "SGX_ERROR_ENCLAVE_CRASHED", "SGX_ERROR_ECALL_NOT_ALLOWED", "SGX_ERROR_STACK_OVERRUN",
+)  # fmt: skip
 TESTS = (
     twins(
         "tests/c/enclave.h", {},
@@ -280,6 +286,26 @@ TESTS = (
             "struct enclave_options", "struct enclave", "struct raw_fault", "struct outcome", "struct spinner",
             "enum raw_result",
         ],
+    ),
+    twins(
+        "tests/host/sdk/protocol.h", {},
+        {
+            **{command.name: command for command in (*EnterCommand, *BuiltinOcall)},
+            **{status: SgxStatus[status] for status in SDK_STATUSES},
+        },
+        alone=["struct trusted_thread", "struct context", "STACK_SIZE", "RED_ZONE"],
+    ),
+    twins(
+        "tests/host/sdk/protocol.S",
+        constants={
+            "ORET": EnterCommand.ECMD_ORET, "ERET": OCMD_ERET, "STACK_PAGES": "STACK_SIZE / SGX_PAGE",
+            **{field.upper(): f"offsetof(struct trusted_thread, {field})"
+               for field in ("self", "last_sp", "stack_base", "ssa", "exit_to", "notify")},
+            **{f"GPR_{name}": PAGE_SIZE - structs.GPRSGX.size + structs.GPRSGX.offset(name)
+               for name in ("URSP", "URBP", "AEXNOTIFY")},
+        },
+        alone=["FRAMES"],
+        also=("protocol.h",),
     ),
     twins("benchmarks/tracee.h"),
     twins("tests/c/storm.h"),

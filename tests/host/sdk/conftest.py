@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +13,38 @@ import enclu
 from enclu.host import signing
 from enclu.host.build import FLAGS
 from enclu.host.edl import Interface, load
+from enclu.sgx.structs import Attribute
 
 HERE = Path(__file__).parent
+LAYOUT = enclu.enclave_dir() / "enclave.lds"
 TCSES = 3
 SPARE = 16
-"""Pages of addresses at the enclave's end, as entry.S declares."""
+"""Pages of addresses at the enclave's end, as protocol.S declares."""
 Load = Callable[..., enclu.Enclave]
+
+
+def build(
+    path: Path, sources: Sequence[Path], *flags: str, script: Path = LAYOUT, attributes: int = Attribute.MODE64BIT,
+    xfrm: int = 3, debug: bool | None = None,
+) -> Path:  # fmt: skip
+    """An enclave of these sources and protocol.c, signed; `debug` is as in `signing.unsigned`."""
+    directories = HERE, enclu.enclave_dir()
+    parts = *sources, HERE / "protocol.c", enclu.enclave_dir() / "memory.c"
+    subprocess.run(
+        ["gcc", *FLAGS, "-mgeneral-regs-only", *(f"-I{directory}" for directory in directories), f"-DTCSES={TCSES}",
+         f"-DATTRIBUTES={int(attributes):#x}", f"-DXFRM={xfrm:#x}", *flags, f"-Wl,-T,{script}", *map(str, parts),
+         "-o", str(path)],
+        check=True,
+    )  # fmt: skip
+    unsigned = signing.unsigned(enclu.open_image(path), debug=debug)
+    sigstruct = signing.sign(unsigned, signing.signing_key(path.with_name("key.pem")))
+    path.with_name(path.name + ".sig").write_bytes(sigstruct)
+    return path
 
 
 @pytest.fixture(scope="session")
 def sdk_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("sdk") / "enclave.elf"
-    script = f"-Wl,-T,{enclu.enclave_dir() / 'enclave.lds'}"
-    sources = [str(HERE / "entry.S"), str(HERE / "trts.c")]
-    subprocess.run(
-        ["gcc", *FLAGS, "-mgeneral-regs-only", f"-DTCSES={TCSES}", script, *sources, "-o", str(path)], check=True
-    )
-    sigstruct = signing.sign(signing.unsigned(enclu.open_image(path)), signing.signing_key(path.with_name("key.pem")))
-    path.with_name(path.name + ".sig").write_bytes(sigstruct)
-    return path
+    return build(tmp_path_factory.mktemp("sdk") / "enclave.elf", [HERE / "entry.S", HERE / "trts.c"])
 
 
 @pytest.fixture(scope="session")

@@ -2,42 +2,16 @@
  * An enclave that follows the protocol of the SDK's trusted runtime and has what edger8r would generate for enclave.edl.
  * ECALLs' arguments are not checked as an enclave must that has secrets.
  */
-#include <stddef.h>
-#include <stdint.h>
+#include "protocol.h"
+#include "sgx.h"
 
-enum { ECMD_INIT_ENCLAVE = -1, ECMD_MKTCS = -4, ECMD_UNINIT_ENCLAVE = -5, ECMD_ECALL_PTHREAD = -6 };
-enum { EDMM_ALLOC = -6, EDMM_MODIFY = -7 };
+#include <string.h>
+
 enum { R = 1, W = 2, TCS = 1 << 8, REG = 2 << 8, TRIM = 4 << 8 };	/* of pages, as SECINFO.FLAGS has them */
 enum { PENDING = 8, MODIFIED = 16, PR = 32 };
-enum { SGX_SUCCESS, SGX_ERROR_UNEXPECTED, SGX_ERROR_INVALID_FUNCTION = 0x1001, SGX_ERROR_ENCLAVE_CRASHED = 0x1006,
-       SGX_ERROR_ECALL_NOT_ALLOWED = 0x1007 };
 enum { PRINT, CALL_BACK, RECEIVE, SWAP, OPEN_FILE, CPUIDEX, WAIT_EVENT, SET_EVENT, SETWAIT_EVENTS, SET_EVENTS,
        PTHREAD_WAIT, PTHREAD_CREATE, PTHREAD_WAKEUP, NR_OCALLS };
 #define INNER 8
-#define VALID 0x80000000u
-
-struct thread {
-	struct thread *self;
-	uint64_t last_sp, stack_base;
-	uint8_t *ssa;
-	uint64_t exit_to;
-	uint64_t tcs, counter;
-	int64_t exceptions;	/* -1: no handler could do anything */
-	uint32_t ocall;		/* under way; 0 is none, else its number + 1 */
-};
-
-struct gpr {
-	uint64_t rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15, rflags, rip, ursp, urbp;
-	uint32_t exitinfo, reserved;
-	uint64_t fsbase, gsbase;
-};
-
-struct context {	/* as continue_execution takes it from the stack */
-	uint64_t r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rbp, rbx, rdx, rcx, rax, rflags, rip;
-};
-
-uint32_t sgx_ocall(uint32_t index, void *ms);
-_Noreturn void continue_execution(struct context *);
 
 static uint8_t features[256];
 static uint32_t initialized;
@@ -46,24 +20,6 @@ static uint64_t starter;	/* TCS of the thread that waits for them */
 /* EDL files are checked against these. */
 static volatile struct { uint64_t nr_ecall; struct { uint64_t address, flags; } table[24]; } g_ecall_table = { 24, {} };
 static volatile struct { uint64_t nr_ocall; } g_dyn_entry_table = { NR_OCALLS };
-
-static struct thread *thread(void)
-{
-	struct thread *self;
-
-	__asm__("mov %%fs:0, %0" : "=r"(self));
-	return self;
-}
-
-static struct gpr *gpr(void)
-{
-	return (struct gpr *)(thread()->ssa + 4096 - sizeof(struct gpr));
-}
-
-static void copy(void *to, const void *from, size_t n)
-{
-	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
-}
 
 static size_t length(const char *text)
 {
@@ -74,27 +30,9 @@ static size_t length(const char *text)
 	return n;
 }
 
-/* Memory on the host's stack, until the ECALL is over. */
-static void *sgx_ocalloc(size_t size)
+static uint32_t call_host(uint32_t number, void *ms)
 {
-	uint64_t top = (gpr()->ursp - size) & -16ul;
-
-	for (uint64_t page = (gpr()->ursp - 1) & -4096ul; page >= (top & -4096ul); page -= 4096)
-		*(volatile uint8_t *)page = 0;
-	gpr()->ursp = top;
-	return (void *)top;
-}
-
-static uint32_t ocall(uint32_t number, void *ms)
-{
-	uint32_t outer = thread()->ocall, status;
-
-	if (number >= g_dyn_entry_table.nr_ocall)
-		return SGX_ERROR_INVALID_FUNCTION;
-	thread()->ocall = number + 1;
-	status = sgx_ocall(number, ms);
-	thread()->ocall = outer;
-	return status;
+	return number < g_dyn_entry_table.nr_ocall ? make_ocall(number, ms) : SGX_ERROR_INVALID_FUNCTION;
 }
 
 /* An OCALL whose structure has a result of int first, and one argument of 8 bytes. */
@@ -103,7 +41,7 @@ static int ocall_1(uint32_t number, uint64_t argument)
 	struct { int retval; uint64_t argument; } *ms = sgx_ocalloc(sizeof *ms);
 
 	ms->argument = argument;
-	return ocall(number, ms) ? -1 : ms->retval;
+	return call_host(number, ms) ? -1 : ms->retval;
 }
 
 static int call_back(int depth)
@@ -111,7 +49,7 @@ static int call_back(int depth)
 	struct { int retval, depth; } *ms = sgx_ocalloc(sizeof *ms);
 
 	ms->depth = depth;
-	return ocall(CALL_BACK, ms) ? -1 : ms->retval;
+	return call_host(CALL_BACK, ms) ? -1 : ms->retval;
 }
 
 static char *copy_out(const char *text)
@@ -119,7 +57,7 @@ static char *copy_out(const char *text)
 	size_t n = length(text) + 1;
 	char *out = sgx_ocalloc(n);
 
-	copy(out, text, n);
+	memcpy(out, text, n);
 	return out;
 }
 
@@ -135,10 +73,8 @@ static int edmm(uint32_t what, uint64_t address, uint64_t size, uint32_t from, u
 static uint32_t eaccept(uint64_t page, uint64_t flags)
 {
 	struct { uint64_t flags, reserved[7]; } __attribute__((aligned(64))) secinfo = { flags, {} };
-	uint64_t rax = 5;
 
-	__asm__ volatile(".byte 0x0f, 0x01, 0xd7" : "+a"(rax) : "b"(&secinfo), "c"(page), "m"(secinfo) : "memory", "cc");
-	return rax;
+	return sgx_enclu(EACCEPT, &secinfo, page);
 }
 
 static int add_pages(uint64_t address, int n)
@@ -171,7 +107,7 @@ static int make_tcs(uint64_t tcs)
 {
 	extern uint8_t first_tcs[], enclave_entry[];	/* the first is at ELRANGE's start */
 	uint64_t *page = (uint64_t *)tcs, offset = tcs - (uint64_t)first_tcs;
-	struct thread *new = (struct thread *)(tcs + 3 * 4096);
+	struct trusted_thread *new = (struct trusted_thread *)(tcs + 3 * 4096);
 	int refused = add_pages(tcs, 8);
 
 	if (refused)
@@ -198,7 +134,7 @@ static uint64_t exchange(uint64_t value)
 	ms = sgx_ocalloc(sizeof *ms);
 	*pair = (struct sample){ 7, value };
 	*ms = (typeof(*ms)){ 0, pair, three, (void *)0x1234, 'x' };
-	if (ocall(SWAP, ms))
+	if (call_host(SWAP, ms))
 		return 0;
 	return ms->retval + pair->small + pair->large + three[0] + three[1] + three[2];
 }
@@ -213,14 +149,14 @@ static uint32_t ecall(int number, uint8_t *ms)
 		ints[0] = ints[1] + ints[2];
 		break;
 	case 1: /* features */
-		copy((void *)longs[1], features, longs[2] < sizeof features ? longs[2] : sizeof features);
+		memcpy((void *)longs[1], features, longs[2] < sizeof features ? longs[2] : sizeof features);
 		longs[0] = initialized;
 		break;
 	case 2: /* say; of text, ms has the length, too */
 		ints[0] = longs[2] == length((char *)longs[1]) + 1 ? ocall_1(PRINT, (uint64_t)copy_out((char *)longs[1])) : -2;
 		break;
 	case 3: /* count */
-		longs[0] = ++thread()->counter;
+		longs[0] = ++trusted_thread()->counter;
 		break;
 	case 4: /* squares */
 		for (size_t i = 0; i < longs[1]; i++)
@@ -265,15 +201,15 @@ static uint32_t ecall(int number, uint8_t *ms)
 
 		arguments = sgx_ocalloc(sizeof *arguments);
 		*arguments = (typeof(*arguments)){ registers, ints[1], 0 };
-		ints[0] = ocall(CPUIDEX, arguments);
-		copy((void *)longs[1], registers, 16);
+		ints[0] = call_host(CPUIDEX, arguments);
+		memcpy((void *)longs[1], registers, 16);
 		break;
 	}
 	case 12: /* own_tcs */
-		longs[0] = thread()->tcs;
+		longs[0] = trusted_thread()->tcs;
 		break;
 	case 13: /* sleep */
-		ints[0] = ocall_1(WAIT_EVENT, thread()->tcs);
+		ints[0] = ocall_1(WAIT_EVENT, trusted_thread()->tcs);
 		break;
 	case 14: /* wake */
 		ints[0] = ocall_1(SET_EVENT, longs[1]);
@@ -281,10 +217,10 @@ static uint32_t ecall(int number, uint8_t *ms)
 	case 15: { /* start_thread: what the new one has added to */
 		uint64_t before = pthreads;
 
-		starter = thread()->tcs;
-		ints[0] = ocall_1(PTHREAD_CREATE, thread()->tcs);
+		starter = trusted_thread()->tcs;
+		ints[0] = ocall_1(PTHREAD_CREATE, trusted_thread()->tcs);
 		if (!ints[0]) {
-			ocall_1(WAIT_EVENT, thread()->tcs);
+			ocall_1(WAIT_EVENT, trusted_thread()->tcs);
 			ints[0] = pthreads - before;
 		}
 		break;
@@ -302,7 +238,7 @@ static uint32_t ecall(int number, uint8_t *ms)
 			data[i] = i;
 		arguments = sgx_ocalloc(sizeof *arguments);
 		*arguments = (typeof(*arguments)){ 0, data, longs[1] };
-		longs[0] = ocall(RECEIVE, arguments) ? 0 : arguments->retval;
+		longs[0] = call_host(RECEIVE, arguments) ? 0 : arguments->retval;
 		break;
 	}
 	case 18:
@@ -314,7 +250,7 @@ static uint32_t ecall(int number, uint8_t *ms)
 
 		arguments = sgx_ocalloc(sizeof *arguments);
 		arguments->path = path;
-		ints[0] = ocall(OPEN_FILE, arguments) ? -1 : arguments->retval < 0 ? 1000 + arguments->errno : arguments->retval;
+		ints[0] = call_host(OPEN_FILE, arguments) ? -1 : arguments->retval < 0 ? 1000 + arguments->errno : arguments->retval;
 		break;
 	}
 	case 20: /* fail */
@@ -338,9 +274,9 @@ static uint32_t ecall(int number, uint8_t *ms)
 
 uint32_t trts_enter(int command, uint8_t *ms, uint64_t tcs)
 {
-	thread()->tcs = tcs;
+	trusted_thread()->tcs = tcs;
 	if (command == ECMD_INIT_ENCLAVE) {
-		copy(features, ms, 176);
+		memcpy(features, ms, 176);
 		initialized++;
 		return SGX_SUCCESS;
 	}
@@ -357,7 +293,7 @@ uint32_t trts_enter(int command, uint8_t *ms, uint64_t tcs)
 		initialized = 0;
 		return ocall_1(PRINT, (uint64_t)copy_out("good-bye"));
 	}
-	if (command == INNER && thread()->ocall != CALL_BACK + 1)
+	if (command == INNER && trusted_thread()->ocall != CALL_BACK + 1)
 		return SGX_ERROR_ECALL_NOT_ALLOWED;
 	if (command >= 0 && (uint64_t)command >= g_ecall_table.nr_ecall)
 		return SGX_ERROR_INVALID_FUNCTION;
@@ -365,33 +301,24 @@ uint32_t trts_enter(int command, uint8_t *ms, uint64_t tcs)
 }
 
 /* The second phase, at CSSA 0 on the stack that was interrupted: a division by zero is left out; it gives -1. */
-static _Noreturn void handle(struct context *context, uint32_t vector)
+static void handle(struct context *context, uint32_t vector)
 {
 	if (vector == 0) {
 		context->rax = -1;
 		context->rip += 3;
 	} else {
-		thread()->exceptions = -1;
+		trusted_thread()->exceptions = -1;
 	}
 	continue_execution(context);
 }
 
 /* The first phase, at CSSA 1. */
-uint32_t trts_exception(int command, uint64_t tcs)
+uint32_t trts_exception(int command)
 {
-	struct gpr *saved = gpr();
-	struct context *context = (struct context *)(saved->rsp - 128 - sizeof(struct context));
+	struct ssa_gpr *saved = interrupted();
 
-	(void)tcs;
-	if (command != -3 || thread()->exceptions < 0 || !(saved->exitinfo & VALID))
+	if (command != ECMD_EXCEPT || trusted_thread()->exceptions < 0 || !(saved->exitinfo & EXITINFO_VALID))
 		return SGX_ERROR_ENCLAVE_CRASHED;
-	*context = (struct context){
-		saved->r15, saved->r14, saved->r13, saved->r12, saved->r11, saved->r10, saved->r9, saved->r8, saved->rdi,
-		saved->rsi, saved->rbp, saved->rbx, saved->rdx, saved->rcx, saved->rax, saved->rflags, saved->rip,
-	};
-	saved->rip = (uint64_t)handle;
-	saved->rdi = (uint64_t)context;
-	saved->rsi = saved->exitinfo & 0xff;
-	saved->rsp = (((uint64_t)context - 256) & -16ul) - 8;
+	run_when_resumed(saved, handle);
 	return SGX_SUCCESS;
 }
