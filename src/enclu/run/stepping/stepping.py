@@ -57,20 +57,20 @@ class Lent:
     hostile: Mapping[str, int]
     """Those of RSP and RBP that were chosen: an enclave remembers them, and leaves with them later, too."""
     own: dict[str, int]
-    """RSP and RBP at the last entry."""
+    """RSP and RBP at the last EENTER."""
     rflags: int
     xsave: bytearray
     new: bool = True
     """The enclave has not been left by EEXIT since."""
 
     def entered(self, regs: UserRegs) -> None:
-        """Somebody is about to enter or resume the enclave: perhaps another, with a stack of its own."""
+        """Somebody is about to enter the enclave: perhaps another, with a stack of its own."""
         self.own = {"rsp": regs.rsp, "rbp": regs.rbp}
 
     def give_back(self, regs: UserRegs) -> None:
-        """RSP and RBP, where they are what was lent, or an enclave has put something below it."""
+        """RSP and RBP, where they are what was lent, or RSP has room below it for what the enclave has put there."""
         for name, value in self.hostile.items():
-            if self.new or 0 <= value - getattr(regs, name) <= _PUT_BELOW:
+            if 0 <= value - getattr(regs, name) <= (_PUT_BELOW if name == "rsp" else 0):
                 setattr(regs, name, self.own[name])
 
 
@@ -156,7 +156,7 @@ class Stepping(Transitions):
             return
         key = task.mm, task.regs.rbx
         plan, lent = self.planned(*key), self._lent.get(key)
-        if lent is not None:
+        if lent is not None and leaf == EncluLeaf.EENTER:
             lent.entered(task.regs)
         if plan is None:
             return
