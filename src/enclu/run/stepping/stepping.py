@@ -272,12 +272,13 @@ class Stepping(Transitions):
         while True:
             if plan.executed >= plan.until or (regs.rip == plan.address and self._arrives(plan)):
                 return self._happens(task, plan)
-            if not fair:
+            here = regs.rip == plan.address  # but not for the last time
+            runs = plan.runs and not here
+            if not fair or (runs and self._sup.deferred):  # others have their turn
                 plan.rip = regs.rip
                 self._sup.deferred[task.tid] = INTERRUPTED
                 return True
-            here = regs.rip == plan.address  # but not for the last time
-            if plan.runs and not here:
+            if runs:
                 stop = self._run(task, plan)
             elif regs.rip in plain:
                 most = 1 if here else min(plan.until - plan.executed, fair)
