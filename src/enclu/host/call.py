@@ -41,6 +41,8 @@ class Call:
         """Exceptions that the enclave is handling."""
         self.exceptions = 0
         """How many there have been."""
+        self.repairs: list[EnclaveException] = []
+        """Those that the enclave's handler is repairing, each in the repair of the one before."""
         self.handled: EnclaveException | None = None
         """The last that the enclave's handler was resumed for."""
         self.failure: BaseException | None = None
@@ -95,7 +97,8 @@ class Call:
         if self.unfinished and enclave.loaded and enclave.process.alive:
             if isinstance(enclave.watcher, FaultWatcher):
                 enclave.watcher.gives_up(self)
-            enclave.convention.give_up(self)
+            if self.unfinished:
+                enclave.convention.give_up(self)
         self.unfinished = False
         self.finish()
         guard.give_back(self.tokens)

@@ -86,6 +86,10 @@ class Convention(ABC):
         """Enter the enclave at the next CSSA for it to handle the exception; whether it has, and can be resumed."""
         return False
 
+    def repaired(self, call: Call, exception: EnclaveException) -> bool:
+        """The rest of `repair`, from where the enclave was left when it had been entered for that."""
+        return False
+
     def run(self, call: Call, **registers: int) -> Any:
         """The call from EENTER to its end; its result."""
         call.unfinished = True
@@ -135,6 +139,7 @@ class Convention(ABC):
         if action is Action.HANDLE and inside:
             if self.handler_is_resumed and enclave.debug and call.exceptions <= TOLD:
                 exception.ssa  # noqa: B018 - before the handler's first half changes it
+            call.repairs.append(exception)
             try:
                 if self.repair(call, exception):
                     call.entry.resume(call.left())
@@ -143,6 +148,8 @@ class Convention(ABC):
             except EnclaveException as other:
                 _handled_before(other, exception)
                 raise
+            finally:
+                call.repairs.pop()
             event = call.entry.event
             if isinstance(event, Interrupted):
                 raise EnclaveTimeout

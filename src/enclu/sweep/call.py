@@ -48,6 +48,8 @@ class EcallText:
         memory: list[int] = []
         try:
             return enclave.ecall(self.function, *(_value(a, (enclave, memory)) for a in self._arguments))
+        except (TypeError, ValueError) as error:
+            raise CallError(f"{self.text}: {error}") from error
         finally:
             for address in memory:
                 enclave.process.memory.free(address)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from enclu.host.convention import Convention
 from enclu.host.errors import EnclaveTimeout, HostError, ProcessDied
 from enclu.host.events import EnclaveException, Exit, Interrupted
+from enclu.host.stepping import ALWAYS, FaultWatcher
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.exceptions import PFEC, Vector
 from enclu.sgx.structs import GPRSGX, TCS, EncluLeaf
@@ -38,13 +39,19 @@ CLEARED = 16384
 of its handler is nothing that an enclave has put there, and would make runs differ that are alike."""
 HANG = 2.0
 """Seconds after which a call is said to hang."""
-MOST = 1 << 22
-"""Instructions of a call that are recorded."""
+WARM = 60.0
+"""Seconds that a call may take that comes before the first that counts."""
+MOST = 1 << 18
+"""Instructions of a call that are stepped through, from the first on, unless more are asked for."""
 _NOT_OF_IT = (HostError, TypeError, ValueError)
 
 
 class SweepError(HostError):
     """The call cannot be swept."""
+
+
+class NoReference(SweepError):
+    """The call does not return, though nobody disturbs it."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +76,13 @@ class Session:
         self.stepping: Stepping = enclave.stepping
         self.base = enclave.base
         self.rips: list[int] = []
-        """Of the undisturbed call, from ELRANGE's base."""
+        """What is next after so many instructions of the undisturbed call, from ELRANGE's base."""
+        self.entries: list[int] = []
+        """After how many the enclave is entered."""
         self.reference = Run()
         self.tcs = 0
+        self.longer = False
+        """The call executes more instructions than those."""
         self.drawn = 0
         """Results of RDRAND and its like that later runs drew, and the first had not: 0 where runs are alike."""
         self.unlike = ""
@@ -81,28 +92,79 @@ class Session:
         self._make = make
         self.hang = hang
         """Seconds after which the call is said to hang."""
+        self._shared: dict[int, bytes] = {}
+        self._kept: set[int] = set()
 
-    def prepare(self, warm: int = 1) -> None:
+    def prepare(self, warm: int = 1, most: int = MOST) -> None:
         """Make the call: `warm` times for what happens once only, and then from a checkpoint, recorded.
 
-        Raises SweepError if it does not return by itself.
+        Of the instructions, up to `most` are known afterwards.  Raises NoReference if it does not return by itself.
         """
-        for _ in range(warm):
-            self._call(_Plain(self, room=0))
-        self.stepping.checkpoint(BEGINNING)
-        first = _Plain(self, room=MOST)
+        self._keep()
+        for _ in range(warm or 1):
+            self._try_out()
+        if warm:
+            self._keep()
+        else:
+            self._back()
+        first = _Recorded(self, most)
         self._call(first)
-        self.tcs, self.reference = first.tcs, first.run
-        self.rips = [rip - self.base for rip in self.stepping.rips(self.tcs)]
-        self.stepping.restore(BEGINNING)
-        if self.reference.ended is not None:
-            raise SweepError(f"{self.enclave.image.path}: the call, undisturbed, ends so: {self.reference.ended}, "
-                             f"{self.reference.note}")  # fmt: skip
-        again = _Plain(self, room=0)
+        self.tcs, self.reference, self.longer = first.tcs, first.run, first.longer
+        self.rips = [rip - self.base for rip in first.rips]
+        self.entries = [number for number, rip in enumerate(self.rips) if rip == self.rips[0]]
+        for number, rip in first.faulting.items():
+            self.rips[number : number + 1] = [rip]
+        self._back()
+        self._check(self.reference)
+        again = _Plain(self)
         self._call(again)
         self.drawn += self.stepping.state(self.tcs).drawn
-        self.stepping.restore(BEGINNING)
+        self._back()
+        self._check(again.run)
         self.unlike = again.run.differs(self.reference, {})
+
+    def _try_out(self) -> None:
+        """One that returns, before any that is recorded, for that has no limit."""
+        plain = _Plain(self, limit=WARM)
+        self._call(plain)
+        self.tcs = plain.tcs
+        if plain.run.ended is not None:
+            self._back()
+        self._check(plain.run, WARM)
+
+    def _check(self, undisturbed: Run, limit: float | None = None) -> None:
+        """Raises NoReference if it has not returned."""
+        if undisturbed.ended is Kind.HANG:
+            raise NoReference(f"{self.enclave.image.path}: the call, undisturbed, takes longer than "
+                              f"{limit or self.hang:g} seconds")  # fmt: skip
+        if undisturbed.ended is not None:
+            raise NoReference(f"{self.enclave.image.path}: the call, undisturbed, ends so: {undisturbed.ended}, "
+                              f"{undisturbed.note}")  # fmt: skip
+
+    def close(self) -> None:
+        """Leave the enclave as it was when the call began, and keep nothing."""
+        if self.enclave.process.alive:
+            for number in self._kept:
+                self.stepping.drop(number)
+            if self.tcs:
+                self.stepping.disarm(self.tcs)
+        self._kept.clear()
+
+    def _keep(self) -> None:
+        """The call begins here."""
+        self.checkpoint(BEGINNING)
+        self._shared = shared(self.enclave.process)
+
+    def checkpoint(self, number: int) -> None:
+        """One that is kept until `close`."""
+        self.stepping.checkpoint(number)
+        self._kept.add(number)
+
+    def _back(self) -> None:
+        """To where the call begins."""
+        self.stepping.restore(BEGINNING)
+        for address, content in self._shared.items():
+            self.enclave.process.memory.write(address, content)
 
     def point_into_stack(self) -> int:
         """From now on the host's RSP at the first EENTER points into the enclave's stack; where.
@@ -112,7 +174,7 @@ class Session:
         """
         probe = _Probe(self)
         self._call(probe)
-        self.stepping.restore(BEGINNING)
+        self._back()
         if not probe.found:
             raise SweepError(f"{self.enclave.image.path}: within {SWITCHED} instructions RSP is never in the enclave")
         self.registers = {"rsp": probe.found - BELOW}
@@ -122,9 +184,9 @@ class Session:
         """The call with the memory changed before it begins; None if the behaviour changes none."""
         if not behaviour.writes:
             return None
-        plain = _Plain(self, room=0, writes=behaviour)
+        plain = _Plain(self, writes=behaviour)
         self._call(plain)
-        self.stepping.restore(BEGINNING)
+        self._back()
         return plain.run
 
     def sweep(self, behaviour: Behaviour, points: Sequence[int], told: Callable[[Point], object]) -> None:
@@ -135,8 +197,11 @@ class Session:
         if not points:
             return
         ladder = _Ladder(self, behaviour, list(points), self.changed(behaviour), told)
-        self._call(ladder)
-        self.stepping.restore(BEGINNING)
+        try:
+            self._call(ladder)
+        finally:
+            if self.enclave.process.alive:
+                self._back()
 
     def _call(self, watcher: _Watcher) -> None:
         enclave = self.enclave
@@ -152,7 +217,7 @@ class Session:
             enclave.watcher = before
 
 
-class _Watcher:
+class _Watcher(FaultWatcher):
     """What a call is made under.  Of calls that OCALLs make, nothing is asked."""
 
     def __init__(self, session: Session) -> None:
@@ -160,6 +225,8 @@ class _Watcher:
         self.stepping = session.stepping
         self.run = Run()
         self.tcs = 0
+        self.over = False
+        """The enclave has returned."""
         self._call: Call | None = None
         self._blocks: frozenset[int] = frozenset()
 
@@ -183,18 +250,26 @@ class _Watcher:
     def interrupted(self, call: CallUnderWay) -> bool:
         return False
 
+    def faulted(self, call: CallUnderWay, exception: EnclaveException) -> bool:
+        return False
+
+    def gives_up(self, call: CallUnderWay) -> None:
+        """The enclave is brought back to where the call began, and has nothing to give up."""
+        if call is self._call:
+            self._call.unfinished = False
+
     def returned(self, call: CallUnderWay, result: Any) -> None:
         if call is self._call:
             now = shared(self.session.enclave.process)
-            run = self.current
+            run, self.over = self.current, True
             run.result, run.memory = result, {address: now.get(address, b"") for address in self._blocks}
             convention = self.session.enclave.convention
             run.refusal = convention.refusal(result) if isinstance(convention, Convention) else ""
 
     def failed(self, error: Exception) -> None:
         """The call has raised something."""
-        if self.run.memory:
-            return  # the enclave has returned; what its convention makes of that is not asked
+        if self.over:
+            return  # what its convention makes of what it has returned is not asked
         if isinstance(error, EnclaveTimeout):
             self.run.ended, self.run.note = Kind.HANG, ""
         elif isinstance(error, EnclaveException):
@@ -206,15 +281,59 @@ class _Watcher:
 class _Plain(_Watcher):
     """Undisturbed, but for memory that is changed before."""
 
-    def __init__(self, session: Session, room: int, writes: Behaviour | None = None) -> None:
+    room = 0
+
+    def __init__(self, session: Session, writes: Behaviour | None = None, limit: float | None = None) -> None:
         super().__init__(session)
-        self._room, self._writes = room, writes
+        self._writes, self._limit = writes, session.hang if limit is None else limit
 
     def begins(self) -> None:
+        assert self._call is not None
+        if not self.room:
+            self._call.limit(self._limit)
         if self._writes is not None:
             for action in self._writes.writes:
                 _write(self.session, action, self._blocks)
-        self.stepping.arm(self.tcs, free=True, room=self._room, registers=self.session.registers, clear=CLEARED)
+        until, entered = self.room or ALWAYS, self.session.registers
+        free = not self.room
+        self.stepping.arm(self.tcs, until=until, free=free, room=self.room, registers=entered, clear=CLEARED)
+
+
+class _Recorded(_Plain):
+    """Instruction by instruction, which takes its time."""
+
+    def __init__(self, session: Session, most: int) -> None:
+        super().__init__(session)
+        self.room = most
+        self.rips: list[int] = []
+        self.longer = False
+        """There were more instructions, which ran freely."""
+        self.faulting: dict[int, int] = {}
+        """Where an instruction had an exception, from ELRANGE's base, by how many had been executed.
+
+        Of what is executed next, in the enclave's handler, the first comes after as many: it has no number of its own.
+        """
+
+    def interrupted(self, call: CallUnderWay) -> bool:
+        if call is not self._call or self.longer or not self.stepping.state(self.tcs).stopped:
+            return False
+        assert self._call is not None
+        self.rips, self.longer = self.stepping.rips(self.tcs), True
+        self.stepping.arm(self.tcs, free=True, clear=CLEARED)
+        self._call.limit(self.session.hang)
+        self._call.entry.resume(self.session.hang)
+        return True
+
+    def returned(self, call: CallUnderWay, result: Any) -> None:
+        super().returned(call, result)
+        if call is self._call and not self.longer:
+            self.rips = self.stepping.rips(self.tcs)
+
+    def faulted(self, call: CallUnderWay, exception: EnclaveException) -> bool:
+        if call is self._call and not self.longer:
+            rip = _gprsgx(self.stepping, self.tcs, self.session.enclave)["RIP"] - self.session.base
+            self.faulting[self.stepping.state(self.tcs).executed] = rip
+        return False
 
 
 class _Probe(_Watcher):
@@ -266,7 +385,7 @@ class _Ladder(_Watcher):
         return self._tail if self._tail is not None else self.run
 
     def begins(self) -> None:
-        self.stepping.checkpoint(RUNG)
+        self.session.checkpoint(RUNG)
         self.stepping.arm(self.tcs, until=self._points[0], registers=self.session.registers, clear=CLEARED)
 
     def interrupted(self, call: CallUnderWay) -> bool:
@@ -279,7 +398,7 @@ class _Ladder(_Watcher):
         over = self._at == len(self._points)
         until = 0 if over else self._points[self._at] - number
         self.stepping.arm(self.tcs, until=until, free=over, stack=self._stack, clear=CLEARED)
-        self._call.entry.resume(self.session.hang)
+        self._call.entry.resume()  # undisturbed, however long it takes to step there
         return True
 
     def _try(self, call: Call, number: int) -> Point:
@@ -330,6 +449,13 @@ class _Ladder(_Watcher):
         convention = self.session.enclave.convention
         assert isinstance(convention, Convention)
         call.entry.resume(self.session.hang)
+        for exception in reversed(call.repairs):  # the innermost first, whose handler has been interrupted
+            if not convention.repaired(call, exception):
+                event = call.entry.event
+                if isinstance(event, Interrupted):
+                    raise EnclaveTimeout
+                raise event if isinstance(event, EnclaveException) else exception
+            call.entry.resume(call.left())
         convention.go_on(call)
 
     def _bring_about(self, call: Call, rip: int) -> EnclaveException | None:
@@ -378,11 +504,15 @@ class _Ladder(_Watcher):
             call.met(exception)
         before = _gprsgx(stepping, self.tcs, enclave)
         accepted = convention.repair(call, exception)
+        event = call.entry.event
+        if isinstance(event, EnclaveException) and event.leaf is EncluLeaf.EENTER:
+            run.answers.append(f"handler: no entry, {event.name}")
+            return
         stepping.disarm(self.tcs)  # what it has put on the stack that it found is its own
         notes = [note.rpartition(" returned ")[2] for note in getattr(exception, "__notes__", [])]
-        if isinstance(call.entry.event, EnclaveException) and call.entry.event is not exception:
-            raise call.entry.event
-        if isinstance(call.entry.event, Interrupted):
+        if isinstance(event, EnclaveException) and event is not exception:
+            raise event
+        if isinstance(event, Interrupted):
             raise EnclaveTimeout
         after = _gprsgx(stepping, self.tcs, enclave)
         moved = (before["RIP"], before["RSP"]) != (after["RIP"], after["RSP"])

@@ -90,7 +90,7 @@ def judge(run: Run, reference: Run, changed: Run | None, but: Mapping[int, list[
         return Outcome(run.ended, run.note, answers)
     if not run.differs(reference, but):
         return Outcome(Kind.REFUSED if run.refused else Kind.SAME, "by its handler" if run.refused else "", answers)
-    if changed is not None and not run.differs(changed, but):
+    if changed is not None and changed.ended is None and not run.differs(changed, but):
         return Outcome(Kind.CHANGED, "", answers)
     if run.refusal and run.refusal != reference.refusal:
         return Outcome(Kind.REFUSED, run.refusal, answers)

@@ -17,8 +17,10 @@ class PointsError(HostError):
     """There are no such points."""
 
 
-def chosen(where: str, rips: Sequence[int]) -> list[int]:
-    """Numbers of instructions, of a call that executes these, in order.  Raises PointsError.
+def chosen(where: str, rips: Sequence[int], entries: Sequence[int] = (0,)) -> list[int]:
+    """Numbers of instructions, of a call that executes these and enters the enclave there, in order.
+
+    Raises PointsError.
 
     `all` of them; `functions`: each address when it is first executed; `window`: around each EENTER and EEXIT, where
     enclaves are in between the host's state and their own; or ranges, from the first on and up to before the last:
@@ -32,21 +34,30 @@ def chosen(where: str, rips: Sequence[int]) -> list[int]:
             first.setdefault(rip, number)
         return sorted(first.values())
     if where == WINDOW:
-        entries = [number for number, rip in enumerate(rips) if rip == rips[0]]
         borders = [*entries, len(rips)]
         near = {n for border in borders for n in range(border - AROUND, border + AROUND)}
         return sorted(n for n in near if 0 <= n < len(rips))
-    found: set[int] = set()
+    inside = sorted({n for part in _ranges(where) for n in part[: len(rips)] if n < len(rips)})
+    if not inside:
+        raise PointsError(f"{where}: the call executes {len(rips)} instructions, none of them there")
+    return inside
+
+
+def check(where: str) -> None:
+    """Raises PointsError for what is none of these, whatever the call."""
+    if where not in (ALL, FUNCTIONS, WINDOW):
+        _ranges(where)
+
+
+def _ranges(where: str) -> list[range]:
+    found = []
     for part in where.split(","):
         match = _RANGE.fullmatch(part.strip())
         if match is None:
             raise PointsError(f"{part!r} is no range of instructions: {ALL}, {FUNCTIONS}, {WINDOW}, or 0:40,411:546")
         start = int(match[1])
-        found |= set(range(start, int(match[2]) if match[2] else start + 1))
-    inside = sorted(n for n in found if n < len(rips))
-    if not inside:
-        raise PointsError(f"{where}: the call executes {len(rips)} instructions, none of them there")
-    return inside
+        found.append(range(start, int(match[2]) if match[2] else start + 1))
+    return found
 
 
 def sliced(points: Sequence[int], count: int) -> list[list[int]]:

@@ -45,20 +45,20 @@ def sweep(
     while left is None or left:
         with subject.session(trace) as session:
             if verdict is None or left is None:
-                verdict = begun(subject, behaviour, session)
-                left = _slice(places.chosen(where, session.rips), slice_of)
+                verdict = begun(subject.image, subject.call, behaviour, session)
+                left = _slice(places.chosen(where, session.rips, session.entries), slice_of)
                 verdict.wanted = len(left)
                 if sink is not None:
                     sink(verdict)
-            left = _some(session, behaviour, left, verdict, told)
+            left = some(session, behaviour, left, verdict, told)
     return verdict  # type: ignore[return-value]
 
 
-def begun(subject: Subject, behaviour: Behaviour, session: Session) -> Verdict:
+def begun(image: str, call: str, behaviour: Behaviour, session: Session) -> Verdict:
     """Nothing has been tried."""
     return Verdict(
-        subject.image, subject.call, str(behaviour), behaviour.causable, session.rips, described(session.reference),
-        session.unlike, session.drawn,
+        image, call, str(behaviour), behaviour.causable, session.rips, described(session.reference),
+        session.unlike, session.drawn, session.longer,
     )  # fmt: skip
 
 
@@ -74,7 +74,9 @@ def _slice(points: list[int], slice_of: tuple[int, int]) -> list[int]:
     return parts[number - 1] if number <= len(parts) else []
 
 
-def _some(session: Session, behaviour: Behaviour, points: list[int], verdict: Verdict, told: Told) -> list[int]:
+def some(
+    session: Session, behaviour: Behaviour, points: list[int], verdict: Verdict, told: Told = lambda done, wanted: None
+) -> list[int]:  # fmt: skip
     """Try them until none is left, or the host is dead, which is an outcome, too; those that are left."""
 
     def tell(point: Point) -> None:
@@ -118,8 +120,8 @@ class Workers:
     ) -> Verdict:  # fmt: skip
         """As the function.  Raises LostWorkers, HostError."""
         with subject.session() as session:
-            verdict = begun(subject, behaviour, session)
-            points = _slice(places.chosen(where, session.rips), slice_of)
+            verdict = begun(subject.image, subject.call, behaviour, session)
+            points = _slice(places.chosen(where, session.rips, session.entries), slice_of)
         verdict.wanted = len(points)
         if sink is not None:
             sink(verdict)

@@ -292,6 +292,13 @@ class OpenEnclaveConvention(Convention):
         try:
             argument = abi.call_argument(Code.ECALL, EcallFunction.VIRTUAL_EXCEPTION_HANDLER)
             call.enter(rdi=argument, rdx=call.context)
+        except BaseException:
+            call.depth = 0
+            raise
+        return self.repaired(call, exception)
+
+    def repaired(self, call: Call, exception: EnclaveException) -> bool:
+        try:
             call.watch()
         finally:
             call.depth = 0

@@ -286,6 +286,9 @@ class SdkConvention(Convention):
     def repair(self, call: Call, exception: EnclaveException) -> bool:
         """ECMD_EXCEPT, at the next CSSA: the enclave prepares its handlers, which run when it is resumed."""
         call.enter(rdi=EnterCommand.ECMD_EXCEPT & MASK_64)
+        return self.repaired(call, exception)
+
+    def repaired(self, call: Call, exception: EnclaveException) -> bool:
         call.watch()
         event = call.entry.event
         if isinstance(event, Exit) and abi.signed(event.registers.rdi) == abi.OCMD_ERET:
