@@ -56,7 +56,10 @@ class FaultWatcher(Watcher, ABC):
 
     @abstractmethod
     def gives_up(self, call: CallUnderWay) -> None:
-        """The enclave was left before the call was over, and is about to be told to give it up."""
+        """The enclave was left before the call was over, and is about to be told to give it up.
+
+        Unless the watcher says that the call is not `unfinished`, as one who brings the enclave back may.
+        """
 
 
 @dataclass(frozen=True)

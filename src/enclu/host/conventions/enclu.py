@@ -81,6 +81,13 @@ class EncluConvention(Convention):
         self.enclave.process.memory.write(call.here, SGX_CALL.pack(enter=Enter.EXCEPTION))
         try:
             call.enter(rdi=call.here, **self._told(Enter.EXCEPTION))
+        except BaseException:
+            call.depth -= 1
+            raise
+        return self.repaired(call, exception)
+
+    def repaired(self, call: Call, exception: EnclaveException) -> bool:
+        try:
             return bool(self._until_done(call))
         finally:
             call.depth -= 1
