@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 AT_SYSCALL = signal.SIGTRAP | ptrace.SYSCALL_STOP
 """si_code of a system call stop."""
-_PUSHF, _OPERAND_SIZE, _REX = 0x9C, 0x66, range(0x40, 0x50)
+_PUSHF, _POPF, _OPERAND_SIZE, _REX = 0x9C, 0x9D, 0x66, range(0x40, 0x50)
 
 
 def single_step(thread: Thread) -> ptrace.SigInfo | None:
@@ -46,6 +46,11 @@ def single_step(thread: Thread) -> ptrace.SigInfo | None:
         second = thread.regs.rsp + 1
         thread.write(second, bytes([thread.read(second, 1)[0] & ~(RFLAGS_TF >> 8)]))
     return None
+
+
+def is_popf(code: bytes) -> bool:
+    """The instruction has the host kernel forget that it is stepped through: see `stepping.hide`."""
+    return code.lstrip(bytes((_OPERAND_SIZE, *_REX)))[:1] == bytes([_POPF])
 
 
 def is_pushf(code: bytes) -> bool:

@@ -81,6 +81,20 @@ def hide(thread: Thread) -> None:
         thread.store()
 
 
+def begin_anew(thread: Thread) -> Stop | None:
+    """Have the host kernel know the next step for one, after a POPF (see `hide`): by a resumption that is none.
+
+    The stop that came instead, if one did, with the thread not seen as stopped any more; nothing is executed.
+    """
+    interrupt(thread)
+    ptrace.raw(SYSEMU, thread.word, NOTHING, NOTHING)
+    stop = decode(thread.waiter.status_of(thread.tid))
+    if stop.kind is Kind.INTERRUPTION:
+        return None
+    thread.stopped = False
+    return stop
+
+
 def traps(code: bytes) -> bool:
     """The instruction is INT3, INT n, INTO or INT1, at which a stop for SIGTRAP is no step's."""
     return code.lstrip(_PREFIXES)[:1] in _TRAPPING

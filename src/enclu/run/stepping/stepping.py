@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from enclu.native import signals
-from enclu.native.single_step import AT_SYSCALL, is_pushf, single_step
-from enclu.native.stepping import STEPPED, hide, prepare, run_to, steps, traps
+from enclu.native.single_step import AT_SYSCALL, is_popf, is_pushf, single_step
+from enclu.native.stepping import STEPPED, begin_anew, hide, prepare, run_to, steps, traps
 from enclu.native.stop import INTERRUPTED, decode
 from enclu.run import exceptions
 from enclu.run.stepping import registers
@@ -322,6 +322,8 @@ class Stepping(Transitions):
                 self._place(task, sources, rip)
             plan.executes(rip)
             return None
+        if is_popf(code):
+            return steps(task, 1, {rip}, 0, plan.executes)[1] or begin_anew(task)
         if not is_pushf(code):
             page = self._encl(task).resident(rip)
             if page is not None and not page.rwx & _W:
