@@ -157,6 +157,17 @@ class Wishes:
     record: int
 
 
+@dataclass
+class Goal:
+    """Where the next interrupt is to come: what of a plan concerns the user."""
+
+    until: int = ALWAYS
+    """Instructions that are left."""
+    address: int = 0
+    times: int = 1
+    free: bool = False
+
+
 class Run:
     """One ECALL under the eyes of its host."""
 
@@ -168,11 +179,15 @@ class Run:
         self._lock = threading.RLock()
         self._withdrawn: set[int] = set()
         self._touched: list[int] = []
-        """Pages that were given back since the enclave last made progress without a fault."""
-        self._progress = -1
+        """Pages that were given back, and are to be withdrawn when the enclave has gone on to others."""
         self._base = 0
         """Instructions before the plan that is under way."""
+        self._goal = Goal()
+        self._between = False
+        """One instruction is executed before the goal is, after which pages that it needed are withdrawn."""
         self._again = 0
+        self._last = -1
+        """Number of the last Step."""
         self._room = 0
         self._planned = False
         """There is a plan, which is this one's."""
@@ -209,49 +224,56 @@ class Run:
         wishes = self._wishes
         if wishes.at is not None or wishes.address is not None:
             until = ALWAYS if wishes.at is None else wishes.at
-            self._arm(until=until, address=wishes.address or 0, times=wishes.times)
-        elif wishes.on_step is not None:
-            self._arm(until=0)
+            self._aim(Goal(until, wishes.address or 0, wishes.times))
         else:
-            self._go_freely()
+            self._goal = Goal(free=True) if wishes.on_step is None else Goal(until=0)
+        self._arm(self._goal)
 
     def interrupted(self, call: CallUnderWay) -> bool:
         """Ask what comes after the interrupt, and resume; False if it was none that was planned."""
         if call.tcs != self.tcs or not self.stepping.state(self.tcs).stopped:
             return False
-        executed = self._count()
+        self._count()
+        with self._lock:
+            rip = self._moved_on(call)
+        goal, between, self._between = self._goal, self._between, False
+        if between and goal.until and rip != goal.address:
+            self._arm(goal)
+        else:
+            self._stopped(call)
+        call.entry.resume(call.left())
+        return True
+
+    def _stopped(self, call: CallUnderWay) -> None:
+        """An interrupt that was asked for."""
         trace, ask = self.trace, self._wishes.on_step
         trace.interrupts += 1
-        self._again = 0 if executed or trace.interrupts == 1 else self._again + 1
+        self._again = self._again + 1 if self._last == trace.instructions else 0
+        self._last = trace.instructions
         step = Step(trace.instructions, call, self.stepping, self._again)
         chosen = Move.FREE if ask is None else self._asked(ask, step)
         self._do(call, Move.STEP if chosen is None else chosen)
-        call.entry.resume(call.left())
-        return True
 
     def faulted(self, call: CallUnderWay, exception: EnclaveException) -> bool:
         """If the exception is that of a page that was withdrawn, tell of it, and resume."""
         page = exception.address & -PAGE_SIZE
+        mine = call.tcs == self.tcs
         with self._lock:
             if exception.vector != Vector.PF or page not in self._withdrawn:
                 return False
-            mine = call.tcs == self.tcs
-            number = self._base + self.stepping.state(self.tcs).executed if mine else 0
-            if mine and number != self._progress:
-                self._progress = number
-                for before in self._touched:
-                    self._withdraw(before)
-                self._touched.clear()
+            if mine and self._count():
+                self._moved_on(call)
             self._grant(page)
             self._touched.append(page)
         if mine:
             code = exception.error_code
             access = "fetch" if code & PFEC.I else "write" if code & PFEC.W else "read"
-            fault = PageFault(number, call, self.stepping, page, access)
+            fault = PageFault(self.trace.instructions, call, self.stepping, page, access)
             self.trace.faults.append(fault)
             chosen = self._asked(self._wishes.on_page, fault) if self._wishes.on_page is not None else None
-            if chosen is not None:
-                self._count()
+            if chosen is None:
+                self._go(call)
+            else:
                 self._do(call, chosen)
         call.entry.resume(call.left())
         return True
@@ -277,41 +299,52 @@ class Run:
 
     def _do(self, call: CallUnderWay, chosen: Move | RunTo | Skip) -> None:
         """What comes next, when the enclave is resumed."""
+        here = False
         match chosen:
             case Move.STEP:
-                self._arm(until=1)
+                self._goal = Goal(until=1)
             case Move.ZERO_STEP:
-                self._arm(until=0)
+                self._goal = Goal(until=0)
             case Skip(instructions):
-                self._arm(until=instructions)
+                self._goal = Goal(until=instructions)
             case RunTo(address, times):
                 here = self.stepping.ssa(call.tcs).gprsgx.rip == address
-                self._arm(until=ALWAYS, address=address, times=times + here)
+                self._aim(Goal(address=address, times=times))
             case Move.ABANDON:
                 raise Abandoned
             case Move.TO_PAGE:
-                self._go_freely()
+                self._goal = Goal(free=True)
             case Move.FREE:
                 with self._lock:
                     self._grant_all()
                     self.pages = []
-                self._go_freely()
+                self._goal = Goal(free=True)
+        self._go(call, here=here)
 
-    def _go_freely(self) -> None:
-        self._arm(until=ALWAYS, free=True)
+    def _aim(self, goal: Goal) -> None:
+        """Raises HostError where arrivals cannot be counted, for plans are made anew at each page."""
+        if goal.times > 1 and self.pages:
+            raise HostError("the so many-th time at an address cannot be told while pages are withdrawn")
+        self._goal = goal
 
-    def _arm(self, *, until: int, address: int = 0, times: int = 1, free: bool = False) -> None:
+    def _go(self, call: CallUnderWay, *, here: bool = False) -> None:
+        """On to the goal; first by one instruction where that is not to be the goal itself, or needs several pages."""
+        self._between = bool(self._goal.until) and (here or self._needs_several(call))
+        self._arm(Goal(until=1) if self._between else self._goal)
+
+    def _arm(self, goal: Goal) -> None:
         wishes = self._wishes
         self._room = max(0, wishes.record - len(self.trace.rips))
         if wishes.record or self.pages:
             self._room = max(self._room, 1)  # which has instructions counted
-        self._room = min(self._room, until)
+        self._room = min(self._room, goal.until)
         registers = wishes.registers
         if self._planned and registers is not None:
             registers = {}
         self.stepping.arm(
-            self.tcs, until=until, address=address, times=times, free=free, room=self._room, registers=registers
-        )
+            self.tcs, until=goal.until, address=goal.address, times=goal.times, free=goal.free, room=self._room,
+            registers=registers,
+        )  # fmt: skip
         self._base = self.trace.instructions
         self._planned, self._counted = True, False
 
@@ -325,9 +358,29 @@ class Run:
         trace.instructions = self._base + state.executed
         trace.drawn += state.drawn
         trace.rips += rips[: max(0, self._wishes.record - len(trace.rips))]
+        if self._goal.until != ALWAYS:
+            self._goal.until = max(0, self._goal.until - state.executed)
         return state.executed
 
     # Pages.
+
+    def _needs_several(self, call: CallUnderWay) -> bool:
+        """The instruction that comes next needs a page besides that of its own beginning."""
+        if not self._touched:
+            return False
+        code = self.stepping.ssa(call.tcs).gprsgx.rip & -PAGE_SIZE
+        return any(page != code for page in self._touched)
+
+    def _moved_on(self, call: CallUnderWay) -> int:
+        """Withdraw what the enclave has touched, but where its next instruction is; the address of that, if need be."""
+        if not self._touched and not self._between:
+            return 0
+        rip = self.stepping.ssa(call.tcs).gprsgx.rip
+        for page in self._touched:
+            if page != rip & -PAGE_SIZE:
+                self._withdraw(page)
+        self._touched = [page for page in self._touched if page == rip & -PAGE_SIZE]
+        return rip
 
     def _withdraw(self, page: int) -> None:
         self.stepping.withdraw(page)
