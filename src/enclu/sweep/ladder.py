@@ -43,11 +43,14 @@ WARM = 60.0
 """Seconds that a call may take that comes before the first that counts."""
 MOST = 1 << 18
 """Instructions of a call that are stepped through, from the first on, unless more are asked for."""
-_NOT_OF_IT = (HostError, TypeError, ValueError)
 
 
 class SweepError(HostError):
     """The call cannot be swept."""
+
+
+class NoSuchMemory(SweepError):
+    """Host and enclave share less in this call than the host is to change."""
 
 
 class NoReference(SweepError):
@@ -181,22 +184,30 @@ class Session:
         return probe.found - BELOW
 
     def changed(self, behaviour: Behaviour) -> Run | None:
-        """The call with the memory changed before it begins; None if the behaviour changes none."""
+        """The call with the memory changed before it begins; None if the behaviour changes none.
+
+        If that kills the process, the run has ended so, and another session is needed.
+        """
         if not behaviour.writes:
             return None
-        plain = _Plain(self, writes=behaviour)
-        self._call(plain)
+        changed = _Changed(self, behaviour)
+        try:
+            self._call(changed)
+        except ProcessDied as error:
+            return Run(ended=Kind.HARMED, note=str(error))
         self._back()
-        return plain.run
+        return changed.run
 
-    def sweep(self, behaviour: Behaviour, points: Sequence[int], told: Callable[[Point], object]) -> None:
+    def sweep(
+        self, behaviour: Behaviour, points: Sequence[int], told: Callable[[Point], object], changed: Run | None = None
+    ) -> None:  # fmt: skip
         """Do it at these instructions, in their order.  Raises ProcessDied where that has killed the process.
 
-        `told` is called with each verdict.
+        `told` is called with each verdict; `changed` is what `changed` says.
         """
         if not points:
             return
-        ladder = _Ladder(self, behaviour, list(points), self.changed(behaviour), told)
+        ladder = _Ladder(self, behaviour, list(points), changed, told)
         try:
             self._call(ladder)
         finally:
@@ -211,7 +222,7 @@ class Session:
             self._make(enclave)
         except ProcessDied:
             raise
-        except _NOT_OF_IT as error:
+        except Exception as error:
             watcher.failed(error)
         finally:
             enclave.watcher = before
@@ -279,24 +290,42 @@ class _Watcher(FaultWatcher):
 
 
 class _Plain(_Watcher):
-    """Undisturbed, but for memory that is changed before."""
+    """Undisturbed."""
 
     room = 0
 
-    def __init__(self, session: Session, writes: Behaviour | None = None, limit: float | None = None) -> None:
+    def __init__(self, session: Session, limit: float | None = None) -> None:
         super().__init__(session)
-        self._writes, self._limit = writes, session.hang if limit is None else limit
+        self._limit = session.hang if limit is None else limit
 
     def begins(self) -> None:
         assert self._call is not None
         if not self.room:
             self._call.limit(self._limit)
-        if self._writes is not None:
-            for action in self._writes.writes:
-                _write(self.session, action, self._blocks)
         until, entered = self.room or ALWAYS, self.session.registers
         free = not self.room
         self.stepping.arm(self.tcs, until=until, free=free, room=self.room, registers=entered, clear=CLEARED)
+
+
+class _Changed(_Plain):
+    """With memory that is changed before it begins."""
+
+    def __init__(self, session: Session, behaviour: Behaviour) -> None:
+        super().__init__(session)
+        self._behaviour = behaviour
+
+    def begins(self) -> None:
+        for action in self._behaviour.writes:
+            _write(self.session, action, self._blocks)
+        super().begins()
+
+    def failed(self, error: Exception) -> None:
+        try:
+            super().failed(error)
+        except SweepError:
+            raise
+        except Exception:
+            self.run.ended, self.run.note = Kind.DIFFERENT, _raised(error)
 
 
 class _Recorded(_Plain):
@@ -444,6 +473,10 @@ class _Ladder(_Watcher):
             run.ended = Kind.HANG
         except EnclaveException as error:
             run.ended, run.note = Kind.CRASH, _exception(self.session, error)
+        except (ProcessDied, SweepError):
+            raise
+        except Exception as error:  # of the host's own code: an OCALL's, or its convention's
+            run.ended, run.note = Kind.DIFFERENT, _raised(error)
 
     def _go_on(self, call: Call) -> None:
         convention = self.session.enclave.convention
@@ -533,10 +566,14 @@ class _Ladder(_Watcher):
 
 
 def _write(session: Session, action: Action, blocks: frozenset[int]) -> None:
-    """Change the shared memory.  Raises SweepError."""
+    """Change the shared memory.  Raises NoSuchMemory."""
     if action.block >= len(blocks):
-        raise SweepError(f"{action}: host and enclave share {len(blocks)} blocks of memory in this call")
+        raise NoSuchMemory(f"{action}: host and enclave share {_counted(len(blocks))} of memory in this call")
     session.enclave.process.memory.write(sorted(blocks)[action.block] + action.offset, action.data)
+
+
+def _counted(blocks: int) -> str:
+    return "1 block" if blocks == 1 else f"{blocks} blocks"
 
 
 def _gprsgx(stepping: Stepping, tcs: int, enclave: Enclave) -> dict[str, int]:
@@ -545,6 +582,10 @@ def _gprsgx(stepping: Stepping, tcs: int, enclave: Enclave) -> dict[str, int]:
     end = enclave.base + fields["OSSA"] + fields["CSSA"] * enclave.image.ssa_frame_size * PAGE_SIZE
     found: dict[str, int] = GPRSGX.unpack(stepping.read(end - GPRSGX.size, GPRSGX.size))
     return found
+
+
+def _raised(error: Exception) -> str:
+    return f"the host raises {type(error).__name__}: {error}"
 
 
 def _exception(session: Session, error: EnclaveException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from enclu.host.errors import HostError, ProcessDied
@@ -25,30 +26,47 @@ def simplest(subject: Subject, number: int, behaviour: Behaviour) -> Behaviour:
         raise HostError("--minimise needs Hypothesis: pip install hypothesis") from None
     from enclu.sweep.strategies import simpler
 
-    with subject.session() as session:
-        wanted = _kind(session, behaviour, number)
-        if wanted is Kind.HARMED:
-            return behaviour  # the host's process is dead, and each attempt would need another
-        quiet = settings(
-            max_examples=MOST_EXAMPLES, deadline=None, database=None, phases=(Phase.generate, Phase.shrink),
-            suppress_health_check=list(HealthCheck), derandomize=True,
-        )  # fmt: skip
+    quiet = settings(
+        max_examples=MOST_EXAMPLES, deadline=None, database=None, phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck), derandomize=True,
+    )  # fmt: skip
+    with contextlib.ExitStack() as sessions:
+        attempts = _Attempts(subject, number, sessions)
+        wanted = attempts.kind(behaviour)
         try:
-            found: Behaviour = find(
-                simpler(behaviour), lambda other: _kind(session, other, number) is wanted, settings=quiet
-            )
+            found: Behaviour = find(simpler(behaviour), lambda other: attempts.kind(other) is wanted, settings=quiet)
         except NoSuchExample:
             return behaviour
         return found
 
 
-def _kind(session: Session, behaviour: Behaviour, number: int) -> Kind:
-    """What becomes of it."""
-    if not any(action.move is Move.RESUME for action in behaviour.actions):
-        return Kind.LEFT
-    found: list[Point] = []
-    try:
-        session.sweep(behaviour, [number], found.append)
-    except ProcessDied:
-        return Kind.HARMED
-    return found[0].outcome.kind if found else Kind.LEFT
+class _Attempts:
+    """At one point; each with the session of the one before, unless that has killed its host."""
+
+    def __init__(self, subject: Subject, number: int, sessions: contextlib.ExitStack) -> None:
+        self._subject, self._number, self._sessions = subject, number, sessions
+        self._known: dict[Behaviour, Kind] = {}
+        self._session: Session | None = None
+
+    def kind(self, behaviour: Behaviour) -> Kind:
+        """What becomes of it."""
+        if behaviour not in self._known:
+            self._known[behaviour] = self._tried(behaviour)
+        return self._known[behaviour]
+
+    def _tried(self, behaviour: Behaviour) -> Kind:
+        if not any(action.move is Move.RESUME for action in behaviour.actions):
+            return Kind.LEFT
+        changed = self._alive().changed(behaviour)
+        found: list[Point] = []
+        try:
+            self._alive().sweep(behaviour, [self._number], found.append, changed)
+        except ProcessDied:
+            return Kind.HARMED
+        return found[0].outcome.kind if found else Kind.LEFT
+
+    def _alive(self) -> Session:
+        if self._session is None or not self._session.enclave.process.alive:
+            self._sessions.close()
+            self._session = self._sessions.enter_context(self._subject.session())
+        return self._session

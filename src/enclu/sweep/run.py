@@ -16,7 +16,7 @@ from enclu.host.errors import HostError, ProcessDied
 from enclu.sweep import points as places
 from enclu.sweep.behaviour import Behaviour
 from enclu.sweep.ladder import Point, Session
-from enclu.sweep.outcome import Run
+from enclu.sweep.outcome import Kind, Run
 from enclu.sweep.subject import Subject
 from enclu.sweep.verdict import Verdict, merged
 
@@ -42,6 +42,7 @@ def sweep(
     """
     verdict: Verdict | None = None
     left: list[int] | None = None
+    changed: Run | None = None
     while left is None or left:
         with subject.session(trace) as session:
             if verdict is None or left is None:
@@ -50,7 +51,11 @@ def sweep(
                 verdict.wanted = len(left)
                 if sink is not None:
                     sink(verdict)
-            left = some(session, behaviour, left, verdict, told)
+            if changed is None or changed.ended is not Kind.HARMED:
+                changed = session.changed(behaviour)
+                if changed is not None and changed.ended is Kind.HARMED:
+                    continue  # this session's host is dead; the next does without
+            left = some(session, behaviour, left, changed, verdict, told)
     return verdict  # type: ignore[return-value]
 
 
@@ -75,7 +80,8 @@ def _slice(points: list[int], slice_of: tuple[int, int]) -> list[int]:
 
 
 def some(
-    session: Session, behaviour: Behaviour, points: list[int], verdict: Verdict, told: Told = lambda done, wanted: None
+    session: Session, behaviour: Behaviour, points: list[int], changed: Run | None, verdict: Verdict,
+    told: Told = lambda done, wanted: None,
 ) -> list[int]:  # fmt: skip
     """Try them until none is left, or the host is dead, which is an outcome, too; those that are left."""
 
@@ -84,7 +90,7 @@ def some(
         told(len(verdict.points), verdict.wanted)
 
     try:
-        session.sweep(behaviour, points, tell)
+        session.sweep(behaviour, points, tell, changed)
     except ProcessDied:
         left = [number for number in points if number not in verdict.points]
         if len(left) == len(points):
