@@ -31,6 +31,18 @@ MARKER = (
 )
 
 
+class Hooks:
+    """What other plugins and conftest.py files have a say in."""
+
+    @pytest.hookspec
+    def pytest_sgx_process_options(self, item: pytest.Item) -> dict[str, Any] | None:
+        """Further arguments of `Machine.process` for the test's `sgx_process`; those that all give are put together."""
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    pluginmanager.add_hookspecs(Hooks)
+
+
 _NAME_SIZE = 150
 _INTERRUPTED = pytest.StashKey[bool]()
 
@@ -193,9 +205,10 @@ def sgx_machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
 
 
 @pytest.fixture
-def sgx_process(sgx_machine: Machine, sgx_delivery: str) -> Process:
+def sgx_process(request: pytest.FixtureRequest, sgx_machine: Machine, sgx_delivery: str) -> Process:
     """A process of that machine, under the design of the test."""
-    return sgx_machine.process(sgx_delivery)
+    given: list[dict[str, Any]] = request.node.ihook.pytest_sgx_process_options(item=request.node)
+    return sgx_machine.process(sgx_delivery, **{name: value for one in given for name, value in one.items()})
 
 
 @pytest.fixture(scope="session")
