@@ -247,6 +247,15 @@ def test_what_a_pidfd_tells_of_can_be_waited_for(child: str, passes: Passes) -> 
     passes("pidfd_wait", str(rounds), child)
 
 
+@pytest.mark.parametrize("design", ANY)
+def test_a_program_steps_through_its_enclaves(design: str, passes: Passes) -> None:
+    passes("stepping", options=("--quiet", "--stepping", "--delivery", design))
+
+
+def test_a_program_does_not_step_unless_its_run_is_for_that(passes: Passes) -> None:
+    passes("stepping", "none", options=("--quiet",))
+
+
 def test_xsave_goes_by_xfrm_on_pages_that_are_evicted_in_between(passes: Passes) -> None:
     passes("xsave_by_xfrm", options=("--epc", "1M"))
 
