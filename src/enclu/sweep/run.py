@@ -7,7 +7,9 @@ its own, steps through the undisturbed call once, and goes on from point to poin
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -22,6 +24,8 @@ from enclu.sweep.verdict import Verdict, merged
 
 SLICES = 4
 """For each worker: none is to wait long for the last."""
+LEAST = 50
+"""Points of a slice, if there are as many for each worker: each begins with an enclave that is loaded."""
 ATTEMPTS = 3
 """How often a slice is tried whose worker is lost."""
 Told = Callable[[int, int], object]
@@ -131,12 +135,15 @@ class Workers:
         verdict.wanted = len(points)
         if sink is not None:
             sink(verdict)
-        slices = places.sliced(points, self.count * SLICES) if points else []
+        slices = places.sliced(points, self._parts(len(points))) if points else []
         for _ in range(ATTEMPTS):
             slices = self._round(subject, behaviour, slices, verdict, told)
             if not slices:
                 return verdict
         raise LostWorkers(f"{len(slices)} slices were lost {ATTEMPTS} times, with who worked on them")
+
+    def _parts(self, points: int) -> int:
+        return max(self.count, min(self.count * SLICES, points // LEAST))
 
     def _round(
         self, subject: Subject, behaviour: Behaviour, slices: list[list[int]], verdict: Verdict, told: Told
@@ -205,7 +212,7 @@ class _Pool:
 
     def _made(self) -> concurrent.futures.ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")  # a forked child has no business with its parent's enclaves
-        return concurrent.futures.ProcessPoolExecutor(self._count, mp_context=context)
+        return concurrent.futures.ProcessPoolExecutor(self._count, context, _leave_interrupts)
 
     def submit(self, function: Callable[..., Verdict], *arguments: Any) -> concurrent.futures.Future[Verdict]:
         try:
@@ -221,6 +228,11 @@ class _Pool:
         self._executor.shutdown(wait=True, cancel_futures=True)
 
 
+def _leave_interrupts() -> None:
+    """Ctrl-C at a terminal is for who has started the workers, and ends them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 class Cluster:
     """The workers of a Dask cluster, by the address of its scheduler.  A context manager.
 
@@ -230,14 +242,16 @@ class Cluster:
     def __init__(self, address: str) -> None:
         try:
             from distributed import Client, as_completed
+            from distributed.comm.addressing import get_address_host_port
         except ImportError:
             raise HostError("--dask needs dask.distributed: pip install 'enclu[dask]'") from None
-        self._as_completed = as_completed
         try:
             made: Any = Client
+            get_address_host_port(address)  # a client that fails to understand it is not got rid of silently
             self._client: Any = made(address, timeout=10, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
             raise HostError(f"no scheduler of Dask answers at {address}: {error}") from None
+        self._as_completed: Any = functools.partial(as_completed, loop=self._client.loop)
 
     def __enter__(self) -> Workers:
         count = sum(self._client.nthreads().values())
