@@ -14,7 +14,7 @@
 #ifndef __ASSEMBLER__
 #include <stdint.h>
 
-enum { EXIT_DONE, EXIT_OCALL };
+enum { EXIT_DONE, EXIT_OCALL, EXIT_REFUSED };	/* refused: no ECALL here, no OCALL to return from */
 
 struct sgx_call {
 	uint64_t enter;		/* why the enclave is entered */

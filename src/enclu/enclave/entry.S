@@ -57,6 +57,33 @@
 	ldmxcsr default_mxcsr(%rip)
 #endif
 	.endm
+/* Nothing of the enclave's is left in them; without XRSTOR, which is slow where XFRM is not all that the processor has. */
+	.macro CLEAR_EXTENDED
+#ifdef __SSE__
+	fninit
+	.rept 8
+	fldz
+	.endr
+	fninit
+#if XFRM & 4
+	vzeroall
+#else
+	.irp register, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+	pxor %xmm\register, %xmm\register
+	.endr
+#endif
+#if XFRM & 0xe0
+	.irp register, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+	vpxorq %zmm\register, %zmm\register, %zmm\register
+	.endr
+	.irp register, 0, 1, 2, 3, 4, 5, 6, 7
+	kxorq %k\register, %k\register, %k\register
+	.endr
+#endif
+	ldmxcsr default_mxcsr(%rip)
+#endif
+	.endm
+
 	.section .rodata
 default_mxcsr:
 	.long 0x1f80
@@ -91,10 +118,8 @@ enclave_entry:
 	mov %rbx, THREAD_TCS(%r10)
 	mov %rax, THREAD_CSSA(%r10)
 	mov LAST_SP(%r10), %r11
-	cmpq $ENTER_ORET, CALL_ENTER(%rdi)
-	je .Loret
 	test %r11, %r11
-	cmovnz %r11, %r9			/* an ECALL during an OCALL: below it */
+	cmovnz %r11, %r9			/* an OCALL is under way: below it */
 	mov %r9, %rsp
 	pushq $2				/* the host's DF and AC */
 	popfq
@@ -104,6 +129,8 @@ enclave_entry:
 	mov %r10, %rdi
 	call trusted_enter
 	pop %r10
+	test %rax, %rax
+	jz .Loret
 .Lexit: /* R10: the struct thread; RAX: call_word(). */
 	mov EXIT_TO(%r10), %rbx
 	mov EXIT_RSP(%r10), %rsp
@@ -112,15 +139,7 @@ enclave_entry:
 	.irp register, ecx, edx, esi, r8d, r9d, r10d, r11d, r12d, r13d, r14d, r15d
 	xor %\register, %\register
 	.endr
-#ifdef __SSE__
-#if XFRM & 4
-	vzeroall
-#else
-	.irp register, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
-	pxor %xmm\register, %xmm\register
-	.endr
-#endif
-#endif
+	CLEAR_EXTENDED
 	mov $4, %eax
 	.byte 0x0f, 0x01, 0xd7			/* EEXIT */
 
@@ -138,11 +157,8 @@ leave_for_ocall:
 	mov %rdi, %r10
 	mov %rsi, %rax
 	jmp .Lexit
-.Loret:
-	mov %r11, %rsp
-	pushq $2
-	popfq
-	CONTROL_WORDS
+.Loret: /* R10: the struct thread, whose OCALL goes on. */
+	mov LAST_SP(%r10), %rsp
 	popq LAST_SP(%r10)
 	pop %r15
 	pop %r14

@@ -33,7 +33,7 @@ bool is_outside(const void *start, uint64_t size)
 	needed += (enclave_heap_pages + enclave_spare_pages) * SGX_PAGE;
 	while (length < needed)
 		length *= 2;
-	return from + size >= from && (from + size <= elrange || from >= elrange + length);
+	return (from || !size) && from + size >= from && (from + size <= elrange || from >= elrange + length);
 }
 
 /* What the host gave at EENTER: everything written there is for it to see. */
@@ -140,25 +140,43 @@ static void initialize(void)
 	__atomic_store_n(&done, true, __ATOMIC_RELEASE);
 }
 
+/* Each exception is handled once: the host may ask again before it resumes, and also when there was none. */
+static bool handle(const struct thread *thread)
+{
+	struct ssa_gpr *gpr = frame(thread, thread->cssa - 1);
+
+	if (!(gpr->exitinfo & EXITINFO_VALID) || !enclave_exception(gpr, (struct ssa_exinfo *)gpr - 1))
+		return false;
+	gpr->exitinfo &= ~EXITINFO_VALID;
+	return true;
+}
+
+/*
+ * What goes to RDI at EEXIT; 0: the OCALL under way goes on.  At a CSSA greater than 0 there are ECALLs only in OCALLs of
+ * the exception's handler, for what is interrupted may be anywhere.
+ */
 uint64_t trusted_enter(struct thread *thread)
 {
 	struct sgx_call *call = call_of(thread);
-	uint64_t enter = call->enter, function = enter == ENTER_ECALL ? call->function : CALL_UNTOLD;
-	struct ssa_gpr *gpr;
+	uint64_t enter = *(volatile uint64_t *)&call->enter, function = CALL_UNTOLD, why = EXIT_DONE;
 
+	if (enter == ENTER_ORET && thread->last_sp)
+		return 0;
 	initialize();
 	notify_of_aex(thread, false);
-	if (enter == ENTER_ECALL)
+	if (enter == ENTER_ECALL && (!thread->cssa || thread->last_sp)) {
+		function = *(volatile uint64_t *)&call->function;
 		call->result = enclave_main(thread, function, (void *)call->argument);
-	else if (enter == ENTER_RESET)
-		call->result = reset(thread, call->argument >> 32, call->argument & 0xffffffff);
-	else if (thread->cssa == 0)
-		call->result = 0;
-	else {
-		gpr = frame(thread, thread->cssa - 1);
-		call->result = enclave_exception(gpr, (struct ssa_exinfo *)gpr - 1);
+	} else if (enter == ENTER_RESET) {
+		uint64_t wanted = *(volatile uint64_t *)&call->argument;
+
+		call->result = reset(thread, wanted >> 32, wanted & 0xffffffff);
+	} else if (enter == ENTER_EXCEPTION) {
+		call->result = thread->cssa && handle(thread);
+	} else {
+		why = EXIT_REFUSED;
 	}
-	call->exit = EXIT_DONE;
+	call->exit = why;
 	notify_of_aex(thread, false);
-	return call_word(EXIT_DONE, function);
+	return call_word(why, function);
 }

@@ -54,7 +54,8 @@ uint64_t enclave_main(struct thread *thread, uint64_t function, void *argument);
 
 /*
  * An exception, at the next CSSA: true if `gpr` has been changed so that the interrupted code can go on.  Unless an
- * enclave has one of its own, it is accept_spare_page().
+ * enclave has one of its own, it is accept_spare_page().  It is called for exceptions that the processor tells of
+ * (EXITINFO.VALID), and not again for one for which it was true.
  */
 bool enclave_exception(struct ssa_gpr *gpr, const struct ssa_exinfo *exinfo);
 
@@ -79,7 +80,7 @@ struct thread *exception_thread(const struct ssa_gpr *gpr);
 uint64_t ocall(struct thread *thread, uint64_t number, void *argument);
 
 /*
- * Nothing of it is in the enclave.  Whoever follows a pointer that came from outside asks first: the host would have
+ * Nothing of it is in the enclave, and it is not NULL, unless `size` is 0.  Whoever follows a pointer that came from outside asks first: the host would have
  * the enclave read or overwrite its own secrets.  And it copies what is there before it looks: the host can change it.
  */
 bool is_outside(const void *start, uint64_t size);

@@ -55,6 +55,8 @@ class EncluConvention(Convention):
         state = SGX_CALL.unpack(memory.read(call.here, SGX_CALL.size))
         if state["exit"] == Leave.DONE:
             raise Done(state["result"])
+        if state["exit"] == Leave.REFUSED:
+            raise HostError(f"{self.enclave.image.path}: the enclave serves no ECALL here: it is interrupted")
         if state["exit"] != Leave.OCALL:
             raise HostError(
                 f"{self.enclave.image.path}: the enclave left with sgx_call.exit {state['exit']}, which is none"

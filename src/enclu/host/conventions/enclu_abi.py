@@ -35,6 +35,8 @@ class Leave(enum.IntEnum):
 
     DONE = 0
     OCALL = 1
+    REFUSED = 2
+    """No ECALL is served here, or there is no OCALL to return from."""
 
 
 def call_word(why: int, number: int = UNTOLD) -> int:
