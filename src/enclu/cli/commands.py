@@ -12,8 +12,8 @@ from enclu import __version__
 from enclu.base import console
 
 NAMES = (
-    "run", "trace", "profile", "gdb", "check", "compare", "conform", "explain", "drop-epc", "core", "sweep", "build",
-    "measure", "inspect", "sign", "edl", "quote",
+    "run", "trace", "profile", "gdb", "check", "compare", "conform", "explain", "drop-epc", "core", "sweep", "audit",
+    "build", "measure", "inspect", "sign", "edl", "quote",
 )  # fmt: skip
 """Each has a module here, in which it has the module's name."""
 

@@ -13,6 +13,7 @@ from enclu.host.errors import HostError
 from enclu.sgx.inside import MAX_LENGTH
 
 if TYPE_CHECKING:
+    from enclu.host.frames import Gprsgx
     from enclu.sweep.audit.target import Target
 
 DIRECTION = frozenset(("cld", "std"))
@@ -46,14 +47,7 @@ def _decoder() -> capstone.Cs:
 
 def at(target: Target, address: int) -> Instruction | None:
     """The instruction at an address of the enclave; None if there is none that can be read."""
-    try:
-        code = target.stepping.read(address, MAX_LENGTH)
-    except HostError:
-        try:
-            code = target.stepping.read(address, -address % 4096 or MAX_LENGTH)
-        except HostError:
-            return None
-    found = next(_decoder().disasm(code, address, 1), None)
+    found = _decoded(target, address)
     if found is None:
         return None
     _, written = found.regs_access()
@@ -65,3 +59,44 @@ def at(target: Target, address: int) -> Instruction | None:
         found.mnemonic in ZEROING and len(operands) == 2 and operands[0] == operands[1],
         bool(registers) and all(o in STACK for o in registers),
     )  # fmt: skip
+
+
+def memory(target: Target, frame: Gprsgx) -> list[tuple[int, int]]:
+    """Address and size of each operand in memory of the instruction that an interrupted enclave stands before.
+
+    An AEX leaves of a #PF's address no more than the page (SDM 3D section 39.4).
+    """
+    found = _decoded(target, frame.rip)
+    places = []
+    for operand in found.operands if found is not None else ():
+        if operand.type == x86_const.X86_OP_MEM and not operand.mem.segment:
+            assert found is not None
+            base = _register(found, frame, operand.mem.base)
+            index = _register(found, frame, operand.mem.index)
+            address = base + index * operand.mem.scale + operand.mem.disp
+            places.append((address & (1 << 64) - 1, operand.size))
+    return places
+
+
+def _register(instruction: capstone.CsInsn, frame: Gprsgx, number: int) -> int:
+    if number == x86_const.X86_REG_INVALID:
+        return 0
+    name = str(instruction.reg_name(number))
+    if name in ("rip", "eip"):
+        return frame.rip + int(instruction.size)
+    value: int | None = vars(frame).get(name)
+    if value is None and name.startswith("e"):
+        value = vars(frame)["r" + name[1:]] & 0xFFFF_FFFF
+    return value or 0
+
+
+def _decoded(target: Target, address: int) -> capstone.CsInsn | None:
+    try:
+        code = target.stepping.read(address, MAX_LENGTH)
+    except HostError:
+        try:
+            code = target.stepping.read(address, -address % 4096 or MAX_LENGTH)
+        except HostError:
+            return None
+    found: capstone.CsInsn | None = next(_decoder().disasm(code, address, 1), None)
+    return found

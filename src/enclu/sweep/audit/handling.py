@@ -39,13 +39,24 @@ class Handled:
         """Registers of what is interrupted have changed: the exception is accepted."""
         return _state(self.before) != _state(self.after)
 
+    @property
+    def steps_over(self) -> bool:
+        """It has done so on a stack of its own, and is over: RIP is just behind, and RSP where it was."""
+        return self.after.rsp == self.before.rsp and 0 <= self.after.rip - self.before.rip <= NEAR
+
     def what(self, target: Target) -> str:
         """What has changed, in words."""
         before, after = self.before, self.after
-        changed = [f"RIP from {target.place(before.rip)} to {target.place(after.rip)}"] if after.rip != before.rip else []
+        changed = (
+            [f"RIP from {target.place(before.rip)} to {target.place(after.rip)}"] if after.rip != before.rip else []
+        )
         if after.rsp != before.rsp:
             changed.append(f"RSP from {before.rsp:#x} to {after.rsp:#x}")
-        others = [name for name, value in _state(before).items() if _state(after)[name] != value and name not in ("rip", "rsp")]
+        others = [
+            name
+            for name, value in _state(before).items()
+            if _state(after)[name] != value and name not in ("rip", "rsp")
+        ]
         return " and ".join(changed) or ", ".join(name.upper() for name in others)
 
 
@@ -95,7 +106,7 @@ NAMES = {0: "#DE", 1: "#DB", 3: "#BP", 5: "#BR", 6: "#UD", 7: "#NM", 13: "#GP", 
 
 def accepted(target: Target, point: Point) -> Accepted | None:
     """The first kind of exception that is handled at a point of the enclave's own code."""
-    for means, vector in ((Means.HOST, 14), *((Means.FORGED, vector) for vector in (6, 0, 13, 16, 19, 5))):
+    for means, vector in ((Means.HOST, 14), *((Means.FORGED, vector) for vector in (6, 0, 13, 5, 17))):
         entry = bring_about(target, point, means, vector)
         if entry is not None and handle(target, entry).acted:
             return Accepted(means, vector)

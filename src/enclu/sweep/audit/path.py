@@ -1,8 +1,8 @@
 """The way of an ECALL through the enclave, instruction by instruction: where the stack is, and when it is deepest.
 
 Whatever the runtime, its entry code switches to the enclave's stack and calls the code that is compiled; the deepest
-point of the stack is in that.  Registers and flags are judged there, for what the entry code has made of them by then is
-what the enclave's own code runs with.
+point of the stack is in that.  Registers and flags are judged there, for what the entry code has made of them by then
+is what the enclave's own code runs with.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from enclu.host.events import Event
+from enclu.host.events import Event, Exit
 from enclu.sweep.audit.target import MOST_RIPS, Target
-from enclu.sweep.audit.ways.way import Sample
+from enclu.sweep.audit.ways.way import Answer, Sample
 
 EACH = 400
 """So many instructions from the first on are looked at one by one."""
@@ -39,6 +39,8 @@ class Path:
     rips: tuple[int, ...]
     """Of every instruction, in their order."""
     event: Event
+    answer: Answer | None
+    """If it has left by EEXIT."""
     switched: Point | None
     """The first point at which RSP leads into the enclave."""
     judged: Point | None
@@ -52,7 +54,9 @@ def rips(target: Target, sample: Sample) -> tuple[tuple[int, ...], Event]:
     return tuple(target.stepping.rips(target.tcs)), event
 
 
-def walk(target: Target, sample: Sample, hostile: Mapping[str, int] | None = None, most: int | None = None) -> list[Point]:
+def walk(
+    target: Target, sample: Sample, hostile: Mapping[str, int] | None = None, most: int | None = None
+) -> list[Point]:
     """The points of a call, of which `hostile` are registers at EENTER; `most` ends it early."""
     target.fresh()
     points: list[Point] = []
@@ -75,9 +79,10 @@ def path(target: Target) -> Path:
     target.fresh()
     sample = target.way.sample()
     executed, event = rips(target, sample)
+    answer = target.way.answer(event.registers) if isinstance(event, Exit) else None
     target.fresh()
     points = walk(target, target.way.sample())
     trusted = [point for point in points if target.inside(point.rsp)]
     switched = trusted[0] if trusted else None
     judged = min(trusted, key=lambda point: (point.rsp, point.number), default=None)
-    return Path(sample, tuple(points), executed, event, switched, judged)
+    return Path(sample, tuple(points), executed, event, answer, switched, judged)

@@ -14,7 +14,18 @@ from enclu.host.images import Image, open_image
 from enclu.host.machine import Machine
 from enclu.sweep.audit import items as _items  # noqa: F401 - the package
 from enclu.sweep.audit.checklist import Audit, Item
-from enclu.sweep.audit.items import cssa, entering, exceptions, fetches, leaving, ocalls, permissions, pointers, start, window
+from enclu.sweep.audit.items import (
+    cssa,
+    entering,
+    exceptions,
+    fetches,
+    leaving,
+    ocalls,
+    permissions,
+    pointers,
+    start,
+    window,
+)
 from enclu.sweep.audit.target import SETTLE, Target
 from enclu.sweep.audit.verdict import Finding, Report, Verdict
 

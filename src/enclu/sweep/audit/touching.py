@@ -1,5 +1,5 @@
-"""Whether an enclave follows a pointer of the host's into itself: pages of it are withdrawn, and whoever touches them is
-known by a #PF.
+"""Whether an enclave follows a pointer of the host's into itself: pages of it are withdrawn, and whoever touches them
+is known by a #PF.
 
 That a page is touched anyway, without any pointer to it, is found out first.
 """

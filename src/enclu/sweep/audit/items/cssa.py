@@ -39,7 +39,9 @@ def _handler_at_0(audit: Audit, item: Item) -> Iterator[Finding]:
     if isinstance(event, EnclaveException) and event.leaf is EncluLeaf.ERESUME:
         yield item.sound(f"the entry for exceptions at CSSA 0 does not come to its end: {told}")
     elif left:
-        yield item.weak(f"at CSSA 0, with nothing interrupted, it changes {', '.join(left).upper()} of the frame: {told}")
+        yield item.weak(
+            f"at CSSA 0, with nothing interrupted, it changes {', '.join(left).upper()} of the frame: {told}"
+        )
     else:
         yield item.sound(f"at CSSA 0, with nothing interrupted, the frame stays as it is: {told}")
 
@@ -49,7 +51,7 @@ def _ecall_at_1(audit: Audit, item: Item) -> Iterator[Finding]:
     target = audit.target
     path = audit.path(target)
     judged = path.judged
-    usual = _answered(target, path.event)
+    usual = path.answer
     if judged is None or usual is None:
         yield item.undecided("the sample call has no end that could be compared")
         return
@@ -90,7 +92,7 @@ def _exhausted(audit: Audit, item: Item) -> Iterator[Finding]:
         yield item.not_applicable(f"enclaves of the convention {target.way.name} have no entry for exceptions")
         return
     path = audit.path(target)
-    usual = _answered(target, path.event)
+    usual = path.answer
     if path.judged is None or usual is None:
         yield item.undecided("the sample call has no end that could be compared")
         return

@@ -53,7 +53,9 @@ def _flag(mask: int) -> Callable[[SsaFrame], int]:
     return lambda frame: frame.gprsgx.rflags & mask
 
 
-def _register(name: str, hostile: Mapping[str, int], look: Callable[[SsaFrame], int]) -> Callable[..., Iterator[Finding]]:
+def _register(
+    name: str, hostile: Mapping[str, int], look: Callable[[SsaFrame], int]
+) -> Callable[..., Iterator[Finding]]:
     """An item: `look` has to say the same of a call with hostile registers as of one with usual ones."""
 
     def run(audit: Audit, item: Item) -> Iterator[Finding]:
@@ -120,7 +122,7 @@ def _stack(audit: Audit, item: Item) -> Iterator[Finding]:
         )
     else:
         yield item.sound(
-            f"the stack is the enclave's own from {target.place(switched.rip)} on, and nothing was written by the host's RSP"
+            f"the stack is the enclave's own from {target.place(switched.rip)} on, and nothing is written by the host's"
         )
 
 
@@ -129,7 +131,8 @@ ITEMS = (
          _register("RFLAGS.DF", {"rflags": FLAGS | DF}, _flag(DF))),
     Item("entry/ac", "RFLAGS.AC is clear", _register("RFLAGS.AC", {"rflags": FLAGS | AC}, _flag(AC))),
     Item("entry/nt", "RFLAGS.NT is clear", _register("RFLAGS.NT", {"rflags": FLAGS | NT}, _flag(NT))),
-    Item("entry/mxcsr", "MXCSR has the enclave's rounding and masks", _register("MXCSR", {"mxcsr": ROUNDS_TO_ZERO}, mxcsr)),
+    Item("entry/mxcsr", "MXCSR has the enclave's rounding and masks",
+         _register("MXCSR", {"mxcsr": ROUNDS_TO_ZERO}, mxcsr)),
     Item("entry/x87-control", "the x87 control word is the enclave's",
          _register("the x87 control word", {"fcw": SINGLE_TO_ZERO}, x87_control)),
     Item("entry/x87-tags", "the x87 stack is empty", _register("the x87 tag word", {"x87": FULL}, x87_tags)),

@@ -1,7 +1,7 @@
 """Exceptions that were none: the entry for exceptions is the host's to call (SIGY).
 
-What was interrupted is told by the frame of the SSA alone: EXITINFO.VALID is clear after an interrupt, and the vector is
-that of the processor.
+What was interrupted is told by the frame of the SSA alone: EXITINFO.VALID is clear after an interrupt, and the vector
+is that of the processor.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ def _vectors(audit: Audit, item: Item) -> Iterator[Finding]:
         if entry is None:
             continue
         done = handle(target, entry)
-        good = done.acted and (done.after.rip in range(judged.rip, judged.rip + 16) or continues(target, entry, judged.rip))
+        good = done.acted and (
+            done.after.rip in range(judged.rip, judged.rip + 16) or continues(target, entry, judged.rip)
+        )
         (handled if good else refused).append(NAMES[vector])
     where = f"at {target.place(judged.rip)}, which cannot raise both,"
     if not handled and not refused:
@@ -87,14 +89,16 @@ def _again(audit: Audit, item: Item) -> Iterator[Finding]:
     control = accepted(target, judged)
     entry = bring_about(target, judged, control.means, control.vector) if control is not None else None
     if control is None or entry is None:
-        yield item.undecided(f"the enclave handles no exception at {target.place(judged.rip)}: none can be handled twice")
+        yield item.undecided(
+            f"the enclave handles no exception at {target.place(judged.rip)}: none can be handled twice"
+        )
         return
     handle(target, entry)
     if isinstance(entry.event, EnclaveException):
         yield item.sound(f"the handler ends by an exception of its own: {target.way.told(entry.event)}", control.means)
         return
     second = handle(target, entry)
-    where = f"a {control.name} at {target.place(judged.rip)} that is handled already, entered for once more without ERESUME,"
+    where = f"a {control.name} at {target.place(judged.rip)}, handled already and entered for again without ERESUME,"
     if second.acted:
         yield item.weak(f"{where} is handled again: it changes {second.what(target)}", control.means)
     else:

@@ -1,8 +1,8 @@
 """Double fetches: what an enclave reads twice from untrusted memory, its host can change in between.
 
-Arguments' pages are withdrawn, given back for one instruction at each #PF, and withdrawn again: so every access is known.
-A word that two instructions read is changed before the second one, once to a pointer into the enclave and once to a
-large number.
+Arguments' pages are withdrawn, given back for one instruction at each #PF, and withdrawn again: so every access is
+known.  A word that two instructions read is changed before the second one, once to a pointer into the enclave and once
+to a large number.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from enclu.host.events import EnclaveException, Exit
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.structs import EncluLeaf
 from enclu.sweep.audit.checklist import Audit, Item
+from enclu.sweep.audit.code import memory
 from enclu.sweep.audit.touching import PF, WRITES, spare_page, withdrawn
 from enclu.sweep.audit.ways.way import ROOM
 
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 ACCESSES = 600
 """Of one call, that are looked at."""
-WORDS = 8
-"""Of one call, that are changed."""
+CHANGES = 24
+"""Of one call, reads before which a word is changed."""
 CALLS = 32
 LARGE = 0x7FFF_FFFF
 WORD = 8
@@ -40,8 +41,14 @@ class Access:
     number: int
     """Which access of the page it is."""
     address: int
+    size: int
     rip: int
     writes: bool
+
+    @property
+    def words(self) -> range:
+        """Addresses of the words that it is within."""
+        return range(self.address & -WORD, self.address + self.size, WORD)
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,7 @@ def _page(target: Target, sample: Sample) -> int | None:
 
 def _call(target: Target, item: Item, number: int, name: str, page: int) -> Finding:
     accesses, _ = _accesses(target, _prepared(target, number), page)
-    twice = list(_twice(accesses))[:WORDS]
+    twice = list(_twice(accesses))[:CHANGES]
     if not twice:
         what = f"no word of its structure is read by two instructions, in {len(accesses)} accesses"
         return item.sound(what + (", the first of more" if len(accesses) >= ACCESSES else ""), subject=name)
@@ -101,7 +108,8 @@ def _call(target: Target, item: Item, number: int, name: str, page: int) -> Find
         if weak:
             return item.weak(f"{told}; changed in between, {weak}", subject=name)
         harmless.append(told)
-    return item.sound(f"{'; '.join(harmless)}; changed in between, the end is as if it had been changed before",
+    shown = "; ".join(harmless[:3]) + (f"; and {len(harmless) - 3} more" if len(harmless) > 3 else "")
+    return item.sound(f"{shown}; changed in between, the end is as if it had been changed before",
                       subject=name)  # fmt: skip
 
 
@@ -123,8 +131,10 @@ def _accesses(
         if change is not None and change[0] == len(found):
             target.way.memory.write(change[1], change[2].to_bytes(WORD, "little"))
         cssa = target.stepping.tcs(target.tcs)["CSSA"]
-        rip = target.ssa(cssa - 1).gprsgx.rip
-        found.append(Access(len(found), event.address, rip, bool(event.error_code & WRITES)))
+        frame = target.ssa(cssa - 1).gprsgx
+        here = [(at, size) for at, size in memory(target, frame) if page - size < at < page + PAGE_SIZE]
+        address, size = here[0] if here else (page, 0)
+        found.append(Access(len(found), address, size, frame.rip, bool(event.error_code & WRITES)))
         if change is not None and change[0] < len(found):
             target.stepping.disarm(target.tcs)
             entry.resume(2.0)
@@ -139,18 +149,17 @@ def _accesses(
 
 
 def _twice(accesses: list[Access]) -> Iterator[Twice]:
-    """Words that are read by two instructions, without a write of the enclave's own in between."""
-    read: dict[int, Access] = {}
-    told: set[int] = set()
+    """Words that are read again, by another instruction than before, without a write of its own in between."""
+    read: dict[int, tuple[Access, Access]] = {}
     for access in accesses:
-        word = access.address & -WORD
-        if access.writes:
-            read.pop(word, None)
-            continue
-        first = read.setdefault(word, access)
-        if first.rip != access.rip and first.address == access.address and word not in told:
-            told.add(word)
-            yield Twice(word, first, access)
+        for word in access.words:
+            if access.writes:
+                read.pop(word, None)
+                continue
+            first, last = read.get(word, (access, access))
+            if last.rip != access.rip:
+                yield Twice(word, first, access)
+            read[word] = first, access
 
 
 def _changed(target: Target, number: int, page: int, twice: Twice, spare: int | None) -> str:
@@ -166,7 +175,7 @@ def _changed(target: Target, number: int, page: int, twice: Twice, spare: int | 
             _, event = _accesses(target, sample, page, (twice.second.number, twice.word, value))
         end = _end(target, event)
         if isinstance(event, EnclaveException) and event.vector == PF and event.address & -PAGE_SIZE == spare:
-            return f"the enclave is led to its own {target.place(value)}"
+            return f"to {value:#x}, the enclave touches that page of its own, {target.place(value)}"
         if end not in (usual, before):
             return f"to {value:#x}, {target.way.told(event)}; unchanged {usual[0]}, changed before {before[0]}"
     return ""

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from enclu.sweep.audit.ways.way import Sample
 
 ARITHMETIC, DF, AC = 0x8D5, 1 << 10, 1 << 18
-CANARIES = {name: 0x0C0D_E000_0000_0000 | number for number, name in enumerate(("rdx", *(f"r{i}" for i in range(8, 16))))}
+CANARIES = {
+    name: 0x0C0D_E000_0000_0000 | number for number, name in enumerate(("rdx", *(f"r{i}" for i in range(8, 16))))
+}
 """What the host has in registers that the protocol does not use."""
 QUIET = {"vectors": 0, "x87": 0, "rflags": 0x202}
 CHECKED = ("rdx", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rsp")
@@ -60,7 +62,9 @@ def _general(audit: Audit, item: Item) -> Iterator[Finding]:
                 continue
             if target.inside(value):
                 if name in outputs and target.way.name == "registers":
-                    small.append(f"{name.upper()} leads to {target.place(value)} after {sample.name}, perhaps on purpose")
+                    small.append(
+                        f"{name.upper()} leads to {target.place(value)} after {sample.name}, perhaps on purpose"
+                    )
                 else:
                     pointers.append(f"{name.upper()} leads to {target.place(value)} after {sample.name}")
             elif name not in outputs:
@@ -97,7 +101,14 @@ def _known(target: Target, given: dict[str, int]) -> set[int]:
     room = target.way.memory.read(target.way.room, ROOM << 12)
     frame = target.ssa().gprsgx
     addresses = range(target.way.room, target.way.room + (ROOM << 12), 8)
-    return {*given.values(), *struct.unpack(f"<{len(room) // 8}Q", room), *addresses, frame.ursp, frame.urbp, target.tcs}
+    return {
+        *given.values(),
+        *struct.unpack(f"<{len(room) // 8}Q", room),
+        *addresses,
+        frame.ursp,
+        frame.urbp,
+        target.tcs,
+    }
 
 
 def _flags(audit: Audit, item: Item) -> Iterator[Finding]:

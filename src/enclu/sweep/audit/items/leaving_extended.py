@@ -1,8 +1,8 @@
 """Vector and x87 registers at EEXIT.
 
 First, whether what a call itself has computed is left.  That it is not may only be because this call uses none: so, of
-an enclave that may be a debug one, registers are filled with a mark while it stands interrupted in its compiled code (in
-the frame of the SSA, by EDBGWR), and it is resumed: code that computes with secrets there has them there.
+an enclave that may be a debug one, registers are filled with a mark while it stands interrupted in its compiled code
+(in the frame of the SSA, by EDBGWR), and it is resumed: code that computes with secrets there has them there.
 """
 
 from __future__ import annotations
@@ -26,7 +26,12 @@ PATTERN = 0x1122_3344_5566_7788
 HOSTS = {"vectors": PATTERN, "x87": 0, "rflags": 0x202}
 HOSTS_X87 = b"\x5a" * 10
 ST, XMM = range(32, 160, 16), range(160, 416, 16)
-WIDTHS = {Component.AVX: (16, 16), Component.OPMASK: (8, 8), Component.ZMM_HI256: (16, 32), Component.HI16_ZMM: (16, 64)}
+WIDTHS = {
+    Component.AVX: (16, 16),
+    Component.OPMASK: (8, 8),
+    Component.ZMM_HI256: (16, 32),
+    Component.HI16_ZMM: (16, 64),
+}
 """How many registers each has, of how many bytes."""
 Part = tuple[Component, str, int, int]
 """Of the image: component, register, offset, bytes."""
@@ -38,7 +43,11 @@ def _vector_parts(xfrm: int) -> Iterator[Part]:
     for component, (count, size) in WIDTHS.items():
         place = extended_state.layout().places.get(component)
         if xfrm >> component & 1 and place is not None:
-            name = {Component.AVX: "YMM{} (upper half)", Component.OPMASK: "K{}", Component.ZMM_HI256: "ZMM{} (upper half)"}
+            name = {
+                Component.AVX: "YMM{} (upper half)",
+                Component.OPMASK: "K{}",
+                Component.ZMM_HI256: "ZMM{} (upper half)",
+            }
             for i in range(count):
                 number = i + 16 if component == Component.HI16_ZMM else i
                 yield component, name.get(component, "ZMM{}").format(number), place[0] + i * size, size
@@ -86,7 +95,7 @@ def _judged(audit: Audit, item: Item, parts: list[Part], hosts: object) -> Itera
     kept = [name for name, value in values.items() if hosts(value)]
     if kept:
         yield item.undecided(
-            f"{_names(kept)} come back as the host had them, so that the sample call uses none and nothing clears them, or "
+            f"{_names(kept)} come back as the host had them: the sample call uses none and nothing clears them, or "
             f"they are saved and restored; {marked}"
         )
     else:

@@ -83,10 +83,12 @@ def _tried(target: Target, item: Item, number: int, which: int, subject: str) ->
     if result is not None:
         found = again(target, result.give(LARGE))
         if found.page is not None:
-            weak.append(f"{LARGE:#x} is taken as a number of bytes: {target.place(found.rip)} runs out of the enclave's "
-                        f"memory, to {target.place(found.page)}")  # fmt: skip
+            weak.append(f"{LARGE:#x} is taken as a number of bytes: {target.place(found.rip)} runs out of "
+                        f"the enclave's memory, to {target.place(found.page)}")  # fmt: skip
         elif _away(target, found.event):
-            weak.append(f"{LARGE:#x} leads the enclave astray: {target.way.told(found.event)}, by {target.place(found.rip)}")
+            weak.append(
+                f"{LARGE:#x} leads the enclave astray: {target.way.told(found.event)}, by {target.place(found.rip)}"
+            )
         else:
             sound.append(f"{LARGE:#x}: {target.way.told(found.event)}")
     return item.weak("; ".join(weak), subject=subject) if weak else item.sound("; ".join(sound), subject=subject)

@@ -36,10 +36,14 @@ def _dynamic(audit: Audit, item: Item) -> Iterator[Finding]:
     added = [region for region in image.regions() if not region.added]
     run_time = getattr(image, "run_time", None)
     if run_time is not None and run_time.edmm:
-        yield item.undecided("the enclave manages pages by EACCEPT as it runs: none of its requests was answered falsely")
+        yield item.undecided(
+            "the enclave manages pages by EACCEPT as it runs: none of its requests was answered falsely"
+        )
     elif added:
         size = sum(region.size for region in added)
-        yield item.undecided(f"{size >> 12} pages of addresses are for pages added at run time: none was added by the audit")
+        yield item.undecided(
+            f"{size >> 12} pages of addresses are for pages added at run time: none was added by the audit"
+        )
     else:
         yield item.not_applicable("the enclave takes no pages at run time")
 

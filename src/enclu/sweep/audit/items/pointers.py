@@ -1,7 +1,7 @@
 """Pointers that the host passes: into the enclave, across its border, NULL, out of all bounds.
 
-Weak is what follows one to the enclave's own memory, or to address 0: a page of the enclave that the call does not touch
-otherwise is withdrawn, and its #PF tells.  A pointer that is refused, or never followed, is sound.
+Weak is what follows one to the enclave's own memory, or to address 0: a page of the enclave that the call does not
+touch otherwise is withdrawn, and its #PF tells.  A pointer that is refused, or never followed, is sound.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import MAP_ANONYMOUS, MAP_FIXED_NOREPLACE, MAP_PRIVATE
-from enclu.host.events import EnclaveException
+from enclu.host.events import EnclaveException, Interrupted
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sweep.audit.checklist import Audit, Item
 from enclu.sweep.audit.touching import PF, Touched, call, is_tcs, spare_page
+from enclu.sweep.audit.verdict import Verdict
 
 if TYPE_CHECKING:
     from enclu.sweep.audit.target import Target
@@ -28,8 +29,7 @@ def _pointers(audit: Audit, item: Item) -> Iterator[Finding]:
     target = audit.target
     some = False
     for slot in target.way.slots():
-        found = _slot(audit.target, item, slot)
-        if found is not None:
+        for found in _slots(audit, item, slot):
             some = True
             yield found
     for subject, why in audit.target.way.undecided():
@@ -39,13 +39,27 @@ def _pointers(audit: Audit, item: Item) -> Iterator[Finding]:
         yield item.not_applicable("the enclave's calls have no pointers")
 
 
+def _slots(audit: Audit, item: Item, slot: Slot) -> Iterator[Finding]:
+    """What is said of a slot, and of those in what it leads to."""
+    found = _slot(audit.target, item, slot)
+    if found is None:
+        return
+    yield found
+    if slot.then is not None and found.verdict is not Verdict.UNDECIDED:
+        for more in slot.then():
+            yield from _slots(audit, item, more)
+
+
 def _slot(target: Target, item: Item, slot: Slot) -> Finding | None:
     """None for what is no pointer, as it was only tried as one."""
     page = spare_page(target, lambda: slot.give(slot.usual))
     if page is None:
         return item.undecided("the call touches every page of data that was tried by itself", slot.name)
     target.fresh()
-    usual = call(target, slot.give(slot.usual)).answer(target)
+    first = call(target, slot.give(slot.usual))
+    usual = first.answer(target)
+    if isinstance(first.event, Interrupted):
+        return item.undecided(f"the call does not come back: {target.way.told(first.event)}", slot.name)
     if not slot.certain and not _followed_outside(target, slot):
         inside = _tried(target, slot, page + 0x40, page)
         if inside.page != page:
@@ -122,7 +136,9 @@ def _weakness(target: Target, found: Touched, watched: int) -> str:
         return f"{target.place(found.rip)} {does} there"
     event = found.faulted
     if event is not None and event.vector == PF and event.address < PAGE_SIZE:
-        return f"{target.place(found.rip)} {does} at address {event.address:#x}, where a hostile kernel maps what it likes"
+        return (
+            f"{target.place(found.rip)} {does} at address {event.address:#x}, where a hostile kernel maps what it likes"
+        )
     return ""
 
 

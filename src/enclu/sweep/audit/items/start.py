@@ -23,7 +23,9 @@ def _before(audit: Audit, item: Item) -> Iterator[Finding]:
     """A call that succeeds later must not before."""
     target = audit.target
     if not target.way.initializes:
-        yield item.not_applicable(f"enclaves of the convention {target.way.name} initialise themselves when they are entered")
+        yield item.not_applicable(
+            f"enclaves of the convention {target.way.name} initialise themselves when they are entered"
+        )
         return
     usual = _succeeding(target)
     early = audit.uninitialized()
@@ -34,7 +36,9 @@ def _before(audit: Audit, item: Item) -> Iterator[Finding]:
             if same:
                 yield item.undecided("no sample call succeeds even later; one that is refused is refused alike before")
             else:
-                yield item.sound(f"a call that nobody serves is refused otherwise than later: {early.way.told(refused.event)}")
+                yield item.sound(
+                    f"a call that nobody serves is refused otherwise than later: {early.way.told(refused.event)}"
+                )
             return
         number, expected = usual
         sample = _sample(early, number)
@@ -85,7 +89,9 @@ def _private(audit: Audit, item: Item) -> Iterator[Finding]:
         found = call(target, way.private(number))
         answer = found.answer(target)
         if isinstance(found.event, Exit) and answer is not None and answer.returned and answer.refused:
-            yield item.sound(f"it is refused where no OCALL is under way: {way.told(found.event)}", subject=f"{ecall.name}()")
+            yield item.sound(
+                f"it is refused where no OCALL is under way: {way.told(found.event)}", subject=f"{ecall.name}()"
+            )
         else:
             yield item.weak(f"it is not refused where no OCALL is under way: {way.told(found.event)}",
                             subject=f"{ecall.name}()")  # fmt: skip

@@ -41,8 +41,8 @@ def _window(audit: Audit, item: Item) -> Iterator[Finding]:
     control = accepted(target, judged)
     if control is None:
         yield item.undecided(
-            f"the enclave handles neither a #PF nor any forged exception at {target.place(judged.rip)}, on its own stack: "
-            "that it handles none before would say nothing"
+            f"the enclave handles neither a #PF nor any forged exception at {target.place(judged.rip)}, on its own "
+            "stack: that it handles none before would say nothing"
         )
         return
     hostile = judged.rsp - BELOW & -16
@@ -52,18 +52,19 @@ def _window(audit: Audit, item: Item) -> Iterator[Finding]:
         return
     tried = list(dict.fromkeys([*window[:FIRST], *window[-LAST:]]))
     smashed = [(point, what) for point in tried if (what := _smashes(target, point, control, hostile))]
-    which = f"{len(tried)} instructions with the host's RSP, from {target.place(tried[0].rip)} to {target.place(tried[-1].rip)}"
+    first, last = target.place(tried[0].rip), target.place(tried[-1].rip)
+    which = f"{len(tried)} instructions with the host's RSP, from {first} to {last}"
     if not smashed:
         yield item.sound(
-            f"a {control.name} is handled at {target.place(judged.rip)}, and at none of {which}: the interrupted frame and "
-            "the stack stay as they are",
+            f"a {control.name} is handled at {target.place(judged.rip)}, and at none of {which}: the interrupted "
+            "frame and the stack stay as they are",
             control.means,
         )
         return
     point, what = smashed[0]
     yield item.weak(
-        f"a {control.name} is handled at {len(smashed)} of {which}, first before {target.place(point.rip)} (instruction "
-        f"{point.number}): {what}",
+        f"a {control.name} is handled at {len(smashed)} of {which}, first before {target.place(point.rip)} "
+        f"(instruction {point.number}): {what}",
         control.means,
     )
 
@@ -75,7 +76,7 @@ def _smashes(target: Target, point: Point, control: Accepted, hostile: int) -> s
         return ""
     start, before = _below(target, hostile)
     handled = handle(target, entry)
-    if not handled.acted:
+    if not handled.acted or handled.steps_over:
         return ""
     changed = _changed(target, start, before)
     if not changed:

@@ -46,7 +46,9 @@ class Arguments:
             name for parameter in ecall.parameters for name in (parameter.attributes.size, parameter.attributes.count)
         }
         self.counts = [p for p in ecall.parameters if p.name in counts and not p.is_pointer]
-        values: dict[str, Any] = {p.name: COUNT if p in self.counts else 1 for p in ecall.parameters if not p.is_pointer}
+        values: dict[str, Any] = {
+            p.name: COUNT if p in self.counts else 1 for p in ecall.parameters if not p.is_pointer
+        }
         self._scalars = values
         self.pointers: list[Pointer] = []
         for parameter in ecall.parameters:

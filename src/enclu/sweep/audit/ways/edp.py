@@ -58,4 +58,7 @@ class EdpWay(Way):
             yield Slot(f"parameter {register.upper()}", 16, give, self.page(0), certain=False)
 
     def undecided(self) -> Iterator[tuple[str, str]]:
-        yield "parameters of entries", "no file says what they are; each was tried as a pointer, once with 1 in the others"
+        yield (
+            "parameters of entries",
+            "no file says what they are; each was tried as a pointer, once with 1 in the others",
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,7 @@ class EncluWay(Way):
         if word is not None and word[0] == Leave.OCALL:
             return Answer(False, False, word[1] if word[1] is not None else ALL, self.room)
         result = SGX_CALL.unpack(self.memory.read(self._current, SGX_CALL.size))["result"]
-        return Answer(True, False, result)
+        return Answer(True, word is not None and word[0] == Leave.REFUSED, result)
 
     def back(self, answer: Answer) -> Inputs:
         self._answered(ALL)
@@ -76,18 +77,25 @@ class EncluWay(Way):
 
     def slots(self) -> Iterator[Slot]:
         def call_at(address: int) -> Sample:
-            if address == self.room:
-                self._call(0, NO_FUNCTION)
+            content = self.memory.read(self._call(0, NO_FUNCTION)["rdi"], SGX_CALL.size)
+            if self.room <= address < self.room + 4096:
+                self.memory.write(address, content)
+                self._current = address
             return Sample("an ECALL of no function", {"rdi": address & ALL})
 
         yield Slot("struct sgx_call", SGX_CALL.size, call_at, self.room)
         for function in range(FUNCTIONS):
-            yield Slot(f"the argument of ECALL {function}", 64, self._argument(function), self.room + 0x3000, certain=False)
-            for word in range(WORDS):
-                yield Slot(
-                    f"word {word} of what the argument of ECALL {function} leads to", 64, self._word(function, word),
-                    self.room + 0x5000, certain=False,
-                )  # fmt: skip
+            yield Slot(
+                f"the argument of ECALL {function}", 64, self._argument(function), self.room + 0x3000, certain=False,
+                then=functools.partial(self._words, function),
+            )  # fmt: skip
+
+    def _words(self, function: int) -> Iterator[Slot]:
+        for word in range(WORDS):
+            yield Slot(
+                f"word {word} of what the argument of ECALL {function} leads to", 64, self._word(function, word),
+                self.room + 0x5000, certain=False,
+            )  # fmt: skip
 
     def _argument(self, function: int) -> Callable[[int], Sample]:
         def give(address: int) -> Sample:
@@ -109,6 +117,6 @@ class EncluWay(Way):
     def undecided(self) -> Iterator[tuple[str, str]]:
         yield (
             "arguments of ECALLs",
-            f"no file says what they are: the arguments of functions 0 to {FUNCTIONS - 1} were tried as pointers, and so "
-            f"were the first {WORDS} words of what they lead to, with zeros in all others; what else there is was not",
+            f"no file says what they are: those of functions 0 to {FUNCTIONS - 1} were tried as pointers, and where they "
+            f"are, the first {WORDS} words there, with zeros in all others; nothing else was",
         )

@@ -118,6 +118,6 @@ class OpenEnclaveWay(Way):
     def undecided(self) -> Iterator[tuple[str, str]]:
         yield (
             "pointers within buffers",
-            "offsets there are relative to the buffer, and checked by generated code; [user_check] pointers in them were "
-            "not tried",
+            "offsets there are relative to the buffer, and checked by generated code; [user_check] pointers in them "
+            "were not tried",
         )

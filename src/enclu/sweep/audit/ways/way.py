@@ -62,6 +62,8 @@ class Slot:
     """An address of untrusted memory that is right there."""
     certain: bool = True
     """It is known to be a pointer, not only tried as one."""
+    then: Callable[[], Iterator[Slot]] | None = None
+    """Pointers in what it leads to, if it is one."""
     overflow: Callable[[], Sample] | None = None
     """Prepares a call with a length for which address + length overflows."""
 
