@@ -10,22 +10,13 @@ import pytest
 
 import enclu
 from enclu.host.edl import Interface, load
-from enclu.sgx.structs import Attribute
 from tests.host.conftest import machine as machine
 from tests.host.conftest import process as process
-from tests.host.sdk.conftest import LAYOUT, build
+from tests.sweep.build import ENCLAVES as ENCLAVES
+from tests.sweep.build import WEAKNESSES as WEAKNESSES
+from tests.sweep.build import WRITABLE_CODE as WRITABLE_CODE
+from tests.sweep.build import proof
 
-ENCLAVES = Path(__file__).parent / "enclaves"
-XFRM = 7
-WRITABLE_CODE = "WX_PAGES"
-"""Of the layout, the others being of the sources."""
-WEAKNESSES = (
-    "OLD_ORDER", "KEEPS_DF", "KEEPS_AC", "KEEPS_NT", "KEEPS_MXCSR", "KEEPS_X87_CW", "KEEPS_X87_TAGS", "LEAVES_GPRS",
-    "LEAVES_FLAGS", "LEAVES_VECTORS", "LEAVES_X87", "ACCEPTS_INVALID_EXITINFO", "ACCEPTS_ANY_VECTOR",
-    "REENTERS_HANDLER", "POINTER_INSIDE", "POINTER_STRADDLES", "POINTER_NULL", "DOUBLE_FETCH", "BEFORE_INIT",
-    "OCALL_RESULT_UNCHECKED",
-)  # fmt: skip
-"""What the enclave can be built with, WX_PAGES besides."""
 ProofEnclave = Callable[..., Path]
 Load = Callable[..., enclu.Enclave]
 
@@ -34,22 +25,13 @@ Load = Callable[..., enclu.Enclave]
 def proof_enclave(tmp_path_factory: pytest.TempPathFactory) -> ProofEnclave:
     """Builds and signs it, once for each combination: `debug` tells whether it may be a debug enclave."""
     directory = tmp_path_factory.mktemp("proof")
-    layout = directory / "writable.lds"
-    layout.write_text(LAYOUT.read_text().replace("FLAGS(6)", "FLAGS(7)"))
     built: dict[tuple[frozenset[str], bool, bool], Path] = {}
 
     def proof_enclave(*weaknesses: str, debug: bool = False, aex_notify: bool = False) -> Path:
-        unknown = set(weaknesses) - {*WEAKNESSES, WRITABLE_CODE}
-        if unknown:
-            raise ValueError(f"no weaknesses: {', '.join(sorted(unknown))}")
         key = frozenset(weaknesses), debug, aex_notify
         if key not in built:
-            built[key] = build(
-                directory / f"{len(built)}.elf", [ENCLAVES / "entry.S", ENCLAVES / "trts.c"],
-                *(f"-D{name}={int(name in weaknesses)}" for name in WEAKNESSES),
-                script=layout if WRITABLE_CODE in weaknesses else LAYOUT,
-                attributes=Attribute.MODE64BIT | (Attribute.AEXNOTIFY if aex_notify else 0), xfrm=XFRM, debug=debug,
-            )  # fmt: skip
+            path = directory / f"{len(built)}.elf"
+            built[key] = proof(path, *weaknesses, debug=debug, aex_notify=aex_notify)
         return built[key]
 
     return proof_enclave

@@ -1,0 +1,47 @@
+"""The proof enclave, built and signed: sound, or with weaknesses that it is asked to have.
+
+python -m tests.sweep.build PATH [WEAKNESS ...]
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from enclu.sgx.structs import Attribute
+from tests.host.sdk.conftest import LAYOUT, build
+
+ENCLAVES = Path(__file__).parent / "enclaves"
+XFRM = 7
+WRITABLE_CODE = "WX_PAGES"
+"""Of the layout, the others being of the sources."""
+WEAKNESSES = (
+    "OLD_ORDER", "KEEPS_DF", "KEEPS_AC", "KEEPS_NT", "KEEPS_MXCSR", "KEEPS_X87_CW", "KEEPS_X87_TAGS", "LEAVES_GPRS",
+    "LEAVES_FLAGS", "LEAVES_VECTORS", "LEAVES_X87", "ACCEPTS_INVALID_EXITINFO", "ACCEPTS_ANY_VECTOR",
+    "REENTERS_HANDLER", "POINTER_INSIDE", "POINTER_STRADDLES", "POINTER_NULL", "DOUBLE_FETCH", "BEFORE_INIT",
+    "OCALL_RESULT_UNCHECKED",
+)  # fmt: skip
+"""What the enclave can be built with, WX_PAGES besides."""
+
+
+def proof(path: Path, *weaknesses: str, debug: bool = False, aex_notify: bool = False) -> Path:
+    """`debug` tells whether it may be a debug enclave.  Raises ValueError for a weakness that there is not."""
+    unknown = set(weaknesses) - {*WEAKNESSES, WRITABLE_CODE}
+    if unknown:
+        raise ValueError(f"no weaknesses: {', '.join(sorted(unknown))}")
+    layout = LAYOUT
+    if WRITABLE_CODE in weaknesses:
+        layout = path.with_suffix(".lds")
+        layout.write_text(LAYOUT.read_text().replace("FLAGS(6)", "FLAGS(7)"))
+    return build(
+        path, [ENCLAVES / "entry.S", ENCLAVES / "trts.c"],
+        *(f"-D{name}={int(name in weaknesses)}" for name in WEAKNESSES), script=layout,
+        attributes=Attribute.MODE64BIT | (Attribute.AEXNOTIFY if aex_notify else 0), xfrm=XFRM, debug=debug,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    try:
+        proof(Path(sys.argv[1]), *sys.argv[2:])
+    except (IndexError, ValueError) as error:
+        sys.exit(f"usage: python -m tests.sweep.build PATH [{'|'.join(WEAKNESSES)} ...]: {error}")
