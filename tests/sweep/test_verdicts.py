@@ -1,0 +1,156 @@
+"""What has become of calls, and verdicts on them: judged, told, put together."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from enclu.sweep import report
+from enclu.sweep.ladder import Point
+from enclu.sweep.outcome import Kind, Outcome, Run, judge
+from enclu.sweep.points import sliced
+from enclu.sweep.verdict import HARMLESS, Verdict, VerdictError, merged
+
+BLOCK = 0x1000
+REFERENCE = Run(result=0, ocalls=[5], memory={BLOCK: b"abcd"})
+CHANGED = Run(result=0, ocalls=[5], memory={BLOCK: b"aXcd"})
+OUTCOMES = st.builds(
+    Outcome, st.sampled_from(list(Kind)), st.sampled_from(["", "result 0x1 in place of 0x0"]),
+    st.sampled_from([(), ("handler: accepted",)]),
+)  # fmt: skip
+
+
+def run(**changes: Any) -> Run:
+    return dataclasses.replace(REFERENCE, **changes)
+
+
+def verdict(outcomes: dict[int, Outcome], **changes: Any) -> Verdict:
+    fields: dict[str, Any] = {
+        "image": "/enclave.elf", "call": "f(1)", "behaviour": "pf:handle,resume", "causable": True,
+        "rips": [0x1000 + 4 * n for n in range(100)], "reference": "result 0x0, 1 OCALLs", "wanted": len(outcomes),
+        "points": outcomes,
+    }  # fmt: skip
+    return Verdict(**fields | changes)
+
+
+VERDICTS = st.dictionaries(st.integers(0, 99), OUTCOMES).map(verdict)
+
+
+@pytest.mark.parametrize(
+    ("tried", "kind"),
+    [
+        (run(), Kind.SAME),
+        (run(memory={BLOCK: b"aXcd"}), Kind.CHANGED),
+        (run(refused=True), Kind.REFUSED),
+        (run(result=3, refusal="SGX_ERROR_UNEXPECTED"), Kind.REFUSED),
+        (run(ended=Kind.LEFT), Kind.LEFT),
+        (run(ended=Kind.CRASH, note="#GP"), Kind.CRASH),
+        (run(ended=Kind.HANG), Kind.HANG),
+        (run(result=1), Kind.DIFFERENT),
+        (run(ocalls=[5, 5]), Kind.DIFFERENT),
+        (run(memory={BLOCK: b"aYcd"}), Kind.DIFFERENT),
+    ],
+)
+def test_the_outcome_is_told_by_the_undisturbed_call(tried: Run, kind: Kind) -> None:
+    assert judge(tried, REFERENCE, CHANGED, {}).kind is kind
+
+
+@pytest.mark.parametrize(
+    ("tried", "detail"),
+    [
+        (run(result=1), "result 0x1 in place of 0x0"),
+        (run(ocalls=[]), "OCALLs [] in place of [5]"),
+        (run(memory={BLOCK: b"abcX"}), "shared memory 0+3"),
+    ],
+)
+def test_what_is_different_is_told(tried: Run, detail: str) -> None:
+    assert judge(tried, REFERENCE, None, {}).detail == detail
+
+
+def test_what_the_host_has_written_itself_is_no_difference() -> None:
+    assert judge(run(memory={BLOCK: b"aXcd"}), REFERENCE, None, {BLOCK: [range(1, 2)]}).kind is Kind.SAME
+    assert judge(run(memory={BLOCK: b"aXYd"}), REFERENCE, None, {BLOCK: [range(1, 2)]}).kind is Kind.DIFFERENT
+
+
+@pytest.mark.parametrize("ended", [Kind.CRASH, Kind.HANG, Kind.HARMED])
+def test_a_call_that_does_not_return_with_its_memory_changed_says_nothing(ended: Kind) -> None:
+    changed = Run(result=0, ended=ended)
+    assert judge(run(memory={BLOCK: b"aXcd"}), REFERENCE, changed, {}).kind is Kind.DIFFERENT
+
+
+@given(VERDICTS)
+def test_json_and_back(one: Verdict) -> None:
+    text = json.dumps(one.as_dict())
+    assert Verdict.of(text) == one
+    assert json.dumps(Verdict.of(text).as_dict()) == text
+
+
+@given(VERDICTS, st.integers(1, 9), st.randoms())
+def test_parts_in_any_order_are_the_whole(one: Verdict, count: int, random: Any) -> None:
+    parts = [
+        dataclasses.replace(one, points={n: one.points[n] for n in part}, wanted=len(part))
+        for part in (sliced(sorted(one.points), count) if one.points else [[]])
+    ]
+    random.shuffle(parts)
+    assert json.dumps(merged(parts).as_dict()) == json.dumps(one.as_dict())
+
+
+@pytest.mark.parametrize("change", [{"call": "g()"}, {"behaviour": "int:resume"}, {"rips": [1, 2, 3]}])
+def test_parts_of_different_sweeps_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(VerdictError, match=f"{next(iter(change))} differs: not slices of the same sweep"):
+        merged([verdict({}), verdict({}, **change)])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"program": "enclu audit", "format": 1}', '{"program": "enclu sweep", "format": 0}',
+             json.dumps(verdict({}).as_dict() | {"points": [[1, 5]]}),
+             json.dumps(verdict({}).as_dict() | {"behaviour": "nonsense"})],
+)  # fmt: skip
+def test_what_is_no_verdict_is_refused(text: str) -> None:
+    with pytest.raises(VerdictError, match=r"verdict|version"):
+        Verdict.of(text)
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_what_is_harmless(kind: Kind) -> None:
+    assert verdict({1: Outcome(Kind.SAME), 2: Outcome(kind)}).harmless == (kind in HARMLESS)
+
+
+def test_neighbours_with_the_same_outcome_are_a_range() -> None:
+    same, crash = Outcome(Kind.SAME), Outcome(Kind.CRASH, "#GP")
+    one = verdict({4: same, 5: same, 6: crash, 7: crash, 9: crash, 12: same})
+    assert [(r.first, r.last, r.count, r.outcome) for r in one.ranges] == [
+        (4, 5, 2, same), (6, 9, 3, crash), (12, 12, 1, same),
+    ]  # fmt: skip
+
+
+def test_another_instruction_than_the_first_time_is_told() -> None:
+    one = verdict({}, wanted=1)
+    one.add(Point(3, 0x9999, Outcome(Kind.SAME)))
+    assert one.unlike == "instruction 3 is another one than the first time"
+
+
+def test_people_are_told_ranges_with_places() -> None:
+    crash = Outcome(Kind.CRASH, "#GP", ("handler: accepted",))
+    one = verdict({1: Outcome(Kind.SAME), 2: crash, 3: crash}, wanted=5, behaviour="ud:handle,resume", causable=False)
+    lines = list(report.lines(one, lambda rip: f"f+{rip - 0x1000:#x}"))
+    assert lines == [
+        "/enclave.elf: f(1)",
+        "100 instructions; undisturbed: result 0x0, 1 OCALLs",
+        "ud:handle,resume: #UD, invalid opcode, forged: no host can bring it about here",
+        "stopped early: 3 of 5 instructions have been tried",
+        "",
+        "       1 same",
+        "       2 crash",
+        "                   2-3  f+0x8 .. f+0xc  #GP; handler: accepted",
+    ]
+
+
+def test_of_many_ranges_the_first_are_told() -> None:
+    one = verdict({n: Outcome(Kind.CRASH, str(n)) for n in range(100)})
+    assert list(report.lines(one, hex))[-1].strip() == f"{100 - report.SHOWN} more ranges: see --json or --html"
