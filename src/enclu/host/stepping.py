@@ -11,7 +11,7 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from enclu.host.errors import HostError
@@ -83,7 +83,7 @@ class Left:
 
     registers: Mapping[str, int]
     """By the names of REGISTERS: `x87` is the abridged tag word, `vectors` the components in use (XSTATE_BV)."""
-    xsave: bytes
+    xsave: bytes = field(repr=False)
     """The processor's standard-format image."""
 
 
