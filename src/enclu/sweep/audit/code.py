@@ -13,6 +13,8 @@ from enclu.host.errors import HostError
 from enclu.sgx.inside import MAX_LENGTH
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from enclu.host.frames import Gprsgx
     from enclu.sweep.audit.target import Target
 
@@ -34,6 +36,11 @@ class Instruction:
     """From memory or a register."""
     clears: bool
     """Of a register by itself: whatever was in it, the flags are the same."""
+    reads: frozenset[str]
+    """Registers, as the widest that they are part of."""
+    writes: frozenset[str]
+    constant: bool
+    """What it writes is always the same."""
     of_stack_pointer: bool
     """No operand but the stack pointer and numbers."""
 
@@ -50,15 +57,27 @@ def at(target: Target, address: int) -> Instruction | None:
     found = _decoded(target, address)
     if found is None:
         return None
-    _, written = found.regs_access()
+    read, written = found.regs_access()
     operands = [part.strip() for part in found.op_str.split(",")]
     sets = x86_const.X86_REG_EFLAGS in written and found.mnemonic not in DIRECTION
     registers = [o for o in operands if not o.lstrip("-").startswith("0x") and not o.lstrip("-").isdigit()]
     return Instruction(
         address, f"{found.mnemonic} {found.op_str}".strip(), sets, found.mnemonic in LOADS,
         found.mnemonic in ZEROING and len(operands) == 2 and operands[0] == operands[1],
+        _wide(found, read), _wide(found, written), _constant(found, operands),
         bool(registers) and all(o in STACK for o in registers),
     )  # fmt: skip
+
+
+def _wide(instruction: capstone.CsInsn, registers: Iterable[int]) -> frozenset[str]:
+    names = (str(instruction.reg_name(number)) for number in registers)
+    return frozenset(f"r{name[1:]}" if name[:1] == "e" and len(name) == 3 else name.rstrip("dwb") for name in names)
+
+
+def _constant(instruction: capstone.CsInsn, operands: list[str]) -> bool:
+    if instruction.mnemonic in ZEROING and len(operands) == 2:
+        return operands[0] == operands[1]
+    return bool(instruction.mnemonic in ("mov", "movabs") and instruction.operands[1].type == x86_const.X86_OP_IMM)
 
 
 def memory(target: Target, frame: Gprsgx) -> list[tuple[int, int]]:

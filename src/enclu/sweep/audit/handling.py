@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 UD = 6
 RESUMED = 4000
 """Instructions after which a handler that runs when the enclave is resumed is at its end, or never will be."""
+PASSED = 6
+"""Times that are looked at."""
 NEAR = 16
 """Bytes from an instruction on within which the next one is."""
 
@@ -113,8 +115,26 @@ def accepted(target: Target, point: Point) -> Accepted | None:
     return None
 
 
-def continues(target: Target, entry: Entry, rip: int) -> bool:
-    """Resume after a handler: whether the enclave comes back to where it was interrupted, or just behind."""
+def goes_on(target: Target, point: Point, vector: int) -> bool:
+    """A forged exception is handled, and the enclave comes back to behind where it was interrupted, with its stack.
+
+    Two trials: in the first one, where it comes past; in the others, whether that is on the way back, for a handler may
+    call the same function.
+    """
+    entry = bring_about(target, point, Means.FORGED, vector)
+    handled = handle(target, entry) if entry is not None else None
+    if entry is None or handled is None or not handled.acted:
+        return False
+    if handled.steps_over:
+        return True
+    near = range(point.rip, point.rip + NEAR)
     target.stepping.arm(target.tcs, until=RESUMED, room=RESUMED)
     entry.resume(2.0)
-    return any(rip <= executed <= rip + NEAR for executed in target.stepping.rips(target.tcs))
+    passed = [number for number, rip in enumerate(target.stepping.rips(target.tcs)) if rip in near]
+    for number in passed[:PASSED]:
+        entry = bring_about(target, point, Means.FORGED, vector)
+        if entry is None or not handle(target, entry).acted:
+            return False
+        if target.step(entry, number) and target.ssa().gprsgx.rsp == point.rsp:
+            return target.ssa().gprsgx.rip != point.rip  # else the instruction is only tried again
+    return False

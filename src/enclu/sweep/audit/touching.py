@@ -7,7 +7,7 @@ That a page is touched anyway, without any pointer to it, is found out first.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 PF, GP, UD = 14, 13, 6
 WRITES = 2
 """Of a #PF's error code."""
+MOST_KNOWN, MOST_TOUCHES = 24, 400
+"""Instructions by which a call may touch a page of itself, and how often."""
 CANDIDATES = 24
 """Pages that are tried until one is found that a call does not touch by itself."""
 
@@ -51,9 +53,27 @@ class Touched:
         return target.way.answer(self.event.registers) if isinstance(self.event, Exit) else None
 
 
-def call(target: Target, sample: Sample, *, pages: tuple[int, ...] = (), finish: bool = True) -> Touched:
-    """Make a call from the fresh state, with these pages of the enclave withdrawn."""
-    return _until_left(target, lambda: _enter(target, sample, finish=finish), pages)
+def call(
+    target: Target, sample: Sample, *, pages: tuple[int, ...] = (), finish: bool = True,
+    known: Collection[int] = (),
+) -> Touched:  # fmt: skip
+    """Make a call from the fresh state, with these pages of the enclave withdrawn.
+
+    Instructions at `known` addresses may touch them.
+    """
+    return _until_left(target, lambda: _enter(target, sample, finish=finish), pages, known)
+
+
+def touching(target: Target, prepare: Callable[[], Sample], page: int) -> set[int]:
+    """The instructions by which a call touches a page of itself."""
+    found: set[int] = set()
+    for _ in range(MOST_KNOWN):
+        target.fresh()
+        touched = call(target, prepare(), pages=(page,), known=found)
+        if touched.page != page or touched.rip in found:
+            break
+        found.add(touched.rip)
+    return found
 
 
 def again(target: Target, inputs: Inputs, *, pages: tuple[int, ...] = ()) -> Touched:
@@ -72,14 +92,36 @@ def _enter(target: Target, sample: Sample, *, finish: bool) -> Event:
     return target.way.finish(entry) if finish else entry.event
 
 
-def _until_left(target: Target, enter: Callable[[], Event], pages: tuple[int, ...]) -> Touched:
+def _until_left(
+    target: Target, enter: Callable[[], Event], pages: tuple[int, ...], known: Collection[int] = ()
+) -> Touched:  # fmt: skip
     with withdrawn(target, pages):
-        event = enter()
+        found = _touched(target, enter())
+        for _ in range(MOST_TOUCHES):
+            if found.page not in pages or found.page is None or found.rip not in known:
+                break
+            found = _touched(target, _let(target, found.page))
+    return found
+
+
+def _touched(target: Target, event: Event) -> Touched:
     if not isinstance(event, EnclaveException) or event.leaf is not EncluLeaf.ERESUME:
         return Touched(event, None)
     rip = target.ssa(target.stepping.tcs(target.tcs)["CSSA"] - 1).gprsgx.rip
     page = event.address & -PAGE_SIZE if event.vector == PF and target.inside(event.address) else None
     return Touched(event, page, rip)
+
+
+def _let(target: Target, page: int) -> Event:
+    """Let the instruction touch the page, and go on with it withdrawn again."""
+    entry = target.entry
+    target.stepping.grant(page)
+    if target.step(entry):
+        target.stepping.withdraw(page)
+        target.go_on(entry)
+    else:
+        target.stepping.withdraw(page)
+    return target.way.finish(entry)
 
 
 @contextlib.contextmanager

@@ -54,7 +54,7 @@ def _flag(mask: int) -> Callable[[SsaFrame], int]:
 
 
 def _register(
-    name: str, hostile: Mapping[str, int], look: Callable[[SsaFrame], int]
+    name: str, hostile: Mapping[str, int], look: Callable[[SsaFrame], int], note: str = ""
 ) -> Callable[..., Iterator[Finding]]:
     """An item: `look` has to say the same of a call with hostile registers as of one with usual ones."""
 
@@ -73,7 +73,7 @@ def _register(
         elif look(found) != look(usual):
             yield item.weak(
                 f"{name} is the host's, {look(found):#x} in place of {look(usual):#x}, at {target.place(judged.rip)}, "
-                f"{judged.number} instructions after EENTER, where the stack is deepest"
+                f"{judged.number} instructions after EENTER, where the stack is deepest{note}"
             )
         else:
             yield item.sound(f"{name} is {look(found):#x} at {target.place(judged.rip)} whatever the host's is")
@@ -130,7 +130,8 @@ ITEMS = (
     Item("entry/df", "RFLAGS.DF is clear when the enclave's code runs",
          _register("RFLAGS.DF", {"rflags": FLAGS | DF}, _flag(DF))),
     Item("entry/ac", "RFLAGS.AC is clear", _register("RFLAGS.AC", {"rflags": FLAGS | AC}, _flag(AC))),
-    Item("entry/nt", "RFLAGS.NT is clear", _register("RFLAGS.NT", {"rflags": FLAGS | NT}, _flag(NT))),
+    Item("entry/nt", "RFLAGS.NT is clear",
+         _register("RFLAGS.NT", {"rflags": FLAGS | NT}, _flag(NT), "; IRET would fault (#GP)")),
     Item("entry/mxcsr", "MXCSR has the enclave's rounding and masks",
          _register("MXCSR", {"mxcsr": ROUNDS_TO_ZERO}, mxcsr)),
     Item("entry/x87-control", "the x87 control word is the enclave's",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from enclu.host.events import EnclaveException
 from enclu.sweep.audit.checklist import Audit, Item
-from enclu.sweep.audit.handling import NAMES, accepted, bring_about, continues, handle
+from enclu.sweep.audit.handling import NAMES, accepted, bring_about, goes_on, handle
 from enclu.sweep.audit.verdict import Means
 
 if TYPE_CHECKING:
@@ -62,14 +62,9 @@ def _vectors(audit: Audit, item: Item) -> Iterator[Finding]:
     handled: list[str] = []
     refused: list[str] = []
     for vector in UNLIKELY:
-        entry = bring_about(target, judged, Means.FORGED, vector)
-        if entry is None:
+        if bring_about(target, judged, Means.FORGED, vector) is None:
             continue
-        done = handle(target, entry)
-        good = done.acted and (
-            done.after.rip in range(judged.rip, judged.rip + 16) or continues(target, entry, judged.rip)
-        )
-        (handled if good else refused).append(NAMES[vector])
+        (handled if goes_on(target, judged, vector) else refused).append(NAMES[vector])
     where = f"at {target.place(judged.rip)}, which cannot raise both,"
     if not handled and not refused:
         yield item.undecided(f"no exception could be forged {where[:-1]}")

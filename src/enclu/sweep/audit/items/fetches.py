@@ -70,10 +70,12 @@ def _fetches(audit: Audit, item: Item) -> Iterator[Finding]:
         page = _page(target, sample)
         if page is None:
             continue
-        some = True
-        yield _call(target, item, number, sample.name, page)
+        found = _call(target, item, number, sample.name, page)
+        some |= found is not None
+        if found is not None:
+            yield found
     if not some:
-        yield item.undecided("no sample call has its arguments in untrusted memory of the audit's")
+        yield item.undecided("no sample call reads anything of its structure")
 
 
 def _sample(target: Target, number: int) -> Sample | None:
@@ -94,8 +96,10 @@ def _page(target: Target, sample: Sample) -> int | None:
     return found[0] if found else None
 
 
-def _call(target: Target, item: Item, number: int, name: str, page: int) -> Finding:
+def _call(target: Target, item: Item, number: int, name: str, page: int) -> Finding | None:
     accesses, _ = _accesses(target, _prepared(target, number), page)
+    if not accesses:
+        return None
     twice = list(_twice(accesses))[:CHANGES]
     if not twice:
         what = f"no word of its structure is read by two instructions, in {len(accesses)} accesses"

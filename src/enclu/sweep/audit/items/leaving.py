@@ -29,6 +29,8 @@ CHECKED = ("rdx", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "
 SMALL = 0x1000
 """Numbers below tell nothing by themselves."""
 SAMPLES = 12
+WINDOW = 48
+"""Instructions before it in which what it reads is looked for."""
 
 
 def _left(target: Target, sample: Sample) -> tuple[Left, dict[str, int]] | None:
@@ -125,17 +127,18 @@ def _flags(audit: Audit, item: Item) -> Iterator[Finding]:
         names = " and ".join(n for n, mask in (("DF", DF), ("AC", AC)) if flags & mask)
         yield item.weak(f"{names} is set, which the host had clear")
         return
-    last = _last_setter(target, path.rips)
-    if last is None:
+    setter = _last_setter(target, path.rips)
+    if setter is None:
         yield item.sound("no instruction of the call sets them")
         return
+    last, constant = setter
     where = f"`{last.text}' at {target.place(last.address)}"
     if last.loads_flags:
         if flags & ARITHMETIC:
             yield item.undecided(f"{where} sets them to {flags & ARITHMETIC:#x}: whether on purpose cannot be seen")
         else:
             yield item.sound(f"{where} clears them before EEXIT")
-    elif last.clears:
+    elif constant:
         yield item.sound(f"{where} sets them, to what they always are after it")
     elif last.of_stack_pointer:
         yield item.sound(f"{where} sets them, from a stack pointer alone")
@@ -143,12 +146,27 @@ def _flags(audit: Audit, item: Item) -> Iterator[Finding]:
         yield item.weak(f"they are left as {where} has set them, {flags & ARITHMETIC:#x}: they tell of its operands")
 
 
-def _last_setter(target: Target, rips: tuple[int, ...]) -> Instruction | None:
-    for rip in reversed(rips):
-        instruction = at(target, rip)
+def _last_setter(target: Target, rips: tuple[int, ...]) -> tuple[Instruction, bool] | None:
+    """The instruction, and whether all that it reads has been set to constants before."""
+    for number in reversed(range(len(rips))):
+        instruction = at(target, rips[number])
         if instruction is not None and instruction.sets_flags:
-            return instruction
+            return instruction, instruction.clears or _of_constants(target, instruction, rips[:number])
     return None
+
+
+def _of_constants(target: Target, instruction: Instruction, before: tuple[int, ...]) -> bool:
+    unknown = set(instruction.reads) - {"rflags"}
+    if not unknown or "[" in instruction.text:
+        return False
+    for rip in reversed(before[-WINDOW:]):
+        earlier = at(target, rip)
+        if earlier is None or (earlier.writes & unknown and not earlier.constant):
+            return False
+        unknown -= earlier.writes
+        if not unknown:
+            return True
+    return False
 
 
 ITEMS = (

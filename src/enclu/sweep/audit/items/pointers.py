@@ -13,7 +13,7 @@ from enclu.base.abi import MAP_ANONYMOUS, MAP_FIXED_NOREPLACE, MAP_PRIVATE
 from enclu.host.events import EnclaveException, Interrupted
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sweep.audit.checklist import Audit, Item
-from enclu.sweep.audit.touching import PF, Touched, call, is_tcs, spare_page
+from enclu.sweep.audit.touching import PF, Touched, call, is_tcs, spare_page, touching
 from enclu.sweep.audit.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -64,12 +64,15 @@ def _slot(target: Target, item: Item, slot: Slot) -> Finding | None:
         inside = _tried(target, slot, page + 0x40, page)
         if inside.page != page:
             return None
+    own: dict[int, set[int]] = {}
     weak: list[str] = []
     refused: list[str] = []
     for name, address, watched in _places(target, slot, page):
+        pages = () if is_tcs(target, watched) else (watched,)
+        known = own[watched] = own.get(watched) or _own(target, slot, pages, page)
         target.fresh()
-        found = call(target, slot.give(address), pages=() if is_tcs(target, watched) else (watched,))
-        told = _weakness(target, found, watched)
+        found = call(target, slot.give(address), pages=pages, known=known)
+        told = _weakness(target, found, watched, null=not address)
         if told:
             weak.append(f"{name} ({address:#x}): {told}")
         else:
@@ -82,6 +85,15 @@ def _slot(target: Target, item: Item, slot: Slot) -> Finding | None:
     if weak:
         return item.weak("; ".join(weak), subject=slot.name)
     return item.sound("; ".join(refused), subject=slot.name)
+
+
+def _own(target: Target, slot: Slot, pages: tuple[int, ...], spare: int) -> set[int]:
+    """Instructions by which the call touches these pages without any pointer to them."""
+    found: set[int] = set()
+    for page in pages:
+        if page != spare:
+            found |= touching(target, lambda: slot.give(slot.usual), page)
+    return found
 
 
 def _tried(target: Target, slot: Slot, address: int, page: int) -> Touched:
@@ -129,13 +141,13 @@ def _map_below(target: Target) -> bool:
     return True
 
 
-def _weakness(target: Target, found: Touched, watched: int) -> str:
+def _weakness(target: Target, found: Touched, watched: int, *, null: bool) -> str:
     """What is weak about the end of a call; empty if nothing is."""
     does = "writes" if found.writes else "reads"
     if found.page == watched:
         return f"{target.place(found.rip)} {does} there"
     event = found.faulted
-    if event is not None and event.vector == PF and event.address < PAGE_SIZE:
+    if null and event is not None and event.vector == PF and event.address < PAGE_SIZE:
         return (
             f"{target.place(found.rip)} {does} at address {event.address:#x}, where a hostile kernel maps what it likes"
         )

@@ -23,9 +23,7 @@ def _before(audit: Audit, item: Item) -> Iterator[Finding]:
     """A call that succeeds later must not before."""
     target = audit.target
     if not target.way.initializes:
-        yield item.not_applicable(
-            f"enclaves of the convention {target.way.name} initialise themselves when they are entered"
-        )
+        yield item.not_applicable(f"enclaves of the convention {target.way.name} know no call that initialises them")
         return
     usual = _succeeding(target)
     early = audit.uninitialized()

@@ -117,6 +117,6 @@ class EncluWay(Way):
     def undecided(self) -> Iterator[tuple[str, str]]:
         yield (
             "arguments of ECALLs",
-            f"no file says what they are: those of functions 0 to {FUNCTIONS - 1} were tried as pointers, and where they "
-            f"are, the first {WORDS} words there, with zeros in all others; nothing else was",
+            f"no file says what they are: those of functions 0 to {FUNCTIONS - 1} were tried as pointers, and where "
+            f"they are, the first {WORDS} words there, with zeros in all others; nothing else was",
         )
