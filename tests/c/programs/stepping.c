@@ -131,6 +131,50 @@ static void checkpoints(void)
 	ok_eq(checkpoint(ENCLU_SGX_CHECKPOINT_DROP, 0), 0, "it is dropped");
 }
 
+static uint64_t word_of(const char *code)
+{
+	uint64_t word;
+
+	memcpy(&word, code, 8);
+	return word;
+}
+
+/* Code that the enclave writes and copies: RDRAND %rax with RET, and MOV $7, %eax with RET, eight bytes each. */
+static void changing_code(void)
+{
+	static const char rdrand[] = "\x48\x0f\xc7\xf0\xc3\x90\x90\x90", seven[] = "\xb8\x07\0\0\0\xc3\x90\x90";
+	uint64_t heap = (uint64_t)enclave.base + enclave.heap, page = (uint64_t)enclave.base + enclave.spare, first, word = 0;
+	void *at = enclave_tcs(&enclave, 0);
+
+	if (mmap((void *)page, 2 * PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_SHARED | MAP_FIXED, enclave.fd, 0) == MAP_FAILED)
+		ok(false, "room for code");
+	ask(at, OP_WRITE, heap, word_of(rdrand), 0);
+	ok_eq(ask(at, OP_EACCEPTCOPY, page, PT_REG_FLAGS | 5, heap), 0, "code is accepted");
+	ask(at, OP_EMODPE, page, PT_REG_FLAGS | 7, 0);
+	ok_eq(checkpoint(ENCLU_SGX_CHECKPOINT_TAKE, 0), 0, "a checkpoint");
+	ok_eq(step(free_step()), 0, "steps");
+	first = ask(at, OP_CALL, page, 0, 0);
+	ok_eq(stepped().drawn, 1, "a random number");
+	ok_eq(checkpoint(ENCLU_SGX_CHECKPOINT_RESTORE, 0), 0, "from the checkpoint");
+	ok_eq(step(free_step()), 0, "once more");
+	ok_eq(ask(at, OP_CALL, page, 0, 0), first, "the same");
+	ok_eq(stepped().drawn, 0, "is no new one");
+	ok_eq(ask(at, OP_READ, heap, 0, 0), word_of(rdrand), "where it was copied from nothing has changed");
+	ok_eq(ask(at, OP_EACCEPTCOPY, page + PAGE, PT_REG_FLAGS | 5, page), 0, "it is copied on");
+	ok_eq(inside((void *)(page + PAGE), &word, 8), 0, "the copy");
+	ok_eq(word, word_of(rdrand), "is the instruction");
+	ok_eq(step((struct enclu_sgx_step){ .tcs = tcs() }), 0, "no steps");
+	expect_exit("the copy", attempt(at, &(struct request){ .op = OP_CALL, .a = page + PAGE }, EENTER));
+	ok_eq(step(free_step()), 0, "steps");
+	ask(at, OP_WRITE, page, word_of(seven), 0);
+	ok_eq(ask(at, OP_CALL, page, 0, 0), 7, "other code in its place is executed");
+	ok_eq(stepped().drawn, 0, "and is no source");
+	ok_eq(checkpoint(ENCLU_SGX_CHECKPOINT_RESTORE, 0), 0, "from the checkpoint");
+	ok_eq(step(free_step()), 0, "once more");
+	ok_eq(ask(at, OP_CALL, page, 0, 0), first, "the code of then");
+	checkpoint(ENCLU_SGX_CHECKPOINT_DROP, 0);
+}
+
 static void busy(void)
 {
 	struct spinner spinner;
@@ -148,7 +192,7 @@ static void errors(void)
 	struct enclu_sgx_registers registers = { .which = 1 };
 	struct enclu_sgx_checkpoint outside = { (uint64_t)&wrong, ENCLU_SGX_CHECKPOINT_TAKE, 0, 0 };
 	uint64_t word;
-	void *spare = enclave.base + enclave.spare;
+	void *spare = enclave.base + enclave.spare + 2 * PAGE;
 
 	ok_eq(call(ENCLU_SGX_IOC_STEP, (void *)16), EFAULT, "STEP: no structure");
 	wrong = free_step(), wrong.tcs = (uint64_t)&wrong;
@@ -212,7 +256,7 @@ static void none(void)
 
 int main(int argc, char **argv)
 {
-	struct enclave_options options = { .heap_pages = 2, .spare_pages = 1 };
+	struct enclave_options options = { .heap_pages = 2, .spare_pages = 3 };
 
 	handle(INTERRUPT, on_interrupt);
 	enclave_load(&enclave, &options);
@@ -223,6 +267,7 @@ int main(int argc, char **argv)
 	plans();
 	chosen_registers();
 	checkpoints();
+	changing_code();
 	busy();
 	errors();
 	unmapped();
