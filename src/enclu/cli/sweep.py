@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -74,6 +75,8 @@ Exit status: 0 if every outcome is harmless (the same, refused by the enclave, o
               help="Calls before the first that counts, for what happens once only.")  # fmt: skip
 @click.option("--hang", type=click.FloatRange(0.01), default=2.0, show_default=True, metavar="SECONDS",
               help="After which a call is said to hang.")  # fmt: skip
+@click.option("--most", type=click.IntRange(1), default=1 << 18, show_default=True,
+              help="Instructions of the call that are stepped through; the rest runs freely.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that share the work.")
 @click.option("--dask", metavar="ADDRESS", help="The scheduler of a Dask cluster whose workers do it.")
 @click.option("--slice", "part", metavar="I/N", help="Only the I-th of N parts, for machines that know of no other.")
@@ -91,7 +94,7 @@ Exit status: 0 if every outcome is harmless (the same, refused by the enclave, o
 def sweep(
     ctx: click.Context, behaviours: tuple[str, ...], where: str, edl: str | None, sigstruct: str | None,
     convention: str | None, design: str, debug: bool | None, exinfo: bool, ocalls: str | None, rsp: str | None,
-    warm: int, hang: float, workers: int, dask: str | None, part: str | None, files: tuple[str, ...],
+    warm: int, hang: float, most: int, workers: int, dask: str | None, part: str | None, files: tuple[str, ...],
     replay: str | None, trace: bool, minimise: bool, as_json: bool, html: Path | None, image: str | None,
     call: str | None,
 ) -> None:  # fmt: skip
@@ -115,7 +118,7 @@ def sweep(
                 raise click.UsageError("an image and a call are needed", ctx)
             subject = Subject(
                 str(Path(image).resolve()), call, _resolved(edl), _resolved(sigstruct), convention, design, debug,
-                exinfo, ocalls, warm, _number(ctx, rsp), hang,
+                exinfo, ocalls, warm, _number(ctx, rsp), hang, most,
             )  # fmt: skip
             if replay is not None:
                 ctx.exit(_replay(ctx, subject, replay, trace=trace, minimise=minimise, as_json=as_json))
@@ -131,6 +134,8 @@ def sweep(
     except HostError as error:
         console.say(str(error))
         ctx.exit(125)
+    except BrokenPipeError:
+        console.null(sys.stdout.fileno())  # who read has seen enough
     except OSError as error:
         console.say(f"{error.filename}: {error.strerror}")
         ctx.exit(125)

@@ -36,7 +36,8 @@ def lines(verdict: Verdict, where: Where) -> Iterator[str]:
     behaviour = Behaviour.parse(verdict.behaviour)
     causable = "which a host can bring about" if verdict.causable else "forged: no host can bring it about here"
     yield f"{verdict.image}: {verdict.call}"
-    yield f"{len(verdict.rips):,} instructions; undisturbed: {verdict.reference}"
+    more = "more than " if verdict.longer else ""
+    yield f"{more}{len(verdict.rips):,} instructions; undisturbed: {verdict.reference}"
     yield f"{verdict.behaviour}: {behaviour.described}, {causable}"
     if not verdict.whole:
         yield f"stopped early: {len(verdict.points):,} of {verdict.wanted:,} instructions have been tried"

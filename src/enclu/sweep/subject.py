@@ -19,7 +19,7 @@ from enclu.host.machine import Machine
 from enclu.host.signing import sign, signing_key, unsigned
 from enclu.sgx.structs import MISC_EXINFO
 from enclu.sweep.call import EcallText
-from enclu.sweep.ladder import HANG, Session
+from enclu.sweep.ladder import HANG, MOST, Session
 
 EPC = "1G"
 TRUSTED = "trusted"
@@ -59,6 +59,8 @@ class Subject:
     rsp: int | str | None = None
     """The host's RSP at the call's first EENTER: from ELRANGE's base, if it is less than ELRANGE's size; TRUSTED."""
     hang: float = HANG
+    most: int = MOST
+    """Instructions that are stepped through."""
 
     def open_image(self) -> Image:
         """The image as it is loaded.  Raises HostError."""
@@ -91,7 +93,7 @@ class Subject:
             if rsp is not None and rsp < enclave.size:
                 rsp += enclave.base
             session = Session(enclave, call.make, rsp=rsp, hang=self.hang)
-            session.prepare(self.warm)
+            session.prepare(self.warm, self.most)
             if self.rsp == TRUSTED:
                 session.point_into_stack()
             yield session

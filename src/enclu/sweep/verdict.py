@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from enclu.host.errors import HostError
-from enclu.sweep.behaviour import Behaviour
+from enclu.sweep.behaviour import Behaviour, BehaviourError
 from enclu.sweep.ladder import Point
 from enclu.sweep.outcome import Kind, Outcome
 
@@ -48,6 +48,8 @@ class Verdict:
     unlike: str = ""
     """How two undisturbed calls have differed: then outcomes say less."""
     drawn: int = 0
+    longer: bool = False
+    """The call executes more instructions than `rips` are known of."""
     wanted: int = 0
     """Points that were to be tried."""
     points: dict[int, Outcome] = field(default_factory=dict)
@@ -93,7 +95,8 @@ class Verdict:
         return {
             "program": "enclu sweep", "format": FORMAT, "image": self.image, "call": self.call,
             "behaviour": self.behaviour, "causable": self.causable, "instructions": len(self.rips), "rips": self.rips,
-            "reference": self.reference, "unlike": self.unlike, "drawn": self.drawn, "wanted": self.wanted,
+            "reference": self.reference, "unlike": self.unlike, "drawn": self.drawn, "longer": self.longer,
+            "wanted": self.wanted,
             "outcomes": [{"kind": o.kind, "detail": o.detail, "answers": list(o.answers)} for o in outcomes],
             "points": [[number, index[self.points[number]]] for number in sorted(self.points)],
         }  # fmt: skip
@@ -110,9 +113,9 @@ class Verdict:
             Behaviour.parse(d["behaviour"])
             return cls(
                 d["image"], d["call"], d["behaviour"], d["causable"], [int(rip) for rip in d["rips"]], d["reference"],
-                d["unlike"], d["drawn"], d["wanted"], points,
+                d["unlike"], d["drawn"], d["longer"], d["wanted"], points,
             )  # fmt: skip
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, BehaviourError) as error:
             raise VerdictError(f"no verdict of enclu sweep: {error}") from None
 
 
@@ -126,7 +129,8 @@ def merged(verdicts: Sequence[Verdict]) -> Verdict:
     points = {number: outcome for verdict in verdicts for number, outcome in verdict.points.items()}
     return Verdict(
         first.image, first.call, first.behaviour, first.causable, first.rips, first.reference,
-        _either(v.unlike for v in verdicts), max(v.drawn for v in verdicts), sum(v.wanted for v in verdicts), points,
+        _either(v.unlike for v in verdicts), max(v.drawn for v in verdicts), first.longer,
+        sum(v.wanted for v in verdicts), points,
     )  # fmt: skip
 
 
