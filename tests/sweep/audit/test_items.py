@@ -104,3 +104,9 @@ def test_a_private_ecall_is_refused(audit_of: AuditOf) -> None:
 
 def test_threads_on_one_tcs_are_the_processors_to_refuse(audit_of: AuditOf) -> None:
     assert [f.verdict for f in audit_of("call/parallel")] == [Verdict.NOT_APPLICABLE]
+
+
+def test_ecalls_that_an_ocall_does_not_allow_are_refused(audit_of: AuditOf) -> None:
+    found = audit_of("call/during-ocalls")
+
+    assert {f.subject: f.verdict for f in found} == dict.fromkeys(["answer()", "receive()", "locate()"], Verdict.SOUND)

@@ -53,7 +53,7 @@ class Target:
         self.enclave = self._load(self.process)
         self.tcs = self.enclave.tcs_pool.every[-1]
         self.way = self._way(self)
-        if self._warm:
+        if self._warm and self.way.warms:
             self._warm_up()
         self.stepping.checkpoint()
 

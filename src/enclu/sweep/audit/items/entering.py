@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from enclu.host.events import EnclaveException
 from enclu.sgx.xsave import HEADER, Component
 from enclu.sweep.audit.checklist import Audit, Item
+from enclu.sweep.audit.extended_code import computes_in_vectors, computes_in_x87
 
 if TYPE_CHECKING:
     from enclu.host.frames import SsaFrame
@@ -54,7 +55,11 @@ def _flag(mask: int) -> Callable[[SsaFrame], int]:
 
 
 def _register(
-    name: str, hostile: Mapping[str, int], look: Callable[[SsaFrame], int], note: str = ""
+    name: str,
+    hostile: Mapping[str, int],
+    look: Callable[[SsaFrame], int],
+    note: str = "",
+    used: Callable[[Target], bool] | None = None,
 ) -> Callable[..., Iterator[Finding]]:
     """An item: `look` has to say the same of a call with hostile registers as of one with usual ones."""
 
@@ -70,6 +75,8 @@ def _register(
             yield item.undecided(f"without hostile registers already, {usual}")
         elif isinstance(found, str):
             yield item.weak(f"with a hostile {name} at EENTER, {found} on the way to {target.place(judged.rip)}")
+        elif look(found) != look(usual) and used is not None and not used(target):
+            yield item.sound(f"{name} is the host's, and no instruction of the enclave depends on it")
         elif look(found) != look(usual):
             yield item.weak(
                 f"{name} is the host's, {look(found):#x} in place of {look(usual):#x}, at {target.place(judged.rip)}, "
@@ -133,9 +140,10 @@ ITEMS = (
     Item("entry/nt", "RFLAGS.NT is clear",
          _register("RFLAGS.NT", {"rflags": FLAGS | NT}, _flag(NT), "; IRET would fault (#GP)")),
     Item("entry/mxcsr", "MXCSR has the enclave's rounding and masks",
-         _register("MXCSR", {"mxcsr": ROUNDS_TO_ZERO}, mxcsr)),
+         _register("MXCSR", {"mxcsr": ROUNDS_TO_ZERO}, mxcsr, used=computes_in_vectors)),
     Item("entry/x87-control", "the x87 control word is the enclave's",
-         _register("the x87 control word", {"fcw": SINGLE_TO_ZERO}, x87_control)),
-    Item("entry/x87-tags", "the x87 stack is empty", _register("the x87 tag word", {"x87": FULL}, x87_tags)),
+         _register("the x87 control word", {"fcw": SINGLE_TO_ZERO}, x87_control, used=computes_in_x87)),
+    Item("entry/x87-tags", "the x87 stack is empty",
+         _register("the x87 tag word", {"x87": FULL}, x87_tags, used=computes_in_x87)),
     Item("entry/rsp", "the stack is the enclave's own, and nothing is pushed before it is", _stack),
 )  # fmt: skip

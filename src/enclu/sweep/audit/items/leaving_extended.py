@@ -8,13 +8,14 @@ an enclave that may be a debug one, registers are filled with a mark while it st
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from enclu.host.events import Exit
 from enclu.native import extended_state
 from enclu.sgx.xsave import HEADER, Component
 from enclu.sweep.audit.checklist import Audit, Item
+from enclu.sweep.audit.extended_code import computes_in_vectors, computes_in_x87
 
 if TYPE_CHECKING:
     from enclu.host.stepping import Left
@@ -60,16 +61,17 @@ def _x87_parts(xfrm: int) -> Iterator[Part]:
 
 def vectors(audit: Audit, item: Item) -> Iterator[Finding]:
     pattern = struct.pack("<Q", PATTERN)
-    yield from _judged(audit, item, list(_vector_parts(audit.target.enclave.xfrm)), lambda value: value == pattern * (
-        len(value) // 8))  # fmt: skip
+    parts = list(_vector_parts(audit.target.enclave.xfrm))
+    yield from _judged(audit, item, parts, lambda value: value == pattern * (len(value) // 8), computes_in_vectors)
 
 
 def x87(audit: Audit, item: Item) -> Iterator[Finding]:
-    yield from _judged(audit, item, list(_x87_parts(0)), lambda value: value == HOSTS_X87)
+    yield from _judged(audit, item, list(_x87_parts(0)), lambda value: value == HOSTS_X87, computes_in_x87)
 
 
-def _judged(audit: Audit, item: Item, parts: list[Part], hosts: object) -> Iterator[Finding]:
-    assert callable(hosts)
+def _judged(
+    audit: Audit, item: Item, parts: list[Part], hosts: Callable[[bytes], bool], computes: Callable[[Target], bool]
+) -> Iterator[Finding]:  # fmt: skip
     target = audit.target
     target.stepping.arm(target.tcs, free=True, registers=HOSTS)
     event = target.enter(target.way.sample().registers).event
@@ -84,7 +86,9 @@ def _judged(audit: Audit, item: Item, parts: list[Part], hosts: object) -> Itera
         return
     marked = _marked(audit, parts)
     if isinstance(marked, list):
-        if marked:
+        if marked and not computes(audit.target):
+            yield item.sound("no instruction of the enclave computes in them, so that what is left is the host's own")
+        elif marked:
             yield item.weak(
                 f"{_names(marked)} are left as the enclave's code has them: a mark that was in them where its stack is "
                 "deepest is there after EEXIT"
@@ -93,7 +97,9 @@ def _judged(audit: Audit, item: Item, parts: list[Part], hosts: object) -> Itera
             yield item.sound("a mark in all of them, where the enclave's stack is deepest, is gone after EEXIT")
         return
     kept = [name for name, value in values.items() if hosts(value)]
-    if kept:
+    if kept and not computes(target):
+        yield item.sound("no instruction of the enclave computes in them, so that what is left is the host's own")
+    elif kept:
         yield item.undecided(
             f"{_names(kept)} come back as the host had them: the sample call uses none and nothing clears them, or "
             f"they are saved and restored; {marked}"

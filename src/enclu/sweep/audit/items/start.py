@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from enclu.sweep.audit.verdict import Finding
     from enclu.sweep.audit.ways.way import Answer, Sample
 
-CALLS = 16
+CALLS = 32
 ALL = (1 << 64) - 1
 
 
@@ -75,8 +75,11 @@ def _private(audit: Audit, item: Item) -> Iterator[Finding]:
     """ECALLs that are not public are for OCALLs that allow them."""
     target = audit.target
     way = target.way
-    if not isinstance(way, SdkWay) or way.interface is None:
-        yield item.undecided("no EDL file says which ECALLs may be made when (--edl, of enclaves of the SDK)")
+    if not isinstance(way, SdkWay):
+        yield item.not_applicable(f"enclaves of the convention {way.name} have no ECALLs that are private")
+        return
+    if way.interface is None:
+        yield item.undecided("no EDL file says which ECALLs may be made when (--edl)")
         return
     private = [(n, ecall) for n, ecall in enumerate(way.interface.ecalls) if not ecall.public]
     if not private:
@@ -93,6 +96,54 @@ def _private(audit: Audit, item: Item) -> Iterator[Finding]:
         else:
             yield item.weak(f"it is not refused where no OCALL is under way: {way.told(found.event)}",
                             subject=f"{ecall.name}()")  # fmt: skip
+
+
+def _during_ocalls(audit: Audit, item: Item) -> Iterator[Finding]:
+    """ECALLs made while an OCALL is under way that does not allow them."""
+    target = audit.target
+    if not isinstance(target.way, SdkWay):
+        yield item.not_applicable(f"OCALLs of the convention {target.way.name} do not say which ECALLs they allow")
+        return
+    if target.way.interface is None:
+        yield item.undecided("no EDL file says which OCALL allows which ECALL (--edl)")
+        return
+    met: set[int] = set()
+    for number in range(CALLS):
+        ocall = _ocall(target, number)
+        if ocall is None or ocall in met or not 0 <= ocall < len(target.way.interface.ocalls):
+            continue
+        met.add(ocall)
+        yield _nested(target, item, number, ocall)
+    if not met:
+        yield item.undecided("no sample call makes an OCALL")
+
+
+def _ocall(target: Target, number: int) -> int | None:
+    """The number of the OCALL that a sample call stands at, made from the fresh state; None if it makes none."""
+    target.fresh()
+    sample = _sample(target, number)
+    answer = call(target, sample, finish=False).answer(target) if sample is not None else None
+    return answer.status if answer is not None and not answer.returned else None
+
+
+def _nested(target: Target, item: Item, number: int, ocall: int) -> Finding:
+    way = target.way
+    assert isinstance(way, SdkWay) and way.interface is not None
+    name = f"{way.interface.ocalls[ocall].name}()"
+    served: list[str] = []
+    refused = 0
+    for which in range(len(way.during(ocall))):
+        if _ocall(target, number) != ocall:
+            continue
+        ecall, inputs = way.during(ocall)[which]
+        event = target.entry.enter(**inputs, timeout=2.0)
+        if isinstance(event, Exit) and way.answer(event.registers).returned and _refused(target, event):
+            refused += 1
+        else:
+            served.append(f"{ecall}(): {way.told(event)}")
+    if served:
+        return item.weak(f"not refused, though it does not allow them: {'; '.join(served[:3])}", subject=name)
+    return item.sound(f"{refused} ECALLs that it does not allow are refused", subject=name)
 
 
 def _unexpected_return(audit: Audit, item: Item) -> Iterator[Finding]:
@@ -122,6 +173,7 @@ def _parallel(audit: Audit, item: Item) -> Iterator[Finding]:
 ITEMS = (
     Item("call/before-initialisation", "no ECALL is served before the enclave is initialised", _before),
     Item("call/private", "no private ECALL is served at any other time", _private),
+    Item("call/during-ocalls", "nor any ECALL in an OCALL that does not allow it", _during_ocalls),
     Item("call/stray-return", "nobody returns from an OCALL that was not made", _unexpected_return),
     Item("call/parallel", "two threads cannot be on one TCS", _parallel),
 )

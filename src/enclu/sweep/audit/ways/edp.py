@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from enclu.host.conventions.edp.abi import NORMAL_EXIT, Usercall
+from enclu.host.conventions.edp.abi import BYTE_BUFFER, NORMAL_EXIT, Usercall
 from enclu.sweep.audit.ways.way import Answer, Inputs, Result, Sample, Slot, Way
 
 if TYPE_CHECKING:
     from enclu.host.frames import Registers
+    from enclu.sweep.audit.target import Target
 
 ALL = (1 << 64) - 1
+NAME = b"audit"
 PARAMETERS = ("rdi", "rsi", "rdx", "r8", "r9")
 
 
@@ -19,13 +21,21 @@ class EdpWay(Way):
     """What it does is up to its first usercall, unless that is ALLOC or FREE, which are served."""
 
     name = "edp"
+    warms = False  # of a program, the first is the last
     outputs = frozenset(("rdi", "rsi", "rdx", "r8", "r9"))
     _given = 2
     """The page of the room that was given last."""
 
+    def __init__(self, target: Target) -> None:
+        super().__init__(target)
+        target.tcs = target.enclave.tcs_pool.every[0]  # of a program, the others are for its threads
+
     def sample(self) -> Sample:
         self._given = 2
-        return Sample("an entry with no arguments", {"rdi": self.page(0), "rsi": 0})
+        array = self.page(0)
+        self.memory.write(array + 64, NAME)
+        self.memory.write(array, BYTE_BUFFER.pack(data=array + 64, len=len(NAME)))
+        return Sample("an entry with one argument", {"rdi": array, "rsi": 1})
 
     def nested(self) -> Inputs:
         return {"rdi": self.page(1), "rsi": 0}

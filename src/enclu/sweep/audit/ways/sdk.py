@@ -99,6 +99,17 @@ class SdkWay(Way):
     def stray_return(self) -> Inputs:
         return {"rdi": EnterCommand.ECMD_ORET & ALL, "rsi": 0}
 
+    def during(self, ocall: int) -> list[tuple[str, Inputs]]:
+        """ECALLs that an OCALL does not allow, with structures of their own."""
+        if self.interface is None or not 0 <= ocall < len(self.interface.ocalls):
+            return []
+        allowed = self.interface.ocalls[ocall].allow
+        return [
+            (ecall.name, {"rdi": number, "rsi": self.page(1)})
+            for number, ecall in enumerate(self.interface.ecalls)
+            if ecall.name not in allowed
+        ]
+
     def private(self, number: int) -> Sample:
         """An ECALL that is not public, with a structure of zeros."""
         return Sample(f"ECALL {number}", {"rdi": number, "rsi": self.page(0)})

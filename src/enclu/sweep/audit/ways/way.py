@@ -85,6 +85,8 @@ class Way(ABC):
     """There is an entry for exceptions."""
     outputs = frozenset(("rdi", "rsi"))
     """Registers that say something at EEXIT; RAX, RBX and RCX are EEXIT's own."""
+    warms = True
+    """A first call only prepares later ones."""
     initializes = False
     """There is a call that has to come first."""
 
