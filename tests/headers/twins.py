@@ -63,7 +63,7 @@ ENCLAVE = (
     twins(
         "src/enclu/enclave/call.h", {"struct sgx_call": fields(own.SGX_CALL)},
         {
-            "CALL_ENTER": own.SGX_CALL.offset("enter"), "ATTRIBUTE_AEXNOTIFY": structs.Attribute.AEXNOTIFY,
+            "ATTRIBUTE_AEXNOTIFY": structs.Attribute.AEXNOTIFY,
             **{f"ENTER_{enter.name}": enter for enter in own.Enter},
             **{f"EXIT_{leave.name}": leave for leave in own.Leave},
             "CALL_MARK": own.MARK, "CALL_WHY": own.WHY, "CALL_UNTOLD": own.UNTOLD,

@@ -2,8 +2,6 @@
 #ifndef ENCLU_ENCLAVE_CALL_H
 #define ENCLU_ENCLAVE_CALL_H
 
-#define CALL_ENTER 0	/* offset of `enter`, for assembly */
-
 #define ATTRIBUTE_AEXNOTIFY 0x400
 
 #define ENTER_ECALL 0

@@ -77,7 +77,7 @@
 	vpxorq %zmm\register, %zmm\register, %zmm\register
 	.endr
 	.irp register, 0, 1, 2, 3, 4, 5, 6, 7
-	kxorq %k\register, %k\register, %k\register
+	kxorw %k\register, %k\register, %k\register
 	.endr
 #endif
 	ldmxcsr default_mxcsr(%rip)

@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
+import enclu
+from enclu.host import signing
 from enclu.host.attestation import architectural
+from enclu.host.build import Layout, build_enclave
+from enclu.native import extended_state
+from enclu.sgx.xsave import AVX512
 from enclu.sweep.audit import Report, Verdict, audit
 from tests.host.conftest import signed_enclave
 
@@ -43,14 +48,19 @@ bool enclave_exception(struct ssa_gpr *gpr, const struct ssa_exinfo *exinfo)
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Report]:
-    """Of an enclave of a file of C above all; `flags` are for the compiler."""
+    """Of the enclave above, with this XFRM, which may be a debug enclave."""
 
     @functools.cache
     def report(only: tuple[str, ...], xfrm: int = 3) -> Report:
         directory = tmp_path_factory.mktemp("own")
-        source = directory / "enclave.c"
+        source, image = directory / "enclave.c", directory / "enclave.elf"
         source.write_text(ENCLAVE)
-        return audit(signed_enclave(source, directory), only=only)
+        build_enclave([source], image, Layout(xfrm=xfrm), flags=["-mavx512f"] if xfrm & AVX512 else [])
+        opened = enclu.open_image(image)
+        opened.sigstruct = signing.sign(
+            signing.unsigned(opened, debug=True), signing.signing_key(directory / "key.pem")
+        )
+        return audit(opened, only=only)
 
     return report
 
@@ -65,6 +75,16 @@ def test_its_x87_registers_are_cleared_at_exit(report: Callable[..., Report]) ->
     (finding,) = report(("exit",)).of("exit/x87")
 
     assert "a mark" in finding.evidence
+
+
+@pytest.mark.parametrize("xfrm", [3, 7, 0xE7])
+def test_its_vector_registers_are_cleared_at_exit(report: Callable[..., Report], xfrm: int) -> None:
+    if xfrm & ~extended_state.layout().offered:
+        pytest.skip("the processor does not have them")
+
+    (finding,) = report(("exit/vectors",), xfrm).of("exit/vectors")
+
+    assert (finding.verdict, "a mark" in finding.evidence) == (Verdict.SOUND, True)
 
 
 def test_an_exception_that_is_handled_is_not_handled_again(report: Callable[..., Report]) -> None:
