@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from enclu.host.arena import Blocks
+from enclu.host.errors import ProcessDied
 from enclu.host.thread import STACK
 
 if TYPE_CHECKING:
@@ -21,6 +22,29 @@ def shared(process: AgentProcess) -> dict[int, bytes]:
     own = set(process.own_blocks)
     blocks = ((address, size) for address, size in arena.blocks if address not in own)
     return {address: process.memory.read(address, size) for address, size in blocks}
+
+
+class OwnMemory:
+    """What Python and the agent tell each other by, which lies where enclaves may write: as it is, to be compared."""
+
+    def __init__(self, process: AgentProcess) -> None:
+        self._process = process
+        self._known = self._now()
+
+    def _now(self) -> list[int]:
+        return [int(thread.channel.struct.tid) for thread in (self._process.control, *self._process.threads)]
+
+    @property
+    def intact(self) -> bool:
+        """Whether no enclave has overwritten it, as far as can be told."""
+        now = self._now()
+        return now[: len(self._known)] == self._known
+
+    def check(self) -> None:
+        """Raises ProcessDied where it is not: that process is of no use any more, and is ended."""
+        if not self.intact:
+            self._process.close()
+            raise ProcessDied("the enclave has overwritten the host's own memory")
 
 
 class HostState:

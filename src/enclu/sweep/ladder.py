@@ -1,13 +1,14 @@
 """Every instruction of one call tried, at a cost that does not grow with how many there are.
 
 An enclave that was interrupted after instruction n *is* the checkpoint of that moment, for SSA and TCS are its memory.
-So there is one call, which is interrupted at one instruction after the other, and at each: the checkpoint is moved
-there, the host does what it is to do, the call runs to its end, all is restored, and the call goes on to the next.
+So there is one call, which is interrupted at one instruction after the other, and at each: the host does what it is to
+do, the call runs to its end, all is restored, and the call goes on to the next.  Every few instructions the checkpoint
+is moved along.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,23 +16,24 @@ from enclu.host.convention import Convention
 from enclu.host.errors import EnclaveTimeout, HostError, ProcessDied
 from enclu.host.events import EnclaveException, Exit, Interrupted
 from enclu.host.stepping import ALWAYS, FaultWatcher
-from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.exceptions import PFEC, Vector
-from enclu.sgx.structs import GPRSGX, TCS, EncluLeaf
+from enclu.sgx.structs import EncluLeaf
 from enclu.sweep.behaviour import INTERRUPT, PAGE_FAULT, Action, Behaviour, Move
-from enclu.sweep.host_state import HostState, shared
+from enclu.sweep.host_state import HostState, OwnMemory, shared
 from enclu.sweep.outcome import Kind, Outcome, Run, judge
 
 if TYPE_CHECKING:
     from enclu.host.call import Call
     from enclu.host.enclave import Enclave
-    from enclu.host.stepping import Stepping
+    from enclu.host.stepping import Stepped, Stepping
     from enclu.host.thread import CallUnderWay
 
 SWITCHED = 256
 """Instructions within which an enclave has its own stack."""
 BELOW = 64
 """Bytes below where the enclave's stack pointer is at first."""
+BETWEEN = 16
+"""Instructions from one rung to the next."""
 BEGINNING, RUNG = 0, 1
 """Numbers of checkpoints: before the call, and at the instruction that is tried."""
 CLEARED = 16384
@@ -190,9 +192,10 @@ class Session:
         """
         if not behaviour.writes:
             return None
-        changed = _Changed(self, behaviour)
+        changed, own = _Changed(self, behaviour), OwnMemory(self.enclave.process)
         try:
             self._call(changed)
+            own.check()
         except ProcessDied as error:
             return Run(ended=Kind.HARMED, note=str(error))
         self._back()
@@ -360,8 +363,8 @@ class _Recorded(_Plain):
 
     def faulted(self, call: CallUnderWay, exception: EnclaveException) -> bool:
         if call is self._call and not self.longer:
-            rip = _gprsgx(self.stepping, self.tcs, self.session.enclave)["RIP"] - self.session.base
-            self.faulting[self.stepping.state(self.tcs).executed] = rip
+            state = self.stepping.state(self.tcs)
+            self.faulting[state.executed] = state.rip - self.session.base
         return False
 
 
@@ -378,12 +381,12 @@ class _Probe(_Watcher):
 
     def interrupted(self, call: CallUnderWay) -> bool:
         enclave = self.session.enclave
-        if call is not self._call or not self.stepping.state(self.tcs).stopped:
+        state = self.stepping.state(self.tcs)
+        if call is not self._call or not state.stopped:
             return False
-        rsp = _gprsgx(self.stepping, self.tcs, enclave)["RSP"]
         self._count += 1
-        if enclave.base <= rsp < enclave.base + enclave.size:
-            self.found = rsp
+        if enclave.base <= state.rsp < enclave.base + enclave.size:
+            self.found = state.rsp
         if self.found or self._count > SWITCHED:
             self.stepping.disarm(self.tcs)
         else:
@@ -405,7 +408,9 @@ class _Ladder(_Watcher):
         self._at = 0
         self._top = 0
         """URSP at the first point."""
-        self._stack: tuple[int, bytes] | None = None
+        self._rung: tuple[int, int, HostState] | None = None
+        """Where the checkpoint is: after how many instructions, OCALLs and exceptions; and the host's side of it."""
+        self._own = OwnMemory(session.enclave.process)
         self._tail: Run | None = None
         """Of the point that is being tried."""
 
@@ -418,35 +423,35 @@ class _Ladder(_Watcher):
         self.stepping.arm(self.tcs, until=self._points[0], registers=self.session.registers, clear=CLEARED)
 
     def interrupted(self, call: CallUnderWay) -> bool:
-        if self._tail is not None or call is not self._call or not self.stepping.state(self.tcs).stopped:
+        if self._tail is not None or call is not self._call:
+            return False
+        state = self.stepping.state(self.tcs)
+        if not state.stopped:
             return False
         assert self._call is not None
         number = self._points[self._at]
-        self._told(self._try(self._call, number))
+        self._told(self._try(self._call, number, state))
         self._at += 1
+        assert self._rung is not None
         over = self._at == len(self._points)
-        until = 0 if over else self._points[self._at] - number
-        self.stepping.arm(self.tcs, until=until, free=over, stack=self._stack, clear=CLEARED)
+        until = 0 if over else self._points[self._at] - self._rung[0]
+        self.stepping.arm(self.tcs, until=until, free=over, stack=self._rung[2].stack, clear=CLEARED)
         self._call.entry.resume()  # undisturbed, however long it takes to step there
         return True
 
-    def _try(self, call: Call, number: int) -> Point:
-        frame = _gprsgx(self.stepping, self.tcs, call.enclave)
-        rip = frame["RIP"] - self.session.base
-        self.stepping.move(RUNG)
-        self.stepping.arm(self.tcs, free=True, clear=CLEARED)
-        self._top = self._top or frame["URSP"]
-        before = HostState(call, frame["URSP"], self._top)
+    def _try(self, call: Call, number: int, state: Stepped) -> Point:
+        rip = state.rip - self.session.base
+        before = self._climbed(call, number, state)
         run = self._tail = Run(ocalls=list(self.run.ocalls))
         try:
-            self._tamper(call, run, frame)
+            self._tamper(call, run, state.rip)
+            self._own.check()
         except ProcessDied as error:
             self._told(Point(number, rip, Outcome(Kind.HARMED, str(error), tuple(run.answers))))
             raise
         finally:
             self._tail = None
         before.restore()
-        self._stack = before.stack
         self.stepping.restore(RUNG)
         but: dict[int, list[range]] = {}
         for action in self._behaviour.writes:
@@ -454,11 +459,24 @@ class _Ladder(_Watcher):
             but.setdefault(address, []).append(range(action.offset, action.offset + len(action.data)))
         return Point(number, rip, judge(run, self.session.reference, self._changed, but))
 
-    def _tamper(self, call: Call, run: Run, frame: Mapping[str, int]) -> None:
+    def _climbed(self, call: Call, number: int, state: Stepped) -> HostState:
+        """The host's side of the checkpoint from which this point is reached, moved here if that is worth while.
+
+        To step a few instructions again is cheaper than to look for what each of them has changed.  Neither is an
+        OCALL made again, nor an exception served.
+        """
+        rung, served = self._rung, len(self.run.ocalls) + call.exceptions
+        if rung is None or number - rung[0] >= BETWEEN or served != rung[1]:
+            self.stepping.move(RUNG)
+            self._top = self._top or state.ursp
+            rung = self._rung = number, served, HostState(call, state.ursp, self._top)
+        return rung[2]
+
+    def _tamper(self, call: Call, run: Run, rip: int) -> None:
         """The event, what the host does then, and the rest of the call."""
         call.limit(self.session.hang)
         try:
-            exception = self._bring_about(call, frame["RIP"])
+            exception = self._bring_about(call, rip)
             run.ended = Kind.LEFT
             if exception is None and self._behaviour.event != INTERRUPT:
                 run.note = f"no exception came, but {type(call.entry.event).__name__}"
@@ -535,7 +553,7 @@ class _Ladder(_Watcher):
         if exception is None:  # the host says so; nothing in the SSA does
             exception = EnclaveException(Vector.PF, PFEC.U, 0, EncluLeaf.ERESUME, call.entry.event.registers)
             call.met(exception)
-        before = _gprsgx(stepping, self.tcs, enclave)
+        before = stepping.state(self.tcs)
         accepted = convention.repair(call, exception)
         event = call.entry.event
         if isinstance(event, EnclaveException) and event.leaf is EncluLeaf.EENTER:
@@ -547,8 +565,8 @@ class _Ladder(_Watcher):
             raise event
         if isinstance(event, Interrupted):
             raise EnclaveTimeout
-        after = _gprsgx(stepping, self.tcs, enclave)
-        moved = (before["RIP"], before["RSP"]) != (after["RIP"], after["RSP"])
+        after = stepping.state(self.tcs)
+        moved = (before.rip, before.rsp) != (after.rip, after.rsp)
         # An answer is no verdict: some runtimes say that they go on, and have changed nothing.
         run.refused = not accepted
         said = "handler: accepted" if accepted else "handler: refused" + (f", {notes[0]}" if notes else "")
@@ -574,14 +592,6 @@ def _write(session: Session, action: Action, blocks: frozenset[int]) -> None:
 
 def _counted(blocks: int) -> str:
     return "1 block" if blocks == 1 else f"{blocks} blocks"
-
-
-def _gprsgx(stepping: Stepping, tcs: int, enclave: Enclave) -> dict[str, int]:
-    """Of the frame that the last AEX has filled."""
-    fields = TCS.unpack(stepping.read(tcs, TCS.size))
-    end = enclave.base + fields["OSSA"] + fields["CSSA"] * enclave.image.ssa_frame_size * PAGE_SIZE
-    found: dict[str, int] = GPRSGX.unpack(stepping.read(end - GPRSGX.size, GPRSGX.size))
-    return found
 
 
 def _raised(error: Exception) -> str:
