@@ -19,6 +19,7 @@ from enclu.sweep.audit.extended_code import computes_in_vectors, computes_in_x87
 
 if TYPE_CHECKING:
     from enclu.host.stepping import Left
+    from enclu.sweep.audit.path import Point
     from enclu.sweep.audit.target import Target
     from enclu.sweep.audit.verdict import Finding
 
@@ -90,11 +91,11 @@ def _judged(
             yield item.sound("no instruction of the enclave computes in them, so that what is left is the host's own")
         elif marked:
             yield item.weak(
-                f"{_names(marked)} are left as the enclave's code has them: a mark that was in them where its stack is "
-                "deepest is there after EEXIT"
+                f"{_names(marked)} are left as the enclave's code has them: a mark that was in them in compiled "
+                "code is there after EEXIT"
             )
         else:
-            yield item.sound("a mark in all of them, where the enclave's stack is deepest, is gone after EEXIT")
+            yield item.sound("a mark in all of them, in compiled code, is gone after EEXIT")
         return
     kept = [name for name, value in values.items() if hosts(value)]
     if kept and not computes(target):
@@ -109,14 +110,29 @@ def _judged(
 
 
 def _marked(audit: Audit, parts: list[Part]) -> list[str] | str:
-    """The registers in which the mark is left; or why that could not be tried."""
+    """The registers in which the mark is left; or why that could not be tried.
+
+    It is put there at two points, for the deepest stack may be that of what prepares an OCALL, when all is cleared.
+    """
     target = audit.debug
     if target is None:
         return "its SIGSTRUCT allows no debug enclave, in which that could be told apart"
-    judged = audit.path(target).judged
-    if judged is None:
+    path = audit.path(target)
+    if path.judged is None or path.switched is None:
         return "its stack was never found"
-    entry = target.run_to(judged.number, target.way.sample().registers)
+    half = (path.switched.rsp + path.judged.rsp) // 2
+    first = next(point for point in path.points if target.inside(point.rsp) and point.rsp <= half)
+    left: list[str] | str = "its stack was never found"
+    for point in dict.fromkeys((first, path.judged)):
+        target.fresh()
+        left = _left_of_mark(target, point, parts)
+        if not left:
+            return left
+    return left
+
+
+def _left_of_mark(target: Target, point: Point, parts: list[Part]) -> list[str] | str:
+    entry = target.run_to(point.number, target.way.sample().registers)
     if not target.stopped(entry):
         return "it did not come as far as it did before"
     _mark(target, parts)
