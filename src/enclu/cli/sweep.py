@@ -215,7 +215,8 @@ def _progress() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    terminal = Console(stderr=True)
+    with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
 
         def tell(what: str) -> Callable[[int, int], None]:
             bar = progress.add_task(what, total=None)

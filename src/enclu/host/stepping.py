@@ -75,6 +75,11 @@ class Stepped:
     """EENTERs and ERESUMEs."""
     drawn: int
     """Results of RDRAND, RDSEED, RDTSC and RDTSCP that had not been recorded before."""
+    cssa: int
+    rip: int
+    """This and what follows: in the frame of the SSA that the last AEX has filled; 0 where CSSA is 0."""
+    rsp: int
+    ursp: int
 
 
 @dataclass(frozen=True)
@@ -281,7 +286,8 @@ class Stepping:
 
 def _state(answer: bytes) -> Stepped:
     f = uapi.STEPPED.unpack(answer)
-    return Stepped(bool(f["stopped"]), f["executed"], f["recorded"], f["entries"], f["drawn"])
+    del f["tcs"], f["record"], f["left"], f["xsave"], f["xsave_size"], f["has_left"]
+    return Stepped(**{**f, "stopped": bool(f["stopped"])})
 
 
 _WHY = {errno.EBUSY: "a thread is in the enclave: ", errno.ENOENT: "nothing is kept there: "}

@@ -146,6 +146,10 @@ struct enclu_sgx_stepped {
 	__u64 entries;	/* Out: EENTERs and ERESUMEs. */
 	__u64 drawn;	/* Out: results of RDRAND, RDSEED, RDTSC and RDTSCP that had not been recorded before. */
 	__u64 has_left;	/* Out: there are registers of an EEXIT. */
+	__u64 cssa;	/* Out: CSSA of the TCS. */
+	__u64 rip;	/* Out: in the frame of the SSA that the last AEX has filled; 0 where CSSA is 0. */
+	__u64 rsp;
+	__u64 ursp;
 };
 
 /*

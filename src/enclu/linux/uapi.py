@@ -71,7 +71,7 @@ STEP = _numbers(
 )  # fmt: skip
 STEPPED = _numbers(
     "enclu_sgx_stepped", "tcs", "record", "recorded", "left", "xsave", "xsave_size", "stopped", "executed", "entries",
-    "drawn", "has_left",
+    "drawn", "has_left", "cssa", "rip", "rsp", "ursp",
 )  # fmt: skip
 STEP_REGISTERS = _numbers(
     "enclu_sgx_registers", "which", "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11",

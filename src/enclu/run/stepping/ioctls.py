@@ -12,6 +12,7 @@ from enclu.run.stepping.plan import FREE, INTERRUPT, RAISE, Plan
 from enclu.run.stepping.stepping import Stepping
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.exceptions import Vector
+from enclu.sgx.structs import GPRSGX
 
 if TYPE_CHECKING:
     from enclu.linux.encl import Encl
@@ -95,6 +96,10 @@ def _stepped(stepping: Stepping, task: Task, argument: int) -> None:
     answer = {**asked, "stopped": int(plan.stopped), "executed": plan.executed, "recorded": len(plan.recorded),
               "entries": plan.entries, "drawn": plan.drawn, "has_left": int(bool(plan.left)),
               "xsave_size": len(plan.xsave)}  # fmt: skip
+    answer["cssa"], frame = stepping.frame(task, asked["tcs"])
+    if frame is not None:
+        at = PAGE_SIZE - GPRSGX.size
+        answer |= {name: GPRSGX.get(frame, name.upper(), at) for name in ("rip", "rsp", "ursp")}
     space.write(argument, uapi.STEPPED.pack(**answer))
 
 

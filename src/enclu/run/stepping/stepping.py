@@ -183,16 +183,20 @@ class Stepping(Transitions):
 
     def _ursp(self, task: Task) -> int:
         """GPRSGX.URSP of the frame that the thread is about to resume; RSP, where there is none to resume."""
-        page = task.mm.resident(task.regs.rbx)
+        _, frame = self.frame(task, task.regs.rbx)
+        ursp: int = task.regs.rsp if frame is None else GPRSGX.get(frame, "URSP", PAGE_SIZE - GPRSGX.size)
+        return ursp
+
+    @staticmethod
+    def frame(task: Task, tcs_la: int) -> tuple[int, memoryview | None]:
+        """CSSA of a TCS, and the last page of the frame of the SSA that the last AEX has filled, if one has."""
+        page = task.mm.resident(tcs_la)
         if page is None or page.secs is None or page.pt != PageType.TCS:
-            return task.regs.rsp
+            return 0, None
         secs, tcs = page.secs, TCS.unpack(page.data)
         end = secs.baseaddr + tcs["OSSA"] + tcs["CSSA"] * secs.ssaframesize * PAGE_SIZE
         last = secs.page_at(end - PAGE_SIZE) if tcs["CSSA"] else None
-        if last is None:
-            return task.regs.rsp
-        ursp: int = GPRSGX.get(last.data, "URSP", PAGE_SIZE - GPRSGX.size)
-        return ursp
+        return tcs["CSSA"], None if last is None else last.data
 
     def faulted(self, task: Task, leaf: int) -> None:
         if leaf not in _INTO:
