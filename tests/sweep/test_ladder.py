@@ -145,6 +145,10 @@ def test_a_handler_refuses_while_rsp_is_the_hosts(proof: Proof, behaviour: str) 
     assert verdict.points[0].answers == ("handler: refused, SGX_ERROR_STACK_OVERRUN",)
 
 
+def test_a_handler_that_is_entered_twice_makes_no_ocall(proof: Proof) -> None:
+    assert shape(sweep(proof("compute(1, 2)"), Behaviour.parse("int:handle,handle,resume"), "0:3")) == [REFUSED]
+
+
 def test_a_handler_accepts_what_the_host_may_do(proof: Proof) -> None:
     verdict = sweep(proof("compute(1, 2)"), Behaviour.parse("pf:handle,resume"), "30:34")
     assert {str(o) for o in verdict.points.values()} == {"same; handler: accepted, and has changed where it goes on"}

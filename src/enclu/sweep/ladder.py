@@ -241,6 +241,8 @@ class _Watcher(FaultWatcher):
         self.tcs = 0
         self.over = False
         """The enclave has returned."""
+        self.meddling = False
+        """The host enters the enclave for reasons of its own."""
         self._call: Call | None = None
         self._blocks: frozenset[int] = frozenset()
 
@@ -250,7 +252,7 @@ class _Watcher(FaultWatcher):
             self.tcs = call.tcs
             self._blocks = frozenset(shared(self.session.enclave.process))
             self.begins()
-        elif call is self._call and isinstance(call.entry.event, Exit):
+        elif call is self._call and isinstance(call.entry.event, Exit) and not self.meddling:
             self.current.ocalls.append(call.entry.event.registers.rdi)
 
     @property
@@ -554,7 +556,11 @@ class _Ladder(_Watcher):
             exception = EnclaveException(Vector.PF, PFEC.U, 0, EncluLeaf.ERESUME, call.entry.event.registers)
             call.met(exception)
         before = stepping.state(self.tcs)
-        accepted = convention.repair(call, exception)
+        self.meddling = True
+        try:
+            accepted = convention.repair(call, exception)
+        finally:
+            self.meddling = False
         event = call.entry.event
         if isinstance(event, EnclaveException) and event.leaf is EncluLeaf.EENTER:
             run.answers.append(f"handler: no entry, {event.name}")
