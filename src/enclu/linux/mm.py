@@ -102,8 +102,16 @@ class MM:
         self.page_tables = page_tables
         self.vdso = 0
         """Address of the vDSO image (mm->context.vdso)."""
+        self.writable: set[int] | None = None
+        """Once somebody asks (`note_writable`): pages, by index, that could be written to at some time since."""
         self.vmas: list[VMA] = []
         self._starts: list[int] = []
+
+    def note_writable(self) -> None:
+        """From now on `writable` tells."""
+        if self.writable is None:
+            shown = (item for vma in self.vmas for item in vma.shown.items())
+            self.writable = {index for index, prot in shown if prot & PROT_WRITE}
 
     # VMAs.
 
@@ -372,6 +380,8 @@ class MM:
     def _set(self, vma: VMA, start: int, end: int, prot: int) -> None:
         """Neighbouring pages, [start, end) by index, get one protection."""
         self.page_tables.protect(start << 12, end << 12, prot)
+        if self.writable is not None and prot & PROT_WRITE:
+            self.writable.update(range(start, end))
         if prot:
             vma.shown.update(dict.fromkeys(range(start, end), prot))
         else:

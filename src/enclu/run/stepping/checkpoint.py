@@ -1,7 +1,7 @@
 """An enclave as it is between two instructions, kept and brought back: pages, their EPCM entries, its mappings.
 
 A thread that was interrupted is part of it, for the SSA and the TCS are pages.  What has changed since is found by
-comparing, which takes as long as reading the pages once; what is brought back is what has changed.
+comparing those pages that could be written to; what is brought back is what has changed.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 
 from enclu.base.events import Ioctl, PageEvicted, PageReloaded
 from enclu.linux.encl_page import EnclPage
-from enclu.sgx.epc import PAGE_SIZE, EPCPage
+from enclu.sgx.epc import PAGE_SIZE, EPCPage, PageType
 from enclu.sgx.processor import WINDOW
-from enclu.sgx.structs import EncluLeaf
+from enclu.sgx.structs import TCS, EncluLeaf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from enclu.base.listeners import Events
     from enclu.linux.encl import Encl
     from enclu.linux.mm import MM
-    from enclu.sgx.epc import PageType
 
 _WORDS = PAGE_SIZE // 8
 _AT_ONCE = 64
@@ -36,6 +35,8 @@ _memcmp = ctypes.CDLL(None).memcmp
 _memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 _LEAVES = (EncluLeaf.EACCEPT, EncluLeaf.EMODPE, EncluLeaf.EACCEPTCOPY)
 """What enclaves change the EPCM by."""
+_STORES = (EncluLeaf.EREPORT, EncluLeaf.EGETKEY)
+"""By which they have the processor write to their pages, whatever the page tables show of them."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,10 @@ class Changes:
         leaves = (self._leaves.counts[leaf] for leaf in _LEAVES)
         return (self._count, len(encl.pages), *leaves)
 
+    def stores(self) -> tuple[int, ...]:
+        """Equal to what it was if the processor has written to nothing but SSAs and TCSes."""
+        return tuple(self._leaves.counts[leaf] for leaf in _STORES)
+
 
 class Checkpoint:
     """Of one enclave, which nobody executes while something is done here.  Raises OSError."""
@@ -105,7 +110,31 @@ class Checkpoint:
         self.entries = {page.index: Entry.of(page) for page in encl.pages.values()}
         self.runs = [(low, self._pages(low, high).copy()) for low, high in _runs(self.entries)]
         self.mappings = {mm: _mappings(mm, encl) for mm in encl.mms}
-        self._state = self._changes(encl)
+        for mm in encl.mms:
+            mm.note_writable()
+        self._processors = self._processors_own()
+        self._note()
+
+    def _note(self) -> None:
+        """Nothing but what is told from now on has changed since."""
+        self._state, self._stores = self._changes(self._encl), self._changes.stores()
+
+    def _processors_own(self) -> set[int]:
+        """TCSes and the frames of their SSAs, to which the processor writes at AEXs and entries."""
+        encl, secs, own = self._encl, self._encl.secs, set[int]()
+        assert secs is not None
+        for index in [index for index, entry in self.entries.items() if entry.pt == PageType.TCS]:
+            tcs = TCS.unpack(encl.content(index, index + 1))
+            first = secs.baseaddr + tcs["OSSA"] >> 12
+            own |= {index, *range(first, first + min(tcs["NSSA"] * secs.ssaframesize, len(self.entries)))}
+        return own
+
+    def _written(self) -> set[int] | None:
+        """Pages that may have changed; None: any."""
+        sets = [mm.writable for mm in self._encl.mms]
+        if self._state != self._changes(self._encl) or self._stores != self._changes.stores() or None in sets:
+            return None
+        return self._processors.union(*(pages for pages in sets if pages is not None))
 
     def _pages(self, low: int, high: int) -> NDArray[np.uint64]:
         """Pages [low, high) by index, as they are now: those of the enclave, not a copy."""
@@ -116,12 +145,16 @@ class Checkpoint:
         if self._state != self._changes(self._encl) or self._unmapped():
             self._take()
             return len(self.entries)
-        return self._each_changed(lambda now, then, changed: then.__setitem__(changed, now[changed]))
+        count = self._each_changed(
+            lambda now, then, changed: then.__setitem__(changed, now[changed]), among=self._written()
+        )
+        self._note()
+        return count
 
     def restore(self) -> int:
         """Have the enclave be as it was then; how many pages had changed."""
         encl = self._encl
-        changed = 0
+        changed, written = 0, self._written()
         if self._state != self._changes(encl):
             changed += self._restore_entries()
         executed: list[int] = []
@@ -129,14 +162,14 @@ class Checkpoint:
         def back(now: NDArray[np.uint64], then: NDArray[np.uint64], which: NDArray[np.bool_]) -> None:
             now[which] = then[which]
 
-        changed += self._each_changed(back, executed)
+        changed += self._each_changed(back, executed, written)
         if encl.execution is not None:
             for index in executed:
                 encl.execution.changed(index)
         for mm, mappings in self.mappings.items():
             if _mappings(mm, encl) != mappings:
                 _remap(mm, encl, mappings)
-        self._state = self._changes(encl)
+        self._note()
         return changed
 
     def patch(self, address: int, code: bytes) -> None:
@@ -148,19 +181,24 @@ class Checkpoint:
 
     def _each_changed(
         self, do: Callable[[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.bool_]], object],
-        executed: list[int] | None = None,
+        executed: list[int] | None = None, among: set[int] | None = None,
     ) -> int:  # fmt: skip
+        """Do something to neighbouring pages and their copies, with those that differ; how many do.
+
+        `executed` gets those of them that may be executed; `among` are the only ones that are looked at, if given.
+        """
         count = 0
         for low, then in self.runs:
-            now = self._pages(low, low + len(then))
-            changed = _different(now, then)
-            number = int(np.count_nonzero(changed))
-            if number:
-                count += number
-                do(now, then, changed)
-                if executed is not None:
-                    where = (low + int(i) for i in np.flatnonzero(changed))
-                    executed += [index for index in where if self.entries[index].rwx & 4]
+            for first, last in [(low, low + len(then))] if among is None else _runs_in(among, low, low + len(then)):
+                now, before = self._pages(first, last), then[first - low : last - low]
+                changed = _different(now, before)
+                number = int(np.count_nonzero(changed))
+                if number:
+                    count += number
+                    do(now, before, changed)
+                    if executed is not None:
+                        where = (first + int(i) for i in np.flatnonzero(changed))
+                        executed += [index for index in where if self.entries[index].rwx & 4]
         return count
 
     def _unmapped(self) -> bool:
@@ -208,6 +246,11 @@ class Checkpoint:
         encl.pages[index] = page
         encl.kernel.reclaimer.add(page)
         return page
+
+
+def _runs_in(indexes: set[int], low: int, high: int) -> list[tuple[int, int]]:
+    """Neighbours among those in [low, high)."""
+    return _runs(index for index in indexes if low <= index < high)
 
 
 def _different(now: NDArray[np.uint64], then: NDArray[np.uint64]) -> NDArray[np.bool_]:
