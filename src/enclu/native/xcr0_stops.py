@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING
 
-from enclu.base.abi import PROT_EXEC, PROT_WRITE
+from enclu.base.abi import PROT_EXEC, PROT_READ, PROT_WRITE
 from enclu.native import ptrace
 from enclu.native.address_space import VDSO_BASE
 from enclu.native.debug_registers import RFLAGS_RF, TRAP_HWBKPT
@@ -96,8 +96,24 @@ def _same(thread: Thread, xfrm: int, instruction: Instruction) -> bool:
     if instruction.kind is Kind.SAVES:
         return not _mask(thread) & thread.xcr0 & ~xfrm
     if instruction.kind is Kind.RESTORES:
-        return xcr0.restorable(thread.space.peek(instruction.address(regs), HEADER + HEADER_SIZE), xfrm)
+        return _restorable(thread, xfrm, instruction) and _within_reach(thread, xfrm, instruction.address(regs))
     return regs.rcx & _LOW > 1
+
+
+def _restorable(thread: Thread, xfrm: int, instruction: Instruction) -> bool:
+    return xcr0.restorable(thread.space.peek(instruction.address(thread.regs), HEADER + HEADER_SIZE), xfrm)
+
+
+def _within_reach(thread: Thread, xfrm: int, address: int) -> bool:
+    """The host's XRSTOR of an image at the address touches no page that is not to be read.
+
+    A processor may touch the places of all components that EDX:EAX and XCR0 name, whatever XSTATE_BV says, and there
+    need be nothing behind those of XFRM.
+    """
+    layout, kernel = thread.machine.layout, thread.space.kernel
+    narrow, wide = (address + layout.size_of(_mask(thread) & components) - 1 for components in (xfrm, thread.xcr0))
+    beyond = range((narrow >> 12) + 1, (wide >> 12) + 1)
+    return all(kernel.allowed(page << 12) & PROT_READ for page in beyond)
 
 
 def _mask(thread: Thread) -> int:
@@ -114,10 +130,10 @@ def _execute(thread: Thread, xfrm: int, instruction: Instruction) -> Outcome:
     """Execute the instruction at RIP with XCR0 = XFRM; its exception, if it raises one."""
     regs = thread.regs
     if not _same(thread, xfrm, instruction):
-        if instruction.kind is Kind.RESTORES:
+        if instruction.kind is Kind.RESTORES and not _restorable(thread, xfrm, instruction):
             return Fault(Vector.GP, why="XRSTOR of components that XFRM does not have"), None
-        if instruction.kind is Kind.SAVES:
-            info = _save(thread, xfrm, instruction)
+        if instruction.kind in (Kind.SAVES, Kind.RESTORES):
+            info = _narrowly(thread, xfrm, instruction)
         elif regs.rcx & _LOW:
             info = _step(thread)
             if info is None:  # XINUSE
@@ -141,8 +157,8 @@ def _left(thread: Thread, info: ptrace.SigInfo | None) -> Outcome:
     return (Fault(Vector.DB), None) if thread.regs.rflags & RFLAGS_TF else Step.GOES_ON
 
 
-def _save(thread: Thread, xfrm: int, instruction: Instruction) -> ptrace.SigInfo | None:
-    """XSAVE or a relative of it, with EDX:EAX & XFRM."""
+def _narrowly(thread: Thread, xfrm: int, instruction: Instruction) -> ptrace.SigInfo | None:
+    """XSAVE, XRSTOR or a relative of theirs, with EDX:EAX & XFRM."""
     regs = thread.regs
     rax, rcx, rdx, rip = regs.rax, regs.rcx, regs.rdx, regs.rip
     copied = any(name in ("rax", "rdx") for name, _ in instruction.registers)

@@ -156,7 +156,7 @@ static int receiver(int socket, int go)
 int main(void)
 {
 	struct enclave_options options = { .heap_pages = HEAP, .spare_pages = FORMS + 4, .attributes = ATTRIBUTES_DEBUG };
-	uint8_t *shared, *mixed, *both, *middle;
+	uint8_t *shared, *mixed, *both, *middle, *last;
 	unsigned int eax, ebx, ecx, edx;
 	uint64_t result, mask;
 	int sockets[2], go[2], status;
@@ -222,6 +222,11 @@ int main(void)
 	memcpy(image + 24, &(uint32_t){ 0x1f80 }, 4);
 	memcpy(image + HEADER, &xfrm, 8);
 	expect_exit("XRSTOR with a mask of ones", call(tcs, mixed + STEP, ~0ull, image, NULL));
+	last = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	munmap(last + PAGE, PAGE);
+	memcpy(last + PAGE - (HEADER + 64), image, HEADER + 64);
+	expect_exit("XRSTOR of an image with nothing behind it",
+		    call(tcs, mixed + STEP, ~0ull, last + PAGE - (HEADER + 64), NULL));
 	memcpy(image + HEADER, &(uint64_t){ 7 }, 8);
 	expect_fault("XRSTOR of AVX state", call(tcs, mixed + STEP, ~0ull, image, NULL), ERESUME, 13, 0, 0);
 	drop_frame(tcs);
