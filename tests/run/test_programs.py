@@ -252,6 +252,16 @@ def test_a_program_steps_through_its_enclaves(design: str, passes: Passes) -> No
     passes("stepping", options=("--quiet", "--stepping", "--delivery", design))
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["edmm", "exception_vectors", "fork_inside", "illegal_instructions", "notified", "signal_storm",
+     "state_kept", "threads", "threads_fault", "undefined_leaves", "xcr0_not_narrowed"],
+)  # fmt: skip
+def test_a_program_that_plans_nothing_runs_as_without_stepping(name: str, passes: Passes) -> None:
+    options = ("--quiet", "--stepping", "--delivery", PROGRAMS[name][0], *OPTIONS.get(name, ()))
+    passes(name, options=options)
+
+
 def test_a_program_does_not_step_unless_its_run_is_for_that(passes: Passes) -> None:
     passes("stepping", "none", options=("--quiet",))
 
