@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import enclu
+from enclu.host.convention import Convention
 from enclu.host.errors import ProcessDied
 from enclu.sweep.behaviour import Behaviour
 from enclu.sweep.ladder import NoReference, NoSuchMemory, Session
@@ -170,6 +171,12 @@ def test_the_call_made_again_meanwhile(proof: Proof, move: str, which: str) -> N
 
 def test_a_host_that_does_not_go_on(swept: Watch) -> None:
     assert shape(swept("int:handle", "3,100")) == [Kind.LEFT]
+
+
+def test_a_status_that_the_sdk_does_not_have_is_no_refusal(stepping_process: enclu.Process, proof: Proof) -> None:
+    convention = stepping_process.load(proof("ticks()").image).convention
+    assert isinstance(convention, Convention)
+    assert [convention.refusal(n) for n in (0, 1, 0x4F817FA0)] == ["", "SGX_ERROR_UNEXPECTED", ""]
 
 
 # Calls that cannot be swept.

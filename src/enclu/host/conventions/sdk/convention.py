@@ -227,7 +227,7 @@ class SdkConvention(Convention):
         call.enter(rdi=EnterCommand.ECMD_ORET & MASK_64, rsi=status)
 
     def refusal(self, result: Any) -> str:
-        return SgxStatus(result).name if result else ""
+        return SgxStatus(result).name if result and result in list(SgxStatus) else ""
 
     def _ocall(self, call: Call, number: int, ms: int) -> int:
         """Serve an OCALL; the status for the enclave.  What a callable raises is raised when the ECALL is over."""
