@@ -174,7 +174,7 @@ def test_a_host_that_does_not_go_on(swept: Watch) -> None:
 
 
 def test_a_status_that_the_sdk_does_not_have_is_no_refusal(stepping_process: enclu.Process, proof: Proof) -> None:
-    convention = stepping_process.load(proof("ticks()").image).convention
+    convention = stepping_process.load(proof("ticks()").image, convention="sdk").convention
     assert isinstance(convention, Convention)
     assert [convention.refusal(n) for n in (0, 1, 0x4F817FA0)] == ["", "SGX_ERROR_UNEXPECTED", ""]
 
