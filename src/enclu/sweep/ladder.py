@@ -446,7 +446,7 @@ class _Ladder(_Watcher):
         before = self._climbed(call, number, state)
         run = self._tail = Run(ocalls=list(self.run.ocalls))
         try:
-            self._tamper(call, run, state.rip)
+            self._tamper(call, run, state)
             self._own.check()
         except ProcessDied as error:
             self._told(Point(number, rip, Outcome(Kind.HARMED, str(error), tuple(run.answers))))
@@ -474,11 +474,11 @@ class _Ladder(_Watcher):
             rung = self._rung = number, served, HostState(call, state.ursp, self._top)
         return rung[2]
 
-    def _tamper(self, call: Call, run: Run, rip: int) -> None:
+    def _tamper(self, call: Call, run: Run, state: Stepped) -> None:
         """The event, what the host does then, and the rest of the call."""
         call.limit(self.session.hang)
         try:
-            exception = self._bring_about(call, rip)
+            exception = self._bring_about(call, state.rip)
             run.ended = Kind.LEFT
             if exception is None and self._behaviour.event != INTERRUPT:
                 run.note = f"no exception came, but {type(call.entry.event).__name__}"
@@ -488,7 +488,7 @@ class _Ladder(_Watcher):
                     run.ended = None
                     self._go_on(call)
                     return
-                self._act(call, run, action, exception)
+                self._act(call, run, action, exception, state)
         except EnclaveTimeout:
             run.ended = Kind.HANG
         except EnclaveException as error:
@@ -533,12 +533,14 @@ class _Ladder(_Watcher):
             return event
         return None
 
-    def _act(self, call: Call, run: Run, action: Action, exception: EnclaveException | None) -> None:
+    def _act(
+        self, call: Call, run: Run, action: Action, exception: EnclaveException | None, state: Stepped
+    ) -> None:  # fmt: skip
         """What a host does before it resumes."""
         if action.move is Move.WRITE:
             _write(self.session, action, self._blocks)
         elif action.move is Move.HANDLE:
-            self._handle(call, run, exception)
+            self._handle(call, run, exception, state)
         else:
             self._once_more(call, run, call.tcs if action.move is Move.AGAIN else self._another())
 
@@ -548,7 +550,7 @@ class _Ladder(_Watcher):
             raise SweepError(f"{self.session.enclave.image.path}: it has one TCS, and no other to make the call on")
         return tcs[-1]
 
-    def _handle(self, call: Call, run: Run, exception: EnclaveException | None) -> None:
+    def _handle(self, call: Call, run: Run, exception: EnclaveException | None, before: Stepped) -> None:
         stepping, enclave = self.stepping, call.enclave
         convention = enclave.convention
         assert isinstance(convention, Convention)

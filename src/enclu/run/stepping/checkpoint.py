@@ -35,6 +35,7 @@ _memcmp = ctypes.CDLL(None).memcmp
 _memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 _LEAVES = (EncluLeaf.EACCEPT, EncluLeaf.EMODPE, EncluLeaf.EACCEPTCOPY)
 """What enclaves change the EPCM by."""
+Part = tuple[int, "NDArray[np.uint64]", "NDArray[np.uint64]"]
 _STORES = (EncluLeaf.EREPORT, EncluLeaf.EGETKEY)
 """By which they have the processor write to their pages, whatever the page tables show of them."""
 
@@ -113,6 +114,7 @@ class Checkpoint:
         for mm in encl.mms:
             mm.note_writable()
         self._processors = self._processors_own()
+        self._known: tuple[set[int], list[Part]] = set(), []
         self._note()
 
     def _note(self) -> None:
@@ -188,18 +190,27 @@ class Checkpoint:
         `executed` gets those of them that may be executed; `among` are the only ones that are looked at, if given.
         """
         count = 0
-        for low, then in self.runs:
-            for first, last in [(low, low + len(then))] if among is None else _runs_in(among, low, low + len(then)):
-                now, before = self._pages(first, last), then[first - low : last - low]
-                changed = _different(now, before)
-                number = int(np.count_nonzero(changed))
-                if number:
-                    count += number
-                    do(now, before, changed)
-                    if executed is not None:
-                        where = (first + int(i) for i in np.flatnonzero(changed))
-                        executed += [index for index in where if self.entries[index].rwx & 4]
+        for first, now, before in self._parts(among):
+            changed = _different(now, before)
+            number = int(np.count_nonzero(changed))
+            if number:
+                count += number
+                do(now, before, changed)
+                if executed is not None:
+                    where = (first + int(i) for i in np.flatnonzero(changed))
+                    executed += [index for index in where if self.entries[index].rwx & 4]
         return count
+
+    def _parts(self, among: set[int] | None) -> list[Part]:
+        """Neighbouring pages by the first one's index, as they are now and as they were."""
+        if among is None:
+            return [(low, self._pages(low, low + len(then)), then) for low, then in self.runs]
+        if among != self._known[0]:
+            self._known = among, [
+                (first, self._pages(first, last), then[first - low : last - low])
+                for low, then in self.runs for first, last in _runs_in(among, low, low + len(then))
+            ]  # fmt: skip
+        return self._known[1]
 
     def _unmapped(self) -> bool:
         return any(_mappings(mm, self._encl) != then for mm, then in self.mappings.items())
