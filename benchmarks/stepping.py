@@ -24,7 +24,7 @@ from enclu.host.build import Layout, build_enclave
 from enclu.native import ptrace
 from enclu.native.ptrace import NOTHING, UserRegs, Word
 from enclu.sweep.behaviour import Behaviour
-from enclu.sweep.ladder import Session
+from enclu.sweep.session import Session
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "tests" / "host" / "stepping" / "enclave.c"

@@ -11,11 +11,12 @@ import enclu
 from enclu.host.convention import Convention
 from enclu.host.errors import ProcessDied
 from enclu.sweep.behaviour import Behaviour
-from enclu.sweep.ladder import NoReference, NoSuchMemory, Session
 from enclu.sweep.loaded import sweep_call
 from enclu.sweep.outcome import Kind
 from enclu.sweep.run import sweep
+from enclu.sweep.session import Session
 from enclu.sweep.subject import Subject
+from enclu.sweep.watchers import NoReference, NoSuchMemory
 from tests.sweep.watched import Watch, shape
 from tests.sweep.watched import proof as proof
 from tests.sweep.watched import stepping_process as stepping_process
@@ -195,7 +196,7 @@ def test_a_call_that_ends_badly_by_itself(proof: Proof, call: str, message: str)
 
 
 def test_a_call_that_hangs_by_itself(proof: Proof, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("enclu.sweep.ladder.WARM", 0.5)
+    monkeypatch.setattr("enclu.sweep.session.WARM", 0.5)
     with pytest.raises(NoReference, match=r"the call, undisturbed, takes longer than 0\.5 seconds"):
         sweep(proof("spin(memory(b'\\0\\0\\0\\0'))"), Behaviour.parse("int:resume"))
 

@@ -9,8 +9,8 @@ from enclu.host.conventions.sdk import SdkError
 from enclu.host.edl import Interface
 from enclu.host.steps import RunTo, Stop
 from enclu.sweep.behaviour import Behaviour
-from enclu.sweep.ladder import Point, Session
-from enclu.sweep.outcome import Kind
+from enclu.sweep.outcome import Kind, Point
+from enclu.sweep.session import Session
 from tests.sweep.conftest import ProofEnclave
 
 SEED, ROUNDS = 5, 10

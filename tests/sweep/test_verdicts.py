@@ -11,13 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enclu.sweep import report
-from enclu.sweep.ladder import Point
-from enclu.sweep.outcome import Kind, Outcome, Run, judge
+from enclu.sweep.outcome import Kind, Outcome, Point, Run, judge, shown
 from enclu.sweep.points import sliced
 from enclu.sweep.verdict import HARMLESS, Verdict, VerdictError, merged
 
 BLOCK = 0x1000
-REFERENCE = Run(result=0, ocalls=[5], memory={BLOCK: b"abcd"})
+REFERENCE = Run(result=0, shown="0x0", ocalls=[5], memory={BLOCK: b"abcd"})
 CHANGED = Run(result=0, ocalls=[5], memory={BLOCK: b"aXcd"})
 OUTCOMES = st.builds(
     Outcome, st.sampled_from(list(Kind)), st.sampled_from(["", "result 0x1 in place of 0x0"]),
@@ -63,7 +62,7 @@ def test_the_outcome_is_told_by_the_undisturbed_call(tried: Run, kind: Kind) -> 
 @pytest.mark.parametrize(
     ("tried", "detail"),
     [
-        (run(result=1), "result 0x1 in place of 0x0"),
+        (run(result=1, shown="0x1"), "result 0x1 in place of 0x0"),
         (run(ocalls=[]), "OCALLs [] in place of [5]"),
         (run(memory={BLOCK: b"abcX"}), "shared memory 0+3"),
     ],
@@ -154,3 +153,11 @@ def test_people_are_told_ranges_with_places() -> None:
 def test_of_many_ranges_the_first_are_told() -> None:
     one = verdict({n: Outcome(Kind.CRASH, str(n)) for n in range(100)})
     assert list(report.lines(one, hex))[-1].strip() == f"{100 - report.SHOWN} more ranges: see --json or --html"
+
+
+@pytest.mark.parametrize(
+    ("result", "told"),
+    [(5, "0x5"), (0x7F00_1234_5678, "ELRANGE+0x5678"), (0x1234_5678, "ELRANGE+0x5678"), (-1, "-0x1"), ("x", "'x'")],
+)
+def test_a_result_is_told_alike_wherever_the_enclave_is(result: object, told: str) -> None:
+    assert shown(result, 0x7F00_1234_0000, 0x10000) == told

@@ -10,9 +10,9 @@ import pytest
 
 import enclu
 from enclu.sweep.behaviour import Behaviour
-from enclu.sweep.ladder import HANG
 from enclu.sweep.loaded import sweep_call
 from enclu.sweep.outcome import Kind
+from enclu.sweep.session import HANG
 from enclu.sweep.subject import Subject
 from enclu.sweep.verdict import Verdict
 from tests.host.conftest import signed_enclave

@@ -18,10 +18,10 @@ from enclu.host.errors import HostError, ProcessDied
 from enclu.host.images import open_image
 from enclu.sweep import report
 from enclu.sweep.call import EcallText
-from enclu.sweep.ladder import NoReference, NoSuchMemory
 from enclu.sweep.loaded import HOST, sweep_call
 from enclu.sweep.points import ALL
 from enclu.sweep.verdict import HARMLESS
+from enclu.sweep.watchers import NoReference, NoSuchMemory
 
 if TYPE_CHECKING:
     from enclu.sweep.outcome import Kind

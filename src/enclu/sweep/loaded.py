@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from enclu.host.errors import ProcessDied
 from enclu.sweep import points as places
 from enclu.sweep.behaviour import Behaviour
-from enclu.sweep.ladder import HANG, Session
 from enclu.sweep.outcome import Kind
 from enclu.sweep.run import begun, some
+from enclu.sweep.session import HANG, Session
 
 if TYPE_CHECKING:
     from enclu.host.enclave import Enclave

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from enclu.host.errors import HostError, ProcessDied
 from enclu.sweep.behaviour import Behaviour, Move
-from enclu.sweep.ladder import Point
-from enclu.sweep.outcome import Kind
+from enclu.sweep.outcome import Kind, Point
 
 if TYPE_CHECKING:
-    from enclu.sweep.ladder import Session
+    from enclu.sweep.session import Session
     from enclu.sweep.subject import Subject
 
 MOST_EXAMPLES = 300

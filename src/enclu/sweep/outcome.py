@@ -34,6 +34,8 @@ class Run:
     """A call, from where the host has tampered with it on."""
 
     result: Any = None
+    shown: str = ""
+    """The result for people, the same wherever the enclave was loaded."""
     refusal: str = ""
     """The enclave's own word for a result that tells that it has not done what was asked."""
     ended: Kind | None = None
@@ -52,7 +54,7 @@ class Run:
     def differs(self, other: Run, but: Mapping[int, list[range]]) -> str:
         """What is not as in another, of which nobody looks at memory `but`; nothing if all is."""
         if self.result != other.result:
-            return f"result {_shown(self.result)} in place of {_shown(other.result)}"
+            return f"result {self.shown} in place of {other.shown}"
         if self.ocalls != other.ocalls:
             return f"OCALLs {_listed(self.ocalls)} in place of {_listed(other.ocalls)}"
         for number, address in enumerate(sorted(other.memory)):
@@ -80,6 +82,17 @@ class Outcome:
         return "; ".join((text, *self.answers))
 
 
+@dataclass(frozen=True)
+class Point:
+    """What came of it at one instruction."""
+
+    number: int
+    """How many instructions of the call had been executed."""
+    rip: int
+    """The next one, from ELRANGE's base."""
+    outcome: Outcome
+
+
 def judge(run: Run, reference: Run, changed: Run | None, but: Mapping[int, list[range]]) -> Outcome:
     """The verdict, by the undisturbed call, and by one with the memory `changed` before it began, if that is asked.
 
@@ -97,8 +110,13 @@ def judge(run: Run, reference: Run, changed: Run | None, but: Mapping[int, list[
     return Outcome(Kind.DIFFERENT, run.differs(reference, but), answers)
 
 
-def _shown(value: Any) -> str:
-    return f"{value:#x}" if isinstance(value, int) else repr(value)[:60]
+def shown(result: Any, base: int, size: int) -> str:
+    """A result for people; an address of the enclave, which has this ELRANGE, or its lower half, from its base."""
+    if not isinstance(result, int):
+        return repr(result)[:60]
+    bits = 32 if 0 <= result < 1 << 32 else 64
+    offset = result - base & (1 << bits) - 1
+    return f"ELRANGE+{offset:#x}" if offset < size else f"{result:#x}"
 
 
 def _listed(numbers: list[int]) -> str:

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 from enclu.host.errors import HostError, ProcessDied
 from enclu.sweep import points as places
 from enclu.sweep.behaviour import Behaviour
-from enclu.sweep.ladder import Point, Session
-from enclu.sweep.outcome import Kind, Run
+from enclu.sweep.outcome import Kind, Point, Run
+from enclu.sweep.session import Session
 from enclu.sweep.subject import Subject
 from enclu.sweep.verdict import Verdict, merged
 
@@ -73,8 +73,7 @@ def begun(image: str, call: str, behaviour: Behaviour, session: Session) -> Verd
 
 def described(run: Run) -> str:
     """What a call returns that nobody disturbs."""
-    result = f"{run.result:#x}" if isinstance(run.result, int) else repr(run.result)
-    return f"result {result}, {len(run.ocalls)} OCALLs"
+    return f"result {run.shown}, {len(run.ocalls)} OCALLs"
 
 
 def _slice(points: list[int], slice_of: tuple[int, int]) -> list[int]:

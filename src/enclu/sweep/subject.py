@@ -19,7 +19,7 @@ from enclu.host.machine import Machine
 from enclu.host.signing import sign, signing_key, unsigned
 from enclu.sgx.structs import MISC_EXINFO
 from enclu.sweep.call import EcallText
-from enclu.sweep.ladder import HANG, MOST, Session
+from enclu.sweep.session import HANG, MOST, Session
 
 EPC = "1G"
 TRUSTED = "trusted"

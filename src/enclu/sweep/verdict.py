@@ -10,8 +10,7 @@ from typing import Any
 
 from enclu.host.errors import HostError
 from enclu.sweep.behaviour import Behaviour, BehaviourError
-from enclu.sweep.ladder import Point
-from enclu.sweep.outcome import Kind, Outcome
+from enclu.sweep.outcome import Kind, Outcome, Point
 
 FORMAT = 1
 """Of the JSON."""
