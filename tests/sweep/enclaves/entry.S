@@ -47,6 +47,23 @@ enclave_secret:					/* nothing of it is ever to be seen outside */
 #endif
 	.endm
 
+/* From the host's RSP to the enclave's. */
+	.macro SWITCH_STACK
+#if PUSHES_EARLY
+	pushfq					/* onto the host's stack, if that is what it is */
+	popfq
+#endif
+#if KEEPS_RSP
+	cmp %fs:SELF, %rsp			/* below FS's pages and above the image's first: on its stack already */
+	jae .Lswitch
+	lea enclave_stacks(%rip), %r11
+	cmp %r11, %rsp
+	ja stack_switched
+.Lswitch:
+#endif
+	mov %fs:LAST_SP, %rsp
+	.endm
+
 /* What the host passes in no protocol. */
 	.macro CLEAN_UNUSED
 	.irp register, edx, r8d, r9d, r10d, r11d, r12d
@@ -58,8 +75,19 @@ enclave_secret:					/* nothing of it is ever to be seen outside */
 	.globl enclave_entry
 enclave_entry:
 	KNOW_THREAD
+#if HANDLES_AT_0
+	cmp $EXCEPT, %rdi
+	je .Lexception
+#endif
 	test %rax, %rax				/* CSSA; there are 2 frames, so that it is 0 or 1 */
+#if ECALL_AT_1
+	je .Lecall
+	test %edi, %edi				/* commands of the runtime's own are negative */
+	js .Lexception
+.Lecall:
+#else
 	jne .Lexception
+#endif
 #if OLD_ORDER
 	CLEAN_UNUSED				/* all the while RSP is the host's */
 	CLEAN_CONTROL_WORDS
@@ -68,13 +96,13 @@ enclave_entry:
 	mov %r15, %fs:EXIT_TO
 	mov %rsp, %r14
 	.globl stack_switched
-	mov %fs:LAST_SP, %rsp
+	SWITCH_STACK
 stack_switched:
 	CLEAN_FLAGS
 #else
 	mov %rsp, %r14
 	.globl stack_switched
-	mov %fs:LAST_SP, %rsp
+	SWITCH_STACK
 stack_switched:
 	CLEAN_FLAGS
 	CLEAN_CONTROL_WORDS
@@ -87,6 +115,9 @@ stack_switched:
 	je .Loret
 	SERVE trts_enter
 .Loret:
+#if STRAY_RETURN
+	jmp back_from_ocall
+#endif
 	cmp %fs:STACK_BASE, %rsp
 	jne back_from_ocall
 	mov %r13, %rbp				/* there is no OCALL to come back from */
@@ -126,6 +157,18 @@ stack_switched:
 .Lnobody:
 	mov %r13, %rbp
 	jmp .Lrefused
+#endif
+
+#if GIVES_UP_CALLS
+/* The end of an ECALL that is made from outside, whatever it has come to: RSP is below what SERVE has pushed. */
+	.globl given_up
+given_up:
+	pop %rbx
+	pop %rbx
+	pop %rbp
+	pop %r14
+	xor %esi, %esi				/* SGX_SUCCESS */
+	mov $ERET, %rdi
 #endif
 
 /* What a computation with the secret would leave behind, and what is done about it. */

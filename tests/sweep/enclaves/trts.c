@@ -272,6 +272,8 @@ static uint32_t serve(int number, union ms *ms, union ms *outside)
 		ms->ints.retval = undefined(ms->ints.a);
 		return SGX_SUCCESS;
 	case UNEXPECTED:
+		if ((uint64_t)ms->pointer.address < SGX_PAGE || !is_outside(ms->pointer.address, sizeof(uint64_t)))
+			return SGX_ERROR_INVALID_PARAMETER;
 		ms->pointer.retval = unexpected(ms->pointer.address);
 		return SGX_SUCCESS;
 	case SPIN:
@@ -321,7 +323,8 @@ static bool allowed(int number)
 {
 	uint32_t ocall = trusted_thread()->ocall;
 
-	return ocall ? g_dyn_entry_table.allowed[ocall - 1][number] : !g_ecall_table.table[number].private;
+	return ocall ? DURING_OCALLS || g_dyn_entry_table.allowed[ocall - 1][number]
+		     : PRIVATE_FROM_ROOT || !g_ecall_table.table[number].private;
 }
 
 uint32_t trts_enter(int command, union ms *ms, uint64_t tcs)
@@ -384,6 +387,26 @@ static void handle(struct context *context, uint32_t vector)
 	continue_execution(context);
 }
 
+#if GIVES_UP_CALLS
+extern uint8_t given_up[];
+
+/*
+ * A handler that has been interrupted itself takes what it was to handle for hopeless, and the call for done.  The frame of
+ * CSSA 1 has no RIP until then.
+ */
+static bool gives_up(struct ssa_gpr *saved)
+{
+	struct ssa_gpr *own = (struct ssa_gpr *)((uint8_t *)saved + SGX_PAGE);
+
+	if (!own->rip)
+		return false;
+	own->rip = 0;
+	saved->rip = (uint64_t)given_up;
+	saved->rsp = trusted_thread()->stack_base - 4 * sizeof(uint64_t);
+	return true;
+}
+#endif
+
 /* The first phase, at CSSA 1. */
 uint32_t trts_exception(int command)
 {
@@ -394,6 +417,10 @@ uint32_t trts_exception(int command)
 		return SGX_ERROR_UNEXPECTED;
 	if (!had_its_stack(saved))
 		return SGX_ERROR_STACK_OVERRUN;
+#if GIVES_UP_CALLS
+	if (gives_up(saved))
+		return SGX_SUCCESS;
+#endif
 	if (valid ? !expected(saved) : !ACCEPTS_INVALID_EXITINFO)
 		return SGX_ERROR_ENCLAVE_CRASHED;
 	if (state != INITIALIZED || (trusted_thread()->exceptions && !REENTERS_HANDLER))
