@@ -13,8 +13,8 @@ from enclu.host.edl import Interface, load
 from tests.host.conftest import machine as machine
 from tests.host.conftest import process as process
 from tests.sweep.build import ENCLAVES as ENCLAVES
+from tests.sweep.build import OF_THE_IMAGE as OF_THE_IMAGE
 from tests.sweep.build import WEAKNESSES as WEAKNESSES
-from tests.sweep.build import WRITABLE_CODE as WRITABLE_CODE
 from tests.sweep.build import proof
 
 ProofEnclave = Callable[..., Path]

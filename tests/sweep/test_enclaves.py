@@ -18,7 +18,8 @@ from enclu.host.events import Exit, Interrupted
 from enclu.host.images.regions import Region
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.structs import EncluLeaf
-from tests.sweep.conftest import WEAKNESSES, WRITABLE_CODE, Load, ProofEnclave
+from tests.sweep.build import WRITABLE_CODE
+from tests.sweep.conftest import OF_THE_IMAGE, WEAKNESSES, Load, ProofEnclave
 from tests.sweep.raw import MXCSR, X87_CW, Left, Raw, symbols
 
 SECRET = 0xDEC0DE5EC2E75EC2
@@ -60,7 +61,7 @@ def either(weakness: str) -> pytest.MarkDecorator:
 
 
 @pytest.mark.parametrize(
-    "weaknesses", [(), *((name,) for name in (*WEAKNESSES, WRITABLE_CODE))], ids=lambda w: "".join(w)
+    "weaknesses", [(), *((name,) for name in (*WEAKNESSES, *OF_THE_IMAGE))], ids=lambda w: "".join(w)
 )
 def test_each_answers_rightly(load_proof: Load, weaknesses: tuple[str, ...]) -> None:
     def receive(to: Any, n: int) -> int:
@@ -165,6 +166,13 @@ def test_a_null_pointer(load_proof: Load, weaknesses: tuple[str, ...]) -> None:
     assert summed(enclave, 0, 0) == 0
     with refused(OUT) if not weaknesses else pytest.raises(enclu.EnclaveException):
         summed(enclave, 0, 1)
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["first-page", "enclave"])
+def test_a_pointer_that_is_only_to_be_read(load_proof: Load, inside: bool) -> None:
+    enclave = load_proof()
+    with refused(OUT):
+        enclave.ecall("unexpected", place(enclave, "enclave_secret") if inside else 8)
 
 
 def test_a_structure_in_the_enclave_or_nowhere(load_proof: Load, interface: Interface) -> None:

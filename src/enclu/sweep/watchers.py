@@ -224,5 +224,5 @@ def exception_text(session: Session, error: EnclaveException) -> str:
     if session.base <= error.address < session.base + session.enclave.size:
         where = " at its own memory"
     elif error.address:
-        where = " at memory of the host's" if error.address < session.base else " at memory outside"
+        where = " at memory outside"
     return f"{error.name}{where}"

@@ -54,7 +54,7 @@ enclave_secret:					/* nothing of it is ever to be seen outside */
 	popfq
 #endif
 #if KEEPS_RSP
-	cmp %fs:SELF, %rsp			/* below FS's pages and above the image's first: on its stack already */
+	cmp %fs:SELF, %rsp			/* on the threads' stacks already, as code that comes back is */
 	jae .Lswitch
 	lea enclave_stacks(%rip), %r11
 	cmp %r11, %rsp

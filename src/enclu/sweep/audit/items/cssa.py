@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from enclu.host.events import EnclaveException, Exit, Interrupted
 from enclu.sgx.structs import EncluLeaf
 from enclu.sweep.audit.checklist import Audit, Item
+from enclu.sweep.audit.handling import bring_about
+from enclu.sweep.audit.verdict import Means, Verdict
 
 if TYPE_CHECKING:
     from enclu.host.events import Event
@@ -31,19 +33,37 @@ def _handler_at_0(audit: Audit, item: Item) -> Iterator[Finding]:
     if not target.way.handles_exceptions:
         yield item.not_applicable(f"enclaves of the convention {target.way.name} have no entry for exceptions")
         return
+    found = _unused(item, target, "nothing interrupted")
+    if found.verdict is Verdict.SOUND and _faulted_and_ended(audit):
+        found = _unused(item, target, "nothing interrupted but a #PF in the frame, of a call that is over")
+    yield found
+
+
+def _faulted_and_ended(audit: Audit) -> bool:
+    """A call that has had a #PF in compiled code, and has come to its end: its registers are in the frame still."""
+    target = audit.target
+    judged = audit.path(target).judged
+    if judged is None:
+        return False
+    entry = bring_about(target, judged, Means.HOST)
+    if entry is None:
+        return False
+    target.go_on(entry)
+    return isinstance(target.way.finish(entry), Exit) and target.stepping.tcs(target.tcs)["CSSA"] == 0
+
+
+def _unused(item: Item, target: Target, where: str) -> Finding:
+    """The entry for exceptions at CSSA 0, with `where` telling what there is in the frame."""
     before = target.ssa()
     event = target.enter(target.way.handle()).event
     after = target.ssa()
     told = target.way.told(event)
     left = [n for n, v in vars(before.gprsgx).items() if n not in ("ursp", "urbp") and vars(after.gprsgx)[n] != v]
     if isinstance(event, EnclaveException) and event.leaf is EncluLeaf.ERESUME:
-        yield item.sound(f"the entry for exceptions at CSSA 0 does not come to its end: {told}")
-    elif left:
-        yield item.weak(
-            f"at CSSA 0, with nothing interrupted, it changes {', '.join(left).upper()} of the frame: {told}"
-        )
-    else:
-        yield item.sound(f"at CSSA 0, with nothing interrupted, the frame stays as it is: {told}")
+        return item.sound(f"the entry for exceptions at CSSA 0 does not come to its end: {told}")
+    if left:
+        return item.weak(f"at CSSA 0, with {where}, it changes {', '.join(left).upper()} of the frame: {told}")
+    return item.sound(f"at CSSA 0, with {where}, the frame stays as it is: {told}")
 
 
 def _ecall_at_1(audit: Audit, item: Item) -> Iterator[Finding]:

@@ -9,13 +9,15 @@ from enclu.host.events import Exit
 from enclu.sweep.audit.checklist import Audit, Item
 from enclu.sweep.audit.touching import call
 from enclu.sweep.audit.ways.sdk import SdkWay
+from enclu.sweep.audit.ways.way import Sample
 
 if TYPE_CHECKING:
     from enclu.sweep.audit.target import Target
     from enclu.sweep.audit.verdict import Finding
-    from enclu.sweep.audit.ways.way import Answer, Sample
+    from enclu.sweep.audit.ways.way import Answer
 
 CALLS = 32
+EXECUTABLE = 4
 ALL = (1 << 64) - 1
 
 
@@ -153,11 +155,23 @@ def _unexpected_return(audit: Audit, item: Item) -> Iterator[Finding]:
     if inputs is None:
         yield item.not_applicable(f"enclaves of the convention {target.way.name} know no such entry")
         return
-    event = target.enter(inputs).event
-    if isinstance(event, Exit) and target.way.answer(event.registers).returned and not _refused(target, event):
+    found = call(target, Sample("a return from an OCALL", inputs), finish=False)
+    event = found.event
+    if found.faulted is not None and not _code(audit, found.rip):
+        yield item.weak(
+            f"a return from an OCALL that is not under way has the enclave go on at {found.rip:#x}, which is none of "
+            f"its code: {target.way.told(event)}"
+        )
+    elif isinstance(event, Exit) and target.way.answer(event.registers).returned and not _refused(target, event):
         yield item.undecided(f"it left as if nothing were wrong: {target.way.told(event)}")
     else:
         yield item.sound(f"a return from an OCALL that is not under way: {target.way.told(event)}")
+
+
+def _code(audit: Audit, address: int) -> bool:
+    """Whether it is of a page that the image has executable."""
+    at = address - audit.target.base
+    return any(r.flags & EXECUTABLE and r.offset <= at < r.offset + r.size for r in audit.image.regions())
 
 
 def _refused(target: Target, event: Exit) -> bool:
