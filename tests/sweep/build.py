@@ -59,8 +59,10 @@ def _leave_code_unmeasured(path: Path, debug: bool) -> None:
         measured = 0 if run.flags & EXECUTABLE else run.measured
         for at in range(0, len(run.data), PAGE_SIZE):
             pages.append((run.offset + at, bytes(run.data[at : at + PAGE_SIZE]), run.flags, measured))
-    path.write_bytes(sgxs(pages, image.size, image.ssa_frame_size))
-    unsigned = signing.unsigned(image, debug=debug, ENCLAVEHASH=enclu.open_image(path).mrenclave())
+    stream = path.with_suffix(".sgxs")
+    stream.write_bytes(sgxs(pages, image.size, image.ssa_frame_size))
+    unsigned = signing.unsigned(image, debug=debug, ENCLAVEHASH=enclu.open_image(stream).mrenclave())
+    stream.replace(path)
     sigstruct = signing.sign(unsigned, signing.signing_key(path.with_name("key.pem")))
     path.with_name(path.name + ".sig").write_bytes(sigstruct)
 
