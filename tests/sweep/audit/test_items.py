@@ -61,7 +61,7 @@ def test_a_sound_enclave_is_not(audit_of: AuditOf, item: str, weakness: str, sub
 
 
 def test_each_item_has_a_weak_enclave() -> None:
-    """But for those of which the processor or the image format leaves none, and image/debug, which has its own tests."""
+    """But for one that the processor sees to, one that is never decided, and image/debug, with tests of its own."""
     without = {item.name for item in CHECKLIST} - {item for item, *_ in ITEMS}
 
     assert without == {"image/debug", "call/parallel", "image/dynamic-pages"}
@@ -116,7 +116,7 @@ def test_evidence_has_symbols(audit_of: AuditOf) -> None:
 
 @pytest.mark.parametrize(
     ("weakness", "evidence"),
-    [("KEEPS_RSP", "compiled code runs on the host's RSP"), ("PUSHES_EARLY", "the entry code writes by the host's RSP")],
+    [("KEEPS_RSP", "compiled code runs on the host's RSP"), ("PUSHES_EARLY", "entry code writes by the host's RSP")],
 )
 def test_what_is_done_on_the_hosts_stack_is_told(audit_of: AuditOf, weakness: str, evidence: str) -> None:
     assert evidence in audit_of("entry/rsp", weakness)[0].evidence
