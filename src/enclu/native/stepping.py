@@ -7,13 +7,15 @@ that it does not know as plain ones to its caller.
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 from typing import TYPE_CHECKING
 
 from enclu.native import debug_registers, ptrace, user_dispatch
 from enclu.native.debug_registers import TRAP_BRKPT, TRAP_HWBKPT, Access, Watch
 from enclu.native.ptrace import NOTHING
-from enclu.native.resume import SYSEMU, SYSEMU_SINGLESTEP, interrupt
+from enclu.native.resume import SYSEMU, SYSEMU_SINGLESTEP, at_last_stop, interrupt
 from enclu.native.stop import Kind, Settled, Stop, decode
 from enclu.sgx.enclu.enter import RFLAGS_TF
 
@@ -30,7 +32,12 @@ _TRAPPING = (b"\xcc", b"\xcd", b"\xce", b"\xf1")
 
 
 def prepare(thread: Thread) -> None:
-    """The stopped thread is about to execute instructions: what `resume` would do before it goes on."""
+    """The stopped thread is about to execute instructions: what `resume` would do before it goes on.
+
+    Raises ProcessLookupError if it has been killed.
+    """
+    if at_last_stop(thread):
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
     thread.deaf = False
     thread.settled = Settled.NOTHING
     thread.undelivered, thread.record = 0, None

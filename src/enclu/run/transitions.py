@@ -20,6 +20,9 @@ class Transitions:
     spaces: Sequence[InProcess] = ()
     """What the address spaces have that take part."""
 
+    quick = True
+    """Leaves of stopped threads may be executed with less ado than other stops have."""
+
     @property
     def asks(self) -> bool:
         """They want to be told of leaves that stopped threads execute."""

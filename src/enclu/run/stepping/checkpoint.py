@@ -133,6 +133,8 @@ class Checkpoint:
 
     def _written(self) -> set[int] | None:
         """Pages that may have changed; None: any."""
+        if self._encl.mms != self.mappings.keys():  # somebody may have come, written and gone
+            return None
         sets = [mm.writable for mm in self._encl.mms]
         if self._state != self._changes(self._encl) or self._stores != self._changes.stores() or None in sets:
             return None
@@ -156,6 +158,9 @@ class Checkpoint:
     def restore(self) -> int:
         """Have the enclave be as it was then; how many pages had changed."""
         encl = self._encl
+        for mm, mappings in self.mappings.items():
+            if _extent(_mappings(mm, encl)) != _extent(mappings):
+                raise OSError(errno.EFAULT, "the host has mapped or unmapped parts of the enclave since the checkpoint")
         changed, written = 0, self._written()
         if self._state != self._changes(encl):
             changed += self._restore_entries()
@@ -174,12 +179,17 @@ class Checkpoint:
         self._note()
         return changed
 
-    def patch(self, address: int, code: bytes) -> None:
-        """The machine itself has put this there, which is no change of the enclave's."""
+    def patch(self, address: int, before: bytes, code: bytes) -> None:
+        """The machine itself has put this in place of what was there before, which is no change of the enclave's.
+
+        Unless the enclave had something else there then: that is what it gets back.
+        """
         index, at = address >> 12, address & 0xFFF
         for low, then in self.runs:
             if low <= index < low + len(then):
-                then[index - low].view(np.uint8)[at : at + len(code)] = list(code)
+                kept = then[index - low].view(np.uint8)[at : at + len(code)]
+                if kept.tobytes() == before:
+                    kept[:] = list(code)
 
     def _each_changed(
         self, do: Callable[[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.bool_]], object],
@@ -300,10 +310,7 @@ def _mappings(mm: MM, encl: Encl) -> list[tuple[int, int, int]]:
 
 
 def _remap(mm: MM, encl: Encl, wanted: list[tuple[int, int, int]]) -> None:
-    """Have mappings that are there have the rights that they had.  Raises OSError where one is gone."""
-    covered = _extent(_mappings(mm, encl))
-    if covered != _extent(wanted):
-        raise OSError(errno.EFAULT, "the host has mapped or unmapped parts of the enclave since the checkpoint")
+    """Have mappings, which are all there, have the rights that they had."""
     for start, end, prot in wanted:
         for vma in [vma for vma in mm.vmas if vma.encl is encl and vma.start < end and start < vma.end]:
             if vma.prot != prot:

@@ -54,6 +54,8 @@ def _step(stepping: Stepping, task: Task, argument: int) -> None:
         raise OSError(errno.EINVAL, f"{f['signo']} is no signal")
     if f["then"] == RAISE and f["vector"] not in FORGEABLE:
         raise OSError(errno.EINVAL, f"vector {f['vector']} cannot be raised: #PF comes by mprotect(2)")
+    if f["error_code"] >> 32:
+        raise OSError(errno.EINVAL, f"an error code has 32 bits, not {f['error_code']:#x}")
     if f["room"] > MOST_RECORDED:
         raise OSError(errno.EINVAL, f"at most {MOST_RECORDED} instructions are recorded")
     encl = _encl(task, f["tcs"])

@@ -1,6 +1,7 @@
 """Instructions of enclaves whose results no two runs share: RDRAND, RDSEED, RDTSC and RDTSCP, recorded and replayed.
 
-The first time each gets what the processor has; from a checkpoint on, what it got the first time, in the same order.
+The first time RDRAND and RDSEED get random numbers, RDTSC and RDTSCP the host's monotonic clock; from a checkpoint on
+each gets what it got the first time, in the same order.
 An instruction that has been met by stepping stands as UD2 in its page from then on, so that it stops the thread also
 where nobody steps; whoever reads the page for somebody gets the original.  CPUID is #UD in an enclave.
 """

@@ -18,7 +18,7 @@ from enclu.run import exceptions
 from enclu.run.stepping import registers
 from enclu.run.stepping.checkpoint import Changes, Checkpoint
 from enclu.run.stepping.plan import INTERRUPT, RAISE, Plan
-from enclu.run.stepping.sources import Sources
+from enclu.run.stepping.sources import UD2, Sources
 from enclu.run.transitions import Transitions
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.exceptions import Fault, Vector
@@ -58,6 +58,8 @@ class Lent:
     """Those of RSP and RBP that were chosen: an enclave remembers them, and leaves with them later, too."""
     own: dict[str, int]
     """RSP and RBP at the last EENTER."""
+    general: Mapping[str, int]
+    """Its general registers in place of which it had others: those of an EENTER that faults come back."""
     rflags: int
     xsave: bytearray
     new: bool = True
@@ -78,6 +80,7 @@ class Stepping(Transitions):
     """Of one run.  Implements `native.thread.Stepper`."""
 
     asks = True
+    quick = False
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._sup = supervisor
@@ -138,14 +141,16 @@ class Stepping(Transitions):
     def move(self, encl: Encl, number: int) -> int:
         """Raises KeyError, OSError."""
         moved = self.checkpoints[encl.eid, number]
+        changed = moved.move()
         moved.sources_at = self.sources(encl).at
-        return moved.move()
+        return changed
 
     def restore(self, encl: Encl, number: int) -> int:
         """Raises KeyError, OSError."""
         kept = self.checkpoints[encl.eid, number]
+        changed = kept.restore()
         self.sources(encl).at = kept.sources_at
-        return kept.restore()
+        return changed
 
     # Leaves.
 
@@ -166,7 +171,8 @@ class Stepping(Transitions):
         if leaf == EncluLeaf.EENTER and plan.registers and not plan.loaded:
             plan.loaded = True
             hostile = {name: value for name, value in plan.registers.items() if name in ("rsp", "rbp")}
-            lent = self._lent[key] = Lent(hostile, {}, task.regs.rflags, task.xsave())
+            general = {name: getattr(task.regs, name) for name in plan.registers if name in registers.GENERAL}
+            lent = self._lent[key] = Lent(hostile, {}, general, task.regs.rflags, task.xsave())
             lent.entered(task.regs)
             registers.load(task, plan.registers)
 
@@ -206,7 +212,8 @@ class Stepping(Transitions):
         if plan is not None:
             plan.entries -= 1
         if plan is not None and leaf == EncluLeaf.EENTER and lent is not None and lent.new:
-            task.regs.rsp, task.regs.rbp = lent.own["rsp"], lent.own["rbp"]
+            for name, value in lent.general.items():
+                setattr(task.regs, name, value)
             task.regs.rflags = lent.rflags
             task.xrstor(lent.xsave)
             del self._lent[key]
@@ -367,7 +374,7 @@ class Stepping(Transitions):
             page.data[at & 0xFFF : (at & 0xFFF) + 2] = code
             for (eid, _), checkpoint in self.checkpoints.items():
                 if eid == encl.eid:
-                    checkpoint.patch(at, code)
+                    checkpoint.patch(at, sources.sites[rip].original, code)
 
     def emulates(self, task: Task) -> bool:
         sources = self._sources.get(task.mode.eid)
@@ -397,7 +404,7 @@ class Stepping(Transitions):
             for at, original in sources.give_back(page):
                 for (eid, _), checkpoint in self.checkpoints.items():
                     if eid == page.secs.eid:
-                        checkpoint.patch(at, original)
+                        checkpoint.patch(at, UD2, original)
 
     def _to_be_copied(self, task: Task, address: int) -> None:
         page = self._encl(task).resident(address)
