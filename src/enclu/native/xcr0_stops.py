@@ -107,8 +107,8 @@ def _restorable(thread: Thread, xfrm: int, instruction: Instruction) -> bool:
 def _within_reach(thread: Thread, xfrm: int, address: int) -> bool:
     """All pages that the host's XRSTOR of an image at the address may touch are an enclave's, which lets them be read.
 
-    Those beyond what XFRM has, that is, of which nothing else is known here.  A processor may touch the places of all components that EDX:EAX and XCR0 name, whatever XSTATE_BV says, and there
-    need be nothing behind those of XFRM.
+    Those beyond what XFRM has, that is; of others nothing is known here.  A processor may touch the places of all
+    components that EDX:EAX and XCR0 name, whatever XSTATE_BV says, and there need be nothing behind those of XFRM.
     """
     layout, kernel = thread.machine.layout, thread.space.kernel
     narrow, wide = (address + layout.size_of(_mask(thread) & components) - 1 for components in (xfrm, thread.xcr0))

@@ -263,12 +263,9 @@ class Supervisor:
         if raw(GETREGS, who, NOTHING, where) or regs.rip not in thread.process.space.enclu_sites:
             return False
         leaf = regs.rax & 0xFFFF_FFFF
-        if (
-            not 2 <= leaf <= 4
-            or self.leaves.heard
-            or not self.transitions.quick
-            or raw(GETSIGINFO, who, NOTHING, self._info.word)
-        ):
+        if not 2 <= leaf <= 4 or self.leaves.heard or not self.transitions.quick:
+            return False
+        if raw(GETSIGINFO, who, NOTHING, self._info.word):
             return False
         if not raised_by_enclu(regs, self._info):
             return False
