@@ -68,12 +68,16 @@ def test_slices_in_any_order_are_the_whole(sweep: Sweep, tmp_path: Path) -> None
     for order in files, files[::-1]:
         merged = enclu("sweep", "--json", *(word for file in order for word in ("--merge", file)))
         assert (merged.returncode, merged.stdout) == (0, whole)
+    merged = enclu("sweep", "--merge", files[0], "--merge", files[2])
+    assert merged.returncode == 1 and "\nparts 1, 3 of 3 only: 2 is missing\n" in merged.stdout
+    merged = enclu("sweep", "--merge", files[0], "--merge", files[0])
+    assert (merged.returncode, merged.stderr) == (125, "enclu: slice 1/3 is there twice\n")
 
 
 def test_parts_of_other_sweeps_are_not_merged(sweep: Sweep, tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("one", "other")]
-    for file, call in zip(files, ("compute(1, 2)", "compute(1, 3)"), strict=True):
-        file.write_text(sweep(call, "--host", "int", "--where", "3", "--json").stdout)
+    for part, (file, call) in enumerate(zip(files, ("compute(1, 2)", "compute(1, 3)"), strict=True), 1):
+        file.write_text(sweep(call, "--host", "int", "--where", "3", "--slice", f"{part}/2", "--json").stdout)
     done = enclu("sweep", "--merge", files[0], "--merge", files[1])
     assert (done.returncode, done.stderr) == (125, "enclu: call differs: not slices of the same sweep\n")
 

@@ -37,6 +37,7 @@ def verdict(outcomes: dict[int, Outcome], **changes: Any) -> Verdict:
     return Verdict(**fields | changes)
 
 
+NO_SLICES = [], [1], [0, 2], [3, 2], [2, 1, 2], [1, 1, 2]
 VERDICTS = st.dictionaries(st.integers(0, 99), OUTCOMES).map(verdict)
 
 
@@ -91,24 +92,75 @@ def test_json_and_back(one: Verdict) -> None:
 
 @given(VERDICTS, st.integers(1, 9), st.randoms())
 def test_parts_in_any_order_are_the_whole(one: Verdict, count: int, random: Any) -> None:
-    parts = [
-        dataclasses.replace(one, points={n: one.points[n] for n in part}, wanted=len(part))
-        for part in (sliced(sorted(one.points), count) if one.points else [[]])
-    ]
+    parts = parts_of(one, count)
+    some = random.sample(parts, random.randint(1, len(parts)))
+    others = [part for part in parts if part not in some]
     random.shuffle(parts)
     assert json.dumps(merged(parts).as_dict()) == json.dumps(one.as_dict())
+    by_steps = merged([merged(some), *others])
+    assert json.dumps(by_steps.as_dict()) == json.dumps(one.as_dict())
+
+
+def parts_of(one: Verdict, count: int) -> list[Verdict]:
+    """Slices, as that many machines would have them."""
+    slices = sliced(sorted(one.points), count)
+    slices += [[]] * (count - len(slices))
+    return [
+        dataclasses.replace(one, points={n: one.points[n] for n in part}, wanted=len(part), parts=(i,), count=count)
+        for i, part in enumerate(slices, 1)
+    ]
+
+
+@given(VERDICTS, st.integers(2, 9), st.randoms())
+def test_parts_that_are_missing_are_known(one: Verdict, count: int, random: Any) -> None:
+    parts = parts_of(one, count)
+    there = random.sample(parts, random.randint(1, count - 1))
+    both = merged(there)
+    numbers = sorted(part.parts[0] for part in there)
+    assert (list(both.parts), both.count, both.whole) == (numbers, count, False)
+    assert both.missing == sorted(set(range(1, count + 1)) - set(numbers)) and both.complete
+    assert Verdict.of(json.dumps(both.as_dict())) == both
+    assert both.as_dict()["slice"] == [*numbers, count]
+    assert merged(there[::-1]).as_dict() == both.as_dict()
+
+
+def test_what_parts_say_of_differences_does_not_depend_on_their_order() -> None:
+    parts = [dataclasses.replace(part, unlike=f"x{part.parts[0] % 3}") for part in parts_of(verdict({}), 3)]
+    assert merged(parts).as_dict() == merged(parts[::-1]).as_dict()
+
+
+@pytest.mark.parametrize(
+    ("slices", "message"),
+    [
+        ([(1, 2), (1, 2)], "slice 1/2 is there twice"),
+        ([(1, 1), (1, 1)], "slice 1/1 is there twice"),
+        ([(1, 2), (2, 3)], "slices of 2 and of 3: not slices of the same sweep"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(slices: list[tuple[int, int]], message: str) -> None:
+    with pytest.raises(VerdictError, match=message):
+        merged([verdict({}, parts=(part,), count=count) for part, count in slices])
+
+
+def test_people_are_told_which_parts_are_missing() -> None:
+    one = verdict({1: Outcome(Kind.SAME)}, parts=(1, 3, 4, 5), count=7)
+    assert list(report.lines(one, hex))[3] == "parts 1, 3-5 of 7 only: 2, 6-7 are missing"
+    one = verdict({1: Outcome(Kind.SAME)}, parts=(2,), count=2)
+    assert list(report.lines(one, hex))[3] == "part 2 of 2 only: 1 is missing"
 
 
 @pytest.mark.parametrize("change", [{"call": "g()"}, {"behaviour": "int:resume"}, {"rips": [1, 2, 3]}])
 def test_parts_of_different_sweeps_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(VerdictError, match=f"{next(iter(change))} differs: not slices of the same sweep"):
-        merged([verdict({}), verdict({}, **change)])
+        merged([verdict({}, count=2), verdict({}, parts=(2,), count=2, **change)])
 
 
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"program": "enclu audit", "format": 1}', '{"program": "enclu sweep", "format": 0}',
              json.dumps(verdict({}).as_dict() | {"points": [[1, 5]]}),
-             json.dumps(verdict({}).as_dict() | {"behaviour": "nonsense"})],
+             json.dumps(verdict({}).as_dict() | {"behaviour": "nonsense"}),
+             *(json.dumps(verdict({}).as_dict() | {"slice": s}) for s in NO_SLICES),
+             json.dumps(verdict({}).as_dict() | {"behaviour": 5})],
 )  # fmt: skip
 def test_what_is_no_verdict_is_refused(text: str) -> None:
     with pytest.raises(VerdictError, match=r"verdict|version"):

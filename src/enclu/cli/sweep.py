@@ -48,7 +48,8 @@ A host's behaviour is EVENT:ACTION,ACTION,...
 
 \b
 Exit status: 0 if every outcome is harmless (the same, refused by the enclave, or
-  as if memory had been changed before the call), 1 if not, 2 for a bad option,
+  as if memory had been changed before the call), 1 if not or, with --merge, if
+  parts are missing or were stopped early, 2 for a bad option,
   125 if the call cannot be swept, 130 after Ctrl-C, with what there is till then.""",
 )
 @click.option("--host", "behaviours", multiple=True, metavar="EVENT:ACTIONS",
@@ -112,7 +113,7 @@ def sweep(
     try:
         if files:
             verdicts = [_merged(files)]
-            status = _status(verdicts)
+            status = _status(verdicts) if all(verdict.whole for verdict in verdicts) else FOUND
         else:
             if image is None or call is None:
                 raise click.UsageError("an image and a call are needed", ctx)
@@ -173,7 +174,7 @@ def _merged(files: tuple[str, ...]) -> Verdict:
 
 
 def _status(verdicts: list[Verdict]) -> int:
-    return CLEAN if all(verdict.harmless for verdict in verdicts) else FOUND
+    return CLEAN if all(verdict.harmless and verdict.complete for verdict in verdicts) else FOUND
 
 
 def _swept(

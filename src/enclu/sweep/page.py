@@ -28,6 +28,7 @@ def render(verdicts: Sequence[Verdict], where: Where) -> str:
     return environment.get_template("page.html").render(
         image=verdicts[0].image, call=verdicts[0].call, version=__version__, parts=parts,
         css=Markup((HERE / "page.css").read_text()), described=lambda v: Behaviour.parse(v.behaviour).described,
+        partial=report.partial,
     )  # fmt: skip
 
 

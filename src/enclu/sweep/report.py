@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from enclu.host.errors import HostError
 from enclu.host.images import open_image
@@ -39,7 +39,9 @@ def lines(verdict: Verdict, where: Where) -> Iterator[str]:
     more = "more than " if verdict.longer else ""
     yield f"{more}{len(verdict.rips):,} instructions; undisturbed: {verdict.reference}"
     yield f"{verdict.behaviour}: {behaviour.described}, {causable}"
-    if not verdict.whole:
+    if verdict.missing:
+        yield partial(verdict)
+    if not verdict.complete:
         yield f"stopped early: {len(verdict.points):,} of {verdict.wanted:,} instructions have been tried"
     if verdict.unlike:
         yield f"not deterministic: two undisturbed calls differ ({verdict.unlike}): outcomes say less"
@@ -56,6 +58,24 @@ def lines(verdict: Verdict, where: Where) -> Iterator[str]:
             yield f"         {_numbers(r):>13}  {_place(r, verdict, where)}  {_said(r)}".rstrip()
         if len(shown) > SHOWN:
             yield f"         {len(shown) - SHOWN} more ranges: see --json or --html"
+
+
+def partial(verdict: Verdict) -> str:
+    """Which parts of the sweep there are, and which are missing."""
+    parts, missing = _listed(verdict.parts), _listed(verdict.missing)
+    which = "part" if len(verdict.parts) == 1 else "parts"
+    return f"{which} {parts} of {verdict.count} only: {missing} {'is' if len(verdict.missing) == 1 else 'are'} missing"
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    """In order, those that follow each other as ranges."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] + 1 == number:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ", ".join("-".join(map(str, run)) for run in runs)
 
 
 def rows(verdict: Verdict, where: Where) -> Iterator[tuple[str, str, str, str]]:

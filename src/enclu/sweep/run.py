@@ -20,7 +20,7 @@ from enclu.sweep.behaviour import Behaviour
 from enclu.sweep.outcome import Kind, Point, Run
 from enclu.sweep.session import Session
 from enclu.sweep.subject import Subject
-from enclu.sweep.verdict import Verdict, merged
+from enclu.sweep.verdict import Verdict
 
 SLICES = 4
 """For each worker: none is to wait long for the last."""
@@ -52,7 +52,7 @@ def sweep(
             if verdict is None or left is None:
                 verdict = begun(subject.image, subject.call, behaviour, session)
                 left = _slice(places.chosen(where, session.rips, session.entries), slice_of)
-                verdict.wanted = len(left)
+                verdict.wanted, verdict.parts, verdict.count = len(left), slice_of[:1], slice_of[1]
                 if sink is not None:
                     sink(verdict)
             if changed is None or changed.ended is not Kind.HARMED:
@@ -131,7 +131,7 @@ class Workers:
         with subject.session() as session:
             verdict = begun(subject.image, subject.call, behaviour, session)
             points = _slice(places.chosen(where, session.rips, session.entries), slice_of)
-        verdict.wanted = len(points)
+        verdict.wanted, verdict.parts, verdict.count = len(points), slice_of[:1], slice_of[1]
         if sink is not None:
             sink(verdict)
         slices = places.sliced(points, self._parts(len(points))) if points else []
@@ -160,8 +160,7 @@ class Workers:
                     raise
                 lost.append(waiting[future])
                 continue
-            both = merged([verdict, done])
-            verdict.points, verdict.unlike, verdict.drawn = both.points, both.unlike, both.drawn
+            verdict.take(done)
             told(len(verdict.points), verdict.wanted)
         return lost
 

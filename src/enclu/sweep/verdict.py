@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from enclu.host.errors import HostError
@@ -53,17 +53,31 @@ class Verdict:
     """Points that were to be tried."""
     points: dict[int, Outcome] = field(default_factory=dict)
     """By the number of instructions that had been executed."""
+    parts: tuple[int, ...] = (1,)
+    """Which of the sweep's slices it is of, in order, counted from 1."""
+    count: int = 1
+    """How many slices the sweep has."""
 
     def add(self, point: Point) -> None:
-        """One more.  Raises VerdictError where the call has not come to the instruction that it came to before."""
+        """One more.  Where the call has come to another instruction than the first time, `unlike` says so."""
         if point.number < len(self.rips) and self.rips[point.number] != point.rip:
             self.unlike = self.unlike or f"instruction {point.number} is another one than the first time"
         self.points[point.number] = point.outcome
 
     @property
-    def whole(self) -> bool:
-        """All points have been tried."""
+    def complete(self) -> bool:
+        """All points of its parts have been tried."""
         return len(self.points) >= self.wanted
+
+    @property
+    def whole(self) -> bool:
+        """All points have been tried, of all parts of the sweep."""
+        return self.complete and not self.missing
+
+    @property
+    def missing(self) -> list[int]:
+        """Parts of the sweep that it is not of."""
+        return sorted(set(range(1, self.count + 1)) - set(self.parts))
 
     @property
     def harmless(self) -> bool:
@@ -95,7 +109,7 @@ class Verdict:
             "program": "enclu sweep", "format": FORMAT, "image": self.image, "call": self.call,
             "behaviour": self.behaviour, "causable": self.causable, "instructions": len(self.rips), "rips": self.rips,
             "reference": self.reference, "unlike": self.unlike, "drawn": self.drawn, "longer": self.longer,
-            "wanted": self.wanted,
+            "wanted": self.wanted, "slice": [*self.parts, self.count],
             "outcomes": [{"kind": o.kind, "detail": o.detail, "answers": list(o.answers)} for o in outcomes],
             "points": [[number, index[self.points[number]]] for number in sorted(self.points)],
         }  # fmt: skip
@@ -105,33 +119,54 @@ class Verdict:
         """What `as_dict` has become.  Raises VerdictError."""
         try:
             d = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise VerdictError(f"no verdict of enclu sweep: {error}") from None
+        return cls._of(d)
+
+    @classmethod
+    def _of(cls, d: Any) -> Verdict:
+        try:
             if d["program"] != "enclu sweep" or d["format"] != FORMAT:
                 raise VerdictError("not the JSON of this version's enclu sweep")
             outcomes = [Outcome(Kind(o["kind"]), o["detail"], tuple(o["answers"])) for o in d["outcomes"]]
             points = {int(number): outcomes[index] for number, index in d["points"]}
             Behaviour.parse(d["behaviour"])
+            *parts, count = map(int, d["slice"])
+            if not parts or sorted(set(parts)) != parts or parts[0] < 1 or parts[-1] > count:
+                raise VerdictError(f"no verdict of enclu sweep: {d['slice']} is no slice")
             return cls(
                 d["image"], d["call"], d["behaviour"], d["causable"], [int(rip) for rip in d["rips"]], d["reference"],
-                d["unlike"], d["drawn"], d["longer"], d["wanted"], points,
+                d["unlike"], d["drawn"], d["longer"], d["wanted"], points, tuple(parts), count,
             )  # fmt: skip
-        except (ValueError, KeyError, TypeError, IndexError, BehaviourError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, BehaviourError) as error:
             raise VerdictError(f"no verdict of enclu sweep: {error}") from None
+
+    def take(self, other: Verdict) -> None:
+        """What has been found of the same sweep elsewhere.  Raises VerdictError where it is of another."""
+        for name in ("call", "behaviour", "rips"):
+            if getattr(self, name) != getattr(other, name):
+                raise VerdictError(f"{name} differs: not slices of the same sweep")
+        self.points = self.points | other.points
+        self.unlike = min(filter(None, (self.unlike, other.unlike)), default="")  # in whatever order they come
+        self.drawn = max(self.drawn, other.drawn)
 
 
 def merged(verdicts: Sequence[Verdict]) -> Verdict:
-    """The verdict of several slices.  Raises VerdictError where they are not of the same sweep."""
-    first, *others = verdicts
+    """The verdict of several slices, in whatever order; of all of them, that of the whole sweep.
+
+    Raises VerdictError where they are not of the same sweep, or have a slice in common.
+    """
+    first, *others = sorted(verdicts, key=lambda verdict: verdict.parts)
+    one = replace(first)
     for other in others:
-        for name in ("call", "behaviour", "rips"):
-            if getattr(first, name) != getattr(other, name):
-                raise VerdictError(f"{name} differs: not slices of the same sweep")
-    points = {number: outcome for verdict in verdicts for number, outcome in verdict.points.items()}
-    return Verdict(
-        first.image, first.call, first.behaviour, first.causable, first.rips, first.reference,
-        _either(v.unlike for v in verdicts), max(v.drawn for v in verdicts), first.longer,
-        sum(v.wanted for v in verdicts), points,
-    )  # fmt: skip
-
-
-def _either(texts: Iterable[str]) -> str:
-    return next((text for text in texts if text), "")
+        if one.count != other.count:
+            raise VerdictError(f"slices of {one.count} and of {other.count}: not slices of the same sweep")
+        twice = set(one.parts) & set(other.parts)
+        if twice:
+            raise VerdictError(f"slice {min(twice)}/{one.count} is there twice")
+        one.take(other)
+        one.wanted += other.wanted
+        one.parts = tuple(sorted(one.parts + other.parts))
+    if not one.missing:
+        one.parts, one.count = (1,), 1
+    return one
