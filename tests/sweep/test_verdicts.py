@@ -37,7 +37,7 @@ def verdict(outcomes: dict[int, Outcome], **changes: Any) -> Verdict:
     return Verdict(**fields | changes)
 
 
-NO_SLICES = [], [1], [0, 2], [3, 2], [2, 1, 2], [1, 1, 2]
+NO_SLICES: list[list[int]] = [[], [1], [0, 2], [3, 2], [2, 1, 2], [1, 1, 2]]
 VERDICTS = st.dictionaries(st.integers(0, 99), OUTCOMES).map(verdict)
 
 

@@ -41,18 +41,28 @@ class EcallText:
         else:
             raise CallError(f"{text!r}: an ECALL has a name or a number")
         for argument in self._arguments:
-            _value(argument, None)  # mistakes are told before anything is loaded
+            _argument(argument, None)  # mistakes are told before anything is loaded
 
     def make(self, enclave: Enclave) -> object:
         """Make it.  Raises what `Enclave.ecall` does."""
         memory: list[int] = []
         try:
-            return enclave.ecall(self.function, *(_value(a, (enclave, memory)) for a in self._arguments))
+            return enclave.ecall(self.function, *(_argument(a, (enclave, memory)) for a in self._arguments))
         except (TypeError, ValueError) as error:
             raise CallError(f"{self.text}: {error}") from error
         finally:
             for address in memory:
                 enclave.process.memory.free(address)
+
+
+def _argument(node: ast.expr, where: tuple[Enclave, list[int]] | None) -> Any:
+    """The value of one.  Raises CallError, also for what Python has no value of."""
+    try:
+        return _value(node, where)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise CallError(f"{ast.unparse(node)}: {error}") from None
+    except (MemoryError, RecursionError):
+        raise CallError("an argument is too large") from None
 
 
 def _value(node: ast.expr, where: tuple[Enclave, list[int]] | None) -> Any:
@@ -67,13 +77,10 @@ def _value(node: ast.expr, where: tuple[Enclave, list[int]] | None) -> Any:
         case ast.BinOp(left=left, op=ast.Mult(), right=right):
             return _value(left, where) * _number(_value(right, where))
         case ast.BinOp(left=left, op=ast.Add(), right=right):
-            try:
-                return _value(left, where) + _value(right, where)
-            except TypeError as error:
-                raise CallError(str(error)) from None
+            return _value(left, where) + _value(right, where)
         case ast.Call(func=ast.Name(id="memory"), args=[content]):
             data = _value(content, where)
-            if not isinstance(data, bytes | int):
+            if not isinstance(data, bytes | int) or (isinstance(data, int) and data < 0):
                 raise CallError("memory() has bytes, or how many zeros")
             if where is None:
                 return 0
