@@ -58,17 +58,26 @@ __attribute__((weak)) void enclave_notified(const struct ssa_gpr *gpr)
 	(void)gpr;
 }
 
+/* What the frame of an interrupted thread says while its handler is in an OCALL: no processor writes that at an AEX. */
+#define EXITINFO_IN_OCALL (1u << 16)
+
 /* Nobody is notified at the door: RSP is the host's there, and what is interrupted could not go on. */
 uint64_t ocall(struct thread *thread, uint64_t number, void *argument)
 {
 	struct sgx_call *call = call_of(thread);
+	struct ssa_gpr *interrupted = thread->cssa ? frame(thread, thread->cssa - 1) : NULL;
+	uint32_t exitinfo = interrupted ? interrupted->exitinfo : 0;
 	bool notify = thread->notify;
 
 	call->exit = EXIT_OCALL;
 	call->ocall = number;
 	call->ocall_argument = (uint64_t)argument;
 	notify_of_aex(thread, false);
+	if (interrupted)
+		interrupted->exitinfo = EXITINFO_IN_OCALL;
 	leave_for_ocall(thread, call_word(EXIT_OCALL, number));
+	if (interrupted)
+		interrupted->exitinfo = exitinfo;
 	notify_of_aex(thread, notify);
 	return call->ocall_result;
 }
@@ -160,6 +169,9 @@ uint64_t trusted_enter(struct thread *thread)
 	struct sgx_call *call = call_of(thread);
 	uint64_t enter = *(volatile uint64_t *)&call->enter, function = CALL_UNTOLD, why = EXIT_DONE;
 
+	/* Resumed instead, and interrupted elsewhere since: the handler that was in an OCALL is no more. */
+	if (thread->cssa && frame(thread, thread->cssa - 1)->exitinfo != EXITINFO_IN_OCALL)
+		thread->last_sp = 0;
 	if (enter == ENTER_ORET && thread->last_sp)
 		return 0;
 	initialize();
