@@ -124,6 +124,8 @@ class Stepping:
         """
         then = uapi.ENCLU_SGX_STEP_FREE if free else uapi.ENCLU_SGX_STEP_INTERRUPT
         then = then if vector is None else uapi.ENCLU_SGX_STEP_RAISE
+        if min(until, address, times, room, clear, error_code) < 0 or max(until, address, times) > ALWAYS:
+            raise HostError(f"{self._image.path}: a plan has numbers of 64 bits, none of them negative")
         until = until if not free or room else 0
         address_of, content = stack or (0, b"")
         with self._process.memory.own(content or 1) as copy, self._lock:
