@@ -12,8 +12,9 @@ import pytest
 from distributed import LocalCluster
 
 import enclu
+from enclu.sweep import run
 from enclu.sweep.behaviour import Behaviour
-from enclu.sweep.run import Cluster, LocalWorkers, LostWorkers, Workers, sweep
+from enclu.sweep.run import Cluster, LocalWorkers, LostWorkers, Workers, job, sweep
 from enclu.sweep.subject import Subject
 from enclu.sweep.verdict import Verdict
 from tests.support.runs import enclu as command
@@ -158,6 +159,39 @@ def test_a_slice_is_tried_again_until_nobody_is_left(proof: Callable[..., Subjec
     assert len(fickle(2).sweep(subject, INTERRUPT, "3:5").points) == 2
     with pytest.raises(LostWorkers, match="1 slices were lost 3 times, with who worked on them"):
         fickle(3).sweep(subject, INTERRUPT, "3:5")
+
+
+def test_a_call_that_ends_earlier_for_a_worker_has_fewer_points(
+    proof: Callable[..., Subject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `some` says it of one."""
+
+    def early(subject: Subject, behaviour: str, points: list[int]) -> Verdict:
+        verdict = job(subject, behaviour, points)
+        del verdict.points[points[-1]]
+        verdict.unlike, verdict.wanted = "the call ended before", verdict.wanted - 1
+        return verdict
+
+    monkeypatch.setattr(run, "job", early)
+    verdict = fickle(0).sweep(proof("compute(1, 2)"), INTERRUPT, "3:6")
+    assert (verdict.wanted, len(verdict.points), verdict.complete) == (2, 2, True)
+
+
+def test_a_cluster_without_workers_is_left() -> None:
+    closed: list[bool] = []
+
+    class Client:
+        def nthreads(self) -> dict[str, int]:
+            return {}
+
+        def close(self) -> None:
+            closed.append(True)
+
+    cluster = Cluster.__new__(Cluster)
+    cluster._client = Client()
+    with pytest.raises(enclu.HostError, match="the cluster has no workers"), cluster:
+        pass
+    assert closed == [True]
 
 
 def test_a_mistake_is_no_loss(proof: Callable[..., Subject]) -> None:

@@ -161,6 +161,7 @@ class Workers:
                 lost.append(waiting[future])
                 continue
             verdict.take(done)
+            verdict.wanted += done.wanted - len(waiting[future])  # fewer, if the call has ended earlier there
             told(len(verdict.points), verdict.wanted)
         return lost
 
@@ -252,9 +253,13 @@ class Cluster:
         self._as_completed: Any = functools.partial(as_completed, loop=self._client.loop)
 
     def __enter__(self) -> Workers:
-        count = sum(self._client.nthreads().values())
-        if not count:
-            raise HostError("the cluster has no workers")
+        try:
+            count = sum(self._client.nthreads().values())
+            if not count:
+                raise HostError("the cluster has no workers")
+        except BaseException:
+            self._client.close()
+            raise
         return Workers(_Submitted(self._client), count, self._as_completed)
 
     def __exit__(self, *error: object) -> None:
