@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -10,7 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from enclu.base import console
+from enclu.cli import sweep as command
+from enclu.host.errors import HostError
+from enclu.sweep import run
+from enclu.sweep.behaviour import Behaviour
 from enclu.sweep.outcome import Kind
 from enclu.sweep.subject import Subject
 from enclu.sweep.verdict import Verdict
@@ -111,19 +118,24 @@ def test_functions_are_each_address_once(sweep: Sweep) -> None:
 MISTAKES: dict[str, tuple[list[str | Path], int, str]] = {
     "no such image": (["missing.elf", "0"], 125, "missing.elf: file is unreadable: No such file or directory"),
     "no image": ([], 2, "an image and a call are needed"),
-    "no call": (["IMAGE", "sum([1", "--edl", EDL], 125, "'sum([1' is no call: '[' was never closed"),
-    "no host": (["IMAGE", "0", "--host", "ping"], 125, "no event is called 'ping': int, pf, de, "),
-    "no move": (["IMAGE", "0", "--host", "int:jump"], 125, "'jump' is nothing that a host does: "),
+    "no call": (["IMAGE", "sum([1", "--edl", EDL], 2, "CALL: 'sum([1' is no call: '[' was never closed"),
+    "no argument": (["IMAGE", "0(None * 3)"], 2, "CALL: None * 3: unsupported operand"),
+    "no host": (["IMAGE", "0", "--host", "ping"], 2, "--host: no event is called 'ping': int, pf, de, "),
+    "no move": (["IMAGE", "0", "--host", "int:jump"], 2, "--host: 'jump' is nothing that a host does: "),
     "no such function": (["IMAGE", "nope(3)", "--edl", EDL], 125, "there is no trusted function `nope'"),
     "wrong arguments": (["IMAGE", "sum(1)", "--edl", EDL], 125, "sum(1): sum() takes 2 arguments, 1 given"),
-    "no place": (["IMAGE", "compute(1, 2)", "--edl", EDL, "--where", "here"], 125, "'here' is no range"),
+    "no place": (["IMAGE", "compute(1, 2)", "--edl", EDL, "--where", "here"], 2, "--where: 'here' is no range"),
+    "no replay": (["IMAGE", "0", "--replay", "3:int:jump"], 2, "--replay: 'jump' is nothing that a host does: "),
+    "nothing for OCALLs": (["IMAGE", "0", "--ocalls", ""], 125, "--ocalls '' names no module"),
+    "no module for OCALLs": (["IMAGE", "0", "--ocalls", ":x"], 125, "--ocalls ':x' names no module"),
+    "a binary verdict": (["--merge", "IMAGE"], 125, ".elf: no verdict of enclu sweep: it is no text"),
     "no slice": (["IMAGE", "0", "--slice", "5/4"], 2, "'5/4' is no part: 1/4 is the first of four"),
     "no number": (["IMAGE", "0", "--replay", "x:int"], 2, "'x:int': begins with the number of an instruction"),
     "no stack pointer": (["IMAGE", "0", "--rsp", "up"], 2, "'up' is no number"),
     "no such instruction": (["IMAGE", "compute(1, 2)", "--edl", EDL, "--replay", "9999:int"], 125, "none of them"),
     "no such module": (["IMAGE", "0", "--ocalls", "no_such_module"], 125, "--ocalls no_such_module: No module named"),
     "no EDL": (["IMAGE", "0", "--edl", "missing.edl"], 2, "missing.edl"),
-    "no verdict": (["--merge", EDL], 125, "no verdict of enclu sweep: "),
+    "no verdict": (["--merge", EDL], 125, "enclave.edl: no verdict of enclu sweep: "),
     "no cluster": (["IMAGE", "0", "--dask", "nonsense"], 125, "no scheduler of Dask answers at nonsense"),
     "a crash": (["IMAGE", "sum_outside(8, 4)", "--edl", EDL], 125, "the call, undisturbed, ends so: crash, #PF"),
     "memory that is not shared": (
@@ -140,6 +152,70 @@ def test_mistakes_are_told_in_a_line(proof_enclave: ProofEnclave, what: str) -> 
     assert done.returncode == status, done.stderr
     assert message in done.stderr and done.stdout == ""
     assert len(done.stderr.strip().splitlines()) == 1 and done.stderr.startswith("enclu: ")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"), [("1 / 0", "ZeroDivisionError: division by zero"), ("raise SystemExit(3)", "SystemExit: 3")]
+)
+def test_a_module_that_raises_is_named(
+    watch_image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, message: str
+) -> None:
+    (tmp_path / "ocalls_that_raise.py").write_text(body)
+    monkeypatch.syspath_prepend(tmp_path)
+    subject = Subject(str(watch_image), WORD, ocalls="ocalls_that_raise")
+    with pytest.raises(HostError, match=f"^--ocalls ocalls_that_raise: {message}$"), subject.session():
+        pass
+
+
+def test_an_error_that_names_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def full(self: Path) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    file, said = tmp_path / "part.json", list[str]()
+    file.touch()
+    monkeypatch.setattr(Path, "read_text", full)
+    monkeypatch.setattr(console, "say", said.append)
+    done = CliRunner().invoke(command.sweep, ["--merge", str(file)])
+    assert (done.exit_code, said) == (125, ["No space left on device"])
+
+
+def test_slices_with_several_behaviours(sweep: Sweep, tmp_path: Path) -> None:
+    words = "compute(1, 2)", "--where", "0:6", "--json"
+    files = [tmp_path / f"{part}.json" for part in (1, 2)]
+    for part, file in enumerate(files, 1):
+        file.write_text(sweep(*words, "--slice", f"{part}/2").stdout)
+    for order in files, files[::-1]:
+        merged = enclu("sweep", "--json", *(word for file in order for word in ("--merge", file)))
+        assert (merged.returncode, merged.stdout) == (0, sweep(*words).stdout)
+
+
+def test_behaviours_that_were_complete_are_told_before_an_error(watch_image: Path) -> None:
+    hosts = "--host", "int:resume", "--host", "int:write=9+0=00,resume", "--host", "pf:resume"
+    done = enclu("sweep", watch_image, WORD, *hosts, "--where", "0:3", "--json")
+    assert [Verdict.of(line).behaviour for line in done.stdout.splitlines()] == ["int:resume"]
+    assert done.returncode == 125
+    assert done.stderr == "enclu: write=9+0=00: host and enclave share 2 blocks of memory in this call\n"
+
+
+def test_workers_are_started_once_for_all_behaviours(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+
+    class Once:
+        def __init__(self, count: int) -> None:
+            started.append(count)
+
+        def __enter__(self) -> Once:
+            return self
+
+        def __exit__(self, *error: object) -> None: ...
+
+        def sweep(self, subject: Subject, behaviour: Behaviour, where: str, **named: object) -> Verdict:
+            return Verdict("x.elf", "0", str(behaviour), True, [], "")
+
+    monkeypatch.setattr(run, "LocalWorkers", Once)
+    done = CliRunner().invoke(command.sweep, ["x.elf", "0", "--workers", "3", "--host", "int", "--host", "pf"])
+    assert (done.exit_code, started) == (0, [3]), done.output
+    assert "int:resume" in done.stdout and "pf:resume" in done.stdout
 
 
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["alone", "with workers"])

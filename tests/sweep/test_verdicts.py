@@ -156,7 +156,8 @@ def test_parts_of_different_sweeps_are_refused(change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"program": "enclu audit", "format": 1}', '{"program": "enclu sweep", "format": 0}',
+    "text", ["", "[]", "[" * 100_000, json.dumps(verdict({}).as_dict()) + "\n{}",
+             "{}", '{"program": "enclu audit", "format": 1}', '{"program": "enclu sweep", "format": 0}',
              json.dumps(verdict({}).as_dict() | {"points": [[1, 5]]}),
              json.dumps(verdict({}).as_dict() | {"behaviour": "nonsense"}),
              *(json.dumps(verdict({}).as_dict() | {"slice": s}) for s in NO_SLICES),

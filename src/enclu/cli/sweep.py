@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from enclu.sweep.subject import Subject
     from enclu.sweep.verdict import Verdict
 
-CLEAN, FOUND, INTERRUPTED = 0, 1, 130
+CLEAN, FOUND, UNABLE, INTERRUPTED = 0, 1, 125, 130
 FILE = click.Path(exists=True, dir_okay=False)
 
 
@@ -49,8 +49,9 @@ A host's behaviour is EVENT:ACTION,ACTION,...
 \b
 Exit status: 0 if every outcome is harmless (the same, refused by the enclave, or
   as if memory had been changed before the call), 1 if not or, with --merge, if
-  parts are missing or were stopped early, 2 for a bad option,
-  125 if the call cannot be swept, 130 after Ctrl-C, with what there is till then.""",
+  parts are missing or were stopped early, 2 for a bad option, 125 if the call
+  cannot be swept, with the behaviours that were complete before, 130 after
+  Ctrl-C, with what there is till then.""",
 )
 @click.option("--host", "behaviours", multiple=True, metavar="EVENT:ACTIONS",
               show_default="int:resume, pf:handle,resume",
@@ -82,7 +83,7 @@ Exit status: 0 if every outcome is harmless (the same, refused by the enclave, o
 @click.option("--dask", metavar="ADDRESS", help="The scheduler of a Dask cluster whose workers do it.")
 @click.option("--slice", "part", metavar="I/N", help="Only the I-th of N parts, for machines that know of no other.")
 @click.option("--merge", "files", multiple=True, type=FILE, metavar="FILE",
-              help="Verdicts of parts, as --json wrote them: one verdict, and no sweep.  Several times.")  # fmt: skip
+              help="Verdicts of parts, as --json wrote them: one a behaviour; no sweep.  Several times.")  # fmt: skip
 @click.option("--replay", metavar="N:EVENT:ACTIONS", help="Only after N instructions.")
 @click.option("--trace", is_flag=True, help="With --replay: what happened, on standard error.")
 @click.option("--minimise", is_flag=True,
@@ -107,24 +108,32 @@ def sweep(
     """
     from enclu.host.errors import HostError
     from enclu.sweep import page, report
+    from enclu.sweep import points as places
     from enclu.sweep.behaviour import Behaviour
+    from enclu.sweep.call import EcallText
     from enclu.sweep.subject import Subject
 
+    failed = ""
     try:
         if files:
-            verdicts = [_merged(files)]
+            verdicts = _merged(files)
             status = _status(verdicts) if all(verdict.whole for verdict in verdicts) else FOUND
         else:
             if image is None or call is None:
                 raise click.UsageError("an image and a call are needed", ctx)
+            with _told_as(ctx, "CALL"):
+                EcallText(call)
+            with _told_as(ctx, "--where"):
+                places.check(where)
+            with _told_as(ctx, "--host"):
+                chosen = [Behaviour.parse(text) for text in behaviours or ("int:resume", "pf:handle,resume")]
             subject = Subject(
                 str(Path(image).resolve()), call, _resolved(edl), _resolved(sigstruct), convention, design, debug,
                 exinfo, ocalls, warm, _number(ctx, rsp), hang, most,
             )  # fmt: skip
             if replay is not None:
                 ctx.exit(_replay(ctx, subject, replay, trace=trace, minimise=minimise, as_json=as_json))
-            chosen = [Behaviour.parse(text) for text in behaviours or ("int:resume", "pf:handle,resume")]
-            verdicts, status = _swept(subject, chosen, where, workers, dask, _part(ctx, part))
+            verdicts, status, failed = _swept(subject, chosen, where, workers, dask, _part(ctx, part))
         for verdict in verdicts:
             if as_json:
                 print(json.dumps(verdict.as_dict()))
@@ -132,15 +141,29 @@ def sweep(
                 print("\n".join(report.lines(verdict, report.where_of(verdict.image))), end="\n\n")
         if html is not None and verdicts:
             html.write_text(page.render(verdicts, report.where_of(verdicts[0].image)))
+        if failed:
+            sys.stdout.flush()
+            console.say(failed)
     except HostError as error:
         console.say(str(error))
-        ctx.exit(125)
+        ctx.exit(UNABLE)
     except BrokenPipeError:
         console.null(sys.stdout.fileno())  # who read has seen enough
     except OSError as error:
-        console.say(f"{error.filename}: {error.strerror}")
-        ctx.exit(125)
+        console.say(str(error.strerror or error) if error.filename is None else f"{error.filename}: {error.strerror}")
+        ctx.exit(UNABLE)
     ctx.exit(status)
+
+
+@contextmanager
+def _told_as(ctx: click.Context, option: str) -> Iterator[None]:
+    """What is wrong with it is a mistake in the command."""
+    from enclu.host.errors import HostError
+
+    try:
+        yield
+    except HostError as error:
+        raise click.BadParameter(str(error), ctx, param_hint=option) from None
 
 
 def _resolved(path: str | None) -> str | None:
@@ -166,11 +189,19 @@ def _part(ctx: click.Context, text: str | None) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _merged(files: tuple[str, ...]) -> Verdict:
+def _merged(files: tuple[str, ...]) -> list[Verdict]:
     """Raises VerdictError, OSError."""
-    from enclu.sweep.verdict import Verdict, merged
+    from enclu.sweep.verdict import Verdict, VerdictError, merged_by_behaviour
 
-    return merged([Verdict.of(Path(file).read_text()) for file in files])
+    verdicts = []
+    for file in files:
+        try:
+            verdicts += Verdict.several(Path(file).read_text())
+        except UnicodeDecodeError:
+            raise VerdictError(f"{file}: no verdict of enclu sweep: it is no text") from None
+        except VerdictError as error:
+            raise VerdictError(f"{file}: {error}") from None
+    return merged_by_behaviour(verdicts)
 
 
 def _status(verdicts: list[Verdict]) -> int:
@@ -179,24 +210,39 @@ def _status(verdicts: list[Verdict]) -> int:
 
 def _swept(
     subject: Subject, behaviours: list[Behaviour], where: str, workers: int, dask: str | None, part: tuple[int, int]
-) -> tuple[list[Verdict], int]:  # fmt: skip
-    """The verdicts, what there is of them after Ctrl-C, and the exit status.  Raises HostError."""
-    from enclu.sweep.run import Cluster, LocalWorkers, sweep
+) -> tuple[list[Verdict], int, str]:  # fmt: skip
+    """The verdicts, what there is of them after Ctrl-C; the exit status; and why those are missing that are.
+
+    Raises HostError where there are no workers.
+    """
+    from enclu.host.errors import HostError
 
     begun: list[Verdict] = []
+    complete: list[Verdict] = []
     try:
-        with _interruptible(), _progress() as told:
+        with _interruptible(), _progress() as told, _sweeper(workers, dask) as sweep:
             for behaviour in behaviours:
-                tell = told(str(behaviour))
-                if dask is not None or workers > 1:
-                    with Cluster(dask) if dask is not None else LocalWorkers(workers) as shared:
-                        shared.sweep(subject, behaviour, where, told=tell, sink=begun.append, slice_of=part)
-                else:
-                    sweep(subject, behaviour, where, slice_of=part, told=tell, sink=begun.append)
+                try:
+                    done = sweep(subject, behaviour, where, slice_of=part, told=told(str(behaviour)), sink=begun.append)
+                except HostError as error:
+                    return complete, UNABLE, str(error)
+                complete.append(done)
     except KeyboardInterrupt:
         console.say("interrupted: what follows is what had been tried")
-        return begun, INTERRUPTED
-    return begun, _status(begun)
+        return begun, INTERRUPTED, ""
+    return complete, _status(complete), ""
+
+
+@contextmanager
+def _sweeper(workers: int, dask: str | None) -> Iterator[Callable[..., Verdict]]:
+    """Who does it, for all behaviours.  Raises HostError."""
+    from enclu.sweep.run import Cluster, LocalWorkers, sweep
+
+    if dask is None and workers == 1:
+        yield sweep
+        return
+    with Cluster(dask) if dask is not None else LocalWorkers(workers) as shared:
+        yield shared.sweep
 
 
 @contextmanager
@@ -237,7 +283,8 @@ def _replay(
     number, _, words = text.partition(":")
     if not number.isdigit():
         raise click.BadParameter(f"{text!r}: begins with the number of an instruction", ctx, param_hint="--replay")
-    behaviour = Behaviour.parse(words)
+    with _told_as(ctx, "--replay"):
+        behaviour = Behaviour.parse(words)
     if minimise:
         from enclu.sweep.minimise import simplest
 

@@ -112,9 +112,13 @@ class Subject:
         if self.ocalls is None:
             return {}
         module, _, name = self.ocalls.partition(":")
+        if not module:
+            raise HostError(f"--ocalls {self.ocalls!r} names no module")
         try:
             found: Any = importlib.import_module(module)
             found = getattr(found, name) if name else found
+            return {n: getattr(found, n) for n in dir(found) if not n.startswith("_") and callable(getattr(found, n))}
         except (ImportError, AttributeError) as error:
             raise HostError(f"--ocalls {self.ocalls}: {error}") from None
-        return {n: getattr(found, n) for n in dir(found) if not n.startswith("_") and callable(getattr(found, n))}
+        except (Exception, SystemExit) as error:  # of the user's code
+            raise HostError(f"--ocalls {self.ocalls}: {type(error).__name__}: {error}") from None

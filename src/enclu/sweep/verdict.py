@@ -117,11 +117,24 @@ class Verdict:
     @classmethod
     def of(cls, text: str) -> Verdict:
         """What `as_dict` has become.  Raises VerdictError."""
+        one, *others = cls.several(text)
+        if others:
+            raise VerdictError("more than one verdict of enclu sweep")
+        return one
+
+    @classmethod
+    def several(cls, text: str) -> list[Verdict]:
+        """One for each behaviour of the host, as `--json` has them.  Raises VerdictError where there is none."""
+        decoder, left = json.JSONDecoder(), text.strip()
+        found: list[Verdict] = []
         try:
-            d = json.loads(text)
+            while left or not found:
+                value, end = decoder.raw_decode(left)
+                found.append(cls._of(value))
+                left = left[end:].lstrip()
         except (ValueError, RecursionError) as error:
             raise VerdictError(f"no verdict of enclu sweep: {error}") from None
-        return cls._of(d)
+        return found
 
     @classmethod
     def _of(cls, d: Any) -> Verdict:
@@ -170,3 +183,14 @@ def merged(verdicts: Sequence[Verdict]) -> Verdict:
     if not one.missing:
         one.parts, one.count = (1,), 1
     return one
+
+
+def merged_by_behaviour(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Slices of sweeps of one call: a verdict for each behaviour, in the order in which these come.
+
+    Raises VerdictError as `merged` does.
+    """
+    behaviours = dict.fromkeys(verdict.behaviour for verdict in verdicts)
+    if len({verdict.call for verdict in verdicts}) > 1:
+        raise VerdictError("call differs: not slices of the same sweep")
+    return [merged([v for v in verdicts if v.behaviour == behaviour]) for behaviour in behaviours]
