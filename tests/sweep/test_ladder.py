@@ -78,6 +78,15 @@ def test_what_the_processor_gives_is_the_same_each_time(proof: Proof, call: str)
     assert (verdict.kinds, verdict.unlike, verdict.drawn) == ({SAME: 40}, "", 0)
 
 
+def test_checkpoints_of_the_enclaves_user_are_kept(watching: enclu.Enclave) -> None:
+    for number in (0, 1):
+        watching.stepping.checkpoint(number)
+    sweep_call(watching, lambda enclave: enclave.ecall(0, bytes(8)), where="3:5")
+    for number in (0, 1):
+        watching.stepping.restore(number)
+    assert watching.ecall(0, bytes(8)) == 7
+
+
 # Memory that is changed in between.
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 BETWEEN = 16
 """Instructions from one rung to the next."""
-RUNG = 1
+RUNG = (1 << 63) + 1
 """Number of the checkpoint at an instruction that is tried, or not far before."""
 
 

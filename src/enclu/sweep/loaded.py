@@ -35,8 +35,8 @@ def sweep_call(
 
     `make` is called with the enclave, some six times and once for each behaviour: it makes the same ECALL each time,
     with the same arguments, and OCALLs answer the same.  `warm` calls come before the first that counts.  Afterwards
-    the enclave is as it was when that one began; memory that host and enclave share, too.  `call` is what verdicts
-    name it.
+    the enclave is as it was when that one began; memory that host and enclave share, too.  Its
+    checkpoints are kept, but for numbers from 1 << 63 on, which are the sweep's.  `call` is what verdicts name it.
 
     A host that is harmed is dead: the verdict of that behaviour is the last one, and not whole.  Raises ProcessDied if
     that comes of memory that is changed before the call, too; NoReference if

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from enclu.host.enclave import Enclave
     from enclu.host.stepping import Stepping
 
-BEGINNING = 0
-"""Number of the checkpoint before the call."""
+BEGINNING = 1 << 63
+"""Number of the checkpoint before the call.  Lower ones are for the enclave's user."""
 BELOW = 64
 """Bytes below where the enclave's stack pointer is at first."""
 HANG = 2.0
