@@ -50,6 +50,13 @@ class Target:
         self._entries.clear()
         self._granted.clear()
         self.process = self._machine.process(stepping=True)
+        try:
+            self._prepare()
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self) -> None:
         self.enclave = self._load(self.process)
         self.tcs = self.enclave.tcs_pool.every[-1]
         self.way = self._way(self)
