@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 import enclu
 from enclu.host.edl import Interface
-from enclu.sweep import sweep_call
+from enclu.sweep import everywhere, sweep_call
 from enclu.sweep.behaviour import Behaviour
 from enclu.sweep.strategies import behaviours
 from tests.host.test_pytest_plugin import run
@@ -109,6 +110,17 @@ def test_arguments_are_each_calls_own(suite: pytest.Pytester) -> None:
     body = "word = bytearray(8); assert loaded.ecall(0, word) == 7 and word == bytes(8)"
     result = run(suite, marked(body, "where='0:8', host=['int:write=0+0=2a,resume']"))
     result.assert_outcomes(passed=1)  # as if changed before, and only in the sweep
+
+
+class Pair(NamedTuple):
+    data: bytearray
+    size: int
+
+
+def test_named_tuples_are_arguments_too() -> None:
+    pair = Pair(bytearray(2), 2)
+    copy = everywhere._fresh(pair)
+    assert copy == pair and type(copy) is type(pair) and copy.data is not pair.data
 
 
 def test_an_ecall_in_an_ocall_belongs_to_the_outer_one(suite: pytest.Pytester) -> None:

@@ -157,6 +157,8 @@ def _outermost(enclave: Enclave) -> bool:
 
 def _fresh(value: Any) -> Any:
     """A copy of what an ECALL may change."""
+    if isinstance(value, tuple) and hasattr(value, "_make"):  # a named one
+        return value._make(map(_fresh, value))
     if isinstance(value, list | tuple):
         return type(value)(map(_fresh, value))
     if isinstance(value, dict):
