@@ -87,6 +87,13 @@ def test_checkpoints_of_the_enclaves_user_are_kept(watching: enclu.Enclave) -> N
     assert watching.ecall(0, bytes(8)) == 7
 
 
+def test_what_a_handler_has_changed_is_said_of_no_other(proof: Proof) -> None:
+    verdict = sweep(proof("compute(1, 2)"), Behaviour.parse("pf:handle,handle,resume"), "140")
+    assert verdict.points[140].answers == (
+        "handler: accepted, and has changed where it goes on", "handler: refused, SGX_ERROR_ENCLAVE_CRASHED",
+    )  # fmt: skip
+
+
 # Memory that is changed in between.
 
 

@@ -123,7 +123,7 @@ class Ladder(Watcher):
                     run.ended = None
                     self._go_on(call)
                     return
-                self._act(call, run, action, exception, state)
+                self._act(call, run, action, exception)
         except EnclaveTimeout:
             run.ended = Kind.HANG
         except EnclaveException as error:
@@ -168,14 +168,12 @@ class Ladder(Watcher):
             return event
         return None
 
-    def _act(
-        self, call: Call, run: Run, action: Action, exception: EnclaveException | None, state: Stepped
-    ) -> None:  # fmt: skip
+    def _act(self, call: Call, run: Run, action: Action, exception: EnclaveException | None) -> None:
         """What a host does before it resumes."""
         if action.move is Move.WRITE:
             write(self.session, action, self._blocks)
         elif action.move is Move.HANDLE:
-            self._handle(call, run, exception, state)
+            self._handle(call, run, exception)
         else:
             self._once_more(call, run, call.tcs if action.move is Move.AGAIN else self._another())
 
@@ -185,14 +183,14 @@ class Ladder(Watcher):
             raise SweepError(f"{self.session.enclave.image.path}: it has one TCS, and no other to make the call on")
         return tcs[-1]
 
-    def _handle(self, call: Call, run: Run, exception: EnclaveException | None, before: Stepped) -> None:
+    def _handle(self, call: Call, run: Run, exception: EnclaveException | None) -> None:
         stepping, enclave = self.stepping, call.enclave
         convention = enclave.convention
         assert isinstance(convention, Convention)
         if exception is None:  # the host says so; nothing in the SSA does
             exception = EnclaveException(Vector.PF, PFEC.U, 0, EncluLeaf.ERESUME, call.entry.event.registers)
             call.met(exception)
-        before = stepping.state(self.tcs)
+        before = stepping.state(self.tcs)  # another handler may have changed it since the event
         self.meddling = True
         try:
             accepted = convention.repair(call, exception)

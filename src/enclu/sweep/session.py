@@ -105,7 +105,7 @@ class Session:
                               f"{undisturbed.note}")  # fmt: skip
 
     def close(self) -> None:
-        """Leave the enclave as it was when the call began, and keep nothing."""
+        """Drop the checkpoints and the plan.  The enclave stays as `prepare` and `sweep` have left it."""
         if self.enclave.process.alive:
             for number in self._kept:
                 self.stepping.drop(number)
