@@ -1,6 +1,9 @@
 #include "basic.h"
 #include "trusted.h"
 
+#define NESTS 1	/* in R11: no place to go on at */
+#define UD2_THAT_NESTS __asm__ volatile("mov %0, %%r11; ud2" : : "i"(NESTS) : "r11")
+
 /*
  * Every step that may raise an exception has R11 as the place to go on at, R10 as the result.  That is this enclave's
  * table of fixups.
@@ -8,6 +11,8 @@
 bool enclave_exception(struct ssa_gpr *gpr, const struct ssa_exinfo *exinfo)
 {
 	(void)exinfo;
+	if (gpr->r11 == NESTS)
+		UD2_THAT_NESTS;
 	if (!(gpr->exitinfo & EXITINFO_VALID))
 		return false;
 	gpr->rip = gpr->r11;
@@ -51,6 +56,9 @@ static void run_step(struct thread *thread, struct step *step)
 		break;
 	case STEP_UD:
 		MAY_FAULT("ud2", step->result, "r"(0));
+		break;
+	case STEP_NEST:
+		UD2_THAT_NESTS;
 		break;
 	case STEP_DIVIDE:
 		MAY_FAULT("mov %1, %%rax; xor %%edx, %%edx; divq %2; mov %%rax, %%r10", step->result, "r"(step->a), "r"(step->b));

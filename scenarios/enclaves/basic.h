@@ -17,6 +17,7 @@ enum step_kind {
 	STEP_SPIN,		/* until *(u32 *)a != 0; first *(u32 *)b = 1 */
 	STEP_PUSH_OCALL,	/* puts u64 b on the host's stack; result = OCALL number a with its address */
 	STEP_PUSH_UD,		/* puts u64 b on the host's stack, tells the SSA, UD2; result = what is there afterwards */
+	STEP_NEST,		/* UD2, and so does each handler of it */
 	STEP_OVERWRITE,		/* a bytes of the host's stack, from its RSP upwards, become b; below, if a is negative */
 };
 
