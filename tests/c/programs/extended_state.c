@@ -25,7 +25,7 @@ static void on_signal(int signo, siginfo_t *info, void *context)
 	if (uc->uc_mcontext.gregs[REG_RIP] != (greg_t)raw_count_aep)
 		return;
 	for (int i = 2; i < 63; i++)
-		if (xcr0 >> i & 1)
+		if ((xcr0 & ~AMX) >> i & 1) /* without the kernel's permission no signal frame has room for it */
 			memcpy(frame + offset[i], (uint8_t *)uc->uc_mcontext.fpregs + offset[i], size[i]);
 	memcpy(frame + HEADER, (uint8_t *)uc->uc_mcontext.fpregs + HEADER, 8);
 	flag = ++seen > 3;
