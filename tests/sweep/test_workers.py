@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dask
 import pytest
 from distributed import LocalCluster
 
@@ -62,10 +63,17 @@ def arm(deadly: Path) -> Arm:
     return lambda verdict: deadly.with_name("armed").touch()
 
 
+def two_workers(scratch: Path) -> Any:
+    """A cluster of them, each a process."""
+    cluster: Any = LocalCluster
+    with dask.config.set({"temporary-directory": str(scratch)}):
+        return cluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0")
+
+
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """The address of a scheduler with two workers, each a process."""
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:  # type: ignore[no-untyped-call]
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of its scheduler."""
+    with two_workers(tmp_path_factory.mktemp("cluster")) as cluster:
         yield cluster.scheduler_address
 
 
@@ -107,11 +115,10 @@ def test_a_cluster_comes_to_the_same_verdict(proof: Callable[..., Subject], clus
 
 
 @pytest.mark.timeout(300)
-def test_a_worker_of_a_cluster_that_is_killed_in_the_middle(subject: Subject, arm: Arm, deadly: Path) -> None:
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,  # type: ignore[no-untyped-call]
-        Cluster(cluster.scheduler_address) as workers,
-    ):
+def test_a_worker_of_a_cluster_that_is_killed_in_the_middle(
+    subject: Subject, arm: Arm, deadly: Path, tmp_path: Path
+) -> None:
+    with two_workers(tmp_path) as cluster, Cluster(cluster.scheduler_address) as workers:
         verdict = workers.sweep(subject, INTERRUPT, WHERE, sink=arm)
     assert not deadly.with_name("armed").exists()
     assert text(verdict) == text(sweep(subject, INTERRUPT, WHERE))
