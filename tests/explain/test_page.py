@@ -9,22 +9,10 @@ from typing import Any
 import pytest
 
 from enclu.linux import delivery
-from tests.support.browser import measured
+from tests.support.browser import COLOURS, measured
 
 PHONE, DESK = (390, 844), (1440, 900)
 MEASURE = """
-const luminance = (colour) => {
-  const [r, g, b] = colour.match(/[0-9.]+/g).map((v) => v / 255)
-    .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-};
-const behind = (element) => {
-  for (let e = element; e; e = e.parentElement) {
-    const colour = getComputedStyle(e).backgroundColor;
-    if (colour !== "rgba(0, 0, 0, 0)") return colour;
-  }
-  return "rgb(255, 255, 255)";
-};
 const texts = () => {
   const found = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node; (node = walker.nextNode());) {
@@ -68,7 +56,7 @@ addEventListener("load", () => {
 
 
 def look(page: Path, scratch: Path, size: tuple[int, int], scheme: str) -> dict[str, Any]:
-    return measured(page, MEASURE, scratch, *size, scheme=scheme)
+    return measured(page, COLOURS + MEASURE, scratch, *size, scheme=scheme)
 
 
 @pytest.mark.timeout(300)

@@ -51,6 +51,12 @@ def process(machine: enclu.Machine) -> enclu.Process:
 
 
 @pytest.fixture
+def stepping_process(machine: enclu.Machine) -> Iterator[enclu.Process]:
+    with machine.process(stepping=True) as process:
+        yield process
+
+
+@pytest.fixture
 def one_processor() -> Iterator[None]:
     """The calling thread, and what it starts, may run on one processor only."""
     several = os.sched_getaffinity(0)

@@ -23,6 +23,21 @@ SCHEMES = {"dark": 0, "light": 1}
 FRAME = """<!DOCTYPE html><script>
 addEventListener("message", (m) => document.documentElement.dataset.measured = JSON.stringify(m.data));
 </script><iframe src="{url}" width="{width}" height="{height}" style="border: 0"></iframe>"""
+COLOURS = """
+const luminance = (colour) => {
+  const [r, g, b] = colour.match(/[0-9.]+/g).map((v) => v / 255)
+    .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+const behind = (element) => {
+  for (let e = element; e; e = e.parentElement) {
+    const colour = getComputedStyle(e).backgroundColor;
+    if (colour !== "rgba(0, 0, 0, 0)") return colour;
+  }
+  return "rgb(255, 255, 255)";
+};
+"""
+"""For scripts that judge contrast: a colour's relative luminance (WCAG 2), and the colour behind an element."""
 
 
 def browse(url: str, *options: str, profile: Path) -> str:

@@ -12,6 +12,7 @@ import enclu
 from enclu.host.edl import Interface, load
 from tests.host.conftest import machine as machine
 from tests.host.conftest import process as process
+from tests.host.conftest import stepping_process as stepping_process
 from tests.sweep.build import ENCLAVES as ENCLAVES
 from tests.sweep.build import OF_THE_IMAGE as OF_THE_IMAGE
 from tests.sweep.build import WEAKNESSES as WEAKNESSES

@@ -21,7 +21,6 @@ from tests.host.test_pytest_plugin import run
 from tests.support.runs import ROOT
 from tests.support.runs import enclu as command
 from tests.sweep.conftest import ProofEnclave
-from tests.sweep.watched import stepping_process as stepping_process
 from tests.sweep.watched import watch_image as watch_image
 
 pytest_plugins = ["pytester"]

@@ -19,7 +19,6 @@ from enclu.sweep.subject import Subject
 from enclu.sweep.watchers import NoReference, NoSuchMemory
 from tests.sweep.watched import Watch, shape
 from tests.sweep.watched import proof as proof
-from tests.sweep.watched import stepping_process as stepping_process
 from tests.sweep.watched import swept as swept
 from tests.sweep.watched import watch_image as watch_image
 from tests.sweep.watched import watching as watching

@@ -12,23 +12,11 @@ from enclu.sweep import page, report
 from enclu.sweep.outcome import Kind, Outcome
 from enclu.sweep.verdict import Verdict
 from tests.explain.test_page import DESK, PHONE
-from tests.support.browser import measured
+from tests.support.browser import COLOURS, measured
 from tests.support.runs import enclu
 from tests.sweep.watched import watch_image as watch_image
 
 MEASURE = """
-const luminance = (colour) => {
-  const [r, g, b] = colour.match(/[0-9.]+/g).map((v) => v / 255)
-    .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-};
-const behind = (element) => {
-  for (let e = element; e; e = e.parentElement) {
-    const colour = getComputedStyle(e).backgroundColor;
-    if (colour !== "rgba(0, 0, 0, 0)") return colour;
-  }
-  return "rgb(255, 255, 255)";
-};
 addEventListener("load", () => {
   const pale = [], outside = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   let texts = 0;
@@ -88,7 +76,7 @@ def every_kind(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def look(path: Path, scratch: Path, size: tuple[int, int], scheme: str) -> dict[str, Any]:
-    return measured(path, MEASURE, scratch, *size, scheme=scheme)
+    return measured(path, COLOURS + MEASURE, scratch, *size, scheme=scheme)
 
 
 @pytest.mark.timeout(300)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,12 +26,6 @@ Made = Callable[[enclu.Enclave], object]
 @pytest.fixture(scope="session")
 def watch_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return signed_enclave(Path(__file__).with_name("watch.c"), tmp_path_factory.mktemp("watch"))
-
-
-@pytest.fixture
-def stepping_process(machine: enclu.Machine) -> Iterator[enclu.Process]:
-    with machine.process(stepping=True) as process:
-        yield process
 
 
 @pytest.fixture

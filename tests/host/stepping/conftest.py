@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,12 +22,6 @@ Loads = Callable[..., enclu.Enclave]
 @pytest.fixture(scope="session")
 def stepped_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return signed_enclave(Path(__file__).with_name("enclave.c"), tmp_path_factory.mktemp("stepping"))
-
-
-@pytest.fixture
-def stepping_process(machine: enclu.Machine) -> Iterator[enclu.Process]:
-    with machine.process(stepping=True) as process:
-        yield process
 
 
 @pytest.fixture
