@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import enclu
 from enclu.host.edl import Interface
-from enclu.sweep import everywhere, sweep_call
+from enclu.sweep import call
 from enclu.sweep.behaviour import Behaviour
 from enclu.sweep.strategies import behaviours
 from tests.host.test_pytest_plugin import run
@@ -98,9 +98,7 @@ def test_one_point_of_one_call_again(suite: pytest.Pytester) -> None:
     result = run(suite, test, "--aex-replay", "2:3:int:write=0+0=01,resume")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*1 crash", "*3  *#UD"])
-    result.stdout.fnmatch_lines(
-        ["*or: enclu.sweep.sweep_call(enclave, lambda enclave: enclave.ecall(0, *"]
-    )  # not the first
+    result.stdout.fnmatch_lines(["*or: enclave.sweep(0, *"])  # not the first
     result = run(suite, test, "--aex-replay", "3:3:int:resume")
     result.stdout.fnmatch_lines(["*::test_it: aex_everywhere: the test makes 2 ECALLs"])
 
@@ -118,7 +116,7 @@ class Pair(NamedTuple):
 
 def test_named_tuples_are_arguments_too() -> None:
     pair = Pair(bytearray(2), 2)
-    copy = everywhere._fresh(pair)
+    copy = call.fresh(pair)
     assert copy == pair and type(copy) is type(pair) and copy.data is not pair.data
 
 
@@ -186,7 +184,5 @@ def test_whatever_the_host_does_what_comes_of_it_is_harmless(
     sound: enclu.Enclave, number: int, behaviour: Behaviour
 ) -> None:
     """A property of an enclave, whose host may interrupt it, enter its handler, and make the call again."""
-    (verdict,) = sweep_call(
-        sound, lambda enclave: enclave.ecall("compute", 1, 2), where=str(number), host=[behaviour], call="compute(1, 2)"
-    )
+    (verdict,) = sound.sweep("compute", 1, 2, where=str(number), host=[behaviour])
     assert verdict.harmless, f"--replay {number}:{behaviour}"

@@ -80,7 +80,7 @@ def test_what_the_processor_gives_is_the_same_each_time(proof: Proof, call: str)
 def test_checkpoints_of_the_enclaves_user_are_kept(watching: enclu.Enclave) -> None:
     for number in (0, 1):
         watching.stepping.checkpoint(number)
-    sweep_call(watching, lambda enclave: enclave.ecall(0, bytes(8)), where="3:5")
+    watching.sweep(0, bytes(8), where="3:5")
     for number in (0, 1):
         watching.stepping.restore(number)
     assert watching.ecall(0, bytes(8)) == 7
@@ -239,6 +239,13 @@ def test_afterwards_all_is_as_it_was(watching: enclu.Enclave) -> None:
         assert memory.read(word, 8) == bytes(8)
     assert watching.watcher is None and len(watching.tcs) == len(watching.tcs_pool.free) and not watching.lost
     assert watching.ecall(0, bytes(8)) == 7
+
+
+def test_an_ecall_is_swept_with_its_arguments_as_at_first_each_time(watching: enclu.Enclave) -> None:
+    word = bytearray(8)
+    (verdict,) = watching.sweep(0, word, where="5", host=["int:write=0+0=09,resume"])
+    assert shape(verdict) == [CHANGED] and word == bytes(8)
+    assert verdict.call == f"ecall(0, {word!r})"
 
 
 def test_a_call_that_ends_badly_leaves_the_enclave_as_it_was(watching: enclu.Enclave) -> None:

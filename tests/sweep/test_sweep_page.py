@@ -68,7 +68,8 @@ def every_kind(tmp_path_factory: pytest.TempPathFactory) -> Path:
     points = {n: Outcome(list(Kind)[n // 50], "what there is to say about it " * 3) for n in range(400)}
     verdict = Verdict(
         "/a/very/long/path/" + "x" * 200 + ".signed.so", "ecall_" + "y" * 120, "pf:handle,resume", True,
-        [0x1000 + n // 25 for n in range(1000)], "result 0x0, 3 OCALLs", "shared memory 0+0", 1, False, 500, points,
+        [0x1000 + n // 25 for n in range(1000)], "result 0x0, 3 OCALLs", "shared memory 0+0", 1, False, "all", 500,
+        points,
     )  # fmt: skip
     path = tmp_path_factory.mktemp("page") / "all.html"
     path.write_text(page.render([verdict], lambda rip: f"function_{'z' * 60}_{rip}+0x3 (file.c:{rip})"))

@@ -142,6 +142,11 @@ def test_parts_that_do_not_fit_are_refused(slices: list[tuple[int, int]], messag
         merged([verdict({}, parts=(part,), count=count) for part, count in slices])
 
 
+def test_parts_with_other_points_are_refused() -> None:
+    with pytest.raises(VerdictError, match=r"slices of all and of 0:40: not slices of the same sweep"):
+        merged([verdict({}, count=2, where="all"), verdict({}, parts=(2,), count=2, where="0:40")])
+
+
 def test_people_are_told_which_parts_are_missing() -> None:
     one = verdict({1: Outcome(Kind.SAME)}, parts=(1, 3, 4, 5), count=7)
     assert list(report.lines(one, hex))[3] == "parts 1, 3-5 of 7 only: 2, 6-7 are missing"

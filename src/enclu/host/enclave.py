@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from enclu.host.stepping import Stepping, Watcher
     from enclu.host.steps import PageCallback, StepCallback, StepTrace
     from enclu.host.thread import CallUnderWay, Entry
+    from enclu.sweep.behaviour import Behaviour
+    from enclu.sweep.verdict import Verdict
 
 
 class EnclaveMachine(MachineKeys, ABC):
@@ -172,6 +174,23 @@ class Enclave:
             raise HostError(f"`{self.process.delivery}` has no way to resume an enclave after an interrupt")
         wishes = steps.Wishes(on_step, at, address, times, pages, on_page, registers, record)
         return steps.step(self, wishes, function, args, timeout, named)
+
+    def sweep(
+        self, function: Any, *args: Any, where: str = "all", host: Iterable[str | Behaviour] = ("int:resume",),
+        warm: int = 0, hang: float = 2.0, **named: Any,
+    ) -> list[Verdict]:  # fmt: skip
+        """Sweep an ECALL, in a process of `Machine.process(stepping=True)`: docs/hostile-host.md.
+
+        At each of these instructions of it ("all", "functions", "window", or ranges, as `enclu sweep --where` has
+        them) each behaviour of the host is tried, written as `--host` has it.  A verdict for each, in their order.
+        `warm` ECALLs come before the first that counts; one that takes `hang` seconds hangs.  OCALLs are to answer the
+        same each time.  Afterwards the enclave is as it was, but for what the `warm` ones did.
+
+        Raises what `enclu.sweep.sweep_call` does, which sweeps more than one ECALL as one call.
+        """
+        from enclu.sweep.loaded import sweep_ecall  # the one import upwards: users look for it here
+
+        return sweep_ecall(self, function, args, named, where=where, host=host, warm=warm, hang=hang)
 
     def run(self, *args: Any, **named: Any) -> int:
         """Run the program that the enclave is, to its exit status: enclaves of Fortanix EDP (EdpConvention.program)."""

@@ -50,9 +50,14 @@ def single_step(thread: Thread) -> ptrace.SigInfo | None:
 
 def is_popf(code: bytes) -> bool:
     """The instruction has the host kernel forget that it is stepped through: see `stepping.hide`."""
-    return code.lstrip(bytes((_OPERAND_SIZE, *_REX)))[:1] == bytes([_POPF])
+    return _opcode(code) == _POPF
 
 
 def is_pushf(code: bytes) -> bool:
     """The instruction shows on the stack that it is stepped through."""
-    return code.lstrip(bytes((_OPERAND_SIZE, *_REX)))[:1] == bytes([_PUSHF])
+    return _opcode(code) == _PUSHF
+
+
+def _opcode(code: bytes) -> int | None:
+    """Its first byte behind the prefixes that these two may have."""
+    return next(iter(code.lstrip(bytes((_OPERAND_SIZE, *_REX)))), None)

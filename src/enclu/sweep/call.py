@@ -8,6 +8,8 @@ poll(memory(b"\\0" * 8))     the address of untrusted memory that has these byte
 from __future__ import annotations
 
 import ast
+import ctypes
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from enclu.host.errors import HostError
@@ -98,3 +100,26 @@ def _number(value: Any) -> int:
     if not isinstance(value, int):
         raise CallError(f"{value!r} is no number")
     return value
+
+
+# Of one that Python makes.
+
+
+def fresh(value: Any) -> Any:
+    """A copy of what an ECALL may change."""
+    if isinstance(value, tuple) and hasattr(value, "_make"):  # a named one
+        return value._make(map(fresh, value))
+    if isinstance(value, list | tuple):
+        return type(value)(map(fresh, value))
+    if isinstance(value, dict):
+        return {name: fresh(one) for name, one in value.items()}
+    if isinstance(value, bytearray):
+        return bytearray(value)
+    if isinstance(value, ctypes.Structure | ctypes.Union | ctypes.Array):
+        return type(value).from_buffer_copy(value)
+    return value
+
+
+def written(function: Any, args: Sequence[Any], named: Mapping[str, Any]) -> str:
+    """The arguments of `Enclave.ecall`, and of `Enclave.sweep`."""
+    return ", ".join([*map(repr, (function, *args)), *(f"{name}={value!r}" for name, value in named.items())])

@@ -6,7 +6,6 @@ the outermost on its thread, of an enclave in a process that can step; one that 
 
 from __future__ import annotations
 
-import ctypes
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from enclu.host.enclave import Enclave
 from enclu.host.errors import HostError, ProcessDied
 from enclu.host.images import open_image
 from enclu.sweep import report
-from enclu.sweep.call import EcallText
+from enclu.sweep.call import EcallText, fresh, written
 from enclu.sweep.loaded import HOST, sweep_call
 from enclu.sweep.points import ALL
 from enclu.sweep.verdict import HARMLESS
@@ -76,8 +75,7 @@ class Swept:
                 if self.command:
                     yield f"    or: {self.command} --replay {number}:{verdict.behaviour}"
                 else:
-                    yield (f"    or: enclu.sweep.sweep_call(enclave, lambda enclave: enclave.ecall{self.text}, "
-                           f'where="{number}", host=["{verdict.behaviour}"])')  # fmt: skip
+                    yield (f'    or: enclave.sweep({self.text}, where="{number}", host=["{verdict.behaviour}"])')
             yield ""
         if self.killed:
             yield self.killed
@@ -125,16 +123,16 @@ class Everywhere:
         self._seen.add(id(enclave))
         if self.wanted.only not in (0, self.counted):
             return
-        text = _written((function, *args), named)
+        text = written(function, args, named)
         swept = Swept(self.counted, text, _command(enclave, function, args, named) if first else "")
 
         def make(enclave: Enclave) -> Any:
-            return self._plain(enclave, function, *_fresh(args), **_fresh(named))
+            return self._plain(enclave, function, *fresh(args), **fresh(named))
 
         for behaviour in self.wanted.host:
             try:
                 swept.verdicts += sweep_call(
-                    enclave, make, where=self.wanted.where, host=[behaviour], call=f"ecall{text}"
+                    enclave, make, where=self.wanted.where, host=[behaviour], call=f"ecall({text})"
                 )
             except NoReference:
                 return  # then it does not return when it is made, either
@@ -153,25 +151,6 @@ def _outermost(enclave: Enclave) -> bool:
     if not (enclave.loaded and process.alive and process.stepping and enclave.watcher is None):
         return False
     return not process.thread().calls
-
-
-def _fresh(value: Any) -> Any:
-    """A copy of what an ECALL may change."""
-    if isinstance(value, tuple) and hasattr(value, "_make"):  # a named one
-        return value._make(map(_fresh, value))
-    if isinstance(value, list | tuple):
-        return type(value)(map(_fresh, value))
-    if isinstance(value, dict):
-        return {name: _fresh(one) for name, one in value.items()}
-    if isinstance(value, bytearray):
-        return bytearray(value)
-    if isinstance(value, ctypes.Structure | ctypes.Union | ctypes.Array):
-        return type(value).from_buffer_copy(value)
-    return value
-
-
-def _written(args: Sequence[Any], named: dict[str, Any]) -> str:
-    return f"({', '.join([*map(repr, args), *(f'{name}={value!r}' for name, value in named.items())])})"
 
 
 def _command(enclave: Enclave, function: Any, args: Sequence[Any], named: dict[str, Any]) -> str:

@@ -2,19 +2,20 @@
 
 with enclu.Machine() as machine, machine.process(stepping=True) as process:
     enclave = process.load("enclave.elf")
-    verdicts = sweep_call(enclave, lambda enclave: enclave.ecall(0, 41), where="window", host=["pf:handle,resume"])
+    verdicts = enclave.sweep(0, 41, where="window", host=["pf:handle,resume"])
     assert all(verdict.harmless for verdict in verdicts)
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from enclu.host.errors import ProcessDied
 from enclu.sweep import points as places
 from enclu.sweep.behaviour import Behaviour
+from enclu.sweep.call import fresh, written
 from enclu.sweep.outcome import Kind
 from enclu.sweep.run import begun, some
 from enclu.sweep.session import HANG, Session
@@ -27,11 +28,22 @@ HOST = ("int:resume",)
 """What the host does unless told."""
 
 
+def sweep_ecall(
+    enclave: Enclave, function: Any, args: Sequence[Any], named: Mapping[str, Any], **options: Any
+) -> list[Verdict]:
+    """`Enclave.sweep`: of one ECALL, whose arguments are as at first each time that it is made."""
+
+    def make(enclave: Enclave) -> object:
+        return enclave.ecall(function, *fresh(args), **fresh(named))
+
+    return sweep_call(enclave, make, call=f"ecall({written(function, args, named)})", **options)
+
+
 def sweep_call(
     enclave: Enclave, make: Callable[[Enclave], object], *, where: str = places.ALL,
     host: Iterable[str | Behaviour] = HOST, call: str = "the call", warm: int = 0, hang: float = HANG,
 ) -> list[Verdict]:  # fmt: skip
-    """Try each behaviour of the host at these points of the call that `make` makes; a verdict for each.
+    """Try each behaviour of the host at these points of whatever `make` calls; a verdict for each.
 
     `make` is called with the enclave, some six times and once for each behaviour: it makes the same ECALL each time,
     with the same arguments, and OCALLs answer the same.  `warm` calls come before the first that counts.  Afterwards
@@ -49,7 +61,7 @@ def sweep_call(
         session.prepare(warm)
         points = places.chosen(where, session.rips, session.entries)
         for behaviour in behaviours:
-            verdict = begun(str(enclave.image.path), call, behaviour, session)
+            verdict = begun(str(enclave.image.path), call, behaviour, where, session)
             verdict.wanted = len(points)
             verdicts.append(verdict)
             changed = session.changed(behaviour)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from enclu.host.errors import HostError
 
@@ -57,6 +57,17 @@ def _ranges(where: str) -> list[range]:
             raise PointsError(f"{part!r} is no range of instructions: {ALL}, {FUNCTIONS}, {WINDOW}, or 0:40,411:546")
         start = int(match[1])
         found.append(range(start, int(match[2]) if match[2] else start + 1))
+    return found
+
+
+def runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """First and last of those that follow each other; they come in order."""
+    found: list[tuple[int, int]] = []
+    for number in numbers:
+        if found and found[-1][1] + 1 == number:
+            found[-1] = found[-1][0], number
+        else:
+            found.append((number, number))
     return found
 
 

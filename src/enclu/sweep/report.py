@@ -9,6 +9,7 @@ from enclu.host.images import open_image
 from enclu.host.places import Places
 from enclu.sweep.behaviour import Behaviour
 from enclu.sweep.outcome import Kind
+from enclu.sweep.points import runs
 from enclu.sweep.verdict import Range, Verdict
 
 SHOWN = 40
@@ -55,7 +56,7 @@ def lines(verdict: Verdict, where: Where) -> Iterator[str]:
         yield f"{sum(r.count for r in found):8,} {kind}"
         shown = found if kind is not Kind.SAME or any(r.outcome.answers for r in found) else []
         for r in shown[:SHOWN]:
-            yield f"         {_numbers(r):>13}  {_place(r, verdict, where)}  {_said(r)}".rstrip()
+            yield f"         {_numbers(r.first, r.last):>13}  {_place(r, verdict, where)}  {_said(r)}".rstrip()
         if len(shown) > SHOWN:
             yield f"         {len(shown) - SHOWN} more ranges: see --json or --html"
 
@@ -69,23 +70,17 @@ def partial(verdict: Verdict) -> str:
 
 def _listed(numbers: Sequence[int]) -> str:
     """In order, those that follow each other as ranges."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and runs[-1][-1] + 1 == number:
-            runs[-1][1:] = [number]
-        else:
-            runs.append([number])
-    return ", ".join("-".join(map(str, run)) for run in runs)
+    return ", ".join(_numbers(first, last) for first, last in runs(numbers))
 
 
 def rows(verdict: Verdict, where: Where) -> Iterator[tuple[str, str, str, str]]:
     """Instructions, outcome, place and what there is to say, of each range in order."""
     for r in verdict.ranges:
-        yield _numbers(r), r.outcome.kind, _place(r, verdict, where), _said(r)
+        yield _numbers(r.first, r.last), r.outcome.kind, _place(r, verdict, where), _said(r)
 
 
-def _numbers(r: Range) -> str:
-    return str(r.first) if r.first == r.last else f"{r.first}-{r.last}"
+def _numbers(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first}-{last}"
 
 
 def _place(r: Range, verdict: Verdict, where: Where) -> str:

@@ -50,7 +50,7 @@ def sweep(
     while left is None or left:
         with subject.session(trace) as session:
             if verdict is None or left is None:
-                verdict = begun(subject.image, subject.call, behaviour, session)
+                verdict = begun(subject.image, subject.call, behaviour, where, session)
                 left = _slice(places.chosen(where, session.rips, session.entries), slice_of)
                 verdict.wanted, verdict.parts, verdict.count = len(left), slice_of[:1], slice_of[1]
                 if sink is not None:
@@ -63,11 +63,11 @@ def sweep(
     return verdict  # type: ignore[return-value]
 
 
-def begun(image: str, call: str, behaviour: Behaviour, session: Session) -> Verdict:
+def begun(image: str, call: str, behaviour: Behaviour, where: str, session: Session) -> Verdict:
     """Nothing has been tried."""
     return Verdict(
         image, call, str(behaviour), behaviour.causable, session.rips, described(session.reference),
-        session.unlike, session.drawn, session.longer,
+        session.unlike, session.drawn, session.longer, where,
     )  # fmt: skip
 
 
@@ -129,7 +129,7 @@ class Workers:
     ) -> Verdict:  # fmt: skip
         """As the function.  Raises LostWorkers, HostError."""
         with subject.session() as session:
-            verdict = begun(subject.image, subject.call, behaviour, session)
+            verdict = begun(subject.image, subject.call, behaviour, where, session)
             points = _slice(places.chosen(where, session.rips, session.entries), slice_of)
         verdict.wanted, verdict.parts, verdict.count = len(points), slice_of[:1], slice_of[1]
         if sink is not None:
@@ -168,18 +168,8 @@ class Workers:
 
 def job(subject: Subject, behaviour: str, points: list[int]) -> Verdict:
     """What one worker does: a slice."""
-    where = ",".join(f"{first}:{last + 1}" for first, last in _runs(points))
+    where = ",".join(f"{first}:{last + 1}" for first, last in places.runs(points))
     return sweep(subject, Behaviour.parse(behaviour), where)
-
-
-def _runs(points: list[int]) -> list[tuple[int, int]]:
-    runs: list[tuple[int, int]] = []
-    for point in points:
-        if runs and runs[-1][1] + 1 == point:
-            runs[-1] = runs[-1][0], point
-        else:
-            runs.append((point, point))
-    return runs
 
 
 def _is_loss(error: Exception) -> bool:

@@ -49,6 +49,8 @@ class Verdict:
     drawn: int = 0
     longer: bool = False
     """The call executes more instructions than `rips` are known of."""
+    where: str = ""
+    """Which points were to be tried, as `enclu sweep --where` has it."""
     wanted: int = 0
     """Points that were to be tried."""
     points: dict[int, Outcome] = field(default_factory=dict)
@@ -109,7 +111,7 @@ class Verdict:
             "program": "enclu sweep", "format": FORMAT, "image": self.image, "call": self.call,
             "behaviour": self.behaviour, "causable": self.causable, "instructions": len(self.rips), "rips": self.rips,
             "reference": self.reference, "unlike": self.unlike, "drawn": self.drawn, "longer": self.longer,
-            "wanted": self.wanted, "slice": [*self.parts, self.count],
+            "where": self.where, "wanted": self.wanted, "slice": [*self.parts, self.count],
             "outcomes": [{"kind": o.kind, "detail": o.detail, "answers": list(o.answers)} for o in outcomes],
             "points": [[number, index[self.points[number]]] for number in sorted(self.points)],
         }  # fmt: skip
@@ -149,7 +151,7 @@ class Verdict:
                 raise VerdictError(f"no verdict of enclu sweep: {d['slice']} is no slice")
             return cls(
                 d["image"], d["call"], d["behaviour"], d["causable"], [int(rip) for rip in d["rips"]], d["reference"],
-                d["unlike"], d["drawn"], d["longer"], d["wanted"], points, tuple(parts), count,
+                d["unlike"], d["drawn"], d["longer"], d["where"], d["wanted"], points, tuple(parts), count,
             )  # fmt: skip
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, BehaviourError) as error:
             raise VerdictError(f"no verdict of enclu sweep: {error}") from None
@@ -174,6 +176,8 @@ def merged(verdicts: Sequence[Verdict]) -> Verdict:
     for other in others:
         if one.count != other.count:
             raise VerdictError(f"slices of {one.count} and of {other.count}: not slices of the same sweep")
+        if one.where != other.where:
+            raise VerdictError(f"slices of {one.where} and of {other.where}: not slices of the same sweep")
         twice = set(one.parts) & set(other.parts)
         if twice:
             raise VerdictError(f"slice {min(twice)}/{one.count} is there twice")

@@ -6,7 +6,7 @@ is that of the processor.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from enclu.host.events import EnclaveException
@@ -23,24 +23,25 @@ UNLIKELY = (5, 17)
 """#BR and #AC: nothing raises both.  Of others, Linux keeps some for itself, and EXITINFO does not tell all."""
 
 
-def _place(audit: Audit, item: Item) -> tuple[Target, Point | None, Finding | None]:
-    target = audit.target
-    if not target.way.handles_exceptions:
-        why = f"enclaves of the convention {target.way.name} have no entry for exceptions"
-        return target, None, item.not_applicable(why)
-    judged = audit.path(target).judged
-    if judged is None:
-        return target, None, item.undecided("the sample call never has its RSP in the enclave")
-    target.fresh()
-    return target, judged, None
+def _at_point(try_it: Callable[[Target, Point, Item], Iterator[Finding]]) -> Callable[[Audit, Item], Iterator[Finding]]:
+    """Done in an enclave loaded anew, at the first instruction of a call at which exceptions are judged."""
+
+    def run(audit: Audit, item: Item) -> Iterator[Finding]:
+        target = audit.target
+        if not target.way.handles_exceptions:
+            why = f"enclaves of the convention {target.way.name} have no entry for exceptions"
+            yield item.not_applicable(why)
+        elif (judged := audit.path(target).judged) is None:
+            yield item.undecided("the sample call never has its RSP in the enclave")
+        else:
+            target.fresh()
+            yield from try_it(target, judged, item)
+
+    return run
 
 
-def _invalid(audit: Audit, item: Item) -> Iterator[Finding]:
-    target, judged, instead = _place(audit, item)
-    if judged is None:
-        assert instead is not None
-        yield instead
-        return
+@_at_point
+def _invalid(target: Target, judged: Point, item: Item) -> Iterator[Finding]:
     entry = target.run_to(judged.number, target.way.sample().registers)
     if not target.stopped(entry):
         yield item.undecided(f"it did not come to {target.place(judged.rip)} again")
@@ -53,12 +54,8 @@ def _invalid(audit: Audit, item: Item) -> Iterator[Finding]:
         yield item.sound(f"{where} changes nothing ({target.way.told(handled.event)})")
 
 
-def _vectors(audit: Audit, item: Item) -> Iterator[Finding]:
-    target, judged, instead = _place(audit, item)
-    if judged is None:
-        assert instead is not None
-        yield instead
-        return
+@_at_point
+def _vectors(target: Target, judged: Point, item: Item) -> Iterator[Finding]:
     handled: list[str] = []
     refused: list[str] = []
     for vector in UNLIKELY:
@@ -75,12 +72,8 @@ def _vectors(audit: Audit, item: Item) -> Iterator[Finding]:
         yield item.sound(f"{where} {', '.join(refused)} are not handled{taken}", Means.FORGED)
 
 
-def _again(audit: Audit, item: Item) -> Iterator[Finding]:
-    target, judged, instead = _place(audit, item)
-    if judged is None:
-        assert instead is not None
-        yield instead
-        return
+@_at_point
+def _again(target: Target, judged: Point, item: Item) -> Iterator[Finding]:
     control = accepted(target, judged)
     entry = bring_about(target, judged, control.means, control.vector) if control is not None else None
     if control is None or entry is None:
