@@ -22,6 +22,7 @@ NOT_LOADED = {
     "hashlib": "measurements",
     "concurrent": "work beside the supervisor's",
     "logging": "what `concurrent` loads",
+    "dataclasses": "classes of which methods are compiled",
     "pathlib": "files that a start need not touch",
     "json": "`--stats=json`",
     "traceback": "errors of enclu",

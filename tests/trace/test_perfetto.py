@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import typing
 from typing import Any
 
 import pytest
@@ -132,10 +130,9 @@ def test_counters_follow_the_pages() -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in TABLE if kind is not Leaf], ids=lambda kind: str(kind.name()))
 def test_every_kind_is_there_with_its_fields(kind: type[Event]) -> None:
-    hints = typing.get_type_hints(kind)
     values = {
-        field.name: 6 if hints[field.name] is int else "a\udcffb"
-        for field in dataclasses.fields(kind)
+        field.name: 6 if field.type == "int" else "a\udcffb"
+        for field in kind.fields()
         if field.name not in ("pid", "tid")
     }
     form = Perfetto()

@@ -9,11 +9,9 @@ Fields may be added to a kind.  One that changes its meaning, or goes, makes a n
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import typing
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 Eid = Annotated[int, "enclave, by SECS.EID; 0: none"]
 Tcs = Annotated[int, "address of the TCS; 0: none"]
@@ -26,7 +24,6 @@ Page = Annotated[int, "linear address of the page"]
 
 TABLE: list[type[Event]] = []
 """Every kind, in the order of the documentation."""
-E = TypeVar("E", bound="Event")
 
 
 class Field(NamedTuple):
@@ -37,17 +34,35 @@ class Field(NamedTuple):
     meaning: str
 
 
-@dataclass(repr=False, eq=False)
-class Event:
-    """Something that happened on behalf of a thread.  Nobody changes one.
+@typing.dataclass_transform()
+class _Record:
+    """Made by its fields, in order or by name.  A data class has its methods compiled, for which a start would wait."""
 
-    All that kinds have of their own is how they are made: a start would wait for whatever else was compiled of each.
-    """
+    _names: ClassVar[tuple[str, ...]] = ()
+    _fields: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls) -> None:
+        cls._names = (*cls._names, *(name for name in cls.__annotations__ if name != "version"))
+        cls._fields = frozenset(cls._names)
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        vars(self).update(zip(self._names, values, strict=False), **named)
+        if len(values) + len(named) != len(self._names) or vars(self).keys() != self._fields:
+            raise TypeError(f"{type(self).__name__} has the fields {', '.join(self._names)}")
+
+
+class Event(_Record):
+    """Something that happened on behalf of a thread.  Nobody changes one."""
 
     pid: Annotated[int, "process; 0: none, the kernel by itself"]
     tid: Annotated[int, "thread"]
 
     version: ClassVar[int] = 1
+
+    def __init_subclass__(cls) -> None:
+        """A kind of the table."""
+        super().__init_subclass__()
+        TABLE.append(cls)
 
     @classmethod
     def name(cls) -> str:
@@ -58,14 +73,14 @@ class Event:
     def fields(cls) -> list[Field]:
         hints = typing.get_type_hints(cls, include_extras=True)
         out = []
-        for field in dataclasses.fields(cls):
-            plain, meaning = typing.get_args(hints[field.name])
-            out.append(Field(field.name, str(getattr(plain, "__name__", plain)), meaning))
+        for name in cls._names:
+            plain, meaning = typing.get_args(hints[name])
+            out.append(Field(name, str(getattr(plain, "__name__", plain)), meaning))
         return out
 
     def values(self) -> dict[str, Any]:
         """Its fields, in their order."""
-        return dict(vars(self))
+        return {name: getattr(self, name) for name in self._names}
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -78,18 +93,9 @@ class Event:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.values().items())})"
 
 
-@typing.dataclass_transform()
-def _event(kind: type[E]) -> type[E]:
-    """A kind of the table."""
-    made: type[E] = dataclass(repr=False, eq=False)(kind)
-    TABLE.append(made)
-    return made
-
-
 # The processor.
 
 
-@_event
 class Leaf(Event):
     """An ENCLU leaf was executed.  SDM 3D section 38.4."""
 
@@ -104,14 +110,12 @@ class Leaf(Event):
     rsp: Annotated[int, "the same"]
 
 
-@_event
 class LeavesLost(Event):
     """More ENCLU leaves were executed than are told one by one, for that was asked for: see `Leaves.lossy`."""
 
     count: Annotated[int, "how many, after those told before"]
 
 
-@_event
 class LeafRefused(Event):
     """An ENCLU leaf returned an error code in RAX.  Told after Leaf.  SDM 3D table 38-4."""
 
@@ -121,7 +125,6 @@ class LeafRefused(Event):
     reason: Annotated[str, "begins with the error code, for example SGX_PAGE_ATTRIBUTES_MISMATCH"]
 
 
-@_event
 class LeafFaulted(Event):
     """An ENCLU leaf raised an exception, and the kernel could not remove its cause.  SDM 3D section 38.4."""
 
@@ -134,7 +137,6 @@ class LeafFaulted(Event):
     reason: Reason
 
 
-@_event
 class Aex(Event):
     """An asynchronous enclave exit.  SDM 3D chapter 37."""
 
@@ -144,7 +146,6 @@ class Aex(Event):
     rip: Annotated[int, "where the enclave was"]
 
 
-@_event
 class EnclaveException(Event):
     """An enclave's code raised an exception, ENCLU aside, and the kernel could not remove its cause."""
 
@@ -158,7 +159,6 @@ class EnclaveException(Event):
     reason: Reason
 
 
-@_event
 class AepFaulted(Event):
     """A thread that has left its enclave by an AEX could execute nothing at the AEP.  SDM 3D chapter 37."""
 
@@ -170,7 +170,6 @@ class AepFaulted(Event):
 # The kernel's answer to exceptions.
 
 
-@_event
 class FaultResolved(Event):
     """The kernel removed the cause of a page fault.  Kernel: sgx_vma_fault()."""
 
@@ -179,7 +178,6 @@ class FaultResolved(Event):
     how: Annotated[str, "shown: its translation was missing; loaded: it had been evicted; augmented: EAUG added it"]
 
 
-@_event
 class Fixup(Event):
     """The delivery design let a thread go on elsewhere.  Kernel: fixup_vdso_exception()."""
 
@@ -190,7 +188,6 @@ class Fixup(Event):
     target: Annotated[int, "address at which it goes on"]
 
 
-@_event
 class ExceptionSignal(Event):
     """An exception of an enclave or of ENCLU became a signal.  Kernel: arch/x86/kernel/traps.c."""
 
@@ -200,7 +197,6 @@ class ExceptionSignal(Event):
     address: Address
 
 
-@_event
 class SignalSent(Event):
     """Another signal was delivered: one that somebody sent, to any program of the run.  SIGSTOP is not told."""
 
@@ -210,14 +206,12 @@ class SignalSent(Event):
 # The driver.
 
 
-@_event
 class DeviceOpened(Event):
     """A program opened a device.  Kernel: sgx_open()."""
 
     path: Annotated[str, "of the device"]
 
 
-@_event
 class Ioctl(Event):
     """An ioctl of the device succeeded.  Kernel: sgx_ioctl()."""
 
@@ -226,7 +220,6 @@ class Ioctl(Event):
     result: Annotated[int, "what it returned"]
 
 
-@_event
 class IoctlRefused(Event):
     """An ioctl of the device failed.  Kernel: sgx_ioctl()."""
 
@@ -236,7 +229,6 @@ class IoctlRefused(Event):
     reason: Reason
 
 
-@_event
 class MappingRefused(Event):
     """The device was not mapped, or the protection of a mapping not changed.  Kernel: sgx_encl_may_map()."""
 
@@ -245,7 +237,6 @@ class MappingRefused(Event):
     reason: Reason
 
 
-@_event
 class EnclaveCreated(Event):
     """ECREATE."""
 
@@ -256,7 +247,6 @@ class EnclaveCreated(Event):
     xfrm: Annotated[int, "SECS.ATTRIBUTES.XFRM"]
 
 
-@_event
 class EnclaveInitialised(Event):
     """EINIT."""
 
@@ -266,7 +256,6 @@ class EnclaveInitialised(Event):
     pages: Annotated[int, "that the enclave has so far"]
 
 
-@_event
 class EnclaveRemoved(Event):
     """Nobody refers to an enclave any more: its pages are taken out of the EPC.  Kernel: sgx_encl_release()."""
 
@@ -276,7 +265,6 @@ class EnclaveRemoved(Event):
 # The EPC.
 
 
-@_event
 class PageEvicted(Event):
     """A page was written out of the EPC by EWB.  Kernel: sgx_reclaim_pages()."""
 
@@ -284,7 +272,6 @@ class PageEvicted(Event):
     address: Page
 
 
-@_event
 class PageReloaded(Event):
     """A page was brought back by ELDU.  Kernel: sgx_encl_eldu()."""
 
@@ -292,7 +279,6 @@ class PageReloaded(Event):
     address: Page
 
 
-@_event
 class PageRefused(Event):
     """An evicted page was not what was evicted when it came back, or what it needs is lost.  SDM 3D ELDU."""
 
@@ -301,7 +287,6 @@ class PageRefused(Event):
     reason: Reason
 
 
-@_event
 class EpcLost(Event):
     """A power event: the contents of the EPC are gone.  SDM 3D section 36.14."""
 
@@ -311,17 +296,14 @@ class EpcLost(Event):
 # Processes.
 
 
-@_event
 class ProcessExec(Event):
     """A process executes another program; the thread has the number of the first one from now on."""
 
 
-@_event
 class ThreadGone(Event):
     """A thread has ended."""
 
 
-@_event
 class ProcessExit(Event):
     """A process is about to end, with a status that is known; in its last thread, or in the one that ends it."""
 
@@ -330,6 +312,5 @@ class ProcessExit(Event):
     signo: Annotated[int, "the signal that ends it; 0 for an exit"]
 
 
-@_event
 class ProcessGone(Event):
     """The last thread of a process has ended."""

@@ -22,7 +22,7 @@ from enclu.native.inject import (
     inject,
     to_signal_stop,
 )
-from enclu.native.process import SYNCHRONOUS_SIGNALS, FrameHandler, SignalAction
+from enclu.native.process import SIGACTION, SYNCHRONOUS_SIGNALS, FrameHandler, SignalAction
 from enclu.native.resume import SINGLESTEP, until
 from enclu.native.stop import Kind
 from enclu.native.thread import XSTATE_BV
@@ -192,7 +192,7 @@ def _make_ready(thread: Thread) -> bytes | None:
     space, regs, handlers = thread.space, thread.regs, thread.process.handlers
     stub = space.syscall_stub
     action = SignalAction(stub, SA_SIGINFO | SA_RESTORER | SA_NODEFER, stub, 0)
-    arguments = (FRAME_SIGNAL, action.pack(), bytearray(SignalAction.SIZE), 8)
+    arguments = (FRAME_SIGNAL, action.pack(), bytearray(SIGACTION.size), 8)
     ptrace.set_signal_mask(thread.tid, EVERY_SIGNAL)
     # By system call stops, not the stub's INT3: an exception would overwrite what is to be read.
     regs.rip, regs.rax, regs.orig_rax = stub, NR["rt_sigaction"], ptrace.NO_SYSCALL

@@ -5,8 +5,7 @@ from __future__ import annotations
 import enum
 import signal
 import struct
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from enclu.base.abi import SIG_IGN
 
@@ -22,8 +21,11 @@ SYNCHRONOUS_SIGNALS = frozenset((signal.SIGILL, signal.SIGTRAP, signal.SIGBUS, s
 SYNCHRONOUS = sum(1 << signo - 1 for signo in SYNCHRONOUS_SIGNALS)
 
 
-@dataclass(frozen=True)
-class SignalAction:
+SIGACTION = struct.Struct("<QQQQ")
+"""struct kernel_sigaction: handler, flags, restorer, mask."""
+
+
+class SignalAction(NamedTuple):
     """struct kernel_sigaction, as the program set it."""
 
     handler: int
@@ -31,17 +33,14 @@ class SignalAction:
     restorer: int
     mask: int
 
-    LAYOUT: ClassVar[struct.Struct] = struct.Struct("<QQQQ")
-    SIZE: ClassVar[int] = LAYOUT.size
-
     @classmethod
     def unpack(cls, image: bytes) -> SignalAction:
         """From a program's memory."""
-        return cls(*cls.LAYOUT.unpack(image))
+        return cls(*SIGACTION.unpack(image))
 
     def pack(self) -> bytes:
         """As rt_sigaction(2) takes it."""
-        return self.LAYOUT.pack(self.handler, self.flags, self.restorer, self.mask)
+        return SIGACTION.pack(self.handler, self.flags, self.restorer, self.mask)
 
     @property
     def handled(self) -> bool:
@@ -61,16 +60,15 @@ class FrameHandler(enum.Enum):
     READY = enum.auto()
 
 
-@dataclass
 class SignalHandlers:
     """struct sighand of a process that uses SGX: signal number -> action, of those with a handler or ever set."""
 
-    actions: dict[int, SignalAction] = field(default_factory=dict)
-
-    reset: int = 0
-    """Synchronous signals whose actions the kernel may have reset: for the program they are what `actions` says."""
-    frame_handler: FrameHandler = FrameHandler.NONE
-    sharers: list[Process] = field(default_factory=list)
+    def __init__(self, actions: dict[int, SignalAction] | None = None) -> None:
+        self.actions = actions if actions is not None else {}
+        self.reset = 0
+        """Synchronous signals whose actions the kernel may have reset: for the program they are what `actions` says."""
+        self.frame_handler = FrameHandler.NONE
+        self.sharers: list[Process] = []
 
     def threads(self) -> Iterator[Thread]:
         """Those that live under these actions, of several processes perhaps (CLONE_SIGHAND)."""
@@ -99,16 +97,15 @@ class SignalHandlers:
         return SignalHandlers({signo: action for signo, action in self.actions.items() if action.ignored})
 
 
-@dataclass(eq=False)
 class Process:
     """A thread group, its address space (shared with vfork children) and its signal handlers."""
 
-    tgid: int
-    space: AddressSpace
-    handlers: SignalHandlers = field(default_factory=SignalHandlers)
-    threads: Mapping[int, Thread] = field(default_factory=dict)
-    may_use_amx: bool = False
-    """It has asked for AMX, as far as is known; nobody can give it back."""
+    threads: Mapping[int, Thread]
 
-    def __post_init__(self) -> None:
+    def __init__(self, tgid: int, space: AddressSpace, handlers: SignalHandlers | None = None) -> None:
+        self.tgid, self.space = tgid, space
+        self.handlers = handlers if handlers is not None else SignalHandlers()
+        self.threads = {}
+        self.may_use_amx = False
+        """It has asked for AMX, as far as is known; nobody can give it back."""
         self.handlers.sharers.append(self)

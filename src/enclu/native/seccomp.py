@@ -10,8 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from enclu.base.abi import (
     CLONE_UNTRACED,
@@ -57,8 +56,7 @@ def _arg(n: int) -> int:
     return 16 + 8 * n
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """Stop at system call `nr`: always, or if the argument's low half, masked, equals `equals`.
 
     `nonzero` asks instead that any bit of the 64-bit argument be set.
@@ -128,9 +126,9 @@ def _by_int80(rules: tuple[Rule, ...]) -> Iterator[Rule]:
     for rule in rules:
         name = NAME[rule.nr]
         if name == "mmap":
-            yield replace(rule, nr=compat_calls.MMAP2)
+            yield rule._replace(nr=compat_calls.MMAP2)
         elif name in compat_calls.SAME:
-            yield replace(rule, nr=compat_calls.SAME[name])
+            yield rule._replace(nr=compat_calls.SAME[name])
 
 
 def every_program(own_text: tuple[int, int]) -> bytes:

@@ -7,7 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from enclu.native import ptrace, signals
-from enclu.native.process import SignalAction
+from enclu.native.process import SIGACTION
 
 if TYPE_CHECKING:
     from enclu.native.thread import Thread
@@ -24,7 +24,7 @@ class SignalCalls:
         if size != 8 or not 1 <= signo <= 64 or signo in (signal.SIGKILL, signal.SIGSTOP):
             return None
         try:
-            wanted = space.read(new, SignalAction.SIZE) if new else None
+            wanted = space.read(new, SIGACTION.size) if new else None
             result, former = signals.action(thread, signo, wanted)
             if old and result == 0:
                 space.write(old, former)

@@ -15,7 +15,6 @@ import ctypes
 import os
 import signal
 import struct
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import BUS_ADRERR, NR, SA_NODEFER, SA_RESETHAND, SA_SIGINFO, SI_KERNEL, SI_TKILL, SIG_DFL
@@ -24,7 +23,7 @@ from enclu.native.debug_registers import TRAP_HWBKPT
 from enclu.native.inject import BUT_FRAME_SIGNAL, FRAME_SIGNAL, at_frame_signal, inject
 from enclu.native.mask_calls import WAITING_NR
 from enclu.native.native_fault import FRAME_UC, MC_CR2, MC_ERR, UC_SIGMASK, hear, trap_record
-from enclu.native.process import SYNCHRONOUS, SYNCHRONOUS_SIGNALS, FrameHandler, SignalAction
+from enclu.native.process import SIGACTION, SYNCHRONOUS, SYNCHRONOUS_SIGNALS, FrameHandler, SignalAction
 from enclu.native.resume import CONT, SINGLESTEP, until
 from enclu.native.stop import Kind, Stop
 from enclu.native.thread import FramePatch
@@ -75,9 +74,9 @@ def forced(thread: Thread, signo: int) -> None:
         _queue_again(thread, info)
         what = thread.space.kernel.signal_of(Fault(vector, code, address), thread)
         if vector == Vector.PF and signo == signal.SIGBUS:
-            what = replace(what, code=BUS_ADRERR)
+            what = what._replace(code=BUS_ADRERR)
         if vector == Vector.DB and thread.regs.rip in thread.breakpoints:
-            what = replace(what, code=TRAP_HWBKPT)
+            what = what._replace(code=TRAP_HWBKPT)
         ptrace.SigInfo.fault(signo, what.code, what.address).set(thread.tid)
 
 
@@ -126,7 +125,7 @@ def _force_default(thread: Thread, info: ptrace.SigInfo) -> None:
     """What force_sig() does to a signal that is ignored or blocked: the default action, which kills."""
     signo, handlers = info.signo, thread.process.handlers
     former = handlers.actions.get(signo)
-    handlers.actions[signo] = replace(former, handler=SIG_DFL) if former else SignalAction(SIG_DFL, 0, 0, 0)
+    handlers.actions[signo] = former._replace(handler=SIG_DFL) if former else SignalAction(SIG_DFL, 0, 0, 0)
     _give(thread, signo, handlers.actions[signo])
     ptrace.set_signal_mask(thread.tid, ptrace.signal_mask(thread.tid) & ~bit(signo))
     thread.blocked &= ~bit(signo)
@@ -216,7 +215,7 @@ def _handle_by_frame_signal(thread: Thread, info: ptrace.SigInfo, trap: Trap | N
     signo, space = info.signo, thread.space
     action = thread.process.handlers.actions[signo]
     in_force, saved = _in_force(thread), ptrace.signal_mask(thread.tid)
-    carrier = replace(action, flags=(action.flags | SA_NODEFER) & ~SA_RESETHAND)
+    carrier = action._replace(flags=(action.flags | SA_NODEFER) & ~SA_RESETHAND)
     former = _give(thread, FRAME_SIGNAL, carrier)
     info.renumbered(FRAME_SIGNAL).set(thread.tid)
     ptrace.set_signal_mask(thread.tid, saved & ~bit(FRAME_SIGNAL))
@@ -269,7 +268,7 @@ def _account(thread: Thread, signo: int, action: SignalAction, before: int) -> N
     """The handler runs with what was blocked before, its sa_mask and the signal itself."""
     _note_blocked(thread, before | action.mask | _own(signo, action))
     if action.flags & SA_RESETHAND:
-        thread.process.handlers.actions[signo] = replace(action, handler=SIG_DFL)
+        thread.process.handlers.actions[signo] = action._replace(handler=SIG_DFL)
 
 
 def _note_blocked(thread: Thread, mask: int) -> None:
@@ -404,7 +403,7 @@ def watch_handlers(thread: Thread) -> None:
     status = proc.status(thread.tid)
     known = int(status["SigCgt"], 16) | int(status["SigIgn"], 16)
     for signo in range(1, 65):
-        kernels = bytearray(SignalAction.SIZE)
+        kernels = bytearray(SIGACTION.size)
         if known & bit(signo) and inject(thread, NR["rt_sigaction"], signo, 0, kernels, 8) == 0:
             thread.process.handlers.actions[signo] = SignalAction.unpack(bytes(kernels))
 
@@ -415,7 +414,7 @@ KNOWN_FLAGS = 0xDC00_0807
 
 def _give(thread: Thread, signo: int, action: SignalAction) -> bytes:
     """Have the kernel know the action; the one that it knew before."""
-    former = bytearray(SignalAction.SIZE)
+    former = bytearray(SIGACTION.size)
     inject(thread, NR["rt_sigaction"], signo, action.pack(), former, 8)
     return bytes(former)
 
@@ -442,12 +441,12 @@ def action(thread: Thread, signo: int, wanted: bytes | None) -> tuple[int, bytes
     if signo == FRAME_SIGNAL and signo not in actions and handlers.frame_handler is not FrameHandler.NONE:
         handlers.frame_handler = FrameHandler.NONE
         _give(thread, FRAME_SIGNAL, SignalAction(SIG_DFL, 0, 0, 0))
-    found = bytearray(SignalAction.SIZE)
+    found = bytearray(SIGACTION.size)
     result = inject(thread, NR["rt_sigaction"], signo, 0 if wanted is None else wanted, found, 8)
     kernels = bytes(found)
     former = actions[signo].pack() if signo in actions else kernels
     if result == 0 and wanted is not None:
         given = SignalAction.unpack(wanted)
         kept = given.mask & ~(bit(signal.SIGKILL) | bit(signal.SIGSTOP))
-        actions[signo] = replace(given, flags=given.flags & KNOWN_FLAGS, mask=kept)
+        actions[signo] = given._replace(flags=given.flags & KNOWN_FLAGS, mask=kept)
     return result, former

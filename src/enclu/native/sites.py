@@ -11,8 +11,7 @@ from __future__ import annotations
 import enum
 import struct
 from bisect import bisect_left
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,8 +35,7 @@ class Kind(enum.Enum):
     ENCLU = enum.auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(NamedTuple):
     """One of them."""
 
     kind: Kind

@@ -9,7 +9,7 @@ import enum
 import functools
 import os
 import signal
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from enclu.native import ptrace
 
@@ -65,8 +65,7 @@ class Settled(enum.Enum):
     """Its ENCLU has been executed."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Stop:
+class Stop(NamedTuple):
     """One kind of stop.  There is one object for each wait status (`decode`)."""
 
     kind: Kind

@@ -9,9 +9,8 @@ import contextlib
 import functools
 import mmap
 import os
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from enclu.base import console, directories, files
 from enclu.native import cpuid, path_calls, proc
@@ -28,12 +27,11 @@ _LARGEST = 1 << 24
 """Bytes of one; the largest libraries have some thousand places."""
 
 
-@dataclass
-class Sites:
+class Sites(NamedTuple):
     """What a file has to be changed: (offset, leaf) of CPUID, and (offset, bytes) of system calls."""
 
-    cpuid: list[tuple[int, int | None]] = field(default_factory=list)
-    path_calls: list[tuple[int, int]] = field(default_factory=list)
+    cpuid: Sequence[tuple[int, int | None]] = ()
+    path_calls: Sequence[tuple[int, int]] = ()
 
 
 def _cached(name: str) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from enclu.native import extended_state, ptrace
 from enclu.native.ptrace import NOTHING
@@ -47,78 +46,103 @@ class Stepper(Protocol):
         """The thread is about to go on.  Whether it has, or is not to: nothing more is to be done about it then."""
 
 
-@dataclass(frozen=True)
-class FramePatch:
+class FramePatch(NamedTuple):
     """Corrections of a signal frame: trap number, error code and CR2, if they are not right."""
 
     trap: tuple[int, int, int] | None
 
 
-@dataclass(eq=False, slots=True, weakref_slot=True)
 class Thread:
     """One thread, stopped or running.  `regs` is current only while it is stopped and fetched.
 
     It has slots, for speed: what the path of an EENTER looks at are its attributes.
     """
 
-    tid: int
-    process: Process
-    machine: Machine
-    slot: memoryview
-    waiter: Waiter
-    mode: EnclaveMode = field(init=False)
-    regs: ptrace.UserRegs = field(init=False, default_factory=ptrace.UserRegs)
-    regs_pointer: int = field(init=False)
-    word: ptrace.Word = field(init=False)
-    regs_word: ptrace.Word = field(init=False)
-    stopped: bool = field(init=False, default=False)
-    listening: bool = field(init=False, default=False)
-    """It takes part in a stop of its process by SIGSTOP or the like, and has said so."""
-    exiting: bool = field(init=False, default=False)
-    """It will execute no more instructions: past its exit event, or killed."""
-    deaf: bool = field(init=False, default=False)
-    """It is at a stop from which no signal can be delivered, only sent, without its siginfo."""
-    to_syscall_exit: bool = field(init=False, default=False)
-    """It is to stop when the system call that it is about to make is over."""
-    own_arguments: dict[str, int] = field(init=False, default_factory=dict)
-    """Registers of the system call that it makes with others (see `native.calls`), with their values."""
-    call_abandoned: bool = field(init=False, default=False)
-    """The host kernel has made others in place of the system call that it was entering."""
-    user_dispatch: bytes = field(init=False, default=b"")
-    """The configuration that the program gave PR_SET_SYSCALL_USER_DISPATCH, empty if none."""
-    dispatching: bool = field(init=False, default=False)
-    """The host kernel has it."""
-    frame_patch: FramePatch | None = field(init=False, default=None)
-    """What to write into the signal frame that the kernel is about to build."""
-    blocked: int = field(init=False, default=0)
-    """Signals that can be forced upon it and that it has blocked, since its process uses SGX (see `native.signals`)."""
-    delivering: int = field(init=False, default=0)
-    """A synchronous signal that it has been resumed with, until it has stopped at its handler."""
-    undelivered: int = field(init=False, default=0)
-    """A signal that its process was sent, and that it stopped for."""
-    put_off: list[bytes] = field(init=False, default_factory=list)
-    """siginfo of signals that came while the thread ran for the supervisor's own purposes."""
-    record: tuple[int, int, int] | None = field(init=False, default=None)
-    """Trap number, error code and CR2 of its exception, once they have been asked for: the kernel forgets them then."""
-    in_process: bool = field(init=False, default=False)
-    """It takes part in transitions in its own process (`native.in_process`)."""
-    settled: Settled = field(init=False, default=Settled.NOTHING)
-    """How it was taken out of there when it stopped."""
-    displaced: bytearray | None = field(init=False, default=None)
-    """Its extended state, where the host kernel has another until it runs again: see `native_fault`."""
-    breakpoints: tuple[int, ...] = field(init=False, default=())
-    """What `native.debug_registers` has loaded."""
-    watches: tuple[Watch, ...] = field(init=False, default=())
-    """The same, for a debugger."""
-    debugger: Debugger | None = field(init=False, default=None)
-    """Who wants a say before it is resumed."""
-    stepper: Stepper | None = field(init=False, default=None)
-    """Who decides what it executes in its enclave, and as what it leaves it."""
+    __slots__ = (
+        "__weakref__",
+        "blocked",
+        "breakpoints",
+        "call_abandoned",
+        "deaf",
+        "debugger",
+        "delivering",
+        "dispatching",
+        "displaced",
+        "exiting",
+        "frame_patch",
+        "in_process",
+        "listening",
+        "machine",
+        "mode",
+        "own_arguments",
+        "process",
+        "put_off",
+        "record",
+        "regs",
+        "regs_pointer",
+        "regs_word",
+        "settled",
+        "slot",
+        "stepper",
+        "stopped",
+        "tid",
+        "to_syscall_exit",
+        "undelivered",
+        "user_dispatch",
+        "waiter",
+        "watches",
+        "word",
+    )
 
-    def __post_init__(self) -> None:
-        self.mode = EnclaveMode(self.slot)
+    def __init__(self, tid: int, process: Process, machine: Machine, slot: memoryview, waiter: Waiter) -> None:
+        self.tid, self.process, self.machine, self.slot, self.waiter = tid, process, machine, slot, waiter
+        self.mode = EnclaveMode(slot)
+        self.regs = ptrace.UserRegs()
+        self.stopped = False
+        self.listening = False
+        """It takes part in a stop of its process by SIGSTOP or the like, and has said so."""
+        self.exiting = False
+        """It will execute no more instructions: past its exit event, or killed."""
+        self.deaf = False
+        """It is at a stop from which no signal can be delivered, only sent, without its siginfo."""
+        self.to_syscall_exit = False
+        """It is to stop when the system call that it is about to make is over."""
+        self.own_arguments: dict[str, int] = {}
+        """Registers of the system call that it makes with others (see `native.calls`), with their values."""
+        self.call_abandoned = False
+        """The host kernel has made others in place of the system call that it was entering."""
+        self.user_dispatch = b""
+        """The configuration that the program gave PR_SET_SYSCALL_USER_DISPATCH, empty if none."""
+        self.dispatching = False
+        """The host kernel has it."""
+        self.frame_patch: FramePatch | None = None
+        """What to write into the signal frame that the kernel is about to build."""
+        self.blocked = 0
+        """Signals that can be forced upon it and that it has blocked, since its process uses SGX (`native.signals`)."""
+        self.delivering = 0
+        """A synchronous signal that it has been resumed with, until it has stopped at its handler."""
+        self.undelivered = 0
+        """A signal that its process was sent, and that it stopped for."""
+        self.put_off: list[bytes] = []
+        """siginfo of signals that came while the thread ran for the supervisor's own purposes."""
+        self.record: tuple[int, int, int] | None = None
+        """Trap number, error code and CR2 of its exception, once asked for: the kernel forgets them then."""
+        self.in_process = False
+        """It takes part in transitions in its own process (`native.in_process`)."""
+        self.settled = Settled.NOTHING
+        """How it was taken out of there when it stopped."""
+        self.displaced: bytearray | None = None
+        """Its extended state, where the host kernel has another until it runs again: see `native_fault`."""
+        self.breakpoints: tuple[int, ...] = ()
+        """What `native.debug_registers` has loaded."""
+        self.watches: tuple[Watch, ...] = ()
+        """The same, for a debugger."""
+        self.debugger: Debugger | None = None
+        """Who wants a say before it is resumed."""
+        self.stepper: Stepper | None = None
+        """Who decides what it executes in its enclave, and as what it leaves it."""
         self.regs_pointer = ctypes.addressof(self.regs)
-        self.word, self.regs_word = ptrace.Word(self.tid), ptrace.Word(self.regs_pointer)
+        self.word, self.regs_word = ptrace.Word(tid), ptrace.Word(self.regs_pointer)
 
     def rename(self, tid: int) -> None:
         """It is known to the host kernel by another number since its exec."""

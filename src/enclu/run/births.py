@@ -89,8 +89,8 @@ class Births:
             process = ThreadGroup(
                 tid,
                 space,
+                mm,
                 handlers if flags & CLONE_SIGHAND else handlers.copy(cleared=bool(flags & CLONE_CLEAR_SIGHAND)),
-                mm=mm,
                 watches_maps=process.watches_maps,
             )
         thread = sup.new_thread(tid, process)

@@ -17,7 +17,6 @@ from __future__ import annotations
 import signal
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from enclu.base import console
 from enclu.base.events import (
@@ -52,12 +51,12 @@ FAILURES = frozenset((
 _Refused = IoctlRefused | MappingRefused | LeafFaulted | EnclaveException | LeafRefused | AepFaulted
 
 
-@dataclass
 class _Refusal:
-    event: _Refused
-    order: int
-    """Of all refusals of the run, by when it came last."""
-    times: int = 1
+    def __init__(self, event: _Refused, order: int) -> None:
+        self.event = event
+        self.order = order
+        """Of all refusals of the run, by when it came last."""
+        self.times = 1
 
     @property
     def leaf(self) -> str:
@@ -72,25 +71,25 @@ class _Refusal:
         return text if self.times == 1 else f"{text} ({self.times:,} times)"
 
 
-@dataclass
 class _Kept:
     """Of one thread."""
 
-    refusals: deque[_Refusal] = field(default_factory=lambda: deque(maxlen=KEPT))
-    outrun: bool = False
-    """Another thread of the process has got further since."""
-    signo: int = 0
-    """What the last of them became."""
+    def __init__(self) -> None:
+        self.refusals: deque[_Refusal] = deque(maxlen=KEPT)
+        self.outrun = False
+        """Another thread of the process has got further since."""
+        self.signo = 0
+        """What the last of them became."""
 
 
-@dataclass
 class _Process:
-    threads: dict[int, _Kept] = field(default_factory=dict)
-    """By tid, of those that have not got further."""
-    ended: deque[_Refusal] = field(default_factory=lambda: deque(maxlen=KEPT))
-    """Of threads that have ended, since which no other has got further."""
-    onward: dict[int, int] = field(default_factory=dict)
-    """`Leaves.onward` when it was last looked at."""
+    def __init__(self, onward: dict[int, int]) -> None:
+        self.threads: dict[int, _Kept] = {}
+        """By tid, of those that have not got further."""
+        self.ended: deque[_Refusal] = deque(maxlen=KEPT)
+        """Of threads that have ended, since which no other has got further."""
+        self.onward = onward
+        """`Leaves.onward` when it was last looked at."""
 
     @property
     def outrun(self) -> bool:
@@ -127,7 +126,7 @@ class Refusals:
         self._look(event.pid)
         process = self._processes.get(event.pid)
         if process is None:
-            process = self._processes[event.pid] = _Process(onward=self._leaves.onward(event.pid))
+            process = self._processes[event.pid] = _Process(self._leaves.onward(event.pid))
         kept = process.threads.setdefault(event.tid, _Kept())
         self._count += 1
         expected = bool(kept.refusals) and not kept.outrun

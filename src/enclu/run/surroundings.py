@@ -12,7 +12,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from enclu.base.abi import NR
 from enclu.native import ptrace
@@ -25,8 +25,7 @@ _SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 ALLOW = "docker run --cap-add=SYS_PTRACE --security-opt seccomp=unconfined, or SystemCallFilter= of systemd, allows it"
 
 
-@dataclass(frozen=True)
-class Need:
+class Need(NamedTuple):
     """A system call; `attempt` makes it so that nothing happens, and gives its errno."""
 
     call: str
@@ -35,8 +34,7 @@ class Need:
     allowed: tuple[int, ...] = (0,)
 
 
-@dataclass(frozen=True)
-class Denial:
+class Denial(NamedTuple):
     """A call that is denied by an error, or (None) kills who makes it."""
 
     need: Need

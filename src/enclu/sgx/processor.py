@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from enclu.sgx.exceptions import PFEC
 
@@ -64,8 +63,7 @@ class Registers(Protocol):
         """Make all general-purpose registers 0."""
 
 
-@dataclass(frozen=True)
-class Signal:
+class Signal(NamedTuple):
     """A signal with what its siginfo says: si_signo, si_code and si_addr."""
 
     signo: int

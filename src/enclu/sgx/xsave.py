@@ -6,7 +6,6 @@ SDM 1 chapter 13 (13.3: XCR0, 13.4: the format, 13.6: initial states); SDM 3D se
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from enclu.sgx.epc import PAGE_SIZE
@@ -99,8 +98,7 @@ class Aside(NamedTuple):
     image: bytes | bytearray | memoryview
 
 
-@dataclass(frozen=True)
-class XsaveLayout:
+class XsaveLayout(NamedTuple):
     """Where a processor's standard-format images have the components of its XCR0.
 
     `places` has (offset, size) of each beyond x87 and SSE.  They are the processor's own: Intel's and AMD's differ.

@@ -6,7 +6,6 @@ Each design declares it once.  The agent of the Python host and the runtimes tha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from enclu.sgx.layout import Structure
 
@@ -25,7 +24,6 @@ VALUES = ("handler", "target", "start", "length", "flags")
 """Fields of what is registered."""
 
 
-@dataclass(frozen=True)
 class OwnEnclu:
     """The program executes ENCLU in its own code; that is the AEP, too."""
 
@@ -33,41 +31,42 @@ class OwnEnclu:
     registers = REGISTERS
 
 
-@dataclass(frozen=True)
 class VdsoEnclu:
     """The program jumps to a bare ENCLU in the vDSO with the registers that ENCLU wants; RCX, the AEP, is that ENCLU.
 
     Exits and exceptions both go on at the `target` that is registered.
     """
 
-    symbol: str = FUNCTION
-
     resumes = True
     registers = REGISTERS
 
+    def __init__(self, symbol: str = FUNCTION) -> None:
+        self.symbol = symbol
 
-@dataclass(frozen=True)
+
 class VdsoFunction:
     """The program calls a function of the vDSO, in C, which returns when the enclave has been left.
 
     It keeps RSP and RBP; other registers need not survive.  The AEP is the last ENCLU in the exception table.
     """
 
-    arguments: tuple[str, ...]
-    """In C's order, each of REGISTERS (what the enclave shall have there) or of ARGUMENTS."""
-    info: Structure
-    """In which it tells how the enclave was left."""
-    fields: Mapping[str, str]
-    """FIELDS to those of `info`.  `tcs` is set before the call.  After it, `leaf` is EENTER (2) or ERESUME (3) if an
-    exception is told, EEXIT (4) or as it was if there was none; `vector`, `error_code` and `address` are the
-    exception's.  `handler`, if there is one, is called back as Linux's sgx_enclave_user_handler_t is.
-    """
-    kept: tuple[str, ...] = ()
-    """Of REGISTERS, those that are no arguments and reach the enclave all the same."""
-    symbol: str = FUNCTION
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self, arguments: tuple[str, ...], info: Structure, fields: Mapping[str, str], kept: tuple[str, ...] = (),
+        symbol: str = FUNCTION,
+    ) -> None:  # fmt: skip
         """Raises ValueError for what nobody could follow."""
+        self.arguments = arguments
+        """In C's order, each of REGISTERS (what the enclave shall have there) or of ARGUMENTS."""
+        self.info = info
+        """In which it tells how the enclave was left."""
+        self.fields = fields
+        """FIELDS to those of `info`.  `tcs` is set before the call.  After it, `leaf` is EENTER (2) or ERESUME (3) if
+        an exception is told, EEXIT (4) or as it was if there was none; `vector`, `error_code` and `address` are the
+        exception's.  `handler`, if there is one, is called back as Linux's sgx_enclave_user_handler_t is.
+        """
+        self.kept = kept
+        """Of REGISTERS, those that are no arguments and reach the enclave all the same."""
+        self.symbol = symbol
         possible = (*REGISTERS, *ARGUMENTS)
         for name in self.arguments:
             if name not in possible:
@@ -98,7 +97,6 @@ class VdsoFunction:
 Entry = OwnEnclu | VdsoEnclu | VdsoFunction
 
 
-@dataclass(frozen=True)
 class Registration:
     """The ioctl by which a program registers where exceptions go on, and the one that undoes it.
 
@@ -106,16 +104,16 @@ class Registration:
     from the vDSO; `start` and `length`, the code that holds the program's ENCLU; `flags`, 0.
     """
 
-    register: int
-    structure: Structure
-    unregister: int
-    named: Structure = field(default_factory=lambda: Structure("nothing", 0))
-    """Argument of the second."""
-    of_thread: bool = False
-    """For the calling thread, and nesting; else for its memory map."""
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self, register: int, structure: Structure, unregister: int, named: Structure | None = None, *,
+        of_thread: bool = False,
+    ) -> None:  # fmt: skip
         """Raises ValueError for a field that nobody could fill."""
+        self.register, self.structure, self.unregister = register, structure, unregister
+        self.named = named if named is not None else Structure("nothing", 0)
+        """Argument of the second."""
+        self.of_thread = of_thread
+        """For the calling thread, and nesting; else for its memory map."""
         for structure in (self.structure, self.named):
             _check_size(structure)
             for _, name, _ in structure.fields:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import struct
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from enclu.base.elf import E_SHOFF, SH_OFFSET, SHDR, SHN_LORESERVE, SHN_UNDEF, ST_SHNDX, ST_VALUE, Elf
 
@@ -16,8 +16,7 @@ _EXTABLE_ENTRY = struct.Struct("<QQ")
 _UNDO_ENTRY = struct.Struct("<QQ")
 
 
-@dataclass(frozen=True)
-class VdsoImage:
+class VdsoImage(NamedTuple):
     """One image.  All offsets are in bytes from its start."""
 
     data: bytes
@@ -27,9 +26,9 @@ class VdsoImage:
     """(instruction, fixup): where execution goes on when the instruction raises an exception."""
     host_symbols: dict[str, list[int]]
     """Names of the host kernel's functions to the offsets of their entries in .dynsym."""
-    undo: list[tuple[int, int]] = field(default_factory=list)
+    undo: list[tuple[int, int]]
     """(instruction, rule), in order: how a thread is taken out of the code from there on (see `native.trampoline`)."""
-    bases: set[int] = field(default_factory=set)
+    bases: set[int]
     """Addresses that `build` was asked for: where programs may have this image."""
 
     @property
@@ -91,7 +90,7 @@ def load(name: str) -> VdsoImage:
     symbols = {s.name: s.value for s in elf.symbols(".symtab") if s.name and SHN_UNDEF < s.section < SHN_LORESERVE}
     table = elf.section(".extable")
     extable = list(_EXTABLE_ENTRY.iter_unpack(elf.content(table))) if table is not None else []
-    return VdsoImage(_mapped(elf), symbols, extable, entries, _undo(elf))
+    return VdsoImage(_mapped(elf), symbols, extable, entries, _undo(elf), set())
 
 
 def _undo(elf: Elf) -> list[tuple[int, int]]:
