@@ -36,19 +36,22 @@ class Field(NamedTuple):
 
 @typing.dataclass_transform()
 class _Record:
-    """Made by its fields, in order or by name.  A data class has its methods compiled, for which a start would wait."""
+    """Made by its fields, in order or by name, as a data class is.  The method that does it is compiled for each kind
+    when the first is made: a start would wait for those of all kinds, and for what compiles data classes.
+    """
 
     _names: ClassVar[tuple[str, ...]] = ()
-    _fields: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls) -> None:
         cls._names = (*cls._names, *(name for name in cls.__annotations__ if name != "version"))
-        cls._fields = frozenset(cls._names)
 
     def __init__(self, *values: Any, **named: Any) -> None:
-        vars(self).update(zip(self._names, values, strict=False), **named)
-        if len(values) + len(named) != len(self._names) or vars(self).keys() != self._fields:
-            raise TypeError(f"{type(self).__name__} has the fields {', '.join(self._names)}")
+        kind = type(self)
+        lines = f"def __init__(self, {', '.join(kind._names)}):", *(f"self.{name} = {name}" for name in kind._names)
+        made: dict[str, Any] = {}
+        exec("\n ".join(lines), made)
+        kind.__init__ = made["__init__"]  # type: ignore[method-assign]
+        kind.__init__(self, *values, **named)
 
 
 class Event(_Record):
@@ -80,7 +83,7 @@ class Event(_Record):
 
     def values(self) -> dict[str, Any]:
         """Its fields, in their order."""
-        return {name: getattr(self, name) for name in self._names}
+        return dict(vars(self))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
