@@ -53,7 +53,7 @@ class Handled:
             [f"RIP from {target.place(before.rip)} to {target.place(after.rip)}"] if after.rip != before.rip else []
         )
         if after.rsp != before.rsp:
-            changed.append(f"RSP from {before.rsp:#x} to {after.rsp:#x}")
+            changed.append(f"RSP from {target.address(before.rsp)} to {target.address(after.rsp)}")
         others = [
             name
             for name, value in _state(before).items()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from enclu.host.errors import HostError, ProcessDied
 from enclu.host.events import EnclaveException, Event, Exit, Interrupted
 from enclu.sgx.epc import PAGE_SIZE
+from enclu.sweep.outcome import shown
 
 if TYPE_CHECKING:
     from enclu.host.enclave import Enclave
@@ -87,6 +88,10 @@ class Target:
     def inside(self, address: int) -> bool:
         """Whether it is in ELRANGE."""
         return self.base <= address < self.end
+
+    def address(self, value: int) -> str:
+        """For people: one of the enclave's from ELRANGE's base, which is elsewhere each time."""
+        return shown(value, self.base, self.enclave.size)
 
     def place(self, address: int) -> str:
         """Symbol and offset, or what else the image tells."""

@@ -120,11 +120,13 @@ def _stack(audit: Audit, item: Item) -> Iterator[Finding]:
         return
     frame, after = target.ssa().gprsgx, target.stepping.read(*region)
     if frame.rsp != judged.rsp:
-        yield item.weak(f"compiled code runs on the host's RSP: it is {frame.rsp:#x} at {target.place(frame.rip)}")
+        yield item.weak(
+            f"compiled code runs on the host's RSP: it is {target.address(frame.rsp)} at {target.place(frame.rip)}"
+        )
     elif after != before:
         at = next(i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b)
         yield item.weak(
-            f"the entry code writes by the host's RSP {hostile:#x}, which leads into the enclave: "
+            f"the entry code writes by the host's RSP {target.address(hostile)}, which leads into the enclave: "
             f"{target.place(region[0] + at)} has changed before {target.place(switched.rip)}"
         )
     else:

@@ -179,9 +179,10 @@ def _changed(target: Target, number: int, page: int, twice: Twice, spare: int | 
             _, event = _accesses(target, sample, page, (twice.second.number, twice.word, value))
         end = _end(target, event)
         if isinstance(event, EnclaveException) and event.vector == PF and event.address & -PAGE_SIZE == spare:
-            return f"to {value:#x}, the enclave touches that page of its own, {target.place(value)}"
+            return f"to {target.address(value)}, the enclave touches that page of its own, {target.place(value)}"
         if end not in (usual, before):
-            return f"to {value:#x}, {target.way.told(event)}; unchanged {usual[0]}, changed before {before[0]}"
+            left = target.way.told(event)
+            return f"to {target.address(value)}, {left}; unchanged {usual[0]}, changed before {before[0]}"
     return ""
 
 

@@ -74,7 +74,7 @@ def _slot(target: Target, item: Item, slot: Slot) -> Finding | None:
         found = call(target, slot.give(address), pages=pages, known=known)
         told = _weakness(target, found, watched, null=not address)
         if told:
-            weak.append(f"{name} ({address:#x}): {told}")
+            weak.append(f"{name} ({target.address(address)}): {told}")
         else:
             refused.append(f"{name}: {_end(target, found, usual)}")
     if slot.overflow is not None:

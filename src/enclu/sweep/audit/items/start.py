@@ -159,8 +159,8 @@ def _unexpected_return(audit: Audit, item: Item) -> Iterator[Finding]:
     event = found.event
     if found.faulted is not None and not _code(audit, found.rip):
         yield item.weak(
-            f"a return from an OCALL that is not under way has the enclave go on at {found.rip:#x}, which is none of "
-            f"its code: {target.way.told(event)}"
+            f"a return from an OCALL that is not under way has the enclave go on at {target.address(found.rip)}, which "
+            f"is none of its code: {target.way.told(event)}"
         )
     elif isinstance(event, Exit) and target.way.answer(event.registers).returned and not _refused(target, event):
         yield item.undecided(f"it left as if nothing were wrong: {target.way.told(event)}")

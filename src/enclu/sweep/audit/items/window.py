@@ -48,7 +48,9 @@ def _window(audit: Audit, item: Item) -> Iterator[Finding]:
     hostile = judged.rsp - BELOW & -16
     window = [point for point in walk(target, target.way.sample(), {"rsp": hostile}) if point.rsp == hostile]
     if not window:
-        yield item.sound(f"no instruction has the host's RSP: with {hostile:#x} the enclave is not even entered")
+        yield item.sound(
+            f"no instruction has the host's RSP: with {target.address(hostile)} the enclave is not even entered"
+        )
         return
     tried = list(dict.fromkeys([*window[:FIRST], *window[-LAST:]]))
     smashed = [(point, what) for point in tried if (what := _smashes(target, point, control, hostile))]
@@ -85,7 +87,9 @@ def _smashes(target: Target, point: Point, control: Accepted, hostile: int) -> s
         changed = _changed(target, start, before)
     if not changed:
         return ""
-    return f"it changes {handled.what(target)}, and {changed} bytes of the enclave's stack below {hostile:#x}"
+    return (
+        f"it changes {handled.what(target)}, and {changed} bytes of the enclave's stack below {target.address(hostile)}"
+    )
 
 
 def _below(target: Target, hostile: int) -> tuple[int, bytes]:
