@@ -11,7 +11,17 @@ import errno
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
-from enclu.base.abi import MAP_PRIVATE, MAP_TYPE, PROT_EXEC, PROT_READ, PROT_WRITE
+from enclu.base.abi import (
+    FMODE_READ,
+    FMODE_WRITE,
+    LEGACY_MAP_MASK,
+    MAP_SHARED,
+    MAP_SHARED_VALIDATE,
+    MAP_TYPE,
+    PROT_EXEC,
+    PROT_READ,
+    PROT_WRITE,
+)
 from enclu.linux.ahead import Ahead
 from enclu.linux.traps import signal_of
 from enclu.sgx.access import SGX_FAULT
@@ -42,13 +52,15 @@ class VMA:
     `shown` holds, by page index, the protection that the page tables grant at present; absent means none.
     """
 
-    __slots__ = ("ahead", "dontcopy", "encl", "end", "prot", "sealed", "shown", "start")
+    __slots__ = ("ahead", "dontcopy", "encl", "end", "maywrite", "prot", "sealed", "shown", "start")
 
     def __init__(self, start: int, end: int, prot: int, encl: Encl | None) -> None:
         self.start = start
         self.end = end
         self.prot = prot
         self.encl = encl
+        self.maywrite = encl is None or bool(encl.f_mode & FMODE_WRITE)
+        """VM_MAYWRITE: the device was opened to be written."""
         self.sealed = False
         """VM_SEALED: mseal(2)."""
         self.dontcopy = False
@@ -59,9 +71,24 @@ class VMA:
     def part(self, start: int, end: int) -> VMA:
         """[start, end) of it, as a VMA of its own."""
         part = VMA(start, end, self.prot, self.encl)
-        part.sealed, part.dontcopy = self.sealed, self.dontcopy
+        part.maywrite, part.sealed, part.dontcopy = self.maywrite, self.sealed, self.dontcopy
         part.shown = {i: p for i, p in self.shown.items() if start <= i << 12 < end}
         return part
+
+
+def check_mmap(encl: Encl, length: int, prot: int, flags: int, offset: int) -> None:
+    """What do_mmap() asks of the device, and of how it was opened, once an address is found.  Raises OSError."""
+    if offset + length > 1 << 64:  # file_mmap_ok()
+        raise OSError(errno.EOVERFLOW, f"an offset of {offset:#x}")
+    kind = flags & MAP_TYPE
+    if kind not in (MAP_SHARED, MAP_SHARED_VALIDATE):
+        raise OSError(errno.EINVAL, f"MAP_TYPE {kind:#x}")
+    if kind == MAP_SHARED_VALIDATE and flags & ~LEGACY_MAP_MASK:
+        raise OSError(errno.EOPNOTSUPP, f"MAP_SHARED_VALIDATE knows no flag {flags & ~LEGACY_MAP_MASK:#x}")
+    if prot & PROT_WRITE and not encl.f_mode & FMODE_WRITE:
+        raise OSError(errno.EACCES, "the device was not opened to be written")
+    if not encl.f_mode & FMODE_READ:
+        raise OSError(errno.EACCES, "the device was not opened to be read")
 
 
 def may_map(encl: Encl, start: int, end: int, prot: int) -> None:
@@ -172,14 +199,6 @@ class MM:
                         self._insert(piece)
         return taken
 
-    def check_mmap(self, encl: Encl, start: int, length: int, prot: int, flags: int) -> None:
-        """What the kernel checks before it maps the device at a known address.  Raises OSError."""
-        if flags & MAP_TYPE == MAP_PRIVATE or start & 0xFFF or length <= 0:
-            raise OSError(errno.EINVAL, "the device is mapped shared, by whole pages")
-        if start + length > TASK_SIZE:
-            raise OSError(errno.ENOMEM, "beyond the end of user memory")
-        may_map(encl, start, start + length, prot & 7)
-
     def mmap(self, encl: Encl, start: int, length: int, prot: int) -> None:
         """sgx_mmap(), sgx_encl_mm_add(): the device has been mapped, without access yet, for pages appear on fault."""
         self._carve(start, start + length)
@@ -205,6 +224,8 @@ class MM:
         assert vma is not None and end <= vma.end
         if vma.sealed:
             raise OSError(errno.EPERM, "sealed")
+        if prot & PROT_WRITE and not vma.maywrite:  # do_mprotect_pkey()
+            raise OSError(errno.EACCES, "the device was not opened to be written")
         if vma.encl is not None:
             may_map(vma.encl, start, end, prot & 7)
         for piece in self._carve(start, end):
@@ -235,7 +256,7 @@ class MM:
             encl = piece.encl
             inside = encl is not None and low < encl.base + encl.size and encl.base < low + piece.end - piece.start
             moved = VMA(low, low + piece.end - piece.start, piece.prot, None if inside else encl)
-            moved.dontcopy = piece.dontcopy
+            moved.maywrite, moved.dontcopy = piece.maywrite, piece.dontcopy
             self._insert(moved)
             if inside:
                 self._drop(encl)
@@ -247,7 +268,7 @@ class MM:
         for vma in self.vmas:
             if not vma.dontcopy:
                 inherited = VMA(vma.start, vma.end, vma.prot, None)
-                inherited.sealed = vma.sealed
+                inherited.maywrite, inherited.sealed = vma.maywrite, vma.sealed
                 child._insert(inherited)
         return child
 
