@@ -170,6 +170,12 @@ def test_what_may_be_written_may_be_read(world: World) -> None:
     assert cpu.mode.enclave
 
 
+def test_what_may_be_written_is_read_as_far_as_the_epcm_lets_it(world: World) -> None:
+    world.page(0x6000).rwx = 1
+    world.mm.mprotect(BASE + 0x6000, BASE + 0x7000, 2)
+    assert world.mm.allowed(BASE + 0x6000) == 1
+
+
 def test_error_codes_tell_vma_from_epcm(world: World) -> None:
     mm = world.mm
     mm.mprotect(BASE + 0x6000, BASE + 0x7000, 1)

@@ -40,6 +40,8 @@ NEEDS = [0] * (Access.FETCH + 1)
 arch/x86/mm/pgprot.c).  A list, not a dict: this is on the path of every EENTER, and hashing a member of an
 enumeration is a Python call."""
 NEEDS[Access.READ], NEEDS[Access.WRITE], NEEDS[Access.FETCH] = PROT_READ | PROT_WRITE, PROT_WRITE, PROT_EXEC
+GRANTED = [prot | (PROT_READ if prot & PROT_WRITE else 0) for prot in range(8)]
+"""What page tables grant, by PROT_* of the mapping."""
 FAULT_AROUND, MOST_AROUND = 64, 512
 """Pages that are shown together at a fault, as fault_around_bytes says in mm/memory.c: an aligned block of so many, or
 up to so many where faults come in order.  Fewer would make the host kernel split its mappings more often."""
@@ -78,7 +80,7 @@ class VMA:
 
 def check_mmap(encl: Encl, length: int, prot: int, flags: int, offset: int) -> None:
     """What do_mmap() asks of the device, and of how it was opened, once an address is found.  Raises OSError."""
-    if offset + length > 1 << 64:  # file_mmap_ok()
+    if offset + length >= 1 << 64:  # file_mmap_ok()
         raise OSError(errno.EOVERFLOW, f"an offset of {offset:#x}")
     kind = flags & MAP_TYPE
     if kind not in (MAP_SHARED, MAP_SHARED_VALIDATE):
@@ -350,12 +352,12 @@ class MM:
     def _allowed(self, vma: VMA, index: int) -> int:
         """The invariant, were every page to be executed in any way."""
         epc = self._accessible(vma, index)
-        return 0 if epc is None else vma.prot & epc.rwx
+        return 0 if epc is None else GRANTED[vma.prot] & epc.rwx
 
     def _wanted(self, vma: VMA, index: int) -> int:
         """The invariant."""
         epc, encl = self._accessible(vma, index), vma.encl
-        allowed = 0 if epc is None else vma.prot & epc.rwx
+        allowed = 0 if epc is None else GRANTED[vma.prot] & epc.rwx
         if allowed and epc is not None and encl is not None and encl.execution is not None:
             return encl.execution.granted(self.page_tables, index, epc, allowed)
         return allowed
