@@ -180,7 +180,7 @@ TOO_LONG = 1 << 47
         (TASK_SIZE, 0x1000, MAP_PRIVATE | MAP_FIXED, 0, errno.EINVAL),
         (TASK_SIZE + 1, 0x1000, FIXED, 0, errno.ENOMEM),
         (BASE + 1, 0x1000, FIXED, -0x1000, errno.EINVAL),
-        (BASE + 0x5000, 0x2000, MAP_FIXED, -0x1000, errno.EOVERFLOW),
+        (BASE + 0x5000, 0x1000, MAP_FIXED, -0x1000, errno.EOVERFLOW),
         (BASE + 0x5000, 0x1000, MAP_FIXED | 4, 0, errno.EINVAL),
         (BASE + 0x5000, 0x1000, MAP_FIXED, 0, errno.EINVAL),
         (BASE + 0x5000, 0x1000, VALIDATED | MAP_SYNC, 0, errno.EOPNOTSUPP),
