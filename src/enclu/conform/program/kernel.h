@@ -12,7 +12,7 @@ enum system_call {
 	SYS_READ = 0, SYS_WRITE = 1, SYS_OPEN = 2, SYS_CLOSE = 3, SYS_MMAP = 9, SYS_MPROTECT = 10, SYS_MUNMAP = 11,
 	SYS_RT_SIGACTION = 13, SYS_IOCTL = 16, SYS_PREAD64 = 17,
 	SYS_PWRITE64 = 18, SYS_MREMAP = 25, SYS_MSYNC = 26, SYS_MADVISE = 28, SYS_DUP = 32, SYS_SETITIMER = 38, SYS_CLONE = 56,
-	SYS_WAIT4 = 61, SYS_UNAME = 63, SYS_PERSONALITY = 135, SYS_ARCH_PRCTL = 158,
+	SYS_GETPID = 39, SYS_WAIT4 = 61, SYS_UNAME = 63, SYS_GETPPID = 110, SYS_PERSONALITY = 135, SYS_PRCTL = 157, SYS_ARCH_PRCTL = 158,
 	SYS_EXIT_GROUP = 231,
 };
 
@@ -45,6 +45,7 @@ enum mremap_flag { MREMAP_MAYMOVE = 1, MREMAP_FIXED = 2, MREMAP_DONTUNMAP = 4 };
 enum msync_flag { MS_ASYNC = 1, MS_SYNC = 4 };
 enum advice { MADV_DONTNEED = 4, MADV_FREE = 8, MADV_DONTFORK = 10, MADV_DOFORK = 11, MADV_DONTDUMP = 16, MADV_DODUMP = 17,
 	      MADV_WIPEONFORK = 18, MADV_COLD = 20, MADV_PAGEOUT = 21 };
+enum prctl_option { PR_SET_PDEATHSIG = 1 };
 enum personality { READ_IMPLIES_EXEC = 0x0400000 };
 
 /* asm/sgx.h */
@@ -94,7 +95,7 @@ struct sgx_enclave_run {
 };
 
 /* asm/sigcontext.h, asm-generic/siginfo.h */
-enum signal { SIGILL = 4, SIGTRAP = 5, SIGBUS = 7, SIGFPE = 8, SIGSEGV = 11, SIGALRM = 14 };
+enum signal { SIGILL = 4, SIGTRAP = 5, SIGBUS = 7, SIGFPE = 8, SIGKILL = 9, SIGSEGV = 11, SIGALRM = 14 };
 enum action_flag { SA_SIGINFO = 4, SA_RESTORER = 0x04000000, SA_NODEFER = 0x40000000 };
 
 struct siginfo {
