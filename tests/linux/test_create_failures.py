@@ -6,6 +6,7 @@ import os
 import pytest
 
 from enclu.linux import fault, uapi
+from enclu.linux.mm import may_map
 from enclu.linux.traps import Resolution
 from enclu.sgx.exceptions import Fault, PageFault, Vector
 from enclu.sgx.processor import Access
@@ -70,7 +71,7 @@ def test_a_mapping_made_before_create_is_placed_where_it_meets_elrange(
     start: int, length: int, inside: list[tuple[int, int]]
 ) -> None:
     world = World(size=0x10000)
-    world.mm.check_mmap(world.encl, BASE + start, length, 0, 1)
+    may_map(world.encl, BASE + start, BASE + start + length, 0)
     world.mm.mmap(world.encl, BASE + start, length, 0)
     world.create()
     assert world.page_tables.remapped == [(BASE + low, BASE + high) for low, high in inside]

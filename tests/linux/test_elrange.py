@@ -8,6 +8,7 @@ import pytest
 
 from enclu.base.events import PageEvicted
 from enclu.linux import fault
+from enclu.linux.mm import may_map
 from enclu.linux.traps import Resolution
 from enclu.sgx.exceptions import PFEC, Fault, Vector
 from tests.support.memory_processor import REG_RW, TCS_PAGE, World, tcs_image
@@ -26,7 +27,7 @@ def sparse() -> World:
     world.add((1 << 36) - 4096, b"a" * 4096 + b"b" * 4096, REG_RW)
     world.add(FAR, b"z" * 4096, REG_RW)
     world.init()
-    world.mm.check_mmap(world.encl, 0x10000, SIZE - 0x10000, 3, 1)
+    may_map(world.encl, 0x10000, SIZE, 3)
     world.mm.mmap(world.encl, 0x10000, SIZE - 0x10000, 3)
     return world
 

@@ -6,6 +6,7 @@ import pytest
 
 from enclu.base.events import PageEvicted
 from enclu.linux import add_pages, fault
+from enclu.linux.mm import may_map
 from enclu.sgx import encls
 from enclu.sgx.epc import EPC, PageType
 from enclu.sgx.processor import WINDOW
@@ -54,10 +55,10 @@ def test_a_page_cannot_be_added_twice() -> None:
 
 def test_a_mapping_with_more_than_the_run_was_added_with_is_eacces() -> None:
     world = with_run(flags=0x201)
-    world.mm.check_mmap(world.encl, BASE + RUN, 0x28000, 1, 1)
-    world.mm.check_mmap(world.encl, BASE + RUN + 0x28000, 0x1000, 7, 1)
+    may_map(world.encl, BASE + RUN, BASE + RUN + 0x28000, 1)
+    may_map(world.encl, BASE + RUN + 0x28000, BASE + RUN + 0x29000, 7)
     with pytest.raises(OSError) as caught:
-        world.mm.check_mmap(world.encl, BASE + RUN + 0x27000, 0x2000, 3, 1)
+        may_map(world.encl, BASE + RUN + 0x27000, BASE + RUN + 0x29000, 3)
     assert caught.value.errno == errno.EACCES
 
 

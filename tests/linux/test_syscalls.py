@@ -8,17 +8,23 @@ import struct
 import pytest
 
 from enclu.base.abi import (
+    FMODE_READ,
+    FMODE_WRITE,
     MADV_DONTFORK,
     MAP_FIXED,
+    MAP_HUGETLB,
     MAP_PRIVATE,
     MAP_SHARED,
+    MAP_SHARED_VALIDATE,
     MREMAP_FIXED,
     MREMAP_MAYMOVE,
     NR,
     PROT_EXEC,
     PROT_READ,
+    PROT_WRITE,
 )
 from enclu.linux.encl import Encl
+from enclu.linux.mm import TASK_SIZE
 from enclu.linux.syscalls.memory import MemoryCalls
 from enclu.linux.syscalls.ranges import UFFD, RangeCalls
 from tests.support.memory_processor import BASE, MemorySpace, MemoryTask, World
@@ -157,6 +163,78 @@ def test_a_length_that_is_none_is_told_from_one_that_cannot_be(
     call(task, "mmap", BASE + 0x6000, length, PROT_READ, MAP_SHARED | MAP_FIXED, DEVICE)
     assert memory.mmap(task) == -number
     assert not made(task, "munmap") and task.mm.find_vma(BASE + 0x6000) is not None
+
+
+FIXED = MAP_SHARED | MAP_FIXED
+VALIDATED = MAP_SHARED_VALIDATE | MAP_FIXED
+MAP_SYNC = 0x8_0000
+TOO_LONG = 1 << 47
+
+
+@pytest.mark.parametrize(
+    ("address", "length", "flags", "offset", "number"),
+    [
+        (BASE, 0, FIXED, 1, errno.EINVAL),
+        (BASE, -1, FIXED | MAP_HUGETLB, 0, errno.EINVAL),
+        (BASE, TOO_LONG, MAP_PRIVATE, 0, errno.ENOMEM),
+        (TASK_SIZE, 0x1000, MAP_PRIVATE | MAP_FIXED, 0, errno.EINVAL),
+        (TASK_SIZE + 1, 0x1000, FIXED, 0, errno.ENOMEM),
+        (BASE + 1, 0x1000, FIXED, -0x1000, errno.EINVAL),
+        (BASE + 0x5000, 0x1000, MAP_FIXED, -0x1000, errno.EOVERFLOW),
+        (BASE + 0x5000, 0x1000, MAP_FIXED | 4, 0, errno.EINVAL),
+        (BASE + 0x5000, 0x1000, MAP_FIXED, 0, errno.EINVAL),
+        (BASE + 0x5000, 0x1000, VALIDATED | MAP_SYNC, 0, errno.EOPNOTSUPP),
+    ],
+)
+def test_what_do_mmap_refuses_is_refused_in_its_order_before_anything_is_unmapped(
+    memory: MemoryCalls[MemoryTask], task: MemoryTask, address: int, length: int, flags: int, offset: int, number: int
+) -> None:
+    call(task, "mmap", address, length, 7, flags, DEVICE, offset)
+    assert memory.mmap(task) == -number and not task.host_calls
+
+
+@pytest.mark.parametrize("flags", [FIXED | MAP_SYNC, VALIDATED])
+def test_what_do_mmap_knows_no_longer_is_ignored_and_what_it_knows_is_taken(
+    memory: MemoryCalls[MemoryTask], task: MemoryTask, flags: int
+) -> None:
+    task.answers[NR["mmap"]] = BASE + 0x8000
+    call(task, "mmap", BASE + 0x8000, 0x1000, 3, flags, DEVICE, 0)
+    assert memory.mmap(task) == BASE + 0x8000
+
+
+@pytest.mark.parametrize(
+    ("f_mode", "prot", "refused"),
+    [(FMODE_READ, 0, False), (FMODE_READ, PROT_READ | PROT_EXEC, False), (FMODE_READ, PROT_WRITE, True),
+     (FMODE_WRITE, 0, True), (FMODE_WRITE, PROT_WRITE, True), (0, 0, True)],
+)  # fmt: skip
+@pytest.mark.parametrize("fixed", [MAP_FIXED, 0])
+def test_the_device_is_mapped_as_it_was_opened(
+    memory: MemoryCalls[MemoryTask], task: MemoryTask, descriptors: Descriptors, f_mode: int, prot: int, refused: bool,
+    fixed: int,
+) -> None:  # fmt: skip
+    """do_mmap(): what is mapped already stays."""
+    descriptors.encl.f_mode = f_mode
+    task.answers[NR["mmap"]] = BASE + 0x8000
+    call(task, "mmap", BASE + 0x8000, 0x1000, prot, MAP_SHARED | fixed, DEVICE, 0)
+    assert memory.mmap(task) == (-errno.EACCES if refused else BASE + 0x8000)
+    assert bool(made(task, "munmap")) == (refused and not fixed)  # what was mapped to find an address
+
+
+def test_a_mapping_of_what_was_opened_to_be_read_is_never_protected_to_be_written(
+    memory: MemoryCalls[MemoryTask], task: MemoryTask, world: World
+) -> None:
+    """VM_MAYWRITE, which a part of a mapping and a forked child inherit."""
+    world.encl.f_mode = FMODE_READ
+    task.answers[NR["mmap"]] = BASE + 0x6000
+    call(task, "mmap", BASE + 0x6000, 0x2000, PROT_READ, FIXED, DEVICE, 0)
+    assert memory.mmap(task) == BASE + 0x6000
+    for space in (task.mm, task.mm.fork(task.mm.page_tables)):
+        for prot, refused in ((0, False), (PROT_READ, False), (PROT_WRITE, True)):
+            if refused:
+                with pytest.raises(OSError, match="not opened to be written"):
+                    space.mprotect(BASE + 0x7000, BASE + 0x8000, prot)
+            else:
+                space.mprotect(BASE + 0x7000, BASE + 0x8000, prot)
 
 
 @pytest.mark.parametrize("name", ["mmap", "mprotect", "remap_file_pages"])

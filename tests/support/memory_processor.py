@@ -15,7 +15,7 @@ from enclu.base.listeners import Events
 from enclu.linux.delivery.signal import SignalDelivery
 from enclu.linux.ioctl import sgx_ioctl
 from enclu.linux.kernel import Kernel
-from enclu.linux.mm import MM
+from enclu.linux.mm import MM, may_map
 from enclu.linux.stats import Stats
 from enclu.linux.uapi import (
     ENCLAVE_ADD_PAGES,
@@ -404,7 +404,7 @@ class World:
         return self
 
     def map(self, offset: int, length: int, prot: int) -> None:
-        self.mm.check_mmap(self.encl, BASE + offset, length, prot, 1)
+        may_map(self.encl, BASE + offset, BASE + offset + length, prot)
         self.mm.mmap(self.encl, BASE + offset, length, prot)
 
     def processor(self) -> MemoryTask:

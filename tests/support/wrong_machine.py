@@ -1,4 +1,4 @@
-"""`enclu` with a mistake made on purpose in one leaf of the machine, for tests of what finds mistakes.
+"""`enclu` with a mistake made on purpose in the machine, for tests of what finds mistakes.
 
 python -m tests.support.wrong_machine NAME run PROGRAM...
 """
@@ -11,11 +11,13 @@ from types import ModuleType
 from typing import Any
 
 from enclu.linux import ioctl_sgx2, mm
+from enclu.linux.syscalls import memory
 from enclu.sgx import aex as aex_module
 from enclu.sgx.enclu import egetkey, enter, ereport, leaves
 from enclu.sgx.epc import PageType
 from enclu.sgx.exceptions import Fault, Vector
 from enclu.sgx.structs import TARGETINFO, EncluLeaf
+from tests.support import wrong_driver
 
 MISTAKES: dict[str, Callable[[], None]] = {}
 """Name -> what makes it."""
@@ -148,12 +150,15 @@ def emodpe_extends_a_tcs() -> None:
 
 @mistake
 def the_kernel_maps_more_than_was_added() -> None:
-    replace("may_map", lambda right: lambda encl, start, end, prot: None, mm)
+    replace("may_map", lambda right: lambda encl, start, end, prot: None, mm, memory)
 
 
 @mistake
 def remove_pages_needs_no_eaccept() -> None:
     replace("_accepted", lambda right: lambda page: True, ioctl_sgx2)
+
+
+MISTAKES.update({name: each.make for name, each in wrong_driver.MISTAKES.items()})
 
 
 def main() -> None:

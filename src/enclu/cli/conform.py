@@ -8,8 +8,12 @@ from pathlib import Path
 
 import click
 
+from enclu.base import console
+from enclu.cli.interruptible import interruptible
 from enclu.cli.start import DESIGN
 from enclu.linux import delivery as designs
+
+INTERRUPTED = 130
 
 
 @click.command(
@@ -23,7 +27,7 @@ Examples:
 
 \b
 Exit status: 0, nothing differs (but for what docs/fidelity.md has); 1, something does;
-2, there is no report, or the cases cannot be run.""",
+2, there is no report, or the cases cannot be run; 130 after Ctrl-C, with the cases that were answered.""",
 )
 @click.option("--delivery", "design", type=click.Choice(designs.choices()), metavar="NAME", default=DESIGN,
               show_default=True, help="How exceptions are delivered; see `enclu run --help`.")  # fmt: skip
@@ -43,8 +47,8 @@ def conform(
 
     Needs gcc.  A difference is a mistake of the machine in software, of hardware, or of a case: each has its source.
     """
-    from enclu.conform import ConformError, program, table
-    from enclu.conform.report import read
+    from enclu.conform import ConformError, Interrupted, program, table
+    from enclu.conform.report import parsed, read
 
     try:
         if source is not None:
@@ -54,17 +58,29 @@ def conform(
             listed = program.claims(part)
             print(json.dumps(listed, indent=1)) if as_json else table.print_claims(listed, sys.stdout)
             return
+        status = 0
         strange: list[str] = []
         if report is not None:
             found, strange = read(report).against(program.claims(part))
         else:
             options = ("--delivery", design, *(() if fast_path else ("--no-fast-path",)))
-            found = program.run(options, part).on_the_machine_in_software()
+            try:
+                with interruptible():
+                    found = program.run(options, part)
+            except Interrupted as interrupted:
+                status = INTERRUPTED
+                if not interrupted.answered:
+                    console.say("interrupted before a case was answered")
+                    ctx.exit(status)
+                found = parsed(interrupted.answered, program.WHERE)
+                asked = len(program.claims(part)["cases"])
+                console.say(f"interrupted: what follows is {len(found.cases)} of {asked} cases")
+            found = found.on_the_machine_in_software()
         if as_json:
             print(json.dumps(found.as_json(), indent=1))
         else:
             table.print_report(found, strange, sys.stdout)
-        ctx.exit(int(found.differs))
+        ctx.exit(status or int(found.differs))
     except ConformError as error:
         print(f"enclu: {error}", file=sys.stderr)
         ctx.exit(2)

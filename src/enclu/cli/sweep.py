@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from enclu.base import console
+from enclu.cli.interruptible import interruptible
 from enclu.linux import delivery
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def _swept(
     begun: list[Verdict] = []
     complete: list[Verdict] = []
     try:
-        with _interruptible(), _progress() as told, _sweeper(workers, dask) as sweep:
+        with interruptible(), _progress() as told, _sweeper(workers, dask) as sweep:
             for behaviour in behaviours:
                 try:
                     done = sweep(subject, behaviour, where, slice_of=part, told=told(str(behaviour)), sink=begun.append)
@@ -243,16 +243,6 @@ def _sweeper(workers: int, dask: str | None) -> Iterator[Callable[..., Verdict]]
         return
     with Cluster(dask) if dask is not None else LocalWorkers(workers) as shared:
         yield shared.sweep
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C is an exception meanwhile, so that nothing is lost."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -290,7 +280,7 @@ def _replay(
 
         behaviour = simplest(subject, int(number), behaviour)
         console.say(f"the simplest behaviour with this outcome: --replay {number}:{behaviour}")
-    with _interruptible(), tempfile.TemporaryDirectory(prefix="enclu-") as directory:
+    with interruptible(), tempfile.TemporaryDirectory(prefix="enclu-") as directory:
         log = Path(directory) / "trace"
         verdict = sweep(subject, behaviour, number, trace=str(log) if trace else None)
         if trace:

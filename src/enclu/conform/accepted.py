@@ -13,6 +13,9 @@ _ELRANGE = "Code outside ELRANGE runs in enclave mode"
 _ORDINARY = "Ordinary memory mapped into ELRANGE"
 _FIRST = "The error code of a first access to a page that its VMA forbids"
 _DEBUGGERS = "ptrace and `/proc/PID/mem` know nothing of EDBGRD and EDBGWR"
+_MEMFD = "`fstat` on a device shows a memfd, which `read` and `write` take"
+_EXECUTED = "A page whose EPCM entry lets it be executed alone can be read"
+_FORK = "A forked child may not enter its parent's enclaves"
 _ID = "ERESUME leaves RFLAGS.ID as it is outside"
 _RUNNING = (
     "CPUID", "SGDT", "SIDT", "SLDT", "STR", "SMSW", "VMCALL", "MOV to DS", "MOV to ES", "MOV to FS", "MOV to GS",
@@ -24,6 +27,12 @@ ACCEPTED: dict[str, tuple[str, str]] = {
     **{f"instruction/{name}: where": ("EEXIT", _RUNS) for name in _RUNNING},
     "instruction/SYSENTER: where": ("somewhere else, *", _WHERE),
     "instruction/AVX* without XFRM's bit*": ("EEXIT", _XCR0),
+    "mapping/read of the device": ("0 bytes", _MEMFD),
+    "mapping/write of the device": ("8 bytes", _MEMFD),
+    "mapping/a forked child enters": ("EENTER: #PF 0x4 at tcs0", _FORK),
+    "access/VMA r-x, EPCM --x: read": ("EEXIT", _EXECUTED),
+    "access/VMA rwx, EPCM --x: read": ("EEXIT", _EXECUTED),
+    "access/VMA -wx, EPCM --x: read": ("EEXIT", _EXECUTED),
     "eresume/ID is restored": ("0x0", _ID),
     "place/a page's first access, which its mapping forbids: *": ("AEX: #PF 0x*", _FIRST),
     "place/code outside: fetch": ("EEXIT", _ELRANGE),

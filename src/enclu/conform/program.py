@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from enclu.base import directories, files
-from enclu.conform import ConformError
-from enclu.conform.report import Report, parsed
+from enclu.base.abi import PR_SET_PDEATHSIG
+from enclu.conform import ConformError, Interrupted
+from enclu.conform.report import Report, closed, parsed
 
 SOURCE = Path(__file__).parent / "program"
 ARGUMENTS = "build.args"
@@ -22,6 +26,7 @@ LARGEST = 1 << 24
 """Bytes of the program; it is far smaller."""
 FINISHED = (0, 1)
 """Exit statuses of the program when it has executed what it was asked."""
+WHERE = "the machine in software"
 HANGS = 3600
 """Seconds after which the cases are taken to hang, however busy the machine."""
 
@@ -88,7 +93,10 @@ def claims(part: str = "") -> dict[str, Any]:
 
 
 def run(options: tuple[str, ...], part: str = "") -> Report:
-    """Execute the cases on the machine in software; `options` are those of `enclu run`.  Raises ConformError."""
+    """Execute the cases on the machine in software; `options` are those of `enclu run`.
+
+    Raises ConformError; Interrupted by Ctrl-C, where that is KeyboardInterrupt.
+    """
     command = [
         sys.executable,
         "-m",
@@ -99,13 +107,30 @@ def run(options: tuple[str, ...], part: str = "") -> Report:
         str(build()),
         *([part] if part else []),
     ]
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=partial(_die_with, os.getpid()),
+    )  # fmt: skip
     try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=HANGS, check=False
-        )
+        said, told = process.communicate(timeout=HANGS)
     except subprocess.TimeoutExpired:
         raise ConformError(f"still running after {HANGS} seconds: {' '.join(command)}") from None
-    if done.returncode not in FINISHED:
-        said = done.stderr.strip().removeprefix("enclu: ") or f"exit status {done.returncode}"
-        raise ConformError(f"the cases could not be run: {said}")
-    return parsed(done.stdout, "the machine in software")
+    except KeyboardInterrupt:
+        process.kill()
+        raise Interrupted(closed(process.communicate()[0])) from None
+    finally:
+        process.kill()
+    if process.returncode not in FINISHED:
+        why = told.strip().removeprefix("enclu: ") or f"exit status {process.returncode}"
+        raise ConformError(f"the cases could not be run: {why}")
+    return parsed(said, WHERE)
+
+
+_prctl = ctypes.CDLL(None).prctl
+
+
+def _die_with(parent: int) -> None:
+    """What this process becomes is killed when its parent ends, however that does."""
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)

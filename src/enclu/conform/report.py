@@ -127,6 +127,12 @@ def parsed(text: str, where: str) -> Report:
     return Report(document, cases)
 
 
+def closed(text: str) -> str:
+    """A report that was broken off, as one of the cases that it has; empty if it has none."""
+    end = text.rfind('"}')
+    return f"{text[: end + 2]}\n]}}\n" if '"outcome": ' in text else ""
+
+
 def _case(row: Any, where: str) -> Case:
     names = ("group", "name", "source", "expected", "observed", "outcome")
     _check(row, dict.fromkeys(names, str), where)

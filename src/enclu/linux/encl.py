@@ -24,9 +24,11 @@ UNPRIVILEGED = Attribute.DEBUG | Attribute.MODE64BIT | Attribute.KSS | Attribute
 class Encl:
     """struct sgx_encl.  Implements `sgx.processor.ShownEnclave`."""
 
-    def __init__(self, kernel: Kernel, memory: EnclaveMemory) -> None:
+    def __init__(self, kernel: Kernel, memory: EnclaveMemory, f_mode: int) -> None:
         self.kernel = kernel
         self.memory = memory
+        self.f_mode = f_mode
+        """FMODE_*, of the one open file that an enclave has."""
         self.base = 0
         self.size = 0
         self.created = False

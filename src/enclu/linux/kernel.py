@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from typing import TYPE_CHECKING
 
 from enclu.base.events import EnclaveCreated, EnclaveRemoved, EpcLost
@@ -57,12 +58,12 @@ class Kernel:
         if code not in (ErrorCode.SUCCESS, ErrorCode.SGX_NO_UPDATE):
             raise OSError(errno.EIO, f"EUPDATESVN: {code.name}")
 
-    def open_enclave(self, memory: EnclaveMemory) -> Encl:
-        """sgx_open(), which has been said to `use`."""
+    def open_enclave(self, memory: EnclaveMemory, flags: int = os.O_RDWR) -> Encl:
+        """sgx_open(), which has been said to `use`; `flags` are those of open(2)."""
         from enclu.sgx import measurement  # for enclaves alone
 
         measurement.prepare()
-        encl = Encl(self, memory)
+        encl = Encl(self, memory, flags + 1 & os.O_ACCMODE)  # OPEN_FMODE()
         self._enclaves[encl] = None
         return encl
 

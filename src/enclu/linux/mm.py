@@ -11,7 +11,17 @@ import errno
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
-from enclu.base.abi import MAP_PRIVATE, MAP_TYPE, PROT_EXEC, PROT_READ, PROT_WRITE
+from enclu.base.abi import (
+    FMODE_READ,
+    FMODE_WRITE,
+    LEGACY_MAP_MASK,
+    MAP_SHARED,
+    MAP_SHARED_VALIDATE,
+    MAP_TYPE,
+    PROT_EXEC,
+    PROT_READ,
+    PROT_WRITE,
+)
 from enclu.linux.ahead import Ahead
 from enclu.linux.traps import signal_of
 from enclu.sgx.access import SGX_FAULT
@@ -30,6 +40,8 @@ NEEDS = [0] * (Access.FETCH + 1)
 arch/x86/mm/pgprot.c).  A list, not a dict: this is on the path of every EENTER, and hashing a member of an
 enumeration is a Python call."""
 NEEDS[Access.READ], NEEDS[Access.WRITE], NEEDS[Access.FETCH] = PROT_READ | PROT_WRITE, PROT_WRITE, PROT_EXEC
+GRANTED = [prot | (PROT_READ if prot & PROT_WRITE else 0) for prot in range(8)]
+"""What page tables grant, by PROT_* of the mapping."""
 FAULT_AROUND, MOST_AROUND = 64, 512
 """Pages that are shown together at a fault, as fault_around_bytes says in mm/memory.c: an aligned block of so many, or
 up to so many where faults come in order.  Fewer would make the host kernel split its mappings more often."""
@@ -42,13 +54,15 @@ class VMA:
     `shown` holds, by page index, the protection that the page tables grant at present; absent means none.
     """
 
-    __slots__ = ("ahead", "dontcopy", "encl", "end", "prot", "sealed", "shown", "start")
+    __slots__ = ("ahead", "dontcopy", "encl", "end", "maywrite", "prot", "sealed", "shown", "start")
 
     def __init__(self, start: int, end: int, prot: int, encl: Encl | None) -> None:
         self.start = start
         self.end = end
         self.prot = prot
         self.encl = encl
+        self.maywrite = encl is None or bool(encl.f_mode & FMODE_WRITE)
+        """VM_MAYWRITE: the device was opened to be written."""
         self.sealed = False
         """VM_SEALED: mseal(2)."""
         self.dontcopy = False
@@ -59,9 +73,24 @@ class VMA:
     def part(self, start: int, end: int) -> VMA:
         """[start, end) of it, as a VMA of its own."""
         part = VMA(start, end, self.prot, self.encl)
-        part.sealed, part.dontcopy = self.sealed, self.dontcopy
+        part.maywrite, part.sealed, part.dontcopy = self.maywrite, self.sealed, self.dontcopy
         part.shown = {i: p for i, p in self.shown.items() if start <= i << 12 < end}
         return part
+
+
+def check_mmap(encl: Encl, length: int, prot: int, flags: int, offset: int) -> None:
+    """What do_mmap() asks of the device, and of how it was opened, once an address is found.  Raises OSError."""
+    if offset + length >= 1 << 64:  # file_mmap_ok()
+        raise OSError(errno.EOVERFLOW, f"an offset of {offset:#x}")
+    kind = flags & MAP_TYPE
+    if kind not in (MAP_SHARED, MAP_SHARED_VALIDATE):
+        raise OSError(errno.EINVAL, f"MAP_TYPE {kind:#x}")
+    if kind == MAP_SHARED_VALIDATE and flags & ~LEGACY_MAP_MASK:
+        raise OSError(errno.EOPNOTSUPP, f"MAP_SHARED_VALIDATE knows no flag {flags & ~LEGACY_MAP_MASK:#x}")
+    if prot & PROT_WRITE and not encl.f_mode & FMODE_WRITE:
+        raise OSError(errno.EACCES, "the device was not opened to be written")
+    if not encl.f_mode & FMODE_READ:
+        raise OSError(errno.EACCES, "the device was not opened to be read")
 
 
 def may_map(encl: Encl, start: int, end: int, prot: int) -> None:
@@ -172,14 +201,6 @@ class MM:
                         self._insert(piece)
         return taken
 
-    def check_mmap(self, encl: Encl, start: int, length: int, prot: int, flags: int) -> None:
-        """What the kernel checks before it maps the device at a known address.  Raises OSError."""
-        if flags & MAP_TYPE == MAP_PRIVATE or start & 0xFFF or length <= 0:
-            raise OSError(errno.EINVAL, "the device is mapped shared, by whole pages")
-        if start + length > TASK_SIZE:
-            raise OSError(errno.ENOMEM, "beyond the end of user memory")
-        may_map(encl, start, start + length, prot & 7)
-
     def mmap(self, encl: Encl, start: int, length: int, prot: int) -> None:
         """sgx_mmap(), sgx_encl_mm_add(): the device has been mapped, without access yet, for pages appear on fault."""
         self._carve(start, start + length)
@@ -205,6 +226,8 @@ class MM:
         assert vma is not None and end <= vma.end
         if vma.sealed:
             raise OSError(errno.EPERM, "sealed")
+        if prot & PROT_WRITE and not vma.maywrite:  # do_mprotect_pkey()
+            raise OSError(errno.EACCES, "the device was not opened to be written")
         if vma.encl is not None:
             may_map(vma.encl, start, end, prot & 7)
         for piece in self._carve(start, end):
@@ -235,7 +258,7 @@ class MM:
             encl = piece.encl
             inside = encl is not None and low < encl.base + encl.size and encl.base < low + piece.end - piece.start
             moved = VMA(low, low + piece.end - piece.start, piece.prot, None if inside else encl)
-            moved.dontcopy = piece.dontcopy
+            moved.maywrite, moved.dontcopy = piece.maywrite, piece.dontcopy
             self._insert(moved)
             if inside:
                 self._drop(encl)
@@ -247,7 +270,7 @@ class MM:
         for vma in self.vmas:
             if not vma.dontcopy:
                 inherited = VMA(vma.start, vma.end, vma.prot, None)
-                inherited.sealed = vma.sealed
+                inherited.maywrite, inherited.sealed = vma.maywrite, vma.sealed
                 child._insert(inherited)
         return child
 
@@ -329,12 +352,12 @@ class MM:
     def _allowed(self, vma: VMA, index: int) -> int:
         """The invariant, were every page to be executed in any way."""
         epc = self._accessible(vma, index)
-        return 0 if epc is None else vma.prot & epc.rwx
+        return 0 if epc is None else GRANTED[vma.prot] & epc.rwx
 
     def _wanted(self, vma: VMA, index: int) -> int:
         """The invariant."""
         epc, encl = self._accessible(vma, index), vma.encl
-        allowed = 0 if epc is None else vma.prot & epc.rwx
+        allowed = 0 if epc is None else GRANTED[vma.prot] & epc.rwx
         if allowed and epc is not None and encl is not None and encl.execution is not None:
             return encl.execution.granted(self.page_tables, index, epc, allowed)
         return allowed

@@ -82,9 +82,12 @@ class DeviceFiles:
     def opened(self, thread: Task, fd: int) -> Encl | None:
         """The enclave that the descriptor is of, which the call at hand is about to map.
 
-        Raises OSError as `watch` does.
+        Raises OSError as `watch` does, ENODEV where it is of /dev/sgx_provision, which cannot be mapped.
         """
-        encl = self.enclave(thread, fd)
+        file = self.of(thread, fd)
+        encl = self.enclaves.get(file) if file else None
+        if file in self.provisions:
+            raise OSError(errno.ENODEV, "/dev/sgx_provision has nothing to map")
         if encl is not None:
             self.watch(thread)
             self._sup.syscall_tasks.provide(thread)
@@ -250,7 +253,7 @@ class DeviceFiles:
                 return -(error.errno or errno.EACCES)
             from enclu.native.enclave_memory import MemfdMemory  # for enclaves alone
 
-            self.enclaves[file] = self._sup.kernel.open_enclave(MemfdMemory(ours, counted))
+            self.enclaves[file] = self._sup.kernel.open_enclave(MemfdMemory(ours, counted), flags)
         return fd
 
     @staticmethod

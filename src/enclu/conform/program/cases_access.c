@@ -2,10 +2,11 @@
 #include "conform.h"
 
 enum access { READ, WRITE, FETCH };
-static const char *const names[] = { [0] = "---", [R] = "r--", [R | W] = "rw-", [R | X] = "r-x", [R | W | X] = "rwx", [X] = "--x" };
-static const uint64_t vmas[] = { 0, R, R | W, R | X, R | W | X }, epcms[] = { 0, R, R | W, R | X, R | W | X };
+static const char *const names[] = { [0] = "---", [R] = "r--", [W] = "-w-", [R | W] = "rw-", [R | X] = "r-x", [W | X] = "-wx", [R | W | X] = "rwx", [X] = "--x" };
+static const uint64_t vmas[] = { 0, R, R | W, R | X, R | W | X, W, W | X }, epcms[] = { 0, R, R | W, R | X, R | W | X, X };
 static const char *const accesses[] = { "read", "write", "fetch" };
-static const uint64_t needs[] = { R, W, X }, bits[] = { 0, PF_W, PF_I };
+/* Of a mapping one of them will do: what may be written may be read (Linux protection_map[]; SDM 3A 4.6.1). */
+static const uint64_t mapped_needs[] = { R | W, W, X }, needs[] = { R, W, X }, bits[] = { 0, PF_W, PF_I };
 
 static struct outcome access_by_enclave(uint64_t address, enum access access)
 {
@@ -50,7 +51,7 @@ static void make(unsigned int number, struct claim *claim)
 	uint64_t code = PF_U | bits[access];
 
 	format_into(name, sizeof(name), "VMA %s, EPCM %s: %s", names[vma], names[epcm], accesses[access]);
-	if (!(vma & needs[access]))
+	if (!(vma & mapped_needs[access]))
 		code |= vma ? PF_P : 0;
 	else if (!(epcm & needs[access]))
 		code |= PF_P | PF_SGX;

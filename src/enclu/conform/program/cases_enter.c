@@ -275,6 +275,8 @@ static const struct claim eenter_faults[] = {
 	{ "TCS unmapped", "SDM 3A 4.7", "EENTER: #PF 0x4 at tcs0", enter_protected, TCS0, 8, 0, 0 },
 	{ "TCS mapped without access", "SDM 3A 4.7", "EENTER: #PF 0x4 at tcs0", enter_protected, TCS0, PROT_NONE, 0, 0 },
 	{ "TCS mapped to be read is enough", EENTER_SAYS, "EEXIT", enter_protected, TCS0, PROT_READ, 0, 0 },
+	{ "TCS mapped to be written, and not to be read, is enough", EENTER_SAYS "; Linux protection_map[]", "EEXIT", enter_protected, TCS0, PROT_WRITE, 0, 0 },
+	{ "SSA page mapped to be written, and not to be read, is enough", EENTER_SAYS "; Linux protection_map[]", "EEXIT", enter_protected, SSA, PROT_WRITE, 0, 0 },
 	{ "SSA page unmapped", EENTER_SAYS ": SSA frame", "EENTER: #PF 0x6 at ssa", enter_protected, SSA, 8, 0, 0 },
 	{ "SSA page mapped without access", EENTER_SAYS ": SSA frame", "EENTER: #PF 0x6 at ssa", enter_protected, SSA, PROT_NONE, 0, 0 },
 	{ "SSA page mapped to be read", EENTER_SAYS ": SSA frame", "EENTER: #PF 0x7 at ssa", enter_protected, SSA, PROT_READ, 0, 0 },

@@ -1,10 +1,9 @@
-/* The ioctls that build an enclave: what the driver refuses, and how much it has done by then. */
+/* The ioctls that put an enclave together: what the driver refuses, and how much it has done by then. */
 #include "conform.h"
 
 #define CREATE_SAYS "Linux sgx_encl_create()"
 #define ADD_SAYS "Linux sgx_ioc_enclave_add_pages()"
 #define SECINFO_SAYS "Linux sgx_validate_secinfo()"
-#define INIT_SAYS "Linux sgx_encl_init()"
 
 #define NOWHERE 0x10 /* an address where nothing is */
 
@@ -89,17 +88,94 @@ static void create_pointer(const struct claim *claim)
 	say("%e", call3(SYS_IOCTL, enclave.fd, SGX_IOC_ENCLAVE_CREATE, claim->a ? (long)NOWHERE : (long)&argument));
 }
 
+enum descriptor { SECOND_OPEN, COPY, READ_ONLY };
+
+static void create_by(const struct claim *claim)
+{
+	static struct secs secs;
+
+	load((struct options){ .state = OPENED });
+	secs = proper();
+	if (claim->a != READ_ONLY)
+		create_from(&secs);
+	if (claim->a == COPY)
+		enclave.fd = (int)call3(SYS_DUP, enclave.fd, 0, 0);
+	else
+		enclave.fd = (int)call3(SYS_OPEN, (long)"/dev/sgx_enclave", claim->a == READ_ONLY ? O_RDONLY : O_RDWR, 0);
+	say("%e", create_from(&secs));
+}
+
+/* A SECS that is refused for its SIZE, whatever else is wrong with it. */
+static void create_all_wrong(const struct claim *claim)
+{
+	static struct secs secs;
+
+	load((struct options){ .state = OPENED });
+	fill(&secs, 0xff, sizeof(secs));
+	secs.size = claim->a;
+	say("%e", create_from(&secs));
+}
+
+/* a: how far the SECS is from the end of what can be read. */
+static void create_at_end(const struct claim *claim)
+{
+	static struct secs secs;
+	void *end = memory + 2 * PAGE - claim->a;
+
+	load((struct options){ .state = OPENED });
+	secs = proper();
+	copy(end, &secs, claim->a < PAGE ? claim->a : PAGE);
+	if (call3(SYS_MPROTECT, (long)(memory + 2 * PAGE), PAGE, PROT_NONE))
+		broken("mprotect");
+	say("%e", create_from(end));
+}
+
+/* SIZE is what CPUID says to be the most, times a. */
+static void create_largest(const struct claim *claim)
+{
+	static struct secs secs;
+	uint32_t leaf[4];
+
+	cpuid(0x12, 0, leaf);
+	load((struct options){ .state = OPENED });
+	secs = proper();
+	secs.baseaddr = 0;
+	secs.size = claim->a << (leaf[3] >> 8 & 0xff);
+	if (secs.size > 1ull << 61)
+		unsupported("MaxEnclaveSize_64 is more than any file has");
+	say("%e", create_from(&secs));
+}
+
+static void create_twice_from_nowhere(const struct claim *claim)
+{
+	(void)claim;
+	load((struct options){ .state = CREATED });
+	say("%e", call3(SYS_IOCTL, enclave.fd, SGX_IOC_ENCLAVE_CREATE, NOWHERE));
+}
+
 #define AT(field) (__builtin_offsetof(struct secs, field) / 8)
 static const struct claim creates[] = {
 	{ "what is proper", CREATE_SAYS, "0", create_with, AT(size), ENCLAVE_SIZE, 0, 0 },
 	{ "a second time", "Linux sgx_ioc_enclave_create()", "EINVAL", create_twice, 0, 0, 0, 0 },
 	{ "after a refusal", "Linux sgx_ioc_enclave_create()", "0", create_twice, 1, 0, 0, 0 },
+	{ "a second time, argument nowhere", "Linux sgx_ioc_enclave_create(): SGX_ENCL_CREATED comes first", "EINVAL", create_twice_from_nowhere, 0, 0, 0, 0 },
+	{ "a second time, by a copy of the descriptor", "Linux sgx_ioctl(): private_data", "EINVAL", create_by, COPY, 0, 0, 0 },
+	{ "another enclave, by a descriptor of its own", "Linux sgx_open()", "0", create_by, SECOND_OPEN, 0, 0, 0 },
+	{ "by a descriptor that was opened to be read", "Linux sgx_ioctl(): no mode is asked", "0", create_by, READ_ONLY, 0, 0, 0 },
 	{ "argument nowhere", "Linux sgx_ioc_enclave_create()", "EFAULT", create_pointer, 1, 0, 0, 0 },
 	{ "SECS nowhere", "Linux sgx_ioc_enclave_create()", "EFAULT", create_pointer, 0, 0, 0, 0 },
+	{ "SECS not of pages", "Linux sgx_ioc_enclave_create(): copy_from_user()", "0", create_at_end, PAGE + 8, 0, 0, 0 },
+	{ "SECS whose last 8 bytes cannot be read", "Linux sgx_ioc_enclave_create(): copy_from_user()", "EFAULT", create_at_end, PAGE - 8, 0, 0, 0 },
 	{ "SIZE 0", CREATE_SAYS ": is_power_of_2()", "EINVAL", create_with, AT(size), 0, 0, 0 },
 	{ "SIZE 3 pages", CREATE_SAYS ": is_power_of_2()", "EINVAL", create_with, AT(size), 3 * PAGE, 0, 0 },
 	{ "SIZE a page", "SDM 3D 38.3 ECREATE: SIZE >= 2 pages", "EIO", create_with, AT(size), PAGE, 0, 0 },
 	{ "SIZE 2 pages", "SDM 3D 38.3 ECREATE: SIZE >= 2 pages", "0", create_with, AT(size), 2 * PAGE, 0, 0 },
+	{ "SIZE 0, and everything else wrong", CREATE_SAYS ": is_power_of_2()", "EINVAL", create_all_wrong, 0, 0, 0, 0 },
+	{ "SIZE 2^62", "SDM 3D 38.3 ECREATE: SIZE <= 2^CPUID.12H.0:EDX[15:8]", "EIO", create_with, AT(size), 1ull << 62, 0, 0 },
+	{ "SIZE 2^63, and everything else wrong", CREATE_SAYS ": shmem_file_setup() knows no such size", "EINVAL", create_all_wrong, 1ull << 63, 0, 0, 0 },
+	{ "SIZE MaxEnclaveSize_64", "SDM 3D 38.3 ECREATE: SIZE <= 2^CPUID.12H.0:EDX[15:8]", "0", create_largest, 1, 0, 0, 0 },
+	{ "SIZE twice MaxEnclaveSize_64", "SDM 3D 38.3 ECREATE: SIZE <= 2^CPUID.12H.0:EDX[15:8]", "EIO", create_largest, 2, 0, 0, 0 },
+	{ "BASEADDR 0", "SDM 3D 38.3 ECREATE: BASEADDR is aligned to SIZE", "0", create_with, AT(baseaddr), 0, 0, 0 },
 	{ "BASEADDR a page off", "SDM 3D 38.3 ECREATE: BASEADDR is aligned to SIZE", "EIO", create_misaligned, PAGE, 0, 0, 0 },
 	{ "BASEADDR not page aligned", "SDM 3D 38.3 ECREATE: BASEADDR is aligned to SIZE", "EIO", create_misaligned, 8, 0, 0, 0 },
 	{ "BASEADDR not canonical", "SDM 3D 38.3 ECREATE: BASEADDR is canonical", "EIO", create_with, AT(baseaddr), 0x800000000000, 0, 0 },
@@ -147,7 +223,7 @@ static void add_source(const struct claim *claim)
 	say(", count %x", count);
 }
 
-enum missing { THIRD_UNREADABLE, THIRD_UNMAPPED, THIRD_TAKEN, FIRST_TAKEN, BEYOND_END };
+enum missing { THIRD_UNREADABLE, THIRD_UNMAPPED, THIRD_TAKEN, FIRST_TAKEN, BEYOND_END, THIRD_ENCLAVE_S };
 
 /* Four pages, of which not all can be added. */
 static void add_partly(const struct claim *claim)
@@ -172,6 +248,9 @@ static void add_partly(const struct claim *claim)
 		break;
 	case BEYOND_END:
 		offset = ENCLAVE_SIZE - 2 * PAGE;
+		break;
+	case THIRD_ENCLAVE_S:
+		call6(SYS_MMAP, (long)(memory + 2 * PAGE), PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, enclave.fd, 0);
 		break;
 	}
 	result = add(offset, 4 * PAGE, REG | R, memory, &count);
@@ -198,6 +277,71 @@ static void add_secinfo_byte(const struct claim *claim)
 	((uint8_t *)&secinfo)[claim->a] |= 0x80;
 	load((struct options){ .state = CREATED });
 	say("%e", call3(SYS_IOCTL, enclave.fd, SGX_IOC_ENCLAVE_ADD_PAGES, (long)&argument));
+}
+
+/* A source whose protection is a. */
+static void add_protected(const struct claim *claim)
+{
+	uint64_t count = 77;
+	long result;
+
+	load((struct options){ .state = CREATED });
+	memory[0] = 1;
+	if (call3(SYS_MPROTECT, (long)memory, PAGE, (long)claim->a))
+		broken("mprotect");
+	result = add(0, PAGE, REG | R, memory, &count);
+	say("%e, count %x", result, count);
+}
+
+/* a: the enclave's state; fields of the argument that are wrong: b, which is c, and d, which is an address where nothing is. */
+static void add_wrong(const struct claim *claim)
+{
+	struct secinfo secinfo = { .flags = REG | R };
+	uint64_t argument[6] = { (uint64_t)memory, 0, PAGE, (uint64_t)&secinfo, 0, 0 };
+
+	load((struct options){ .state = claim->a });
+	argument[claim->b] = claim->c;
+	if (claim->d < 6)
+		argument[claim->d] = NOWHERE;
+	say("%e", call3(SYS_IOCTL, enclave.fd, SGX_IOC_ENCLAVE_ADD_PAGES, claim->d == 9 ? (long)NOWHERE : (long)argument));
+}
+
+/* A page that an enclave has read already is the source of another enclave. */
+static void add_from_enclave(const struct claim *claim)
+{
+	struct request request = { 0 };
+	struct outcome outcome;
+	uint64_t count = 77;
+	void *from;
+	long result;
+
+	(void)claim;
+	load((struct options){ 0 });
+	from = (void *)place(PAGE_R);
+	request.in.rbx = place(PAGE_R);
+	outcome = run_code(AT_read, &request);
+	must_exit(&outcome, "a read before");
+	open_device();
+	enclave.base = reserve(ENCLAVE_SIZE);
+	if (create(enclave.base, ENCLAVE_SIZE, MODE64BIT, 3, 0, SSA_FRAME_PAGES))
+		broken("SGX_IOC_ENCLAVE_CREATE");
+	result = add(0, PAGE, REG | R, from, &count);
+	say("%e, count %x", result, count);
+}
+
+/* An argument that cannot be written back: the page is there all the same. */
+static void add_read_only(const struct claim *claim)
+{
+	static struct secinfo secinfo = { .flags = REG | R };
+	struct sgx_enclave_add_pages *argument = (struct sgx_enclave_add_pages *)(memory + PAGE);
+
+	(void)claim;
+	load((struct options){ .state = CREATED });
+	*argument = (struct sgx_enclave_add_pages){ .src = (uint64_t)memory, .length = PAGE, .secinfo = (uint64_t)&secinfo };
+	if (call3(SYS_MPROTECT, (long)argument, PAGE, PROT_READ))
+		broken("mprotect");
+	say("%e, ", call3(SYS_IOCTL, enclave.fd, SGX_IOC_ENCLAVE_ADD_PAGES, (long)argument));
+	say("%e", add(0, PAGE, REG | R, memory, NULL));
 }
 
 /* a: the word of a TCS that is b. */
@@ -227,7 +371,18 @@ static const struct claim adds[] = {
 	{ "source not of pages", ADD_SAYS, EINVAL_0, add_source, 0x1008, 0, 0, 0 },
 	{ "source nowhere", "Linux __sgx_encl_add_page(): get_user_pages()", "EFAULT, count 0x0", add_source, 0x1000, 0, 0, 0 },
 	{ "source in the kernel's half", "Linux __sgx_encl_add_page(): find_vma()", "EFAULT, count 0x0", add_source, 0xffff888000000000, 0, 0, 0 },
+	{ "a source that may only be executed", "Linux __sgx_encl_add_page(): get_user_pages()", "EFAULT, count 0x0", add_protected, PROT_EXEC, 0, 0, 0 },
+	{ "a source that is mapped to be written only", "Linux __sgx_encl_add_page(): get_user_pages() wants VM_READ", "EFAULT, count 0x0", add_protected, PROT_WRITE, 0, 0, 0 },
+	{ "a source that is a page of another enclave", "Linux __sgx_encl_add_page(): get_user_pages() takes no VM_PFNMAP", "EFAULT, count 0x0", add_from_enclave, 0, 0, 0, 0 },
+	{ "the third of four sources is an enclave's", "Linux __sgx_encl_add_page(): get_user_pages() takes no VM_PFNMAP", "EFAULT, count 0x2000", add_partly, THIRD_ENCLAVE_S, 0, 0, 0 },
 	{ "argument nowhere", ADD_SAYS, "EFAULT", add_pointer, 9, 0, 0, 0 },
+	{ "before CREATE, argument nowhere", ADD_SAYS ": SGX_ENCL_CREATED comes first", "EINVAL", add_wrong, OPENED, 5, 0, 9 },
+	{ "after INIT, argument nowhere", ADD_SAYS ": SGX_ENCL_INITIALIZED comes first", "EINVAL", add_wrong, INITIALISED, 5, 0, 9 },
+	{ "source not of pages, SECINFO nowhere", ADD_SAYS ": src comes first", "EINVAL", add_wrong, CREATED, 0, 0x1008, 3 },
+	{ "length 0, SECINFO nowhere", ADD_SAYS ": the range comes first", "EINVAL", add_wrong, CREATED, 2, 0, 3 },
+	{ "a flag besides SGX_PAGE_MEASURE", "Linux sgx_encl_add_page(): one bit is asked", "0", add_wrong, CREATED, 4, 2, 8 },
+	{ "count that is not 0", ADD_SAYS ": it is not asked", "0", add_wrong, CREATED, 5, PAGE, 8 },
+	{ "argument that cannot be written back", ADD_SAYS ": copy_to_user() comes last", "EFAULT, EBUSY", add_read_only, 0, 0, 0, 0 },
 	{ "SECINFO nowhere", ADD_SAYS, "EFAULT", add_pointer, 3, 0, 0, 0 },
 	{ "the third of four sources has no access", ADD_SAYS ": count", "EFAULT, count 0x2000", add_partly, THIRD_UNREADABLE, 0, 0, 0 },
 	{ "the third of four sources is not mapped", ADD_SAYS ": count", "EFAULT, count 0x2000", add_partly, THIRD_UNMAPPED, 0, 0, 0 },
@@ -251,174 +406,3 @@ static const struct claim adds[] = {
 	{ "a TCS with something at its end", "SDM 3D 38.3 EADD: reserved fields of the TCS", "EIO", add_tcs, 511, 1, 0, 0 },
 };
 GROUP(add_pages_group, "add-pages", "SGX_IOC_ENCLAVE_ADD_PAGES", adds);
-
-/* SGX_IOC_ENCLAVE_INIT.  a: the SIGSTRUCT; b: the byte that is changed (0: none), and c: how. */
-static uint8_t sigstruct[PAGE] __attribute__((aligned(PAGE)));
-
-static void init_changed(const struct claim *claim)
-{
-	load((struct options){ .state = ADDED, .attributes = claim->d });
-	copy(sigstruct, image_sigstruct[claim->a], sizeof(image_sigstruct[0]));
-	sigstruct[claim->b] ^= (uint8_t)claim->c;
-	say("%e", init(sigstruct));
-}
-
-/* The last byte of a field and of its mask get a bit that no processor has.  That is seen before the signature. */
-static void init_unknown(const struct claim *claim)
-{
-	load((struct options){ .state = ADDED });
-	copy(sigstruct, image_sigstruct[SIGNED_GOOD], sizeof(image_sigstruct[0]));
-	sigstruct[claim->a] |= 0x40;
-	sigstruct[claim->b] |= 0x40;
-	say("%e", init(sigstruct));
-}
-
-static void init_in_state(const struct claim *claim)
-{
-	load((struct options){ .state = claim->a });
-	say("%e", init(image_sigstruct[SIGNED_GOOD]));
-}
-
-static void init_pointer(const struct claim *claim)
-{
-	load((struct options){ .state = ADDED });
-	say("%e", claim->a ? call3(SYS_IOCTL, enclave.fd, SGX_IOC_ENCLAVE_INIT, NOWHERE) : init((const void *)NOWHERE));
-}
-
-static void init_again(const struct claim *claim)
-{
-	(void)claim;
-	load((struct options){ .state = ADDED });
-	say("%e, ", init(image_sigstruct[SIGNED_OTHER_HASH]));
-	say("%e", init(image_sigstruct[SIGNED_GOOD]));
-}
-
-static void init_of_more(const struct claim *claim)
-{
-	load((struct options){ .state = ADDED });
-	say("%e, ", add(HOLE, PAGE, REG | R | (claim->a ? MEASURED : 0), memory, NULL));
-	say("%e", init(image_sigstruct[SIGNED_GOOD]));
-}
-
-/* a: the signature; the enclave has EXINFO, or AVX, as d wants. */
-static void init_features(const struct claim *claim)
-{
-	uint32_t leaf[4];
-
-	cpuid(0x12, 1, leaf);
-	if (claim->c && !(leaf[2] & 4))
-		unsupported("CPUID.12H.1 has no AVX");
-	if (claim->b)
-		need_exinfo();
-	load((struct options){ .state = ADDED, .miscselect = (uint32_t)claim->b, .xfrm = claim->c });
-	say("%e", init(image_sigstruct[claim->a]));
-}
-
-#define CHANGED(name, source, byte, bits, result) { name, source, result, init_changed, SIGNED_GOOD, byte, bits, 0 }
-static const struct claim inits[] = {
-	CHANGED("what is signed", INIT_SAYS, 0, 0, "0"),
-	{ "before CREATE", "Linux sgx_ioc_enclave_init()", "EINVAL", init_in_state, OPENED, 0, 0, 0 },
-	{ "without a page", "SDM 3D 38.3 EINIT: SGX_INVALID_MEASUREMENT", "EPERM", init_in_state, CREATED, 0, 0, 0 },
-	{ "a second time", "Linux sgx_ioc_enclave_init()", "EINVAL", init_in_state, INITIALISED, 0, 0, 0 },
-	{ "after a refusal", INIT_SAYS, "EPERM, 0", init_again, 0, 0, 0, 0 },
-	{ "argument nowhere", "Linux sgx_ioc_enclave_init()", "EFAULT", init_pointer, 1, 0, 0, 0 },
-	{ "SIGSTRUCT nowhere", "Linux sgx_ioc_enclave_init()", "EFAULT", init_pointer, 0, 0, 0, 0 },
-	CHANGED("VENDOR neither 0 nor 8086H", "Linux sgx_ioc_enclave_init()", 16, 1, "EINVAL"),
-	CHANGED("HEADER", "SDM 3D 38.3 EINIT: SGX_INVALID_SIG_STRUCT", 0, 1, "EPERM"),
-	CHANGED("HEADER2", "SDM 3D 38.3 EINIT: SGX_INVALID_SIG_STRUCT", 24, 1, "EPERM"),
-	CHANGED("a reserved byte that is signed", "SDM 3D 38.3 EINIT: SGX_INVALID_SIG_STRUCT", 44, 1, "EPERM"),
-	CHANGED("a reserved byte that is not signed", "SDM 3D 38.3 EINIT: SGX_INVALID_SIG_STRUCT", 1028 + 2, 1, "EPERM"),
-	CHANGED("EXPONENT", "SDM 3D 38.3 EINIT: SGX_INVALID_SIG_STRUCT", 512, 2, "EPERM"),
-	CHANGED("DATE", "SDM 3D 38.3 EINIT: SGX_INVALID_SIGNATURE", 20, 1, "EPERM"),
-	CHANGED("SWDEFINED", "SDM 3D 38.3 EINIT: SGX_INVALID_SIGNATURE", 40, 1, "EPERM"),
-	CHANGED("MODULUS", "SDM 3D 38.3 EINIT: SGX_INVALID_SIGNATURE", 128 + 7, 1, "EPERM"),
-	CHANGED("SIGNATURE", "SDM 3D 38.3 EINIT: SGX_INVALID_SIGNATURE", 516, 1, "EPERM"),
-	CHANGED("Q1", "SDM 3D 38.3 EINIT: SGX_INVALID_SIGNATURE", 1040, 1, "EPERM"),
-	CHANGED("Q2", "SDM 3D 38.3 EINIT: SGX_INVALID_SIGNATURE", 1424, 1, "EPERM"),
-	CHANGED("ENCLAVEHASH", "SDM 3D 38.3 EINIT: SGX_INVALID_SIGNATURE", 960, 1, "EPERM"),
-	CHANGED("ISVSVN", "SDM 3D 38.3 EINIT: SGX_INVALID_SIGNATURE", 1026, 1, "EPERM"),
-	{ "ATTRIBUTES under its mask has a bit that there is not", INIT_SAYS ": sgx_attributes_reserved_mask", "EINVAL", init_unknown, 928 + 7, 944 + 7, 0, 0 },
-	{ "XFRM under its mask has a bit that there is not", INIT_SAYS ": sgx_xfrm_reserved_mask", "EINVAL", init_unknown, 936 + 7, 952 + 7, 0, 0 },
-	{ "MISCSELECT under its mask has a bit that there is not", INIT_SAYS ": sgx_misc_reserved_mask", "EINVAL", init_unknown, 900 + 3, 904 + 3, 0, 0 },
-	{ "another ENCLAVEHASH, signed", "SDM 3D 38.3 EINIT: SGX_INVALID_MEASUREMENT", "EPERM", init_changed, SIGNED_OTHER_HASH, 0, 0, 0 },
-	{ "signed for debug only, without DEBUG", "SDM 3D 38.3 EINIT: SGX_INVALID_ATTRIBUTE", "EPERM", init_changed, SIGNED_DEBUG, 0, 0, 0 },
-	{ "signed for debug only, with DEBUG", "SDM 3D 38.3 EINIT", "0", init_changed, SIGNED_DEBUG, 0, 0, DEBUG },
-	{ "signed without debug, with DEBUG", "SDM 3D 38.3 EINIT: SGX_INVALID_ATTRIBUTE", "EPERM", init_changed, SIGNED_NO_DEBUG, 0, 0, DEBUG },
-	{ "signed without debug, without DEBUG", "SDM 3D 38.3 EINIT", "0", init_changed, SIGNED_NO_DEBUG, 0, 0, 0 },
-	{ "signed for any, with DEBUG", "SDM 3D 38.3 EINIT", "0", init_changed, SIGNED_GOOD, 0, 0, DEBUG },
-	{ "ISVFAMILYID without KSS, signed", "SDM 3D 38.3 EINIT: KSS", "EPERM", init_changed, SIGNED_FAMILY, 0, 0, 0 },
-	{ "ATTRIBUTES.EINITTOKENKEY", INIT_SAYS ": attributes_mask", "EACCES", init_changed, SIGNED_GOOD, 0, 0, EINITTOKEN_KEY },
-	{ "signed for AVX, without it", "SDM 3D 38.3 EINIT: SGX_INVALID_ATTRIBUTE", "EPERM", init_features, SIGNED_AVX, 0, 0, 0 },
-	{ "signed for AVX, with it", "SDM 3D 38.3 EINIT", "0", init_features, SIGNED_AVX, 0, 7, 0 },
-	{ "signed for any, with AVX", "SDM 3D 38.3 EINIT", "0", init_features, SIGNED_GOOD, 0, 7, 0 },
-	{ "signed for EXINFO, without it", "SDM 3D 38.3 EINIT: SGX_INVALID_ATTRIBUTE", "EPERM", init_features, SIGNED_EXINFO, 0, 0, 0 },
-	{ "signed for EXINFO, with it", "SDM 3D 38.3 EINIT", "0", init_features, SIGNED_EXINFO, MISC_EXINFO, 0, 0 },
-	{ "signed for any, with EXINFO", "SDM 3D 38.3 EINIT", "0", init_features, SIGNED_GOOD, MISC_EXINFO, 0, 0 },
-	{ "a page more than was signed", "SDM 3D 38.3 EADD", "0, EPERM", init_of_more, 0, 0, 0, 0 },
-	{ "a page more than was signed, measured", "SDM 3D 38.3 EEXTEND", "0, EPERM", init_of_more, 1, 0, 0, 0 },
-};
-GROUP(init_group, "init", "SGX_IOC_ENCLAVE_INIT", inits);
-
-/* SGX_IOC_ENCLAVE_PROVISION, and numbers that there are not. */
-static void provision(const struct claim *claim)
-{
-	struct sgx_enclave_provision argument = { claim->b };
-
-	load((struct options){ .state = claim->a });
-	if (claim->c)
-		argument.fd = (uint64_t)(claim->c == 1 ? enclave.fd : call3(SYS_OPEN, (long)"/dev/null", O_RDONLY, 0));
-	say("%e", call3(SYS_IOCTL, enclave.fd, SGX_IOC_ENCLAVE_PROVISION, claim->d ? (long)NOWHERE : (long)&argument));
-}
-
-static void provision_with(const struct claim *claim)
-{
-	long fd = call3(SYS_OPEN, (long)"/dev/sgx_provision", O_RDWR, 0);
-	struct sgx_enclave_provision argument = { (uint64_t)fd | claim->b };
-
-	if (fd < 0)
-		unsupported("/dev/sgx_provision cannot be opened");
-	load((struct options){ .state = claim->a });
-	say("%e", call3(SYS_IOCTL, enclave.fd, SGX_IOC_ENCLAVE_PROVISION, (long)&argument));
-}
-
-/* a: the enclave was allowed to have it. */
-static void init_provisioned(const struct claim *claim)
-{
-	if (claim->a) {
-		load((struct options){ .attributes = PROVISIONKEY, .state = ADDED });
-	} else {
-		load((struct options){ .state = OPENED });
-		if (create(enclave.base, ENCLAVE_SIZE, MODE64BIT | PROVISIONKEY, 3, 0, SSA_FRAME_PAGES))
-			broken("SGX_IOC_ENCLAVE_CREATE");
-	}
-	say("%e", init(image_sigstruct[SIGNED_GOOD]));
-}
-
-static void other_number(const struct claim *claim)
-{
-	uint8_t argument[256] = { 0 };
-
-	load((struct options){ .state = claim->b });
-	say("%e", call3(SYS_IOCTL, enclave.fd, (long)claim->a, (long)argument));
-}
-
-static const struct claim provisions[] = {
-	{ "the device, before CREATE", "Linux sgx_set_attribute()", "0", provision_with, OPENED, 0, 0, 0 },
-	{ "the device, before INIT", "Linux sgx_set_attribute()", "0", provision_with, ADDED, 0, 0, 0 },
-	{ "the device, after INIT", "Linux sgx_set_attribute()", "0", provision_with, INITIALISED, 0, 0, 0 },
-	{ "upper bits of fd are not looked at", "Linux sgx_set_attribute(): unsigned int", "0", provision_with, OPENED, 1ull << 32, 0, 0 },
-	{ "no descriptor", "Linux sgx_set_attribute(): fget()", "EINVAL", provision, OPENED, 77, 0, 0 },
-	{ "descriptor -1", "Linux sgx_set_attribute(): fget()", "EINVAL", provision, OPENED, 0xffffffff, 0, 0 },
-	{ "the enclave's own descriptor", "Linux sgx_set_attribute(): f_op", "EINVAL", provision, OPENED, 0, 1, 0 },
-	{ "/dev/null", "Linux sgx_set_attribute(): f_op", "EINVAL", provision, OPENED, 0, 2, 0 },
-	{ "argument nowhere", "Linux sgx_ioc_enclave_provision()", "EFAULT", provision, OPENED, 0, 0, 1 },
-	{ "INIT with PROVISIONKEY that was not allowed", INIT_SAYS ": attributes_mask", "EACCES", init_provisioned, 0, 0, 0, 0 },
-	{ "INIT with PROVISIONKEY that was allowed", INIT_SAYS ": attributes_mask", "0", init_provisioned, 1, 0, 0, 0 },
-	{ "number 04H", "Linux sgx_ioctl()", "ENOTTY", other_number, 0x4008a404, OPENED, 0, 0 },
-	{ "number 08H", "Linux sgx_ioctl()", "ENOTTY", other_number, 0x4008a408, OPENED, 0, 0 },
-	{ "CREATE of another size", "Linux sgx_ioctl()", "ENOTTY", other_number, 0x4010a400, OPENED, 0, 0 },
-	{ "CREATE of another direction", "Linux sgx_ioctl()", "ENOTTY", other_number, 0xc008a400, OPENED, 0, 0 },
-	{ "ADD_PAGES as it was before Linux 5.11", "Linux sgx_ioctl()", "ENOTTY", other_number, 0xc028a401, CREATED, 0, 0 },
-	{ "another magic", "Linux sgx_ioctl()", "ENOTTY", other_number, 0x4008a500, OPENED, 0, 0 },
-};
-GROUP(provision_group, "provision", "SGX_IOC_ENCLAVE_PROVISION, and numbers that the driver does not know", provisions);

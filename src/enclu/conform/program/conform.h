@@ -45,6 +45,7 @@ struct options {
 	uint64_t attributes, xfrm; /* besides MODE64BIT; 0: 3 */
 	uint64_t tcs_flags; /* of every TCS */
 	uint32_t miscselect;
+	uint64_t mapped_before; /* an offset: its region is mapped with all permissions before it is added, and never else */
 	enum enclave_state { INITIALISED, ADDED, CREATED, OPENED } state;
 	enum signed_as signature;
 };

@@ -125,7 +125,7 @@ static int protection_of(const struct region *region)
 	return (int)(region->flags & 7);
 }
 
-static void map_regions(void)
+static void map_regions(uint64_t but)
 {
 	for (unsigned int i = 0, next; i < COUNT(regions); i = next) {
 		const struct region *region = &regions[i];
@@ -134,6 +134,8 @@ static void map_regions(void)
 
 		for (next = i; next < COUNT(regions) && protection_of(&regions[next]) == protection_of(region); next++)
 			pages += regions[next].pages;
+		if (but && region->offset == but)
+			continue;
 		got = call6(SYS_MMAP, (long)place(region->offset), (long)(pages * PAGE), protection_of(region),
 			    MAP_SHARED | MAP_FIXED, enclave.fd, 0);
 		if (got < 0)
@@ -171,6 +173,12 @@ void load(struct options options)
 		broken("SGX_IOC_ENCLAVE_CREATE: %e", result);
 	if (options.state == CREATED)
 		return;
+	if (options.mapped_before) {
+		result = call6(SYS_MMAP, (long)place(options.mapped_before), PAGE, PROT_READ | PROT_WRITE | PROT_EXEC,
+			       MAP_SHARED | MAP_FIXED, enclave.fd, 0);
+		if (result < 0)
+			broken("mmap before ADD_PAGES: %e", result);
+	}
 	for (unsigned int i = 0, next; regions[i].offset != HOLE; i = next) {
 		const struct region *region = &regions[i];
 		uint64_t size = 0;
@@ -188,7 +196,7 @@ void load(struct options options)
 	result = init(image_sigstruct[options.signature]);
 	if (result)
 		broken("SGX_IOC_ENCLAVE_INIT: %e", result);
-	map_regions();
+	map_regions(options.mapped_before);
 }
 
 void need_sgx2(void)

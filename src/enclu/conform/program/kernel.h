@@ -11,8 +11,8 @@
 enum system_call {
 	SYS_READ = 0, SYS_WRITE = 1, SYS_OPEN = 2, SYS_CLOSE = 3, SYS_MMAP = 9, SYS_MPROTECT = 10, SYS_MUNMAP = 11,
 	SYS_RT_SIGACTION = 13, SYS_IOCTL = 16, SYS_PREAD64 = 17,
-	SYS_PWRITE64 = 18, SYS_MREMAP = 25, SYS_MADVISE = 28, SYS_SETITIMER = 38, SYS_CLONE = 56,
-	SYS_WAIT4 = 61, SYS_UNAME = 63, SYS_PERSONALITY = 135, SYS_ARCH_PRCTL = 158,
+	SYS_PWRITE64 = 18, SYS_MREMAP = 25, SYS_MSYNC = 26, SYS_MADVISE = 28, SYS_DUP = 32, SYS_SETITIMER = 38, SYS_CLONE = 56,
+	SYS_GETPID = 39, SYS_WAIT4 = 61, SYS_UNAME = 63, SYS_GETPPID = 110, SYS_PERSONALITY = 135, SYS_PRCTL = 157, SYS_ARCH_PRCTL = 158,
 	SYS_EXIT_GROUP = 231,
 };
 
@@ -33,14 +33,20 @@ static inline long call3(long number, long a, long b, long c)
 	return call6(number, a, b, c, 0, 0, 0);
 }
 
-enum error_number { EPERM = 1, ENOENT = 2, EINTR = 4, EIO = 5, ENOMEM = 12, EACCES = 13, EFAULT = 14, EBUSY = 16, ENODEV = 19,
-		    EINVAL = 22, ENOTTY = 25 };
+enum error_number { EPERM = 1, ENOENT = 2, EINTR = 4, EIO = 5, ENOMEM = 12, EACCES = 13, EFAULT = 14, EBUSY = 16, EEXIST = 17,
+		    ENODEV = 19, EINVAL = 22, ENOTTY = 25, EOVERFLOW = 75, EOPNOTSUPP = 95 };
 
-enum open_flag { O_RDONLY = 0, O_RDWR = 2, O_CLOEXEC = 02000000 };
+enum open_flag { O_RDONLY = 0, O_WRONLY = 1, O_RDWR = 2, O_ACCMODE = 3, O_CLOEXEC = 02000000 };
 enum protection { PROT_NONE = 0, PROT_READ = 1, PROT_WRITE = 2, PROT_EXEC = 4 };
-enum map_flag { MAP_SHARED = 1, MAP_PRIVATE = 2, MAP_FIXED = 0x10, MAP_ANONYMOUS = 0x20 };
-enum mremap_flag { MREMAP_MAYMOVE = 1 };
-enum advice { MADV_DONTNEED = 4 };
+enum map_flag { MAP_SHARED = 1, MAP_PRIVATE = 2, MAP_SHARED_VALIDATE = 3, MAP_FIXED = 0x10, MAP_ANONYMOUS = 0x20,
+		MAP_GROWSDOWN = 0x100, MAP_POPULATE = 0x8000, MAP_HUGETLB = 0x40000, MAP_SYNC = 0x80000,
+		MAP_FIXED_NOREPLACE = 0x100000 };
+enum mremap_flag { MREMAP_MAYMOVE = 1, MREMAP_FIXED = 2, MREMAP_DONTUNMAP = 4 };
+enum msync_flag { MS_ASYNC = 1, MS_SYNC = 4 };
+enum advice { MADV_DONTNEED = 4, MADV_FREE = 8, MADV_DONTFORK = 10, MADV_DOFORK = 11, MADV_DONTDUMP = 16, MADV_DODUMP = 17,
+	      MADV_WIPEONFORK = 18, MADV_COLD = 20, MADV_PAGEOUT = 21 };
+enum prctl_option { PR_SET_PDEATHSIG = 1 };
+enum personality { READ_IMPLIES_EXEC = 0x0400000 };
 
 /* asm/sgx.h */
 #define SGX_IOC_ENCLAVE_CREATE 0x4008a400u
@@ -89,7 +95,7 @@ struct sgx_enclave_run {
 };
 
 /* asm/sigcontext.h, asm-generic/siginfo.h */
-enum signal { SIGILL = 4, SIGTRAP = 5, SIGBUS = 7, SIGFPE = 8, SIGSEGV = 11, SIGALRM = 14 };
+enum signal { SIGILL = 4, SIGTRAP = 5, SIGBUS = 7, SIGFPE = 8, SIGKILL = 9, SIGSEGV = 11, SIGALRM = 14 };
 enum action_flag { SA_SIGINFO = 4, SA_RESTORER = 0x04000000, SA_NODEFER = 0x40000000 };
 
 struct siginfo {

@@ -146,13 +146,17 @@ void end_case(int status)
 static int execute(const struct claim *claim)
 {
 	int status = 0;
-	long child;
+	long child, parent = call3(SYS_GETPID, 0, 0, 0);
 
 	*text = 0;
 	child = call6(SYS_CLONE, 17, 0, 0, 0, 0, 0); /* SIGCHLD: fork(2) */
 	if (!child) {
 		struct itimerval limit = { 0, 0, CASE_SECONDS, 0 };
 
+		/* Nobody waits for the case when the program is killed. */
+		call3(SYS_PRCTL, PR_SET_PDEATHSIG, SIGKILL, 0);
+		if (call3(SYS_GETPPID, 0, 0, 0) != parent)
+			end_case(OBSERVED);
 		/* In time that the process itself uses, so that a busy machine is none that hangs. */
 		call3(SYS_SETITIMER, 2, (long)&limit, 0);
 		prepare_signals();

@@ -15,6 +15,7 @@ from enclu.base.abi import (
     MAP_ANONYMOUS,
     MAP_FIXED,
     MAP_FIXED_NOREPLACE,
+    MAP_HUGETLB,
     MAP_PRIVATE,
     MAP_TYPE,
     MREMAP_DONTUNMAP,
@@ -26,7 +27,7 @@ from enclu.base.abi import (
     signed,
 )
 from enclu.base.events import MappingRefused
-from enclu.linux.mm import TASK_SIZE, may_map
+from enclu.linux.mm import TASK_SIZE, check_mmap, may_map
 from enclu.sgx.epc import PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -75,8 +76,9 @@ def _check_personality(task: Task) -> None:
         )
 
 
-def _check_mmap(task: Task, encl: Encl, start: int, length: int, prot: int, flags: int) -> None:
-    task.mm.check_mmap(encl, start, length, prot, flags)
+def _sgx_mmap(task: Task, encl: Encl, start: int, length: int, prot: int) -> None:
+    """The driver's part of mmap.  Raises OSError EACCES."""
+    may_map(encl, start, start + length, prot & 7)
     _check_personality(task)
 
 
@@ -135,19 +137,27 @@ class MemoryCalls(Generic[T]):
     def _map_enclave(
         self, task: Task, encl: Encl, address: int, length: int, prot: int, flags: int, fd: int
     ) -> int:  # fmt: skip
-        """mmap of the device.  Raises OSError."""
-        mm = task.mm
-        if length == 0:  # or so large that PAGE_ALIGN() has wrapped around (do_mmap())
+        """mmap of the device, as do_mmap() has it.  Raises OSError."""
+        mm, asked = task.mm, task.regs.r9
+        if asked & 0xFFF or flags & MAP_HUGETLB:  # sys_mmap(), ksys_mmap_pgoff()
+            raise OSError(errno.EINVAL, f"an offset of {asked:#x}, flags {flags:#x}")
+        if length == 0:  # or so large that PAGE_ALIGN() has wrapped around
             raise OSError(errno.ENOMEM if task.regs.rsi else errno.EINVAL, f"a length of {task.regs.rsi:#x}")
+        if length > TASK_SIZE:  # get_unmapped_area()
+            raise OSError(errno.ENOMEM, f"a length of {length:#x}")
         if flags & MAP_TYPE == MAP_PRIVATE:  # sgx_get_unmapped_area()
             raise OSError(errno.EINVAL, "MAP_PRIVATE")
         fixed = bool(flags & MAP_FIXED) and not flags & MAP_FIXED_NOREPLACE
         if fixed:
+            if address > TASK_SIZE - length:
+                raise OSError(errno.ENOMEM, "beyond the end of user memory")
+            if address & 0xFFF:
+                raise OSError(errno.EINVAL, f"an address of {address:#x}")
+            check_mmap(encl, length, prot, flags, asked)
             try:
-                _check_mmap(task, encl, address, length, prot, flags)
-            except OSError as error:
-                if error.errno == errno.EACCES:  # the driver's: mmap_region() has unmapped what was there by then
-                    self._replacing(task, address, length, NR["munmap"], address, length)
+                _sgx_mmap(task, encl, address, length, prot)
+            except OSError:  # mmap_region() has unmapped what was there by then
+                self._replacing(task, address, length, NR["munmap"], address, length)
                 raise
         # PROT_NONE first: accessible only as far as `MM` finds each page to be.
         wanted = bool(flags & (MAP_FIXED | MAP_FIXED_NOREPLACE))
@@ -158,7 +168,8 @@ class MemoryCalls(Generic[T]):
             raise OSError(-result, "mmap")
         if not fixed:
             try:
-                _check_mmap(task, encl, result, length, prot, flags)
+                check_mmap(encl, length, prot, flags, asked)
+                _sgx_mmap(task, encl, result, length, prot)
             except OSError:
                 task.host_call(NR["munmap"], result, length)
                 raise
