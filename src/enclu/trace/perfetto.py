@@ -109,6 +109,9 @@ class Perfetto:
         self._packets.clear()
         return out
 
+    def last(self) -> bytes:
+        return b""
+
     # Slices.
 
     def _leaf(self, when: int, tid: int, calls: int, mode: int, values: dict[str, Any], call: Call | None) -> None:
