@@ -75,7 +75,7 @@ SKIPPED = {"entries": 30, "exits": 20, "leaves EENTER": 20, "leaves EEXIT": 20, 
             "augment",
             (),
             {**RESUMED, "leaves EACCEPT": 10, "aex #PF": 10, "faults_resolved": 10, "epc_peak": 10,
-             "epc_peak_mib": 10 / 256},
+             "epc_peak_mib": 10 / 256, "epc_used": 10},
         ),
         ("enclave", (), {"enclaves": 10}),
     ],
@@ -91,6 +91,12 @@ def test_the_peak_of_the_epc_is_what_the_enclave_needs(counted: Counted) -> None
     counters = counted("heap", 200)
     assert (counters["epc_peak"], counters["epc_peak_mib"]) == (IMAGE_PAGES + 200, (IMAGE_PAGES + 200) / 256)
     assert counters["evictions"] == counters["reloads"] == 0
+
+
+def test_what_is_in_the_epc_at_the_end_is_less_than_its_peak_by_what_was_removed(counted: Counted) -> None:
+    counters = counted("augment", 4)
+    assert counters["epc_used"] == counters["epc_peak"] == IMAGE_PAGES + 4
+    assert counted("enclave", 1)["epc_used"] == IMAGE_PAGES
 
 
 def test_a_small_epc_is_full_and_pages_beyond_are_evicted(counted: Counted) -> None:

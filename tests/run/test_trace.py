@@ -256,6 +256,34 @@ def test_perfetto_shows_evictions(traced: Traced, tmp_path: Path) -> None:
     assert names["EWB"] == counters["evictions"] > 0 and names["ELDU"] == counters["reloads"] > 0
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [((), ("edmm",)), ((), ("counted", "augment", "7")), (("--epc", "1M"), ("counted", "heap", "400"))],
+    ids=["pages removed", "pages added", "pages evicted"],
+)
+def test_the_counter_of_pages_ends_at_what_the_epc_has(
+    options: tuple[str, ...], words: tuple[str, ...], traced: Traced, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    done = traced((*options, "--format", "perfetto", "--stats=json", "-o", log), *words)
+    values = list[int]()
+    for packet in perfetto_packets(log):
+        if packet.track_event.name == "enclave removed":
+            break  # after the counters were told
+        if packet.track_event.track_uuid == tracks_of(log)["enclave 1: EPC pages"]:
+            values.append(packet.track_event.counter_value)
+    secs_and_version_array = 2
+    assert values[-1] == json.loads(done.stderr.splitlines()[-1])["epc_used"] - secs_and_version_array
+
+
+def tracks_of(log: Path) -> dict[str, int]:
+    """By their names."""
+    trace = Trace()
+    trace.ParseFromString(log.read_bytes())
+    tracks = (packet.track_descriptor for packet in trace.packet if packet.HasField("track_descriptor"))
+    return {track.name: track.uuid for track in tracks}
+
+
 def perfetto_packets(log: Path) -> list[TracePacket]:
     """Those of events, when the process is gone, which is after the program's end has been told."""
     found: list[TracePacket] = []

@@ -114,7 +114,8 @@ def test_counters_follow_the_pages() -> None:
     form.event(Happened(2, 0, 0, "page_evicted", {"eid": 4, "address": 0x2000}), None)
     form.event(Happened(3, 1, 2, "page_reloaded", {"eid": 4, "address": 0x1000}), None)
     form.event(Happened(4, 1, 2, "fault_resolved", {"eid": 4, "address": 0x3000, "how": "augmented"}), None)
-    form.event(Happened(5, 1, 2, "enclave_removed", {"eid": 4}), None)
+    form.event(Happened(5, 1, 2, "page_removed", {"eid": 4, "address": 0x3000}), None)
+    form.event(Happened(6, 1, 2, "enclave_removed", {"eid": 4}), None)
     names, values = dict[int, str](), dict[str, list[int]]()
     for packet in packets(form):
         if packet.track_descriptor.HasField("counter"):
@@ -122,7 +123,7 @@ def test_counters_follow_the_pages() -> None:
         if packet.track_event.type == TrackEvent.TYPE_COUNTER:
             values.setdefault(names[packet.track_event.track_uuid], []).append(packet.track_event.counter_value)
     assert values == {
-        "enclave 4: EPC pages": [10, 9, 8, 9, 10, 0],
+        "enclave 4: EPC pages": [10, 9, 8, 9, 10, 9, 0],
         "enclave 4: evictions": [1, 2],
         "enclave 4: reloads": [1],
     }
