@@ -15,6 +15,7 @@ import pytest
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace, TracePacket
 
+from tests.support.perfetto_rules import broken
 from tests.support.runs import ENCLU, HANGS, enclu, environment, run, wait_until
 
 Traced = Callable[..., subprocess.CompletedProcess[str]]
@@ -254,6 +255,32 @@ def test_perfetto_shows_evictions(traced: Traced, tmp_path: Path) -> None:
     counters = json.loads(done.stderr.splitlines()[-1])
     names = Counter(packet.track_event.name for packet in perfetto_packets(log))
     assert names["EWB"] == counters["evictions"] > 0 and names["ELDU"] == counters["reloads"] > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), ("leaves", "20", "3", "300")), (("--no-fast-path",), ("leaves", "20")), (("--lossy",), ("pairs", "30000")),
+        (("--epc", "1M"), ("oversubscribe",)), (("-e", "aex"), ("leaves", "20")), ((), ("fork_inside",)),
+        ((), ("vfork_spawn_exec",)), ((), ("exec_from_thread",)), ((), ("longjmp_out",)), ((), ("power_event",)),
+    ],
+    ids=lambda words: " ".join(words),
+)  # fmt: skip
+def test_no_packet_for_perfetto_breaks_its_rules(
+    options: tuple[str, ...], words: tuple[str, ...], traced: Traced, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    traced((*options, "--format", "perfetto", "-o", log), *words)
+    assert wait_until(lambda: is_whole(log.read_bytes()))
+    assert broken(log.read_bytes()) == []
+
+
+def is_whole(content: bytes) -> bool:
+    """A trace that is not in the middle of being written."""
+    try:
+        return bool(Trace.FromString(content).packet)
+    except DecodeError:
+        return False
 
 
 @pytest.mark.parametrize(
