@@ -316,6 +316,13 @@ def test_a_process_that_a_seccomp_filter_kills_has_one(crash: Callable[..., Cras
     assert "Program terminated with signal SIGSYS" in said and re.search(r"#\d+ .* in main ", said)
 
 
+@needs_gdb
+def test_a_process_with_threads_that_a_seccomp_filter_kills_has_its_memory(crash: Callable[..., Crash]) -> None:
+    crashed = crash("seccomp-threads")
+    assert crashed.done.returncode == -signal.SIGSYS
+    assert re.search(r"^\$1 = 4711$", gdb(crashed.program, crashed.path, "print known"), re.MULTILINE)
+
+
 def test_threads_that_crash_at_once_leave_one(crash: Callable[..., Crash]) -> None:
     crashed = crash("threads")
     assert crashed.done.returncode == -signal.SIGSEGV and crashed.done.stderr.count("\n") == 1

@@ -15,6 +15,7 @@ import pytest
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace, TracePacket
 
+from tests.support.perfetto_rules import broken
 from tests.support.runs import ENCLU, HANGS, enclu, environment, run, wait_until
 
 Traced = Callable[..., subprocess.CompletedProcess[str]]
@@ -254,6 +255,60 @@ def test_perfetto_shows_evictions(traced: Traced, tmp_path: Path) -> None:
     counters = json.loads(done.stderr.splitlines()[-1])
     names = Counter(packet.track_event.name for packet in perfetto_packets(log))
     assert names["EWB"] == counters["evictions"] > 0 and names["ELDU"] == counters["reloads"] > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), ("leaves", "20", "3", "300")), (("--no-fast-path",), ("leaves", "20")), (("--lossy",), ("pairs", "30000")),
+        (("--epc", "1M"), ("oversubscribe",)), (("-e", "aex"), ("leaves", "20")), ((), ("fork_inside",)),
+        ((), ("vfork_spawn_exec",)), ((), ("exec_from_thread",)), ((), ("longjmp_out",)), ((), ("power_event",)),
+    ],
+    ids=lambda words: " ".join(words),
+)  # fmt: skip
+def test_no_packet_for_perfetto_breaks_its_rules(
+    options: tuple[str, ...], words: tuple[str, ...], traced: Traced, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    traced((*options, "--format", "perfetto", "-o", log), *words)
+    assert wait_until(lambda: is_whole(log.read_bytes()))
+    assert broken(log.read_bytes()) == []
+
+
+def is_whole(content: bytes) -> bool:
+    """A trace that is not in the middle of being written."""
+    try:
+        return bool(Trace.FromString(content).packet)
+    except DecodeError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [((), ("edmm",)), ((), ("counted", "augment", "7")), (("--epc", "1M"), ("counted", "heap", "400"))],
+    ids=["pages removed", "pages added", "pages evicted"],
+)
+def test_the_counter_of_pages_ends_at_what_the_epc_has(
+    options: tuple[str, ...], words: tuple[str, ...], traced: Traced, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    done = traced((*options, "--format", "perfetto", "--stats=json", "-o", log), *words)
+    values = list[int]()
+    for packet in perfetto_packets(log):
+        if packet.track_event.name == "enclave removed":
+            break  # after the counters were told
+        if packet.track_event.track_uuid == tracks_of(log)["enclave 1: EPC pages"]:
+            values.append(packet.track_event.counter_value)
+    secs_and_version_array = 2
+    assert values[-1] == json.loads(done.stderr.splitlines()[-1])["epc_used"] - secs_and_version_array
+
+
+def tracks_of(log: Path) -> dict[str, int]:
+    """By their names."""
+    trace = Trace()
+    trace.ParseFromString(log.read_bytes())
+    tracks = (packet.track_descriptor for packet in trace.packet if packet.HasField("track_descriptor"))
+    return {track.name: track.uuid for track in tracks}
 
 
 def perfetto_packets(log: Path) -> list[TracePacket]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from enclu.trace.decoders import Call, Kind
 from enclu.trace.forms import Missing
 from enclu.trace.perfetto import Perfetto
 from enclu.trace.spool import Happened
+from tests.support.perfetto_rules import broken
 
 TCS = 0x7000
 
@@ -114,7 +116,8 @@ def test_counters_follow_the_pages() -> None:
     form.event(Happened(2, 0, 0, "page_evicted", {"eid": 4, "address": 0x2000}), None)
     form.event(Happened(3, 1, 2, "page_reloaded", {"eid": 4, "address": 0x1000}), None)
     form.event(Happened(4, 1, 2, "fault_resolved", {"eid": 4, "address": 0x3000, "how": "augmented"}), None)
-    form.event(Happened(5, 1, 2, "enclave_removed", {"eid": 4}), None)
+    form.event(Happened(5, 1, 2, "page_removed", {"eid": 4, "address": 0x3000}), None)
+    form.event(Happened(6, 1, 2, "enclave_removed", {"eid": 4}), None)
     names, values = dict[int, str](), dict[str, list[int]]()
     for packet in packets(form):
         if packet.track_descriptor.HasField("counter"):
@@ -122,7 +125,7 @@ def test_counters_follow_the_pages() -> None:
         if packet.track_event.type == TrackEvent.TYPE_COUNTER:
             values.setdefault(names[packet.track_event.track_uuid], []).append(packet.track_event.counter_value)
     assert values == {
-        "enclave 4: EPC pages": [10, 9, 8, 9, 10, 0],
+        "enclave 4: EPC pages": [10, 9, 8, 9, 10, 9, 0],
         "enclave 4: evictions": [1, 2],
         "enclave 4: reloads": [1],
     }
@@ -168,3 +171,41 @@ def test_long_names_and_many_kinds_of_slices_are_whole(monkeypatch: pytest.Monke
     assert [name for track, kind, name in shown(form) if track == "thread" and kind == "SLICE_BEGIN"] == [
         f"ECALL 1 {name}" for name in names
     ]
+
+
+def test_no_packet_of_any_kind_breaks_a_rule() -> None:
+    form = Perfetto()
+    form.event(Happened(0, 1, 2, "enclave_initialised", {"eid": 1, "mrenclave": "", "mrsigner": "", "pages": 9}), None)
+    form.event(leaf("EENTER", 1), None)
+    for number, kind in enumerate(TABLE):
+        values = {
+            field.name: (6 if field.name in ("vector", "signo") else 1) if field.type == "int" else "EENTER"
+            for field in kind.fields()
+            if field.name not in ("pid", "tid")
+        }
+        kernel = () if kind.name().startswith("process_") else ((0, 0),)
+        for pid, tid in ((1, 2), (3, 4), *kernel):
+            form.event(Happened(number + 2, pid, tid, kind.name(), values), None)
+    assert broken(form.take()) == []
+
+
+@pytest.mark.parametrize(
+    ("dropped", "words"),
+    [
+        (lambda packet: packet.sequence_flags == 1, "before the state of its sequence"),
+        (lambda packet: packet.HasField("clock_snapshot"), "which no snapshot compares"),
+        (lambda packet: packet.track_descriptor.HasField("process"), "of no process"),
+        (lambda packet: packet.track_descriptor.HasField("thread"), "that is described later"),
+        (lambda packet: packet.track_descriptor.HasField("counter"), "on a track of None"),
+        (lambda packet: packet.track_event.type == TrackEvent.TYPE_SLICE_BEGIN, "ends what has not begun"),
+    ],
+    ids=["state", "clocks", "process", "thread", "counter", "begin"],
+)
+def test_the_rules_notice_what_is_missing(dropped: Callable[[TracePacket], bool], words: str) -> None:
+    form = Perfetto()
+    form.event(Happened(0, 1, 2, "enclave_initialised", {"eid": 1, "mrenclave": "", "mrsigner": "", "pages": 9}), None)
+    form.event(leaf("EENTER", 1), None)
+    form.event(leaf("EEXIT", 2), None)
+    whole = packets(form)
+    assert broken(Trace(packet=whole).SerializeToString()) == []
+    assert words in " ".join(broken(Trace(packet=[p for p in whole if not dropped(p)]).SerializeToString()))

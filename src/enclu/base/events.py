@@ -282,6 +282,13 @@ class PageReloaded(Event):
     address: Page
 
 
+class PageRemoved(Event):
+    """SGX_IOC_ENCLAVE_REMOVE_PAGES took a page out of the EPC by EREMOVE.  Kernel: sgx_encl_remove_pages()."""
+
+    eid: Eid
+    address: Page
+
+
 class PageRefused(Event):
     """An evicted page was not what was evicted when it came back, or what it needs is lost.  SDM 3D ELDU."""
 

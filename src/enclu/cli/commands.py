@@ -48,6 +48,7 @@ Examples:
   enclu check                   can this machine do it?
   enclu run ./my_sgx_app        run a program as on a machine with SGX
   enclu trace ./my_sgx_app      and see what happens, and why something is refused
+  enclu profile -- ./my_sgx_app see where its time goes
   enclu gdb ./my_sgx_app        debug it, enclaves and all
   enclu run --help              the designs of exception delivery, and more
   enclu compare                 what becomes of the thread's arguments under each design""",

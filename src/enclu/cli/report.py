@@ -93,6 +93,7 @@ ROWS = {
     "enclaves": "enclaves",
     "epc_peak": "EPC pages at most",
     "epc_peak_mib": "EPC MiB at most",
+    "epc_used": "EPC pages at the end",
     "evictions": "evictions",
     "reloads": "reloads",
     "refused_pages": "pages refused at reload",

@@ -96,7 +96,7 @@ def start(
             console.say(str(error))
             return 125
         except OSError as error:
-            console.say(f"cannot write the trace to {trace.output}: {error.strerror}")
+            console.say(f"cannot write the {trace.what} to {trace.output}: {error.strerror}")
             return 125
         traced = functools.partial(_traced, supervisor, tracer, supervise)
         launch.start(path, [program, *arguments], traced, (*tracer.keep, *keep))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,6 +17,34 @@ from enclu.trace.forms import FORMATS
 from enclu.trace.names import NamesError, of_edl, of_image
 from enclu.trace.text import Times
 from enclu.trace.tracer import Wanted
+
+_CONVENTION_OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
+    click.option("--convention", metavar="NAME",
+                  help="Whose ECALLs and OCALLs they are, if that is not to be found out: sdk, open-enclave, edp, "
+                  "gramine, enclu, one that a package adds, or none."),
+    click.option("--edl", metavar="FILE", type=click.Path(path_type=Path),
+                  help="Names for ECALLs and OCALLs of Intel's SDK."),
+    click.option("--enclave", metavar="FILE", type=click.Path(path_type=Path),
+                  help="The same from the symbols of an enclave; those of one that its loader has mapped are found by "
+                  "themselves."),
+)  # fmt: skip
+
+
+def convention_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Those that say what ECALLs and OCALLs are."""
+    for option in reversed(_CONVENTION_OPTIONS):
+        command = option(command)
+    return command
+
+
+def convention_of(ctx: click.Context, name: str | None, edl: Path | None, enclave: Path | None) -> Convention:
+    """What they come to.  Says what is wrong with them."""
+    try:
+        return _convention(name, edl, enclave)
+    except decoders.NoConvention as error:
+        raise click.BadParameter(str(error), ctx, param_hint="--convention") from None
+    except NamesError as error:
+        raise click.ClickException(str(error)) from None
 
 
 @click.command(
@@ -43,13 +73,7 @@ kind of event by its name in docs/events.md.  "!" in front means all others.""",
 @click.option(
     "-r", "--relative", "times", flag_value=Times.RELATIVE.value, help="With the seconds since the last line."
 )
-@click.option("--convention", metavar="NAME", help="Whose ECALLs and OCALLs they are, if that is not to be found out: "
-              "sdk, open-enclave, edp, gramine, enclu, one that a package adds, or none.")  # fmt: skip
-@click.option("--edl", metavar="FILE", type=click.Path(path_type=Path),
-              help="Names for ECALLs and OCALLs of Intel's SDK.")  # fmt: skip
-@click.option("--enclave", metavar="FILE", type=click.Path(path_type=Path),
-              help="The same from the symbols of an enclave; those of one that its loader has mapped are found by "
-              "themselves.")  # fmt: skip
+@convention_options
 @click.argument("program")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
@@ -66,13 +90,9 @@ def trace(
     """
     if form == "perfetto" and output is None:
         raise click.UsageError("a trace for Perfetto is no text: give a file, as -o trace.pftrace", ctx)
+    calls = convention_of(ctx, convention, edl, enclave)
     try:
-        calls = _convention(convention, edl, enclave)
         wanted = Wanted(output, form, Filter(words), Times(times or Times.NONE.value), lossy, calls)
-    except decoders.NoConvention as error:
-        raise click.BadParameter(str(error), ctx, param_hint="--convention") from None
-    except NamesError as error:
-        raise click.ClickException(str(error)) from None
     except ValueError as error:
         raise click.BadParameter(str(error), ctx, param_hint="-e") from None
     ctx.exit(

@@ -6,6 +6,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import PROT_READ, PROT_WRITE
+from enclu.base.events import PageRemoved
 from enclu.linux import uapi
 from enclu.sgx import encls
 from enclu.sgx.epc import PAGE_SIZE, PageType
@@ -155,6 +156,8 @@ def remove_pages(encl: Encl, user: UserMemory, arg: int) -> None:
         del encl.pages[page.index]
         encl.memory.discard(page.address - encl.base, PAGE_SIZE)
         encl.shrink()
+        if encl.kernel.events.heard(PageRemoved):
+            encl.kernel.events.emit(PageRemoved, encl.eid, page.address)
 
     _each(encl, user, layout, arg, f, change)
 

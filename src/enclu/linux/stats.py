@@ -62,4 +62,5 @@ class Stats:
             **{name: self._counts[kind] for name, kind in COUNTERS.items()},
             "epc_peak": self._epc.peak,
             "epc_peak_mib": self._epc.peak / PAGES_IN_A_MIB,
+            "epc_used": self._epc.used,
         }

@@ -14,7 +14,7 @@ _GROUPS = {
     "signal": ("exception_signal", "signal_sent"),
     "ioctl": ("device_opened", "ioctl", "ioctl_refused", "mapping_refused"),
     "enclave": ("enclave_created", "enclave_initialised", "enclave_removed"),
-    "paging": ("page_evicted", "page_reloaded", "page_refused", "epc_lost"),
+    "paging": ("page_evicted", "page_reloaded", "page_removed", "page_refused", "epc_lost"),
     "process": ("process_exec", "thread_gone", "process_exit", "process_gone"),
 }
 """Names for several kinds."""

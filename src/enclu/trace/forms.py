@@ -33,6 +33,9 @@ class Form(Protocol):
     def take(self) -> bytes:
         """What is to be written."""
 
+    def last(self) -> bytes:
+        """What is to be written when all has been told."""
+
 
 class Lines:
     """The half of a Form that is the same for all that write lines."""
@@ -50,6 +53,10 @@ class Lines:
         out = "".join(self._lines).encode()
         self._lines.clear()
         return out
+
+    def last(self) -> bytes:
+        """Nothing: each line has been taken."""
+        return b""
 
 
 def form_of(path: str) -> str:

@@ -8,7 +8,7 @@ EPC_PAGES, EVICTIONS, RELOADS = "EPC pages", "evictions", "reloads"
 
 
 class Pages:
-    """Told of events.  What SGX_IOC_ENCLAVE_REMOVE_PAGES takes away, no event tells: it stays counted."""
+    """Told of events."""
 
     def __init__(self) -> None:
         self._has: dict[int, int] = {}
@@ -29,6 +29,8 @@ class Pages:
             return [(eid, RELOADS, self._reloads[eid]), *self._changed(eid, 1)]
         if name == "fault_resolved" and values["how"] == "augmented":
             return self._changed(eid, 1)
+        if name == "page_removed":
+            return self._changed(eid, -1)
         if name == "enclave_removed" and eid in self._has:
             return [self._pages(eid, 0)]
         return []

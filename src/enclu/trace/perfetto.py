@@ -109,6 +109,9 @@ class Perfetto:
         self._packets.clear()
         return out
 
+    def last(self) -> bytes:
+        return b""
+
     # Slices.
 
     def _leaf(self, when: int, tid: int, calls: int, mode: int, values: dict[str, Any], call: Call | None) -> None:
@@ -276,6 +279,7 @@ _TITLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "mapping_refused": lambda v: f"{v['call']} -> {v['errno']}",
     "page_evicted": lambda v: "EWB",
     "page_reloaded": lambda v: "ELDU",
+    "page_removed": lambda v: "EREMOVE",
     "page_refused": lambda v: "ELDU refused",
 }
 """What instants are called; the user interface counts those of the same name.  Others are called as their kind."""

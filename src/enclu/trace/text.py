@@ -95,6 +95,7 @@ _LINES: dict[str, Callable[[Values], str]] = {
     "enclave_removed": lambda v: f"enclave {v['eid']} removed",
     "page_evicted": lambda v: f"EWB eid={v['eid']} page={v['address']:#x}",
     "page_reloaded": lambda v: f"ELDU eid={v['eid']} page={v['address']:#x}",
+    "page_removed": lambda v: f"EREMOVE eid={v['eid']} page={v['address']:#x}",
     "page_refused": lambda v: f"ELDU eid={v['eid']} page={v['address']:#x} -> {v['reason']}",
     "epc_lost": lambda v: f"power event: {v['enclaves']} enclaves lost their pages",
     "process_exec": lambda v: "exec",

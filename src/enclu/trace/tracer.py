@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -28,12 +29,15 @@ class Wanted:
 
     output: str | None = None
     """A file; None for standard error."""
-    form: str = "text"
+    form: str | Callable[[list[str], str], Form] = "text"
+    """One of FORMATS, or what makes another of the command and the design."""
     filter: Filter = field(default_factory=Filter)
     times: Times = Times.NONE
     lossy: bool = False
     """No leaf is to stop its thread for the trace: those for which there is no room are counted."""
     convention: Convention = field(default_factory=Convention)
+    what: str = "trace"
+    """For people."""
 
 
 class Tracer:
@@ -45,6 +49,7 @@ class Tracer:
         self._calls = Calls(wanted.convention)
         self._form = _form(wanted, command, design)
         self._file = _create(wanted.output)
+        self.what = wanted.what
         self._spool: Spool | None = None
         self._writer: threading.Thread | None = None
 
@@ -93,9 +98,14 @@ class Tracer:
         self._file.flush()
 
     def flush(self) -> None:
-        """All that has happened so far is written when this returns."""
+        """The run is over but for its last process: all that has happened is written when this returns."""
         if self._spool is not None:
             self._spool.flush()
+            try:
+                self._file.write(self._form.last())
+                self._file.flush()
+            except OSError as error:
+                console.say(f"the {self.what} cannot be written: {error.strerror}")
 
     def end(self) -> None:
         """All that has happened is written when this returns."""
@@ -109,6 +119,8 @@ _OF_CALLS = (Aex, EnclaveRemoved, LeavesLost)
 
 
 def _form(wanted: Wanted, command: list[str], design: str) -> Form:
+    if not isinstance(wanted.form, str):
+        return wanted.form(command, design)
     if wanted.form == "json":
         from enclu.trace.json_lines import JsonLines
 

@@ -135,7 +135,7 @@ int main(int argc, char **argv)
 		reserved[1ul << 39] = 1;
 		host_crash((int *)0x1230);
 	}
-	if (!strcmp(how, "seccomp")) {
+	if (!strcmp(how, "seccomp") || !strcmp(how, "seccomp-threads")) {
 		struct sock_filter filter[] = {
 			BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
 			BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getppid, 0, 1),
@@ -144,6 +144,8 @@ int main(int argc, char **argv)
 		};
 		struct sock_fprog program = { sizeof(filter) / sizeof(*filter), filter };
 
+		if (strcmp(how, "seccomp"))
+			start_waiting();
 		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 		prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
 		getppid();

@@ -82,14 +82,15 @@ def await_listener(errors: Path, process: subprocess.Popen[str]) -> None:
 
 @contextmanager
 def started(
-    place: Path, program: Path, *words: str, options: tuple[str, ...] = (), env: dict[str, str]
+    place: Path, program: Path, *words: str, options: tuple[str, ...] = (), at: str = "", cwd: Path | None = None,
+    env: dict[str, str],
 ) -> Iterator[subprocess.Popen[str]]:  # fmt: skip
-    """The program, waiting for gdb at `place`/socket; killed at the end if it still runs."""
-    command = [*RUN, *options, "--gdb", str(place / "socket"), str(program), *words]
+    """The program, waiting for gdb at `place`/socket, or at `at`; killed at the end if it still runs."""
+    command = [*RUN, *options, "--gdb", at or str(place / "socket"), str(program), *words]
     with (place / "stderr").open("w") as errors:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True,
-            env=environment(**env),
+            cwd=cwd, env=environment(**env),
         )  # fmt: skip
     try:
         await_listener(place / "stderr", process)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
-from tests.run.gdb.conftest import DESIGNS, Debug
+from tests.run.gdb.conftest import DESIGNS, TO_THE_END, Debug
 
 BODY = "set breakpoint pending on\nbreak encl_body\n"
 LOADED = 'break here if $_streq(what, "loaded")\ncontinue\ndelete\n'
@@ -47,6 +50,14 @@ def test_eexit_is_stepped_out_of(debug: Debug, design: str) -> None:
     )
     session = debug(script, "load", "add", options=under(design))
     session.expect(r"outside: 1, RAX 4", "exited with code 03")
+
+
+def test_a_breakpoint_of_the_program_outlives_an_enclave_around_it(
+    debug: Debug, program: Callable[[str], Path], design: str
+) -> None:
+    script = f"break attempt\ncontinue\nbt 1\ndelete\n{TO_THE_END}"
+    session = debug(script, program=program("elrange"), options=under(design))  # its ELRANGEs have all addresses
+    session.expect(r"^Breakpoint 1, attempt", "exited normally")
 
 
 def test_an_exception_is_told_at_its_instruction_with_its_reason(debug: Debug, design: str) -> None:

@@ -107,11 +107,12 @@ class Breakpoints:
                 page.data[address % PAGE_SIZE] = INT3
 
     def forget_enclave(self, start: int, end: int) -> None:
-        """An enclave is no more."""
+        """An enclave is no more.  Memory of the program's in its ELRANGE keeps its breakpoints."""
         for space, mm in self._spaces():
             for address in [a for a in space.breakpoints if start <= a < end and mm.find_vma(a) is None]:
-                del space.breakpoints[address]
-                self._away.get(space, set()).discard(address)
+                if memory.byte_at(space, mm, address) != CODE:
+                    del space.breakpoints[address]
+                    self._away.get(space, set()).discard(address)
 
 
 def _unmapped(mm: MM, address: int) -> EPCPage | None:

@@ -158,13 +158,13 @@ class Profile:
         """From the first event to the last."""
         return max(self.end - self.begin, 0)
 
-    def event(self, event: dict[str, Any]) -> None:
-        """The next one."""
+    def event(self, event: dict[str, Any], call: Call | None) -> None:
+        """The next one; of an EENTER or EEXIT, what it is for, if that is known."""
         name, time, tid = event["event"], event["time"], event["tid"]
         self.begin = self.begin or time
         self.end = max(self.end, time)
         if name == "leaf":
-            self._leaf(event, time, tid)
+            self._leaf(event, call, time, tid)
         elif name == "aex":
             self._aex(event, time, tid)
         elif name in ("thread_gone", "process_exec", "leaves_lost"):
@@ -186,17 +186,15 @@ class Profile:
 
     # Calls.
 
-    def _leaf(self, event: dict[str, Any], time: int, tid: int) -> None:
+    def _leaf(self, event: dict[str, Any], call: Call | None, time: int, tid: int) -> None:
         leaf, eid, tcs = event["leaf"], event["eid"], event["tcs"]
         self.leaves[leaf] += 1
         if leaf == "EENTER":
-            call = _call(event)
             self._entered[tid] = time
             self._change(self._stacks.enter(tid, eid, tcs, event["rax"], call, time), call, time, tid)
         elif leaf == "ERESUME":
             self._entered[tid] = time
         elif leaf == "EEXIT":
-            call = _call(event)
             self._leave(time, tid)
             self._change(self._stacks.exit(tid, eid, tcs, call, time), call, time, tid)
 
@@ -305,7 +303,7 @@ def measure(trace: Trace) -> Profile:
     """Read it to its end.  Raises TraceError."""
     profile = Profile(trace.command, trace.delivery)
     for event in trace:
-        profile.event(event)
+        profile.event(event, _call(event))
     profile.finish()
     return profile
 

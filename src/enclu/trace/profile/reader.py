@@ -20,7 +20,7 @@ _FIELDS = {
     for kind in TABLE
 }
 _KINDS = {kind.value for kind in Kind}
-_HOW = "`enclu trace --format json -o FILE PROGRAM` makes one"
+_HOW = "`enclu trace --format json -o FILE PROGRAM` makes one, and `enclu profile -- PROGRAM` needs none"
 
 
 class TraceError(Exception):
