@@ -12,7 +12,7 @@ import pytest
 import enclu
 from tests.host.conftest import DESIGNS, RESUMING
 
-ADD, OCALL, READ, LOOP, UD, ON_STACK, SUM, CELL, STORE, OCALLS = range(10)
+ADD, OCALL, READ, LOOP, UD, ON_STACK, SUM, CELL, STORE, OCALLS, COUNT = range(11)
 
 
 @pytest.mark.parametrize("design", DESIGNS)

@@ -76,7 +76,7 @@ Exit status: 0 if every outcome is harmless (the same, refused by the enclave, o
 @click.option("--warm", type=click.IntRange(0), default=1, show_default=True,
               help="Calls before the first that counts, for what happens once only.")  # fmt: skip
 @click.option("--hang", type=click.FloatRange(0.01), default=2.0, show_default=True, metavar="SECONDS",
-              help="After which a call is said to hang.")  # fmt: skip
+              help="After which a call hangs; those in which others had the processor do not count.")  # fmt: skip
 @click.option("--most", type=click.IntRange(1), default=1 << 18, show_default=True,
               help="Instructions of the call that are stepped through; the rest runs freely.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that share the work.")

@@ -7,7 +7,6 @@ break into that, when the Python frame of the `with` is no longer executed: whoe
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Mapping
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Self
@@ -61,7 +60,8 @@ class Call:
         """Untrusted memory that goes back when the call is over."""
         self.tokens: list[Guard] = []
         """What other threads wait for."""
-        self._until = None if timeout is None else time.monotonic() + timeout
+        self._timeout = timeout
+        self._until: float | None = None
         self._before = (0, 0)
         self._told = False
         """The enclave has heard that an OCALL failed."""
@@ -71,6 +71,8 @@ class Call:
         self._before = self.thread.standing
         self.frame = sys._getframe(1)
         self.thread.calls.append(self)
+        if self._timeout is not None:
+            self.limit(self._timeout)
         return self
 
     def __exit__(
@@ -152,11 +154,11 @@ class Call:
 
     def left(self) -> float | None:
         """Seconds until the call shall be over; None for any time."""
-        return None if self._until is None else max(0.0, self._until - time.monotonic())
+        return None if self._until is None else max(0.0, self._until - self.thread.clock())
 
     def limit(self, seconds: float) -> None:
         """It shall be over in so many seconds from now on."""
-        self._until = time.monotonic() + seconds
+        self._until = self.thread.clock() + seconds
 
     # What happens during a call.
 

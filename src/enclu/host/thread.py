@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 from enclu.base.abi import NR
 from enclu.host.arena import Arena, Blocks
 from enclu.host.channel import INTERRUPTED, TURN_AGENT, Channel, Command
+from enclu.host.delay import STEP, Delay
 from enclu.host.errors import HostError, ProcessDied
 from enclu.host.events import EnclaveException, Event, Exit, Interrupted
 from enclu.host.frames import Registers
@@ -64,6 +65,10 @@ class Owner(Protocol):
     arena: Arena
     delivery: str
     design: Design
+    stepping: bool
+
+    @property
+    def pid(self) -> int: ...
 
     @property
     def alive(self) -> bool: ...
@@ -114,6 +119,8 @@ class HostThread:
         """Name of the Python thread that uses it, or used it last."""
         self.kept = Blocks(process.arena)
         """Memory that a system call may still be using which was broken into."""
+        self._delay: Delay | None = None
+        """Once it was asked for."""
         self._command: FrameType | None = None
         """Who waits for a command, from before it is given until its results are read."""
 
@@ -184,8 +191,9 @@ class HostThread:
     ) -> _T:  # fmt: skip
         """The one way in which commands are given; what `read` finds when it is done.
 
-        After `timeout` seconds an enclave is interrupted.  Raises ProcessDied; HostError if the thread waits for
-        another command already, into which a signal's handler has broken.
+        After `timeout` seconds an enclave is interrupted; of a process that steps, those do not count in which others
+        had the processor.  Raises ProcessDied; HostError if the thread waits for another command already, into which a
+        signal's handler has broken.
         """
         self.process.check()
         if self._command is not None:
@@ -203,7 +211,7 @@ class HostThread:
             channel.give(command)
             if timeout is None:
                 channel.await_turn()
-            elif not channel.await_turn(time.monotonic() + timeout):
+            elif not self._await(timeout):
                 self._stop()
             result = read()
         except ProcessDied:
@@ -214,6 +222,24 @@ class HostThread:
             raise
         self._command = None
         return result
+
+    def clock(self) -> float:
+        """Seconds, of which limits are made.  See `command`."""
+        now = time.monotonic()
+        if not self.process.stepping:
+            return now
+        if self._delay is None:
+            self._delay = Delay(self.process.pid, self.tid)
+        return now - self._delay.seconds
+
+    def _await(self, timeout: float) -> bool:
+        """Wait for the agent to have done its command; False if the time has come before."""
+        end, left = self.clock() + timeout, timeout
+        while not self.channel.await_turn(time.monotonic() + left):
+            left = end - self.clock()
+            if left < STEP:
+                return False
+        return True
 
     def tidy(self) -> None:
         """Give back what Python has left that was broken into, and is not executed any more."""
