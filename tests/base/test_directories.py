@@ -91,7 +91,8 @@ def creation(how: str, path: Path, *command: str, limit: int | None = None) -> s
             without_privileges()
 
     run = [*command, sys.executable, "-c", CREATE, how, str(path)]
-    done = subprocess.run(run, capture_output=True, text=True, env=environment(), preexec_fn=before, check=False)
+    env = environment(PYTHONDONTWRITEBYTECODE="1")  # what is compiled has no room either
+    done = subprocess.run(run, capture_output=True, text=True, env=env, preexec_fn=before, check=False)
     assert done.returncode == 0 and not done.stderr, done.stderr
     return done.stdout.strip()
 

@@ -207,6 +207,19 @@ def test_the_programs_limit_of_file_sizes_is_not_that_of_enclaves(
         passed(done)
 
 
+def test_a_limit_of_file_sizes_cuts_off_no_module_that_python_compiles(tmp_path: Path) -> None:
+    env = environment(PYTHONPYCACHEPREFIX=str(tmp_path))
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    assert run("true", env=env).returncode == 0  # Python's own
+    compiled = {path.stat().st_size: path for path in tmp_path.rglob("enclu/**/*.pyc")}
+    assert max(compiled) > SMALL
+    for path in compiled.values():
+        path.unlink()
+    for limits in ((SMALL, resource.RLIM_INFINITY), (resource.RLIM_INFINITY, resource.RLIM_INFINITY)):
+        done = run("true", env=env, preexec_fn=lambda soft=limits: resource.setrlimit(resource.RLIMIT_FSIZE, soft))
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_hard_limit_of_file_sizes_is_the_reason_why_there_is_no_enclave(
     program: Program, enclave_environment: dict[str, str]
 ) -> None:

@@ -15,6 +15,10 @@ import sys
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
+# Python takes what fits of a compiled module for the whole of it, and so do all who import it later.
+if resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
+    sys.dont_write_bytecode = True
+
 from enclu.base import console
 
 LEAST_MEMORY = 64 << 20
