@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from enclu.base.abi import TRAP_TRACE
 from enclu.native import signals, user_dispatch
-from enclu.native.debug_registers import RFLAGS_RF, TRAP_HWBKPT
+from enclu.native.debug_registers import INT1, RFLAGS_RF, TRAP_BRKPT, TRAP_HWBKPT
 from enclu.native.inject import call_again
 from enclu.sgx import inside
 from enclu.sgx.enclu.enter import RFLAGS_TF
@@ -31,9 +31,10 @@ def in_enclave(thread: Thread, fault: Fault, code: int) -> Fault | None:
     if to_64_bit_mode(thread.regs):
         return Fault(Vector.UD, why="SYSENTER or a far transfer in an enclave")
     stepped = fault.vector == Vector.DB and code == TRAP_TRACE
-    if fault.vector == Vector.BP or (stepped and not thread.mode.dbgoptin):
+    int1 = fault.vector == Vector.DB and code == TRAP_BRKPT and thread.space.peek(thread.regs.rip - 1, 1) == INT1
+    if fault.vector == Vector.BP or int1 or (stepped and not thread.mode.dbgoptin):
         undo_trap(thread, code)
-    return inside.exception(thread, fault, stepped=stepped)
+    return inside.exception(thread, fault, stepped=stepped, int1=int1)
 
 
 def undo_trap(thread: Thread, code: int) -> None:

@@ -39,15 +39,18 @@ def illegal(code: bytes) -> bool:
     return bool(modrm) and modrm[0] >> 3 & 7 in _ILLEGAL_GROUPS.get(opcode, ())
 
 
-def exception(cpu: Processor, fault: Fault, *, stepped: bool) -> Fault | None:
+def exception(cpu: Processor, fault: Fault, *, stepped: bool, int1: bool = False) -> Fault | None:
     """What enclave mode makes of an exception that a processor without it took there; None: nothing, it goes on.
 
-    SDM 3D sections 40.4.1 (INT3) and 40.2.5 (TF).  `stepped` says that a #DB is the trap of TF.
+    SDM 3D sections 40.4.1 (INT1 and INT3) and 40.2.5 (TF).  `stepped` says that a #DB is the trap of TF, `int1` that it
+    is INT1's.
     """
     base, size = cpu.mode.elrange
     rip = cpu.regs.rip
     if fault.vector == Vector.BP:
         return fault if cpu.mode.dbgoptin else Fault(Vector.UD, why="INT3 after an opt-out entry")
+    if int1 and not cpu.mode.dbgoptin:
+        return Fault(Vector.UD, why="INT1 after an opt-out entry")
     if fault.vector == Vector.DB:
         return fault if cpu.mode.dbgoptin or not stepped else None
     if not base <= rip < base + size:
