@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 from enclu.linux import ioctl_sgx2, mm
 from enclu.linux.syscalls import memory
 from enclu.sgx import aex as aex_module
+from enclu.sgx import inside
 from enclu.sgx.enclu import egetkey, enter, ereport, leaves
 from enclu.sgx.epc import PageType
 from enclu.sgx.exceptions import Fault, Vector
 from enclu.sgx.structs import TARGETINFO, EncluLeaf
+from enclu.sgx.xsave import XsaveLayout
 from tests.support import wrong_driver
 
 MISTAKES: dict[str, Callable[[], None]] = {}
@@ -28,7 +29,7 @@ def mistake(make: Callable[[], None]) -> Callable[[], None]:
     return make
 
 
-def replace(name: str, by: Callable[[Any], Any], *modules: ModuleType) -> None:
+def replace(name: str, by: Callable[[Any], Any], *modules: Any) -> None:
     """Put what `by` makes of a function in its place, wherever it has been imported to."""
     wrong = by(getattr(modules[0], name))
     for module in modules:
@@ -83,6 +84,37 @@ def aex_reports_gp_without_exinfo() -> None:
 @mistake
 def aex_saves_no_rf() -> None:
     aex_module._RF = 0
+
+
+@mistake
+def aex_leaves_avx() -> None:
+    replace(
+        "synthesise", lambda right: lambda layout, image, xfrm, vector: right(layout, image, 3, vector), XsaveLayout
+    )
+
+
+@mistake
+def aex_leaves_rdi() -> None:
+    from enclu.linux import trap  # not before others have put their constants into what it imports
+
+    def by(right: Any) -> Any:
+        def wrong(cpu: Any, fault: Any) -> None:
+            rdi = cpu.regs.rdi
+            right(cpu, fault)
+            cpu.regs.rdi = rdi
+
+        return wrong
+
+    replace("aex", by, aex_module, trap)
+
+
+@mistake
+def int1_is_a_trap() -> None:
+    replace(
+        "exception",
+        lambda right: lambda cpu, fault, *, stepped, int1: right(cpu, fault, stepped=stepped, int1=False),
+        inside,
+    )
 
 
 @mistake

@@ -32,10 +32,7 @@ static void prepare(void)
 	load((struct options){ 0 });
 }
 
-enum preparation { AS_ADDED, RESTRICTED_R, RESTRICTED_NONE, TRIMMED, MADE_TCS, ACCEPTED_TRIM, TAKEN_AWAY };
-
-/* Done to the page; 0 if it could be. */
-static void put_in_state(uint64_t page, enum preparation preparation)
+void put_in_state(uint64_t page, enum preparation preparation)
 {
 	long result = 0;
 
@@ -58,6 +55,10 @@ static void put_in_state(uint64_t page, enum preparation preparation)
 		result = modify(page, PT_TRIM);
 		if (accept(page, TRIM | MODIFIED))
 			broken("EACCEPT of the trim");
+		break;
+	case ADDED_ANEW: /* removed: the next access has the kernel add another by EAUG, which is pending */
+		put_in_state(page, ACCEPTED_TRIM);
+		result = remove_page(page);
 		break;
 	case TAKEN_AWAY:
 		result = call3(SYS_MUNMAP, (long)place(page), PAGE, 0);

@@ -1,7 +1,7 @@
 /* Extended state: each XFRM that SGX can be asked for. */
 #include "conform.h"
 
-enum { AVX = 4, MPX = 0x18, AVX512 = 0xe0, PKRU = 0x200, HEADER = 512, IMAGE = 2 * PAGE };
+enum { AVX = STATE_AVX, MPX = 0x18, AVX512 = STATE_AVX512, PKRU = 0x200, HEADER = 512, IMAGE = 2 * PAGE };
 
 static const uint64_t masks[] = { 3, 3 | AVX, 3 | MPX, 7 | MPX, 7 | AVX512, 7 | MPX | AVX512, 3 | PKRU, 7 | PKRU, 7 | AVX512 | PKRU,
 				  7 | MPX | AVX512 | PKRU };
@@ -9,7 +9,7 @@ static const uint64_t refused[] = { 0, 1, 2, 4, 5, 6, 3 | 8, 3 | 0x10, 3 | 0x20,
 				    3 | 0x100, 3 | 1ull << 20, 3 | 1ull << 62, 3 | 1ull << 63 };
 static uint8_t image[IMAGE] __attribute__((aligned(64))), saved[IMAGE] __attribute__((aligned(64)));
 
-static void need_xfrm(uint64_t xfrm)
+void need_xfrm(uint64_t xfrm)
 {
 	uint32_t leaf[4];
 
@@ -18,7 +18,7 @@ static void need_xfrm(uint64_t xfrm)
 		unsupported("CPUID.12H.1 does not have it");
 }
 
-static void part(unsigned int component, uint64_t *offset, uint64_t *size)
+void state_part(unsigned int component, uint64_t *offset, uint64_t *size)
 {
 	uint32_t leaf[4];
 
@@ -43,7 +43,7 @@ static void fill_image(uint64_t xfrm)
 	for (unsigned int component = 0; component < 10; component++) {
 		if (!(xfrm >> component & 1))
 			continue;
-		part(component, &offset, &size);
+		state_part(component, &offset, &size);
 		if (component == 9)
 			copy(image + offset, &(uint32_t){ 0x40000000 }, 4);
 		else if (component == 4)
@@ -53,6 +53,12 @@ static void fill_image(uint64_t xfrm)
 				image[offset + i] = (uint8_t)(component ? 7 * i + component + 1 : i % 16 < 10 ? i + 1 : 0);
 	}
 	image[4] = 0xff; /* FTW: all x87 registers hold something */
+}
+
+const uint8_t *state_image(uint64_t components)
+{
+	fill_image(components);
+	return image;
 }
 
 static struct outcome step(uint64_t code, uint64_t mask, uint64_t rcx)
@@ -103,7 +109,7 @@ static void say_saved(uint64_t xfrm, const char *format)
 	uint64_t offset, size;
 
 	for (unsigned int component = 0; component < 10; component++) {
-		part(component, &offset, &size);
+		state_part(component, &offset, &size);
 		if (xfrm >> component & 1 && !same(image + offset, saved + offset, size)) {
 			say(format, (uint64_t)component);
 			return;

@@ -25,7 +25,7 @@ struct group {
 };
 
 extern const struct group cpuid_group, leaf_group, eenter_group, entered_group, eexit_group, eresume_group, edeccssa_group, notify_group,
-	exception_group, synthetic_group, xfrm_group, instruction_group, ereport_group, egetkey_group,
+	exception_group, synthetic_group, after_aex_group, xfrm_group, instruction_group, ereport_group, egetkey_group,
 	access_group, outside_group, eaccept_group, eacceptcopy_group, emodpe_group, sequence_group, create_group,
 	add_pages_group, init_group, provision_group, sgx2_group, may_map_group, mapping_group, vdso_group, debug_group;
 
@@ -90,6 +90,8 @@ struct outcome {
 	uint64_t where; /* si_addr */
 };
 
+extern uint8_t left_state[2 * PAGE]; /* as `fxsave`, with XSAVE's layout; what XSTATE_BV does not have is initial */
+
 extern struct transition {
 	struct registers in, out; /* of the processor at ENCLU and behind */
 	uint64_t how;
@@ -114,6 +116,21 @@ uint64_t ssa_of(unsigned int cssa);
 void interrupt(long microseconds, volatile uint32_t *once);
 uint64_t accept(uint64_t offset, uint64_t flags);
 extern uint8_t raw_enclu[], raw_aep[], raw_exited[];
+
+/* What is done to a page of the enclave: in cases_edmm.c. */
+enum preparation { AS_ADDED, RESTRICTED_R, RESTRICTED_NONE, TRIMMED, MADE_TCS, ACCEPTED_TRIM, TAKEN_AWAY, ADDED_ANEW };
+void put_in_state(uint64_t page, enum preparation preparation);
+
+/* Extended state: in cases_state.c. */
+enum state_components { STATE_AVX = 4, STATE_AVX512 = 0xe0 };
+void need_xfrm(uint64_t xfrm);
+const uint8_t *state_image(uint64_t components); /* for XRSTOR, with values in all components */
+void state_part(unsigned int component, uint64_t *offset, uint64_t *size);
+void load_state(const void *image, uint64_t components); /* XRSTOR, outside */
+extern struct state_at_entry { /* what the program has loaded whenever it enters; NULL: nothing of its own */
+	const void *image;
+	uint64_t components;
+} state_at_entry;
 
 /* vdso.c */
 void environment_at(uint64_t *environment); /* behind it is the auxiliary vector, which knows the vDSO */

@@ -120,6 +120,8 @@ at_\name:
 	AT ud2, ud2
 	AT ud1, ud1 %eax, %eax
 	AT int3, int3
+	AT int1, .byte 0xf1
+	AT bound, .byte 0x62, 0x03, 0, 0, 0, 0	/* BOUND EAX, [RBX] but in 64-bit mode */
 	AT div, div %rcx
 	AT hlt, hlt
 	AT into, .byte 0xce
@@ -135,8 +137,7 @@ at_x87_waits:
 	jmp done
 	AT simd
 	ldmxcsr (%rbx)
-	mov $1, %eax
-	cvtsi2sd %eax, %xmm0
+	cvtsi2sdl (%rbx), %xmm0
 	pxor %xmm1, %xmm1
 	.globl at_simd_divides
 at_simd_divides:
@@ -174,6 +175,8 @@ at_simd_divides:
 	AT int_3_long, .byte 0xcd, 0x03
 	AT syscall, syscall
 	AT sysenter, sysenter
+	AT sysret, sysretq
+	AT sysexit, sysexitq
 	AT mov_ds, mov %eax, %ds
 	AT mov_es, mov %eax, %es
 	AT mov_ss, mov %eax, %ss
@@ -215,12 +218,23 @@ at_pop_gs_pops:
 	AT ltr, ltr %ax
 	AT lmsw, lmsw %ax
 	AT mov_from_cr0, mov %cr0, %rax
+	AT mov_from_cr2, mov %cr2, %rax
+	AT mov_to_cr2, mov %rax, %cr2
 	AT mov_to_cr3, mov %rax, %cr3
+	AT mov_from_cr4, mov %cr4, %rax
+	AT mov_to_cr4, mov %rax, %cr4
+	AT mov_from_cr8, mov %cr8, %rax
+	AT mov_to_cr8, mov %rax, %cr8
+	AT mov_from_dr0, mov %db0, %rax
+	AT mov_to_dr0, mov %rax, %db0
 	AT mov_from_dr7, mov %db7, %rax
 	AT rdmsr, rdmsr
 	AT wrmsr, wrmsr
 	AT swapgs, swapgs
 	AT xsetbv, xsetbv
+	AT rsm, rsm
+	AT monitor, monitor
+	AT mwait, mwait
 
 /* Legal ones */
 	AT rdtsc, rdtsc

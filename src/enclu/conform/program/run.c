@@ -2,11 +2,13 @@
 #include "conform.h"
 
 struct transition transition;
+struct state_at_entry state_at_entry;
 void raw_enter(void);
 void raw_recover(void);
 void outside_call(void);
 void signal_restorer(void);
 
+uint8_t left_state[2 * PAGE] __attribute__((aligned(64)));
 static struct outcome caught;
 static volatile uint32_t *interrupts_once; /* is not 0 */
 static long delay; /* microseconds until the next try */
@@ -16,6 +18,18 @@ static void start_timer(void)
 	struct itimerval timer = { 0, 0, delay / 1000000, delay % 1000000 };
 
 	call3(SYS_SETITIMER, 0, (long)&timer, 0);
+}
+
+/* asm/sigcontext.h: struct _fpx_sw_bytes, in what FXSAVE leaves free */
+static void keep_state(const uint8_t *state)
+{
+	struct { uint32_t magic, extended_size; uint64_t xfeatures; uint32_t xstate_size; } software;
+
+	fill(left_state, 0, sizeof(left_state));
+	copy(&software, state + 464, sizeof(software));
+	if (software.magic != 0x46505853)
+		software.xstate_size = 512;
+	copy(left_state, state, software.xstate_size < sizeof(left_state) ? software.xstate_size : sizeof(left_state));
 }
 
 void signal_handler(int signo, struct siginfo *info, struct ucontext *context);
@@ -38,8 +52,10 @@ void on_signal(int signo, struct siginfo *info, struct ucontext *context)
 	};
 	if (caught.vector == PF)
 		caught.address = at->cr2;
-	if (at->fpstate)
+	if (at->fpstate) {
 		copy(caught.fxsave, (const void *)at->fpstate, sizeof(caught.fxsave));
+		keep_state((const uint8_t *)at->fpstate);
+	}
 	transition.how = 1;
 	at->rip = (uint64_t)raw_recover;
 	at->rflags = 2;
@@ -67,6 +83,8 @@ static struct outcome finish(void (*how)(void))
 struct outcome enclu(const struct registers *in)
 {
 	transition.in = *in;
+	if (state_at_entry.image)
+		load_state(state_at_entry.image, state_at_entry.components);
 	return finish(raw_enter);
 }
 

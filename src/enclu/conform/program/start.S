@@ -165,6 +165,17 @@ cpuid:
 	ret
 	.size cpuid, . - cpuid
 
+/* void load_state(image, components) */
+	.globl load_state
+	.type load_state, @function
+load_state:
+	mov %esi, %eax
+	mov %rsi, %rdx
+	shr $32, %rdx
+	xrstor64 (%rdi)
+	ret
+	.size load_state, . - load_state
+
 /* A handler is called with the flags of what was interrupted: with AC, it would not get far. */
 	.globl signal_handler
 	.type signal_handler, @function
