@@ -54,19 +54,22 @@ def read_operand(cpu: Processor, address: int, size: int, align: int) -> bytes:
     return bytes(page.data[offset : offset + size])
 
 
-def target_page(cpu: Processor, address: int) -> EPCPage:
-    """The page that EACCEPT and its relatives act upon: of this enclave, whatever its EPCM permissions."""
+def target_page(cpu: Processor, address: int, access: Access = Access.READ) -> EPCPage:
+    """The page that EACCEPT and its relatives act upon: of this enclave, whatever its EPCM permissions.
+
+    `access` is what page tables are asked for.
+    """
     base, length = cpu.mode.elrange
     if address & 0xFFF or not base <= address < base + length:
         raise GeneralProtection(f"{address:#x} is not a page of ELRANGE")
-    page = cpu.translate(address, Access.READ)
+    page = cpu.translate(address, access)
     if page is None or not page.valid or page.blocked:
-        raise epcm_fault(address, Access.READ, f"no valid EPC page at {address:#x}")
+        raise epcm_fault(address, access, f"no valid EPC page at {address:#x}")
     secs = page.secs
     if secs is None or secs.eid != cpu.mode.eid or page.enclaveaddress != address:
-        raise epcm_fault(address, Access.READ, f"the EPC page at {address:#x} is of another enclave or address")
+        raise epcm_fault(address, access, f"the EPC page at {address:#x} is of another enclave or address")
     if page.pt not in (PageType.REG, PageType.TCS, PageType.TRIM):
         raise epcm_fault(
-            address, Access.READ, f"the page at {address:#x} is of no type that can be accepted: {page.described}"
+            address, access, f"the page at {address:#x} is of no type that can be accepted: {page.described}"
         )
     return page

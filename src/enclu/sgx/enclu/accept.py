@@ -71,7 +71,7 @@ def eacceptcopy(cpu: Processor) -> None:
             f"SECINFO is not of a PT_REG page that can be read if written: page type {pt}, R|W|X {rwx:#x}"
         )
     source, _ = operand(cpu, cpu.regs.rdx, 4096, 4096, Access.READ)
-    page = target_page(cpu, cpu.regs.rcx)
+    page = target_page(cpu, cpu.regs.rcx, Access.WRITE)
     if page.pt != PageType.REG or not page.pending or page.modified or page.rwx != 3:
         _finish(cpu, ErrorCode.SGX_PAGE_ATTRIBUTES_MISMATCH)
         return
