@@ -35,6 +35,8 @@ CAUGHT_BY = {
     "ereport_takes_reserved_bytes": "ereport/TARGETINFO byte 511 is reserved",
     "eaccept_keeps_zf": "eaccept/as one that is read",
     "eacceptcopy_ignores_permissions": "eacceptcopy/permissions are SECINFO's: read only",
+    "eacceptcopy_only_reads": "operand/EACCEPTCOPY, the page, mapped to be read",
+    "operands_are_asked_no_epcm": "operand/EREPORT, TARGETINFO, restricted to nothing by EMODPR",
     "emodpe_extends_a_tcs": "emodpe/a TCS",
     "the_kernel_maps_more_than_was_added": "may-map/a page added r--: mmap rw-",
     "remove_pages_needs_no_eaccept": "sgx2/REMOVE_PAGES: trimmed, but not accepted",

@@ -11,9 +11,9 @@ from typing import Any
 
 from enclu.linux import ioctl_sgx2, mm
 from enclu.linux.syscalls import memory
+from enclu.sgx import access, inside
 from enclu.sgx import aex as aex_module
-from enclu.sgx import inside
-from enclu.sgx.enclu import egetkey, enter, ereport, leaves
+from enclu.sgx.enclu import accept, egetkey, enter, ereport, leaves
 from enclu.sgx.epc import PageType
 from enclu.sgx.exceptions import Fault, Vector
 from enclu.sgx.structs import TARGETINFO, EncluLeaf
@@ -161,6 +161,16 @@ def eacceptcopy_ignores_permissions() -> None:
         return wrong
 
     leaf(EncluLeaf.EACCEPTCOPY, by)
+
+
+@mistake
+def eacceptcopy_only_reads() -> None:
+    replace("target_page", lambda right: lambda cpu, address, access=None: right(cpu, address), accept)
+
+
+@mistake
+def operands_are_asked_no_epcm() -> None:
+    replace("epcm_allows", lambda right: lambda page, address, eid, access: True, access)
 
 
 @mistake

@@ -26,7 +26,7 @@ struct group {
 
 extern const struct group cpuid_group, leaf_group, eenter_group, entered_group, eexit_group, eresume_group, edeccssa_group, notify_group,
 	exception_group, synthetic_group, after_aex_group, xfrm_group, instruction_group, ereport_group, egetkey_group,
-	access_group, outside_group, eaccept_group, eacceptcopy_group, emodpe_group, sequence_group, create_group,
+	access_group, outside_group, eaccept_group, eacceptcopy_group, emodpe_group, operand_group, sequence_group, create_group,
 	add_pages_group, init_group, provision_group, sgx2_group, may_map_group, mapping_group, vdso_group, debug_group;
 
 /* text.c: what is observed is said in words, with `%s`, `%d`, `%x`, `%a` (an address) and `%e` (errno or 0). */

@@ -11,7 +11,7 @@
 enum { CASE_SECONDS = 300 };
 
 static const struct group *const groups[] = {
-	&cpuid_group, &leaf_group, &eenter_group, &entered_group, &eexit_group, &exception_group, &synthetic_group, &after_aex_group, &eresume_group, &edeccssa_group, &notify_group, &instruction_group, &ereport_group, &egetkey_group, &create_group, &add_pages_group, &init_group, &provision_group, &sgx2_group, &access_group, &may_map_group, &mapping_group, &vdso_group, &debug_group, &outside_group, &eaccept_group, &eacceptcopy_group, &emodpe_group, &sequence_group, &xfrm_group,
+	&cpuid_group, &leaf_group, &eenter_group, &entered_group, &eexit_group, &exception_group, &synthetic_group, &after_aex_group, &eresume_group, &edeccssa_group, &notify_group, &instruction_group, &ereport_group, &egetkey_group, &create_group, &add_pages_group, &init_group, &provision_group, &sgx2_group, &access_group, &may_map_group, &mapping_group, &vdso_group, &debug_group, &outside_group, &eaccept_group, &eacceptcopy_group, &emodpe_group, &operand_group, &sequence_group, &xfrm_group,
 };
 
 static char *text; /* of the case at hand, shared with its process */
