@@ -30,6 +30,7 @@ CAUGHT_BY = {
     "aex_leaves_rdi": "after-aex/#PF by a read: RDX, RSI, RDI and R8 to R15",
     "int1_is_a_trap": "exception/INT1 after an opt-out entry: vector, error code and address",
     "eresume_restores_no_carry": "eresume/CF is restored",
+    "frames_are_asked_no_epcm": "eresume/SSA restricted to read by EMODPR",
     "edeccssa_does_nothing": "edeccssa/CSSA 1 becomes 0",
     "egetkey_knows_a_sixth_key": "egetkey/KEYNAME 5",
     "ereport_takes_reserved_bytes": "ereport/TARGETINFO byte 511 is reserved",

@@ -16,6 +16,7 @@ from enclu.sgx import aex as aex_module
 from enclu.sgx.enclu import accept, egetkey, enter, ereport, leaves
 from enclu.sgx.epc import PageType
 from enclu.sgx.exceptions import Fault, Vector
+from enclu.sgx.processor import Access
 from enclu.sgx.structs import TARGETINFO, EncluLeaf
 from enclu.sgx.xsave import XsaveLayout
 from tests.support import wrong_driver
@@ -120,6 +121,11 @@ def int1_is_a_trap() -> None:
 @mistake
 def eresume_restores_no_carry() -> None:
     enter.RFLAGS_RESTORED &= ~1
+
+
+@mistake
+def frames_are_asked_no_epcm() -> None:
+    replace("_ssa_page", lambda right: lambda cpu, secs, address: cpu.translate(address, Access.WRITE), enter)
 
 
 @mistake

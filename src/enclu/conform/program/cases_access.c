@@ -129,6 +129,25 @@ static void read_from_outside(const struct claim *claim)
 		say_outcome(&outcome);
 }
 
+/* a: the page; b: its state; c: the access. */
+static void change_from_outside(const struct claim *claim)
+{
+	struct registers registers = { .rflags = 2 };
+	struct outcome outcome;
+
+	need_sgx2();
+	load((struct options){ 0 });
+	put_in_state(claim->a, (enum preparation)claim->b);
+	registers.rbx = place(claim->a);
+	outcome = outside((uint64_t)(claim->c == WRITE ? outside_write : outside_read), &registers);
+	if (outcome.how == EXITED && claim->c == READ)
+		say("%x", registers.rax);
+	else if (outcome.how == EXITED)
+		say("done");
+	else
+		say_outcome(&outcome);
+}
+
 static void write_from_outside(const struct claim *claim)
 {
 	struct registers registers = { .rax = 0x1234, .rflags = 2 };
@@ -222,6 +241,12 @@ static const struct claim others[] = {
 	{ "read from outside: a TCS", ABORT_SAYS, "0xffffffffffffffff", read_from_outside, TCS0, 0, 0, 0 },
 	{ "read from outside: data", ABORT_SAYS, "0xffffffffffffffff", read_from_outside, PAGE_RW, 0, 0, 0 },
 	{ "read from outside: text", ABORT_SAYS, "0xffffffffffffffff", read_from_outside, TEXT, 0, 0, 0 },
+	{ "read from outside, pending: a page that EAUG has added", ABORT_SAYS, "0xffffffffffffffff", change_from_outside, HOLE, AS_ADDED, READ, 0 },
+	{ "read from outside, trimmed", ABORT_SAYS, "0xffffffffffffffff", change_from_outside, PAGE_RW, TRIMMED, READ, 0 },
+	{ "read from outside, trimmed and accepted", ABORT_SAYS, "0xffffffffffffffff", change_from_outside, PAGE_RW, ACCEPTED_TRIM, READ, 0 },
+	{ "read from outside, removed and added by EAUG", ABORT_SAYS, "0xffffffffffffffff", change_from_outside, PAGE_RW, ADDED_ANEW, READ, 0 },
+	{ "write from outside, pending", ABORT_SAYS, "done", change_from_outside, HOLE, AS_ADDED, WRITE, 0 },
+	{ "write from outside, trimmed", ABORT_SAYS, "done", change_from_outside, PAGE_RW, TRIMMED, WRITE, 0 },
 	{ "write from outside is lost: a TCS", ABORT_SAYS, "EEXIT", write_from_outside, TCS0, 1, 0, 0 },
 	{ "write from outside is lost: data", ABORT_SAYS, "0xc3c3c3c3c3c3c3c3", write_from_outside, PAGE_RW, 0, 0, 0 },
 	{ "write from outside, which the mapping forbids: text", PAGES_SAY, "#PF 0x7 at text", write_from_outside, TEXT, 0, 0, 0 },

@@ -150,7 +150,18 @@ static void enter_in_state(const struct claim *claim)
 	say_outcome(&outcome);
 }
 
-/* a: offset of the page whose protection becomes b; 8: it is unmapped.  It has been used before. */
+/* So that the next entry has the second frame, which has been used before, too. */
+static void use_frame(uint64_t is_used)
+{
+	struct request request = { 0 };
+
+	if (!is_used)
+		return;
+	run_code(AT_ud2, &request);
+	run_code(AT_nothing, &request);
+}
+
+/* a: offset of the page whose protection becomes b; 8: it is unmapped.  c: whether a frame is in use.  The page is, too. */
 static void enter_protected(const struct claim *claim)
 {
 	struct request request = { 0 };
@@ -160,6 +171,7 @@ static void enter_protected(const struct claim *claim)
 	load((struct options){ 0 });
 	outcome = run_code(AT_nothing, &request);
 	must_exit(&outcome, "a first entry");
+	use_frame(claim->c);
 	result = claim->b == 8 ? call3(SYS_MUNMAP, (long)place(claim->a), PAGE, 0)
 			       : call3(SYS_MPROTECT, (long)place(claim->a), PAGE, (long)claim->b);
 	if (result)
@@ -176,6 +188,7 @@ static void enter_changed(const struct claim *claim)
 
 	need_sgx2();
 	load((struct options){ 0 });
+	use_frame(claim->c);
 	result = claim->b < 8 ? restrict_to(claim->a, claim->b) : modify(claim->a, claim->b - 8);
 	if (result)
 		broken("ioctl: %e", result);
@@ -215,6 +228,11 @@ static void enter_busy(const struct claim *claim)
 	struct outcome outcome;
 
 	load((struct options){ 0 });
+	if (claim->b) { /* a frame is in use */
+		struct request request = { .code = place(AT_ud2), .in = { .rflags = 2 } };
+
+		enter(place(TCS1), &request, EENTER);
+	}
 	spinning = (struct request){ .code = place(AT_spin),
 		.in = { .rdi = (uint64_t)&inside, .rsi = (uint64_t)&stop, .rflags = 2 } };
 	start_thread(stack + sizeof(stack) - 16, spin_in_tcs1);
@@ -284,6 +302,17 @@ static const struct claim eenter_faults[] = {
 	{ "GPRSGX's page mapped to be read", EENTER_SAYS ": GPRSGX", "EENTER: #PF 0x7 at ssa+0x3f48", enter_protected, SSA + 3 * PAGE, PROT_READ, 0, 0 },
 	{ "a page of the frame that XSAVE does not reach is not looked at", EENTER_SAYS ": SSA frame", "EEXIT", enter_protected, SSA + PAGE, 8, 0, 0 },
 	{ "the next SSA frame is not looked at", EENTER_SAYS ": SSA frame", "EEXIT", enter_protected, SSA + 4 * PAGE, 8, 0, 0 },
+	{ "CSSA 1: the second frame unmapped", EENTER_SAYS ": SSA frame", "EENTER: #PF 0x6 at ssa+0x4000", enter_protected, SSA + 4 * PAGE, 8, 1, 0 },
+	{ "CSSA 1: the second frame mapped without access", EENTER_SAYS ": SSA frame", "EENTER: #PF 0x6 at ssa+0x4000", enter_protected, SSA + 4 * PAGE, PROT_NONE, 1, 0 },
+	{ "CSSA 1: the second frame mapped to be read", EENTER_SAYS ": SSA frame", "EENTER: #PF 0x7 at ssa+0x4000", enter_protected, SSA + 4 * PAGE, PROT_READ, 1, 0 },
+	{ "CSSA 1: the second GPRSGX unmapped", EENTER_SAYS ": GPRSGX", "EENTER: #PF 0x6 at ssa+0x7f48", enter_protected, SSA + 7 * PAGE, 8, 1, 0 },
+	{ "CSSA 1: the second GPRSGX mapped to be read", EENTER_SAYS ": GPRSGX", "EENTER: #PF 0x7 at ssa+0x7f48", enter_protected, SSA + 7 * PAGE, PROT_READ, 1, 0 },
+	{ "CSSA 1: the first frame is not looked at", EENTER_SAYS ": SSA frame", "EEXIT", enter_protected, SSA, 8, 1, 0 },
+	{ "CSSA 1: the third frame is not looked at", EENTER_SAYS ": SSA frame", "EEXIT", enter_protected, SSA + 8 * PAGE, 8, 1, 0 },
+	{ "CSSA 1: the second frame restricted to read by EMODPR", EENTER_SAYS ": EPCM.W of the SSA", "EENTER: #PF 0x8007 at ssa+0x4000", enter_changed, SSA + 4 * PAGE, R, 1, 0 },
+	{ "CSSA 1: the second GPRSGX restricted to read by EMODPR", EENTER_SAYS ": EPCM.W of GPRSGX", "EENTER: #PF 0x8007 at ssa+0x7f48", enter_changed, SSA + 7 * PAGE, R, 1, 0 },
+	{ "CSSA 1: the second frame trimmed by EMODT", EENTER_SAYS ": EPCM.PT of the SSA is not PT_REG", "EENTER: #PF 0x8007 at ssa+0x4000", enter_changed, SSA + 4 * PAGE, 8 + PT_TRIM, 1, 0 },
+	{ "CSSA 1: the first frame may be trimmed", EENTER_SAYS ": SSA frame", "EEXIT", enter_changed, SSA, 8 + PT_TRIM, 1, 0 },
 	{ "SSA in text", EENTER_SAYS ": EPCM.R and W of the SSA", "EENTER: #PF 0x7 at text", enter_at, TCS_SSA_TEXT, 0, 0, 0 },
 	{ "SSA in a page that is only read", EENTER_SAYS ": EPCM.R and W of the SSA", "EENTER: #PF 0x7 at page_r", enter_at, TCS_SSA_READ_ONLY, 0, 0, 0 },
 	{ "SSA in a page without permissions", EENTER_SAYS ": EPCM.R and W of the SSA", "EENTER: #PF 0x6 at page_none", enter_at, TCS_SSA_NONE, 0, 0, 0 },

@@ -147,6 +147,7 @@ static void next_frame(const struct claim *claim)
 	struct outcome outcome;
 
 	stopped(&request, 1);
+	run_code(AT_nothing, &handler); /* so that it is present */
 	if (call3(SYS_MPROTECT, (long)place(claim->a), PAGE, PROT_READ))
 		broken("mprotect");
 	outcome = resumed(&handler);

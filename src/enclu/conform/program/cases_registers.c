@@ -173,6 +173,59 @@ static void exit_to(const struct claim *claim)
 	say_outcome(&outcome);
 }
 
+/* RSP is the enclave's there, where no signal's frame can be written: a stack of the handler's own. */
+static struct outcome exit_and_fault(uint64_t rbx, uint64_t flags)
+{
+	static uint8_t handlers[16 * PAGE] __attribute__((aligned(16)));
+	struct stack stack = { (uint64_t)handlers, 0, 0, sizeof(handlers) };
+	struct request request = example();
+
+	call3(SYS_SIGALTSTACK, (long)&stack, 0, 0);
+	load((struct options){ 0 });
+	request.in.rax = EEXIT;
+	request.in.rbx = rbx;
+	request.in.rflags |= flags;
+	return run_code(AT_enclu, &request);
+}
+
+/* a: an address, or with b, an offset in `memory`. */
+static void exit_where_nothing_is(const struct claim *claim)
+{
+	struct outcome outcome;
+
+	((volatile uint8_t *)memory)[0] = 0;
+	outcome = exit_and_fault(claim->b ? (uint64_t)memory + claim->a : claim->a, 0);
+	say_outcome(&outcome);
+}
+
+static void left_where_nothing_is(const struct claim *claim)
+{
+	struct outcome outcome = exit_and_fault(claim->a, ARITHMETIC | DF);
+	uint64_t offset;
+
+	say("RIP %x, RAX %d, RBX %x, RCX %s, RSP in %s, flags %x", outcome.rip, outcome.registers.rax, outcome.registers.rbx,
+	    outcome.registers.rcx == (uint64_t)raw_aep ? "the AEP" : "something else", name_of(outcome.registers.rsp, &offset),
+	    outcome.registers.rflags & (ARITHMETIC | DF));
+}
+
+/* MOV RAX, raw_exited; JMP RAX: at an address that is aligned to nothing. */
+static void exit_unaligned(const struct claim *claim)
+{
+	uint8_t *code = memory + claim->a;
+	uint64_t target = (uint64_t)raw_exited;
+	struct outcome outcome;
+
+	code[0] = 0x48;
+	code[1] = 0xb8;
+	copy(code + 2, &target, sizeof(target));
+	code[10] = 0xff;
+	code[11] = 0xe0;
+	if (call3(SYS_MPROTECT, (long)memory, sizeof(memory), PROT_READ | PROT_WRITE | PROT_EXEC))
+		unsupported("memory that is written and executed");
+	outcome = exit_and_fault((uint64_t)code, 0);
+	say_outcome(&outcome);
+}
+
 static void left_segments(const struct claim *claim)
 {
 	static uint64_t marks[2] = { 0xabcdef, 0x123456 };
@@ -216,6 +269,12 @@ static const struct claim left[] = {
 	LEFT_FLAG("ID", RFLAGS_ID, "0x200000"),
 	{ "RBX not canonical", EEXIT_SAYS ": RBX is not canonical", "AEX: #GP", exit_to, FAR_ADDRESS, 0, 0, 0 },
 	{ "RBX just not canonical", EEXIT_SAYS ": RBX is not canonical", "AEX: #GP", exit_to, 0x800000000000, 0, 0, 0 },
+	{ "RBX where nothing is: the fetch outside faults", EEXIT_SAYS "; SDM 3A 4.7", "#PF 0x14 at 0x10", exit_where_nothing_is, 0x10, 0, 0, 0 },
+	{ "RBX where nothing is: registers", EEXIT_SAYS, "RIP 0x10, RAX 4, RBX 0x10, RCX the AEP, RSP in stacks, flags 0xcd5", left_where_nothing_is, 0x10, 0, 0, 0 },
+	{ "RBX in the kernel's half", EEXIT_SAYS "; Linux sanitize_error_code()", "#PF 0x15 at 0xffff888000000010", exit_where_nothing_is, 0xffff888000000010, 0, 0, 0 },
+	{ "RBX in memory that is not executed", EEXIT_SAYS "; SDM 3A 4.7", "#PF 0x15 at memory+0x20", exit_where_nothing_is, 0x20, 1, 0, 0 },
+	{ "RBX aligned to nothing", EEXIT_SAYS, "EEXIT", exit_unaligned, 0x33, 0, 0, 0 },
+	{ "RBX whose code crosses a page", EEXIT_SAYS, "EEXIT", exit_unaligned, PAGE - 5, 0, 0, 0 },
 	{ "FS base is the program's again", EEXIT_SAYS ": FS := CR_SAVE_FS", "as before EENTER", left_segments, ARCH_SET_FS, 0, ARCH_GET_FS, 0 },
 	{ "GS base is the program's again", EEXIT_SAYS ": GS := CR_SAVE_GS", "as before EENTER", left_segments, ARCH_SET_GS, 1, ARCH_GET_GS, 0 },
 	{ "the TCS can be entered again, CSSA is as before", EEXIT_SAYS ": mark TCS as not busy", "CSSA 0", enter_again, 0, 0, 0, 0 },

@@ -152,6 +152,42 @@ static void resume_protected(const struct claim *claim)
 	say_outcome(&outcome);
 }
 
+/* a: the page that the kernel and the enclave change meanwhile; b: how. */
+static void resume_changed(const struct claim *claim)
+{
+	struct request request = example();
+	struct outcome outcome;
+
+	need_sgx2();
+	stopped(&request, AT_ud2);
+	put_in_state(claim->a, (enum preparation)claim->b);
+	outcome = resume(place(TCS0), (uint64_t)raw_aep);
+	say_outcome(&outcome);
+}
+
+static void resume_absolute(const struct claim *claim)
+{
+	struct request request = example();
+	struct outcome outcome;
+
+	stopped(&request, AT_ud2);
+	((volatile uint8_t *)memory)[PAGE] = 0;
+	outcome = resume(claim->b ? (uint64_t)memory + claim->a : claim->a, (uint64_t)raw_aep);
+	say_outcome(&outcome);
+}
+
+static void resume_before_init(const struct claim *claim)
+{
+	struct outcome outcome;
+
+	(void)claim;
+	load((struct options){ .state = ADDED });
+	if (call6(SYS_MMAP, (long)place(TCS0), PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, enclave.fd, 0) < 0)
+		broken("mmap");
+	outcome = resume(place(TCS0), (uint64_t)raw_aep);
+	say_outcome(&outcome);
+}
+
 static void cssa_after(const struct claim *claim)
 {
 	struct request request = example();
@@ -185,6 +221,25 @@ static const struct claim eresume[] = {
 	{ "RBX a data page", ERESUME_SAYS ": EPCM.PT is not PT_TCS", "ERESUME: #PF 0x8005 at data", resume_wrong, DATA, 0, 0, 0 },
 	{ "AEP not canonical", ERESUME_SAYS ": AEP is not canonical", "ERESUME: #GP", resume_wrong, TCS0, FAR_ADDRESS, 0, 0 },
 	{ "a TCS that was not interrupted", ERESUME_SAYS ": TCS.CSSA is 0", "ERESUME: #GP", resume_wrong, TCS1, 0, 0, 0 },
+	{ "RBX not canonical", "SDM 1 3.3.7.1; " ERESUME_SAYS, "ERESUME: #GP", resume_absolute, FAR_ADDRESS, 0, 0, 0 },
+	{ "RBX 0: nothing mapped", ERESUME_SAYS ": does not resolve within an EPC", "ERESUME: #PF 0x4 at 0x0", resume_absolute, 0, 0, 0, 0 },
+	{ "RBX in ordinary memory", ERESUME_SAYS ": does not resolve within an EPC", "ERESUME: #PF 0x8005 at memory+0x1000", resume_absolute, PAGE, 1, 0, 0 },
+	{ "RBX a text page", ERESUME_SAYS ": EPCM.PT is not PT_TCS", "ERESUME: #PF 0x8005 at text", resume_wrong, TEXT, 0, 0, 0 },
+	{ "RBX the SSA frame itself", ERESUME_SAYS ": EPCM.PT is not PT_TCS", "ERESUME: #PF 0x8005 at ssa", resume_wrong, SSA, 0, 0, 0 },
+	{ "AEP just not canonical", ERESUME_SAYS ": AEP is not canonical", "ERESUME: #GP", resume_wrong, TCS0, 0x800000000000, 0, 0 },
+	{ "enclave not initialised", ERESUME_SAYS ": ATTRIBUTES.INIT is 0", "ERESUME: #GP", resume_before_init, 0, 0, 0, 0 },
+	{ "TCS busy, CSSA 1", ERESUME_SAYS ": TCS is busy", "ERESUME: #GP", resume_busy, ERESUME, 1, 0, 0 },
+	{ "TCS trimmed by EMODT", ERESUME_SAYS ": EPCM.MODIFIED", "ERESUME: #PF 0x8005 at tcs0", resume_changed, TCS0, TRIMMED, 0, 0 },
+	{ "SSA restricted to read by EMODPR", ERESUME_SAYS ": EPCM.W of the SSA", "ERESUME: #PF 0x8007 at ssa", resume_changed, SSA, RESTRICTED_R, 0, 0 },
+	{ "SSA restricted to nothing by EMODPR", ERESUME_SAYS ": EPCM.R of the SSA", "ERESUME: #PF 0x8007 at ssa", resume_changed, SSA, RESTRICTED_NONE, 0, 0 },
+	{ "GPRSGX restricted to read by EMODPR", ERESUME_SAYS ": EPCM.W of GPRSGX", "ERESUME: #PF 0x8007 at ssa+0x3f48", resume_changed, SSA + 3 * PAGE, RESTRICTED_R, 0, 0 },
+	{ "SSA trimmed by EMODT", ERESUME_SAYS ": EPCM.MODIFIED of the SSA", "ERESUME: #PF 0x8007 at ssa", resume_changed, SSA, TRIMMED, 0, 0 },
+	{ "SSA trimmed and accepted", ERESUME_SAYS ": EPCM.PT of the SSA is not PT_REG", "ERESUME: #PF 0x8007 at ssa", resume_changed, SSA, ACCEPTED_TRIM, 0, 0 },
+	{ "SSA made a TCS by EMODT", ERESUME_SAYS ": EPCM.PT of the SSA is not PT_REG", "ERESUME: #PF 0x8007 at ssa", resume_changed, SSA, MADE_TCS, 0, 0 },
+	{ "SSA removed, and added by EAUG", ERESUME_SAYS ": EPCM.PENDING of the SSA", "ERESUME: #PF 0x8007 at ssa", resume_changed, SSA, ADDED_ANEW, 0, 0 },
+	{ "GPRSGX removed, and added by EAUG", ERESUME_SAYS ": EPCM.PENDING of GPRSGX", "ERESUME: #PF 0x8007 at ssa+0x3f48", resume_changed, SSA + 3 * PAGE, ADDED_ANEW, 0, 0 },
+	{ "a page of the frame that XSAVE does not reach may be trimmed", ERESUME_SAYS ": SSA frame", "AEX: #UD", resume_changed, SSA + PAGE, TRIMMED, 0, 0 },
+	{ "the next frame may be trimmed", ERESUME_SAYS ": SSA frame", "AEX: #UD", resume_changed, SSA + 4 * PAGE, TRIMMED, 0, 0 },
 	{ "TCS busy, CSSA 0", ERESUME_SAYS, "ERESUME: #GP", resume_busy, ERESUME, 0, 0, 0 },
 	{ "TCS unmapped", "SDM 3A 4.7", "ERESUME: #PF 0x4 at tcs0", resume_protected, TCS0, 8, 0, 0 },
 	{ "SSA page unmapped", ERESUME_SAYS ": SSA frame", "ERESUME: #PF 0x6 at ssa", resume_protected, SSA, 8, 0, 0 },
@@ -262,15 +317,21 @@ static void edeccssa_flags(const struct claim *claim)
 	say("%x", request.out.rflags & (ARITHMETIC | DF | RFLAGS_ID));
 }
 
+/* a: a page that has the protection b, or is in the state c; d: how many frames more are in use than one. */
 static void edeccssa_frame(const struct claim *claim)
 {
 	struct request request = example(), fault = { 0 };
 	struct outcome outcome;
 
 	need_edeccssa();
+	if (claim->c)
+		need_sgx2();
 	load((struct options){ 0 });
-	run_code(AT_ud2, &fault);
-	call3(SYS_MPROTECT, (long)place(claim->a), PAGE, (long)claim->b);
+	for (uint64_t i = 0; i <= claim->d; i++)
+		run_code(AT_ud2, &fault);
+	put_in_state(claim->a, (enum preparation)claim->c);
+	if (!claim->c)
+		call3(SYS_MPROTECT, (long)place(claim->a), PAGE, (long)claim->b);
 	request.in.rax = EDECCSSA;
 	outcome = run_code(AT_enclu, &request);
 	say_outcome(&outcome);
@@ -287,6 +348,15 @@ static const struct claim edeccssa_claims[] = {
 	{ "flags are kept, clear", EDECCSSA_SAYS ": flags affected: none", "0x0", edeccssa_flags, 0, 0, 0, 0 },
 	{ "flags are kept, set", EDECCSSA_SAYS ": flags affected: none", "0x8d5", edeccssa_flags, ARITHMETIC, 0, 0, 0 },
 	{ "the frame below mapped to be read", EDECCSSA_SAYS ": SSA frame", "AEX: #PF 0x7 at ssa", edeccssa_frame, SSA, PROT_READ, 0, 0 },
+	{ "the frame below unmapped", EDECCSSA_SAYS ": SSA frame", "AEX: #PF 0x6 at ssa", edeccssa_frame, SSA, 0, TAKEN_AWAY, 0 },
+	{ "the frame below mapped without access", EDECCSSA_SAYS ": SSA frame", "AEX: #PF 0x6 at ssa", edeccssa_frame, SSA, PROT_NONE, 0, 0 },
+	{ "the frame below mapped to be written is enough", EDECCSSA_SAYS ": SSA frame; Linux protection_map[]", "EEXIT", edeccssa_frame, SSA, PROT_WRITE, 0, 0 },
+	{ "GPRSGX of the frame below unmapped", EDECCSSA_SAYS ": GPRSGX", "AEX: #PF 0x6 at ssa+0x3000", edeccssa_frame, SSA + 3 * PAGE, 0, TAKEN_AWAY, 0 },
+	{ "the frame below restricted to read by EMODPR", EDECCSSA_SAYS ": EPCM.W of the SSA", "AEX: #PF 0x8007 at ssa", edeccssa_frame, SSA, 0, RESTRICTED_R, 0 },
+	{ "GPRSGX of the frame below restricted by EMODPR", EDECCSSA_SAYS ": EPCM.W of GPRSGX", "AEX: #PF 0x8007 at ssa+0x3000", edeccssa_frame, SSA + 3 * PAGE, 0, RESTRICTED_R, 0 },
+	{ "the frame below trimmed by EMODT", EDECCSSA_SAYS ": EPCM.MODIFIED of the SSA", "AEX: #PF 0x8007 at ssa", edeccssa_frame, SSA, 0, TRIMMED, 0 },
+	{ "the frame below removed, and added by EAUG", EDECCSSA_SAYS ": EPCM.PENDING of the SSA", "AEX: #PF 0x8007 at ssa", edeccssa_frame, SSA, 0, ADDED_ANEW, 0 },
+	{ "the frame below the next is not looked at", EDECCSSA_SAYS ": SSA frame", "EEXIT", edeccssa_frame, SSA, 0, TAKEN_AWAY, 1 },
 	{ "GPRSGX of the frame below mapped to be read", EDECCSSA_SAYS ": GPRSGX", "AEX: #PF 0x7 at ssa+0x3000", edeccssa_frame, SSA + 3 * PAGE, PROT_READ, 0, 0 },
 };
 GROUP(edeccssa_group, "edeccssa", "EDECCSSA: its checks, and that it changes nothing but CSSA", edeccssa_claims);

@@ -69,6 +69,20 @@ static void entered(const struct claim *claim)
 	say_run(result);
 }
 
+/* A page that became a TCS is mapped to be executed: sgx_vma_fault() says SIGBUS. */
+static void no_such_mapping(const struct claim *claim)
+{
+	long result;
+
+	need_sgx2();
+	prepare(claim->a);
+	put_in_state(PAGE_RWX, MADE_TCS);
+	request.in.rbx = place(PAGE_RWX + 8);
+	result = call(EENTER);
+	say_run(result);
+	say(", %s", transition.how ? "a signal" : "no signal");
+}
+
 static void wrong_tcs(const struct claim *claim)
 {
 	long result;
@@ -224,6 +238,8 @@ static const struct claim claims[] = {
 	{ "#PF by the page tables", VDSO_SAYS, "0, function 3, vector 14, error 0x4 at page_none", entered, AT_read, PAGE_NONE + 8, 0, 0 },
 	{ "#PF by a write", VDSO_SAYS, "0, function 3, vector 14, error 0x6 at page_none", entered, AT_write, PAGE_NONE + 8, 0, 0 },
 	{ "#PF by the EPCM", VDSO_SAYS, "0, function 3, vector 14, error 0x8005 at tcs1", entered, AT_read, TCS1 + 8, 0, 0 },
+	{ "a read that would be SIGBUS", VDSO_SAYS ": Linux do_sigbus()", "0, function 3, vector 14, error 0x4 at page_rwx, no signal", no_such_mapping, AT_read, 0, 0, 0 },
+	{ "a write that would be SIGBUS", VDSO_SAYS ": Linux do_sigbus()", "0, function 3, vector 14, error 0x6 at page_rwx, no signal", no_such_mapping, AT_write, 0, 0, 0 },
 	{ "#MF", VDSO_SAYS, "0, function 3, vector 16, error 0x0" NO_ADDRESS, entered, AT_x87, OPERAND, 0, 0 },
 	{ "#AC", VDSO_SAYS, "0, function 3, vector 17, error 0x0" NO_ADDRESS, entered, AT_read, OPERAND + 1, RFLAGS_AC, 0 },
 	{ "#XM", VDSO_SAYS, "0, function 3, vector 19, error 0x0" NO_ADDRESS, entered, AT_simd, OPERAND + 8, 0, 0 },

@@ -12,7 +12,7 @@ enum system_call {
 	SYS_READ = 0, SYS_WRITE = 1, SYS_OPEN = 2, SYS_CLOSE = 3, SYS_MMAP = 9, SYS_MPROTECT = 10, SYS_MUNMAP = 11,
 	SYS_RT_SIGACTION = 13, SYS_IOCTL = 16, SYS_PREAD64 = 17,
 	SYS_PWRITE64 = 18, SYS_MREMAP = 25, SYS_MSYNC = 26, SYS_MADVISE = 28, SYS_DUP = 32, SYS_SETITIMER = 38, SYS_CLONE = 56,
-	SYS_GETPID = 39, SYS_WAIT4 = 61, SYS_UNAME = 63, SYS_GETPPID = 110, SYS_PERSONALITY = 135, SYS_PRCTL = 157, SYS_ARCH_PRCTL = 158,
+	SYS_GETPID = 39, SYS_WAIT4 = 61, SYS_UNAME = 63, SYS_SIGALTSTACK = 131, SYS_GETPPID = 110, SYS_PERSONALITY = 135, SYS_PRCTL = 157, SYS_ARCH_PRCTL = 158,
 	SYS_EXIT_GROUP = 231,
 };
 
@@ -96,7 +96,7 @@ struct sgx_enclave_run {
 
 /* asm/sigcontext.h, asm-generic/siginfo.h */
 enum signal { SIGILL = 4, SIGTRAP = 5, SIGBUS = 7, SIGFPE = 8, SIGKILL = 9, SIGSEGV = 11, SIGALRM = 14 };
-enum action_flag { SA_SIGINFO = 4, SA_RESTORER = 0x04000000, SA_NODEFER = 0x40000000 };
+enum action_flag { SA_SIGINFO = 4, SA_RESTORER = 0x04000000, SA_ONSTACK = 0x08000000, SA_NODEFER = 0x40000000 };
 
 struct siginfo {
 	int32_t si_signo, si_errno, si_code, pad;
@@ -121,6 +121,12 @@ struct sigaction {
 	uint64_t flags;
 	void (*restorer)(void);
 	uint64_t mask;
+};
+
+struct stack {
+	uint64_t ss_sp;
+	int32_t ss_flags, pad;
+	uint64_t ss_size;
 };
 
 struct itimerval {

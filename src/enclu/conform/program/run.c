@@ -64,7 +64,7 @@ void on_signal(int signo, struct siginfo *info, struct ucontext *context)
 void prepare_signals(void)
 {
 	static const int signals[] = { SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV, SIGALRM };
-	struct sigaction action = { signal_handler, SA_SIGINFO | SA_NODEFER | SA_RESTORER, signal_restorer, 0 };
+	struct sigaction action = { signal_handler, SA_SIGINFO | SA_NODEFER | SA_ONSTACK | SA_RESTORER, signal_restorer, 0 };
 
 	for (unsigned int i = 0; i < COUNT(signals); i++)
 		call6(SYS_RT_SIGACTION, signals[i], (long)&action, 0, 8, 0, 0);
