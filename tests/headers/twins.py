@@ -354,8 +354,10 @@ CONFORM = (
         {
             **{name: getattr(uapi, name) for name in dir(uapi) if name.startswith("SGX_IOC_")},
             "SGX_PAGE_MEASURE": uapi.SGX_PAGE_MEASURE,
+            **{name: getattr(abi, name) for name in ("MS_ASYNC", "MS_SYNC", "PR_SET_PDEATHSIG")},
         },
         alone=[
+            "enum personality", "struct stack",
             "struct siginfo", "struct sigcontext", "struct ucontext", "struct sigaction", "struct itimerval",
             "struct utsname", "enum system_call", "enum error_number", "enum open_flag", "enum protection",
             "enum map_flag", "enum mremap_flag", "enum advice", "enum signal", "enum action_flag", "enum auxiliary",
@@ -369,9 +371,11 @@ CONFORM = (
         "src/enclu/conform/program/conform.h",
         alone=[
             "struct claim", "struct group", "struct options", "struct enclave", "struct request", "struct outcome",
-            "struct transition", "enum case_status", "enum enclave_state", "enum how_left", "MEASURED",
+            "struct transition", "struct state_at_entry", "enum case_status", "enum enclave_state", "enum how_left",
+            "enum preparation", "enum state_components", "MEASURED",
         ],
     ),
+    twins("src/enclu/conform/program/events.h", alone=["struct event", "EVENTS"]),
     twins(
         "src/enclu/conform/program/image.h",
         constants={

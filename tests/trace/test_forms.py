@@ -64,6 +64,13 @@ def test_why_a_leaf_faulted_is_said() -> None:
     )
 
 
+@pytest.mark.parametrize(("rax", "end"), [(0, "rsp=0x5\n"), (1, "rsp=0x5 = 1\n")])
+def test_an_eresume_that_notifies_says_at_which_cssa(rax: int, end: str) -> None:
+    values = {"eid": 1, "leaf": "ERESUME", "tcs": 0x7000, "rax": rax, "rdi": 1, "rsi": 2, "rbx": 3, "rcx": 4, "rsp": 5}
+    line = text(Happened(0, 1, 2, "leaf", values))
+    assert line == f"[2] ERESUME tcs=0x7000 aep=0x4 rdi=0x1 rsi=0x2 {end}"
+
+
 def test_times() -> None:
     happened = example(Leaf)
     assert text(happened, Times.EPOCH).startswith("[2] 1700000000.123456 EENTER")

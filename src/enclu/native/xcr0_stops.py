@@ -20,7 +20,8 @@ from enclu.native.process import SYNCHRONOUS
 from enclu.native.single_step import AT_SYSCALL, single_step
 from enclu.sgx import xcr0
 from enclu.sgx.enclu.enter import RFLAGS_TF
-from enclu.sgx.exceptions import Fault, Vector
+from enclu.sgx.exceptions import Fault, PageFault, Vector
+from enclu.sgx.processor import Access
 from enclu.sgx.xcr0 import Instruction, Kind
 from enclu.sgx.xsave import HEADER, HEADER_SIZE
 
@@ -96,8 +97,23 @@ def _same(thread: Thread, xfrm: int, instruction: Instruction) -> bool:
     if instruction.kind is Kind.SAVES:
         return not _mask(thread) & thread.xcr0 & ~xfrm
     if instruction.kind is Kind.RESTORES:
-        return _restorable(thread, xfrm, instruction) and _within_reach(thread, xfrm, instruction.address(regs))
+        address = instruction.address(regs)
+        restorable = _readable(thread, address) and _restorable(thread, xfrm, instruction)
+        return restorable and _within_reach(thread, xfrm, address)
     return regs.rcx & _LOW > 1
+
+
+def _readable(thread: Thread, address: int) -> bool:
+    """The header of an image can be read there.  The memory of a page that is evicted has not what the page has."""
+    kernel = thread.space.kernel
+    for at in dict.fromkeys((address, address + HEADER + HEADER_SIZE - 1)):
+        try:
+            enclaves = kernel.translate(at, Access.READ) is not None
+        except PageFault:
+            return False
+        if enclaves and not kernel.allowed(at) & PROT_READ:
+            return False
+    return True
 
 
 def _restorable(thread: Thread, xfrm: int, instruction: Instruction) -> bool:
@@ -129,7 +145,9 @@ def _set_mask(thread: Thread, mask: int) -> None:
 def _execute(thread: Thread, xfrm: int, instruction: Instruction) -> Outcome:
     """Execute the instruction at RIP with XCR0 = XFRM; its exception, if it raises one."""
     regs = thread.regs
-    if not _same(thread, xfrm, instruction):
+    if instruction.kind is Kind.RESTORES and not _readable(thread, instruction.address(regs)):
+        info = _step(thread)  # #PF
+    elif not _same(thread, xfrm, instruction):
         if instruction.kind is Kind.RESTORES and not _restorable(thread, xfrm, instruction):
             return Fault(Vector.GP, why="XRSTOR of components that XFRM does not have"), None
         if instruction.kind in (Kind.SAVES, Kind.RESTORES):

@@ -49,7 +49,8 @@ def _leaf(leaf: str, tcs: int, rax: int, before: Before) -> str:
     if leaf == "EENTER":
         return f"EENTER tcs={tcs:#x} aep={rcx:#x} rdi={rdi:#x} rsi={rsi:#x} rsp={rsp:#x} = {rax}"
     if leaf == "ERESUME":
-        return f"ERESUME tcs={tcs:#x} aep={rcx:#x} rdi={rdi:#x} rsi={rsi:#x} rsp={rsp:#x}"
+        notified = f" = {rax}" if rax else ""  # in place of a resumption an entry, at CSSA 1 or above
+        return f"ERESUME tcs={tcs:#x} aep={rcx:#x} rdi={rdi:#x} rsi={rsi:#x} rsp={rsp:#x}{notified}"
     if leaf == "EEXIT":
         return f"EEXIT tcs={tcs:#x} target={rbx:#x} rdi={rdi:#x} rsi={rsi:#x}"
     return f"{leaf} tcs={tcs:#x} rbx={rbx:#x} rcx={rcx:#x} = {rax}"

@@ -29,6 +29,7 @@ from enclu.host.errors import HostError
 from enclu.host.events import EnclaveException, Exit
 from enclu.host.images import IntelSdkImage, sdk_tables
 from enclu.host.images.intel_sdk import REBUILD, RunTime
+from enclu.sgx.structs import Attribute
 
 if TYPE_CHECKING:
     from enclu.host.agent_process import AgentProcess
@@ -138,6 +139,8 @@ class SdkConvention(Convention):
         features.version = abi.SdkVersion.SDK_VERSION_3_0 if self.edmm else abi.SdkVersion.SDK_VERSION_1_5
         if self.edmm:
             features.system_feature_set |= abi.FEATURES_EDMM
+        if self.enclave.attributes & Attribute.AEXNOTIFY:
+            features.system_feature_set |= abi.FEATURES_AEX_NOTIFY
         features.cpu_features, features.cpu_features_ext = cpu.features(self.cpuid, self.enclave.xfrm)
         for leaf, registers in cpu.cpuinfo(self.cpuid).items():
             features.cpuinfo_table[leaf][:] = registers
