@@ -12,8 +12,9 @@ import pytest
 
 import enclu
 from enclu.host.conventions.sdk import SdkConvention
-from enclu.host.conventions.sdk.abi import FEATURES_EXTENDED, SdkVersion, SystemFeatures
+from enclu.host.conventions.sdk.abi import FEATURES_AEX_NOTIFY, FEATURES_EXTENDED, SdkVersion, SystemFeatures
 from enclu.host.edl import Interface, load, parse
+from enclu.sgx.structs import Attribute
 from tests.host.conftest import RESUMING, traced
 from tests.host.sdk.conftest import TCSES, Load
 
@@ -50,6 +51,15 @@ def test_the_enclave_is_told_of_the_processor(load_enclave: Load) -> None:
     assert features.version == SdkVersion.SDK_VERSION_1_5
     assert features.cpu_features & 0x7F == features.cpu_features_ext & 0x7F == 0x7F  # up to SSE2
     assert bytes(features.cpuinfo_table[0])[4:] == b"GenuntelineI"
+
+
+def test_an_enclave_that_may_ask_for_aex_notify_is_told_so(load_enclave: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    enclave = load_enclave()
+    convention = enclave.convention
+    assert isinstance(convention, SdkConvention)
+    assert not convention._features().system_feature_set & FEATURES_AEX_NOTIFY
+    monkeypatch.setattr(enclave, "attributes", enclave.attributes | Attribute.AEXNOTIFY)
+    assert convention._features().system_feature_set & FEATURES_AEX_NOTIFY
 
 
 def test_strings_go_in(load_enclave: Load) -> None:
