@@ -74,7 +74,8 @@ def test_slices_in_any_order_are_the_whole(sweep: Sweep, tmp_path: Path) -> None
     whole = sweep("compute(1, 2)", *words).stdout
     for order in files, files[::-1]:
         merged = enclu("sweep", "--json", *(word for file in order for word in ("--merge", file)))
-        assert (merged.returncode, merged.stdout) == (0, whole)
+        assert (merged.returncode, json.loads(merged.stdout)) == (0, json.loads(whole))
+        assert merged.stdout == whole
     merged = enclu("sweep", "--merge", files[0], "--merge", files[2])
     assert merged.returncode == 1 and "\nparts 1, 3 of 3 only: 2 is missing\n" in merged.stdout
     merged = enclu("sweep", "--merge", files[0], "--merge", files[0])
