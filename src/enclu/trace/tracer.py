@@ -94,8 +94,10 @@ class Tracer:
             spool.end()  # nobody is to wait for who does not read
 
     def _put(self) -> None:
-        self._file.write(self._form.take())
-        self._file.flush()
+        written = self._form.take()
+        if written:  # else what could not be written at the end would be tried, and told, once more
+            self._file.write(written)
+            self._file.flush()
 
     def flush(self) -> None:
         """The run is over but for its last process: all that has happened is written when this returns."""
