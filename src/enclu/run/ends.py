@@ -126,6 +126,7 @@ class Ends:
                 sup.syscall_tasks.end(thread.space)
         if sup.at_end is not None and self._is_last():
             at_end, sup.at_end = sup.at_end, None
+            sup.release_now()  # what has been closed since the last look is no more
             at_end()
         kept = thread is None or self._may_be_another(thread)
         if let_go(tid, kept=kept) and not kept:

@@ -200,7 +200,7 @@ class Supervisor:
             self.births.settle()
         if self._unreferenced:
             self._unreferenced = False
-            self._release_unreferenced()
+            self.release_now()
 
     def kill(self) -> None:
         """End every process of the run, now."""
@@ -426,7 +426,8 @@ class Supervisor:
         """
         self._unreferenced = True
 
-    def _release_unreferenced(self) -> None:
+    def release_now(self) -> None:
+        """The same, while nobody is at work."""
         for encl in self.kernel.enclaves():
             if not encl.mms and not self.interceptor.files.referenced(encl):
                 if encl.created:
