@@ -40,6 +40,17 @@ class Step(enum.Enum):
     """One instruction is to be executed while nobody else is in the enclave: an ENCLU, or by `alone`."""
 
 
+class Effect(enum.Enum):
+    """What an instruction would do with the host's XCR0, beside what it does with XFRM."""
+
+    SAME = enum.auto()
+    OTHER = enum.auto()
+    REFUSED = enum.auto()
+    """With XFRM it is #GP: XRSTOR of components that XFRM does not have."""
+    PAGE_FAULT = enum.auto()
+    """With either: XRSTOR of an image that cannot be read."""
+
+
 Outcome = tuple[Fault, ptrace.SigInfo | None] | Step
 """Or the exception that is left to be handled, with its siginfo if the host processor raised it."""
 COPY = VDSO_BASE + SLOTS - 64
@@ -83,24 +94,29 @@ def _at_breakpoint(narrowed: NarrowedEnclave, thread: Thread) -> Outcome:
     instruction = xcr0.decode(thread.space.peek(thread.regs.rip, xcr0.LONGEST))
     if instruction is None:
         narrowed.look_again(thread.regs.rip >> 12)
-    if instruction is None or (not thread.regs.rflags & RFLAGS_TF and _same(thread, narrowed.xfrm, instruction)):
         return Step.PAST_BREAKPOINT
-    outcome = _execute(thread, narrowed.xfrm, instruction)
+    effect = _effect(thread, narrowed.xfrm, instruction)
+    if effect is Effect.SAME and not thread.regs.rflags & RFLAGS_TF:
+        return Step.PAST_BREAKPOINT
+    outcome = _execute(thread, narrowed.xfrm, instruction, effect)
     if outcome is Step.GOES_ON:
         thread.store()
     return outcome
 
 
-def _same(thread: Thread, xfrm: int, instruction: Instruction) -> bool:
-    """The instruction does with the host's XCR0 what it does with XFRM."""
+def _effect(thread: Thread, xfrm: int, instruction: Instruction) -> Effect:
+    """What the instruction at RIP is about to do."""
     regs = thread.regs
     if instruction.kind is Kind.SAVES:
-        return not _mask(thread) & thread.xcr0 & ~xfrm
-    if instruction.kind is Kind.RESTORES:
-        address = instruction.address(regs)
-        restorable = _readable(thread, address) and _restorable(thread, xfrm, instruction)
-        return restorable and _within_reach(thread, xfrm, address)
-    return regs.rcx & _LOW > 1
+        return Effect.OTHER if _mask(thread) & thread.xcr0 & ~xfrm else Effect.SAME
+    if instruction.kind is not Kind.RESTORES:
+        return Effect.SAME if regs.rcx & _LOW > 1 else Effect.OTHER
+    address = instruction.address(regs)
+    if not _readable(thread, address):
+        return Effect.PAGE_FAULT
+    if not xcr0.restorable(thread.space.peek(address, HEADER + HEADER_SIZE), xfrm):
+        return Effect.REFUSED
+    return Effect.SAME if _within_reach(thread, xfrm, address) else Effect.OTHER
 
 
 def _readable(thread: Thread, address: int) -> bool:
@@ -114,10 +130,6 @@ def _readable(thread: Thread, address: int) -> bool:
         if enclaves and not kernel.allowed(at) & PROT_READ:
             return False
     return True
-
-
-def _restorable(thread: Thread, xfrm: int, instruction: Instruction) -> bool:
-    return xcr0.restorable(thread.space.peek(instruction.address(thread.regs), HEADER + HEADER_SIZE), xfrm)
 
 
 def _within_reach(thread: Thread, xfrm: int, address: int) -> bool:
@@ -142,27 +154,24 @@ def _set_mask(thread: Thread, mask: int) -> None:
     thread.regs.rdx = thread.regs.rdx & ~_LOW | mask >> 32
 
 
-def _execute(thread: Thread, xfrm: int, instruction: Instruction) -> Outcome:
+def _execute(thread: Thread, xfrm: int, instruction: Instruction, effect: Effect) -> Outcome:
     """Execute the instruction at RIP with XCR0 = XFRM; its exception, if it raises one."""
     regs = thread.regs
-    if instruction.kind is Kind.RESTORES and not _readable(thread, instruction.address(regs)):
-        info = _step(thread)  # #PF
-    elif not _same(thread, xfrm, instruction):
-        if instruction.kind is Kind.RESTORES and not _restorable(thread, xfrm, instruction):
-            return Fault(Vector.GP, why="XRSTOR of components that XFRM does not have"), None
-        if instruction.kind in (Kind.SAVES, Kind.RESTORES):
-            info = _narrowly(thread, xfrm, instruction)
-        elif regs.rcx & _LOW:
-            info = _step(thread)
-            if info is None:  # XINUSE
-                _set_mask(thread, _mask(thread) & xfrm)
-        else:
-            info = None
-            regs.rax, regs.rdx = xfrm & _LOW, xfrm >> 32
-            regs.rip += instruction.size
-            regs.rflags &= ~RFLAGS_RF
-    else:
+    if effect is Effect.REFUSED:
+        return Fault(Vector.GP, why="XRSTOR of components that XFRM does not have"), None
+    if effect is not Effect.OTHER:
         info = _step(thread)
+    elif instruction.kind in (Kind.SAVES, Kind.RESTORES):
+        info = _narrowly(thread, xfrm, instruction)
+    elif regs.rcx & _LOW:
+        info = _step(thread)
+        if info is None:  # XINUSE
+            _set_mask(thread, _mask(thread) & xfrm)
+    else:
+        info = None
+        regs.rax, regs.rdx = xfrm & _LOW, xfrm >> 32
+        regs.rip += instruction.size
+        regs.rflags &= ~RFLAGS_RF
     return _left(thread, info)
 
 
@@ -218,7 +227,8 @@ def alone(narrowed: NarrowedEnclave, thread: Thread) -> Outcome:
     outcome: Outcome
     with narrowed.alone(thread, range(rip >> 12, (rip + xcr0.LONGEST - 1 >> 12) + 1)):
         if instruction is not None:
-            outcome = _execute(thread, narrowed.xfrm, instruction)
+            effect = _effect(thread, narrowed.xfrm, instruction)
+            outcome = _execute(thread, narrowed.xfrm, instruction, effect)
         else:
             info = _step(thread)
             if info is not None and info.code == AT_SYSCALL:
