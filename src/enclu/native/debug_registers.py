@@ -92,13 +92,17 @@ def met(thread: Thread) -> Watch | None:
     return None
 
 
+def by_int1(thread: Thread) -> bool:
+    """A stop that says TRAP_BRKPT is INT1's, which stands before RIP."""
+    return thread.space.peek(thread.regs.rip - 1, 1) == INT1
+
+
 def told(thread: Thread, info: ptrace.SigInfo) -> ptrace.SigInfo:
     """The siginfo of a stop, where the host kernel did not know a breakpoint of ours for one.
 
-    Once in a million or so it finds nothing in DR6, and says TRAP_BRKPT as of an INT1.  That stands before RIP.
+    Once in a million or so it finds nothing in DR6, and says TRAP_BRKPT as of an INT1.
     """
     rip = thread.regs.rip
-    lost = info.signo == signal.SIGTRAP and info.code == TRAP_BRKPT and rip in thread.breakpoints
-    if lost and thread.space.peek(rip - 1, 1) != INT1:
+    if info.signo == signal.SIGTRAP and rip in thread.breakpoints and info.code == TRAP_BRKPT and not by_int1(thread):
         return ptrace.SigInfo.fault(signal.SIGTRAP, TRAP_HWBKPT, rip)
     return info

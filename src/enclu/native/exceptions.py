@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from enclu.base.abi import TRAP_TRACE
 from enclu.native import signals, user_dispatch
-from enclu.native.debug_registers import INT1, RFLAGS_RF, TRAP_BRKPT, TRAP_HWBKPT
+from enclu.native.debug_registers import RFLAGS_RF, TRAP_BRKPT, TRAP_HWBKPT, by_int1
 from enclu.native.inject import call_again
 from enclu.sgx import inside
 from enclu.sgx.enclu.enter import RFLAGS_TF
@@ -31,7 +31,7 @@ def in_enclave(thread: Thread, fault: Fault, code: int) -> Fault | None:
     if to_64_bit_mode(thread.regs):
         return Fault(Vector.UD, why="SYSENTER or a far transfer in an enclave")
     stepped = fault.vector == Vector.DB and code == TRAP_TRACE
-    int1 = fault.vector == Vector.DB and code == TRAP_BRKPT and thread.space.peek(thread.regs.rip - 1, 1) == INT1
+    int1 = fault.vector == Vector.DB and code == TRAP_BRKPT and by_int1(thread)
     if fault.vector == Vector.BP or int1 or (stepped and not thread.mode.dbgoptin):
         undo_trap(thread, code)
     return inside.exception(thread, fault, stepped=stepped, int1=int1)
