@@ -16,8 +16,8 @@ from enclu.host.enclave import Enclave
 from enclu.host.errors import HostError, ProcessDied
 from enclu.host.images import open_image
 from enclu.sweep import report
-from enclu.sweep.call import EcallText, fresh, written
-from enclu.sweep.loaded import HOST, sweep_call
+from enclu.sweep.call import EcallText, written
+from enclu.sweep.loaded import HOST, sweep_ecall
 from enclu.sweep.points import ALL
 from enclu.sweep.verdict import HARMLESS
 from enclu.sweep.watchers import NoReference, NoSuchMemory
@@ -123,17 +123,12 @@ class Everywhere:
         self._seen.add(id(enclave))
         if self.wanted.only not in (0, self.counted):
             return
-        text = written(function, args, named)
-        swept = Swept(self.counted, text, _command(enclave, function, args, named) if first else "")
-
-        def make(enclave: Enclave) -> Any:
-            return self._plain(enclave, function, *fresh(args), **fresh(named))
+        command = _command(enclave, function, args, named) if first else ""
+        swept = Swept(self.counted, written(function, args, named), command)
 
         for behaviour in self.wanted.host:
             try:
-                swept.verdicts += sweep_call(
-                    enclave, make, where=self.wanted.where, host=[behaviour], call=f"ecall({text})"
-                )
+                swept.verdicts += sweep_ecall(enclave, function, args, named, where=self.wanted.where, host=[behaviour])
             except NoReference:
                 return  # then it does not return when it is made, either
             except NoSuchMemory:
