@@ -84,7 +84,7 @@ def test_a_wrong_machine_is_caught_by_the_case_about_it(mistake: str) -> None:
         cwd=ROOT,
     )
     assert done.returncode == 1, done.stderr
-    assert name in [case.full_name for case in differing(parsed(done.stdout, mistake))]
+    assert [case.full_name for case in differing(parsed(done.stdout, mistake))] == [name]
 
 
 def test_without_sgx_nothing_of_it_is_supported_and_nothing_fails() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from enclu.conform import program
 from enclu.conform.report import closed, parsed
+from enclu.native import proc
 from tests.support.runs import ENCLU, HANGS, Marked, marked, wait_until
 
 
@@ -42,17 +43,12 @@ def program_at_a_case(processes: Marked) -> int | None:
     """The program's process, if there is one of a case besides."""
     for pid in processes.alive():
         try:
-            parent = parent_of(pid)
-            names = [Path(f"/proc/{each}/comm").read_text() for each in (pid, parent)]
+            parent = proc.parent(pid)
         except OSError:
             continue
-        if names == ["conform\n"] * 2:
+        if proc.comm(pid) == proc.comm(parent) == "conform":
             return parent
     return None
-
-
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 @pytest.mark.parametrize("signo", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGHUP])

@@ -372,7 +372,7 @@ CONFORM = (
         alone=[
             "struct claim", "struct group", "struct options", "struct enclave", "struct request", "struct outcome",
             "struct transition", "struct state_at_entry", "enum case_status", "enum enclave_state", "enum how_left",
-            "enum preparation", "enum state_components", "MEASURED",
+            "enum preparation", "enum state_components", "MEASURED", "NOWHERE", "FAR_ADDRESS",
         ],
     ),
     twins("src/enclu/conform/program/events.h", alone=["struct event", "EVENTS"]),

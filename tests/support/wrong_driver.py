@@ -99,7 +99,7 @@ MISTAKES: dict[str, Rewritten | Valued] = {
     "sgx2_forgets_how_far_it_got": Rewritten(
         "sgx2/REMOVE_PAGES: up to where no page is", (ioctl_sgx2,), "_each", 'f["count"] = done', 'f["count"] = 0'),
     "mmap_takes_offsets_within_pages": Rewritten(
-        "mapping/an offset within a page", *_MAP, "asked & 0xFFF or ", ""),
+        "mapping/an offset within a page comes before the length", *_MAP, "asked & 0xFFF or ", ""),
     "mmap_tells_lengths_apart_no_more": Rewritten(
         "mapping/length that cannot be rounded up", *_MAP, "errno.ENOMEM if task.regs.rsi else errno.EINVAL",
         "errno.EINVAL"),
@@ -129,7 +129,8 @@ MISTAKES: dict[str, Rewritten | Valued] = {
         "mapping/mprotect by a process with READ_IMPLIES_EXEC", (memory,), "_check_personality",
         "if task.personality &", "if 0 &"),
     "provision_can_be_mapped": Rewritten(
-        "mapping//dev/sgx_provision", (DeviceFiles,), "opened", "if file in self.provisions:", "if False:"),
+        "mapping//dev/sgx_provision, MAP_PRIVATE", (DeviceFiles,), "opened", "if file in self.provisions:",
+        "if False:"),
     "what_is_written_is_not_read": Valued("access/VMA -w-, EPCM r--: read", mm, "GRANTED", list(range(8))),
     "leaves_read_no_page_mapped_to_be_written": Valued(
         "eenter/TCS mapped to be written, and not to be read, is enough", mm, "NEEDS", [1, 0, 2, *[0] * 13, 4]),

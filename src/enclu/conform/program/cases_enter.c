@@ -266,7 +266,6 @@ static void enter_beyond_nssa(const struct claim *claim)
 	say_outcome(&outcome);
 }
 
-#define FAR_ADDRESS 0x8000000000000000
 static const struct claim eenter_faults[] = {
 	{ "RBX not page aligned", EENTER_SAYS ": DS:RBX is not 4KByte aligned", "EENTER: #GP", enter_at, TCS0 + 8, 0, 0, 0 },
 	{ "RBX aligned to 2048", EENTER_SAYS ": DS:RBX is not 4KByte aligned", "EENTER: #GP", enter_at, TCS0 + 2048, 0, 0, 0 },

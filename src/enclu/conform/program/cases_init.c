@@ -2,8 +2,6 @@
 #include "conform.h"
 
 #define INIT_SAYS "Linux sgx_encl_init()"
-#define NOWHERE 0x10 /* an address where nothing is */
-
 /* SGX_IOC_ENCLAVE_INIT.  a: the SIGSTRUCT; b: the byte that is changed (0: none), and c: how. */
 static uint8_t sigstruct[PAGE] __attribute__((aligned(PAGE)));
 

@@ -5,8 +5,6 @@
 #define ADD_SAYS "Linux sgx_ioc_enclave_add_pages()"
 #define SECINFO_SAYS "Linux sgx_validate_secinfo()"
 
-#define NOWHERE 0x10 /* an address where nothing is */
-
 /* SGX_IOC_ENCLAVE_CREATE.  a: which 8 bytes of SECS are b (c: which bits of them are changed; 0: all). */
 static struct secs proper(void)
 {

@@ -3,7 +3,6 @@
 
 #define EENTER_SAYS "SDM 3D 38.4 EENTER"
 #define EEXIT_SAYS "SDM 3D 38.4 EEXIT"
-#define FAR_ADDRESS 0x8000000000000000
 
 /* EENTER: a is the register's number. */
 

@@ -212,7 +212,6 @@ static void other_aep(const struct claim *claim)
 
 void resume_busy(const struct claim *claim);
 
-#define FAR_ADDRESS 0x8000000000000000
 #define RESTORED(n, name) { name " is restored", ERESUME_SAYS, "as before", restored_register, n, 0, 0, 0 }
 #define RESTORED_FLAG(name, bit, text) { name " is restored", ERESUME_SAYS ": RFLAGS", text, restored_flags, bit, 0, 0, 0 }
 static const struct claim eresume[] = {

@@ -3,8 +3,6 @@
 
 enum number { RESTRICT, MODIFY, REMOVE };
 static const uint32_t commands[] = { SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS, SGX_IOC_ENCLAVE_MODIFY_TYPES, SGX_IOC_ENCLAVE_REMOVE_PAGES };
-#define NOWHERE 0x10
-
 /* offset, length, then permissions or type, result and count; REMOVE_PAGES: count only. */
 static long change(enum number number, uint64_t fields[5])
 {

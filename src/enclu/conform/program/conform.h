@@ -71,6 +71,8 @@ long modify(uint64_t offset, uint64_t type);
 long remove_page(uint64_t offset);
 uint64_t place(uint64_t offset); /* of the enclave */
 extern uint8_t memory[4 * PAGE]; /* outside the enclave */
+#define NOWHERE 0x10 /* an address where nothing is */
+#define FAR_ADDRESS 0x8000000000000000 /* one that is not canonical */
 const char *name_of(uint64_t address, uint64_t *offset);
 
 /* run.c: entering by an ENCLU of its own. */
