@@ -243,7 +243,7 @@ def test_afterwards_all_is_as_it_was(watching: enclu.Enclave) -> None:
 
 def test_an_ecall_is_swept_with_its_arguments_as_at_first_each_time(watching: enclu.Enclave) -> None:
     word = bytearray(8)
-    (verdict,) = watching.sweep(0, word, where="5", host=["int:write=0+0=09,resume"])
+    (verdict,) = watching.sweep(0, word, where="5", host="int:write=0+0=09,resume")
     assert shape(verdict) == [CHANGED] and word == bytes(8)
     assert verdict.call == f"ecall(0, {word!r})"
 

@@ -39,6 +39,7 @@ def test_one_interrupt_changes_nothing_wherever_it_comes(
     points: list[Point] = []
     session.sweep(Behaviour.parse("int:resume"), range(0, len(session.rips), 5), points.append)
     assert {point.outcome.kind for point in points} == {Kind.SAME}
+    assert [point.rip for point in points] == session.rips[::5]
 
 
 def test_without_it_a_host_steps_through_every_instruction(

@@ -176,13 +176,14 @@ class Enclave:
         return steps.step(self, wishes, function, args, timeout, named)
 
     def sweep(
-        self, function: Any, *args: Any, where: str = "all", host: Iterable[str | Behaviour] = ("int:resume",),
+        self, function: Any, *args: Any, where: str = "all", host: str | Iterable[str | Behaviour] = "int:resume",
         warm: int = 0, hang: float = 2.0, **named: Any,
     ) -> list[Verdict]:  # fmt: skip
         """Sweep an ECALL, in a process of `Machine.process(stepping=True)`: docs/hostile-host.md.
 
         At each of these instructions of it ("all", "functions", "window", or ranges, as `enclu sweep --where` has
-        them) each behaviour of the host is tried, written as `--host` has it.  A verdict for each, in their order.
+        them) the behaviour of the host is tried, written as `--host` has it, or each of several.  A verdict for each,
+        in their order.
         `warm` ECALLs come before the first that counts; one that takes `hang` seconds hangs.  OCALLs are to answer the
         same each time.  Afterwards the enclave is as it was, but for what the `warm` ones did.
 

@@ -111,7 +111,7 @@ class Stepping:
     def arm(
         self, tcs: int, *, until: int = ALWAYS, address: int = 0, times: int = 1, vector: int | None = None,
         error_code: int = 0, free: bool = False, room: int = 0, registers: Mapping[str, int] | None = None,
-        stack: tuple[int, bytes] | None = None, clear: int = 0,
+        stack: tuple[int, bytes] | None = None, clear: int = 0, unnotified: bool = False,
     ) -> None:  # fmt: skip
         """What is to happen on a TCS from the next EENTER or ERESUME on, instead of whatever was.
 
@@ -120,7 +120,8 @@ class Stepping:
         `room`: addresses of so many instructions are kept for `rips`.  `registers`: what the enclave finds in them at
         the next EENTER, by the names of REGISTERS; an empty one only has those kept that it leaves (`left`).
         `stack`: an address and what is to be there from then on, where the host's own stack is until then;
-        before that, `clear` bytes below it are made zero, at each entry.
+        before that, `clear` bytes below it are made zero, at each entry.  `unnotified`: the next ERESUME goes on as if
+        nothing had interrupted, whatever AEX-Notify asks for.
         """
         then = uapi.ENCLU_SGX_STEP_FREE if free else uapi.ENCLU_SGX_STEP_INTERRUPT
         then = then if vector is None else uapi.ENCLU_SGX_STEP_RAISE
@@ -133,7 +134,8 @@ class Stepping:
                 uapi.ENCLU_SGX_IOC_STEP,
                 uapi.STEP.pack(tcs=tcs, until=until, address=address, times=times, then=then, signo=INTERRUPT,
                                vector=vector or 0, error_code=error_code, room=room, entry=self._entry(registers),
-                               stack=address_of, stack_from=copy, stack_size=len(content), clear=clear),
+                               stack=address_of, stack_from=copy, stack_size=len(content), clear=clear,
+                               unnotified=unnotified),
             )  # fmt: skip
 
     def _entry(self, registers: Mapping[str, int] | None) -> int:

@@ -106,6 +106,7 @@ struct enclu_sgx_step {
 	__u64 stack_from;	/* what is here, */
 	__u64 stack_size;	/* so many bytes; 0: nothing. */
 	__u64 clear;	/* Bytes below the untrusted stack pointer (URSP) that are zero at each entry, before that. */
+	__u64 unnotified;	/* 1: the next ERESUME goes on as if nothing had interrupted; no AEX-Notify.  Else 0. */
 };
 #define ENCLU_SGX_STEP_ALWAYS		0xffffffffffffffff
 #define ENCLU_SGX_STEP_FREE		0	/* Nothing. */
@@ -128,7 +129,7 @@ struct enclu_sgx_registers {
 
 /*
  * EFAULT	a structure cannot be read, or no enclave is mapped at the TCS
- * EINVAL	`then`, `signo`, `vector`, `error_code` or `room` is none, `stack_size` or `clear` is more than 8 MiB, no
+ * EINVAL	`then`, `signo`, `vector`, `error_code`, `room` or `unnotified` is none, `stack_size` or `clear` is more than 8 MiB, no
  *		enclave has been created there, or `which` names ENCLU's own registers, or none
  * ENOTTY	the run has no --stepping; so have the other three
  */

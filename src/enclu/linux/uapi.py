@@ -67,7 +67,7 @@ ENCLU_SGX_IOC_DROP_EPC = ioc(IOC_NONE, 0x2F, 0, "ENCLU_SGX_IOC_DROP_EPC")
 
 STEP = _numbers(
     "enclu_sgx_step", "tcs", "until", "address", "times", "then", "signo", "vector", "error_code", "room", "entry",
-    "stack", "stack_from", "stack_size", "clear",
+    "stack", "stack_from", "stack_size", "clear", "unnotified",
 )  # fmt: skip
 STEPPED = _numbers(
     "enclu_sgx_stepped", "tcs", "record", "recorded", "left", "xsave", "xsave_size", "stopped", "executed", "entries",

@@ -35,7 +35,7 @@ class Wanted:
     """What is to be tried."""
 
     where: str = ALL
-    host: tuple[str, ...] = HOST
+    host: tuple[str, ...] = (HOST,)
     only: int = 0
     """Which ECALL alone, counted from 1; 0: all of them."""
 

@@ -72,7 +72,7 @@ class Ladder(Watcher):
         assert self._rung is not None
         over = self._at == len(self._points)
         until = 0 if over else self._points[self._at] - self._rung[0]
-        self.stepping.arm(self.tcs, until=until, free=over, stack=self._rung[2].stack, clear=CLEARED)
+        self.stepping.arm(self.tcs, until=until, free=over, stack=self._rung[2].stack, clear=CLEARED, unnotified=True)
         self._call.entry.resume()  # undisturbed, however long it takes to step there
         return True
 
@@ -149,10 +149,12 @@ class Ladder(Watcher):
     def _bring_about(self, call: Call, rip: int) -> EnclaveException | None:
         """The exception at the instruction that is next, if there is to be one; the enclave stands at its AEX."""
         behaviour, stepping = self._behaviour, self.stepping
+        # The interrupt that the call stands at is the sweep's own, of which the enclave is not to be notified.
         if behaviour.event == PAGE_FAULT:
+            stepping.arm(self.tcs, free=True, clear=CLEARED, unnotified=True)
             stepping.withdraw(rip)
         elif behaviour.vector is not None:
-            stepping.arm(self.tcs, until=0, vector=behaviour.vector, clear=CLEARED)
+            stepping.arm(self.tcs, until=0, vector=behaviour.vector, clear=CLEARED, unnotified=True)
         else:
             return None
         try:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from enclu.host.enclave import Enclave
     from enclu.sweep.verdict import Verdict
 
-HOST = ("int:resume",)
+HOST = "int:resume"
 """What the host does unless told."""
 
 
@@ -41,9 +41,9 @@ def sweep_ecall(
 
 def sweep_call(
     enclave: Enclave, make: Callable[[Enclave], object], *, where: str = places.ALL,
-    host: Iterable[str | Behaviour] = HOST, call: str = "the call", warm: int = 0, hang: float = HANG,
+    host: str | Iterable[str | Behaviour] = HOST, call: str = "the call", warm: int = 0, hang: float = HANG,
 ) -> list[Verdict]:  # fmt: skip
-    """Try each behaviour of the host at these points of whatever `make` calls; a verdict for each.
+    """Try the behaviour of the host, or each of several, at these points of whatever `make` calls; a verdict for each.
 
     `make` is called with the enclave, some six times and once for each behaviour: it makes the same ECALL each time,
     with the same arguments, and OCALLs answer the same.  `warm` calls come before the first that counts.  Afterwards
@@ -55,7 +55,8 @@ def sweep_call(
     the call does not return by itself; HostError where nothing can step: the enclave's process is to be one of
     `Machine.process(stepping=True)`.
     """
-    behaviours = [one if isinstance(one, Behaviour) else Behaviour.parse(one) for one in host]
+    wanted = [host] if isinstance(host, str) else host
+    behaviours = [one if isinstance(one, Behaviour) else Behaviour.parse(one) for one in wanted]
     verdicts: list[Verdict] = []
     with contextlib.closing(Session(enclave, make, hang=hang)) as session:
         session.prepare(warm)

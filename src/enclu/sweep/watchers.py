@@ -159,7 +159,7 @@ class Recorded(Plain):
             return False
         assert self._call is not None
         self.rips, self.longer = self.stepping.rips(self.tcs), True
-        self.stepping.arm(self.tcs, free=True, clear=CLEARED)
+        self.stepping.arm(self.tcs, free=True, clear=CLEARED, unnotified=True)
         self._call.limit(self.session.hang)
         self._call.entry.resume(self.session.hang)
         return True
@@ -196,9 +196,9 @@ class Probe(Watcher):
         if enclave.base <= state.rsp < enclave.base + enclave.size:
             self.found = state.rsp
         if self.found or self._count > SWITCHED:
-            self.stepping.disarm(self.tcs)
+            self.stepping.arm(self.tcs, free=True, unnotified=True)
         else:
-            self.stepping.arm(self.tcs, until=1)
+            self.stepping.arm(self.tcs, until=1, unnotified=True)
         assert self._call is not None
         self._call.entry.resume(self.session.hang)
         return True

@@ -209,6 +209,8 @@ static void errors(void)
 	ok_eq(step(wrong), EINVAL, "#PF is not raised");
 	wrong = free_step(), wrong.room = 1ull << 25;
 	ok_eq(step(wrong), EINVAL, "too much room");
+	wrong = free_step(), wrong.unnotified = 2;
+	ok_eq(step(wrong), EINVAL, "neither notified nor not");
 	wrong = free_step(), wrong.entry = (uint64_t)&registers;
 	for (int i = 0; i < 4; i++) {
 		registers.which = (uint64_t[]){ 1 << 0, 1 << 1, 1 << 3, 1 << 16 }[i];

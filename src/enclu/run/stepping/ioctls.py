@@ -58,6 +58,8 @@ def _step(stepping: Stepping, task: Task, argument: int) -> None:
         raise OSError(errno.EINVAL, f"an error code has 32 bits, not {f['error_code']:#x}")
     if f["room"] > MOST_RECORDED:
         raise OSError(errno.EINVAL, f"at most {MOST_RECORDED} instructions are recorded")
+    if f["unnotified"] > 1:
+        raise OSError(errno.EINVAL, f"enclu_sgx_step.unnotified is {f['unnotified']}")
     encl = _encl(task, f["tcs"])
     if not encl.created:
         raise OSError(errno.EINVAL, f"no enclave has been created at {f['tcs']:#x}")
@@ -77,6 +79,7 @@ def _step(stepping: Stepping, task: Task, argument: int) -> None:
         Plan(
             encl.eid, f["tcs"], f["until"], f["address"], f["times"], f["then"], f["signo"], f["vector"],
             f["error_code"], f["room"], chosen, stack, f["clear"],
+            bool(f["unnotified"]),
         ),
     )  # fmt: skip
 

@@ -38,6 +38,8 @@ class Plan:
     """What to write, and where, at the next entry."""
     clear: int = 0
     """Bytes below URSP that are zero at each entry."""
+    unnotified: bool = False
+    """The next ERESUME is to go on as if nothing had interrupted."""
 
     executed: int = 0
     recorded: list[int] = field(default_factory=list)

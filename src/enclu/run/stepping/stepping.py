@@ -20,6 +20,7 @@ from enclu.run.stepping.checkpoint import Changes, Checkpoint
 from enclu.run.stepping.plan import INTERRUPT, RAISE, Plan
 from enclu.run.stepping.sources import UD2, Sources
 from enclu.run.transitions import Transitions
+from enclu.sgx.enclu.enter import AEXNOTIFY_AT
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.exceptions import Fault, Vector
 from enclu.sgx.inside import MAX_LENGTH
@@ -98,6 +99,8 @@ class Stepping(Transitions):
         self._changes = Changes(supervisor.events)
         self._inside: dict[int, int] = {}
         """By thread, the TCS that it is in."""
+        self._muted: dict[int, tuple[memoryview, int]] = {}
+        """By thread in ERESUME, the frame's last page that is not to have AEXNOTIFY now, and what it has of it."""
 
     # What is asked for.
 
@@ -168,6 +171,11 @@ class Stepping(Transitions):
         plan.entries += 1
         plan.rip = None
         self._put(task, plan, task.regs.rsp if leaf == EncluLeaf.EENTER else self._ursp(task))
+        if leaf == EncluLeaf.ERESUME and plan.unnotified:
+            _, frame = self.frame(task, task.regs.rbx)
+            if frame is not None:
+                plan.unnotified, self._muted[task.tid] = False, (frame, frame[AEXNOTIFY_AT])
+                frame[AEXNOTIFY_AT] = 0
         if leaf == EncluLeaf.EENTER and plan.registers and not plan.loaded:
             plan.loaded = True
             hostile = {name: value for name, value in plan.registers.items() if name in ("rsp", "rbp")}
@@ -204,13 +212,22 @@ class Stepping(Transitions):
         last = secs.page_at(end - PAGE_SIZE) if tcs["CSSA"] else None
         return tcs["CSSA"], None if last is None else last.data
 
+    def _unmute(self, task: Task) -> bool:
+        """The frame that an ERESUME was made from without AEX-Notify is again what it was; whether there is one."""
+        frame, wanted = self._muted.pop(task.tid, (None, 0))
+        if frame is not None:
+            frame[AEXNOTIFY_AT] = wanted
+        return frame is not None
+
     def faulted(self, task: Task, leaf: int) -> None:
+        muted = self._unmute(task)
         if leaf not in _INTO:
             return
         key = task.mm, task.regs.rbx
         plan, lent = self._plans.get(key), self._lent.get(key)
         if plan is not None:
             plan.entries -= 1
+            plan.unnotified |= muted
         if plan is not None and leaf == EncluLeaf.EENTER and lent is not None and lent.new:
             for name, value in lent.general.items():
                 setattr(task.regs, name, value)
@@ -220,6 +237,7 @@ class Stepping(Transitions):
             plan.loaded = False
 
     def after(self, task: Task, leaf: int, site: int) -> None:
+        self._unmute(task)
         if leaf in _INTO:
             task.stepper = self
             self._inside[task.tid] = task.mode.tcs_la
@@ -239,6 +257,7 @@ class Stepping(Transitions):
                     lent.new = False
 
     def gone(self, task: Task) -> None:
+        self._unmute(task)
         self._inside.pop(task.tid, None)
 
     def space_gone(self, space: AddressSpace, mm: MM) -> None:
