@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -219,6 +220,17 @@ def test_calls_that_wait_end_by_themselves_natively(program: Callable[[str], Pat
         [program("waits_undisturbed"), "open", "native"], capture_output=True, text=True, timeout=HANGS, check=False
     )
     assert (done.returncode, "not ok" in done.stdout) == (0, False), done.stdout
+
+
+@pytest.mark.parametrize("how", ["unwritable", "garbage"])
+def test_a_thread_without_its_restartable_sequences_is_ended_by_sigsegv(
+    how: str, program: Callable[[str], Path], enclu_run: EncluRun
+) -> None:
+    environment = {"GLIBC_TUNABLES": "glibc.pthread.rseq=0"}
+    command = (program("rseq_gone"), how)
+    native = subprocess.run(command, env={**os.environ, **environment}, timeout=HANGS, check=False)
+    done = enclu_run(*command, env=environment, options=("--quiet",))
+    assert (native.returncode, done.returncode, done.stderr) == (-signal.SIGSEGV, -signal.SIGSEGV, "")
 
 
 @pytest.mark.parametrize("pending", ["", "pending"])

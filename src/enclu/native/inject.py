@@ -36,12 +36,13 @@ _ARGUMENTS = ("rdi", "rsi", "rdx", "r10", "r8", "r9")
 class MachineGone(Exception):
     """The program has taken away the memory at which the machine makes calls in it, where nothing seals that."""
 
-    def __init__(self, thread: Thread) -> None:
+    def __init__(self, thread: Thread, why: str) -> None:
         super().__init__(
             f"process {thread.process.tgid} has changed memory of its machine, {OWN_MEMORY[0]:#x} to "
-            f"{OWN_MEMORY[1]:#x}, and is killed; leave these addresses alone, or use Linux 6.10, which can seal them"
+            f"{OWN_MEMORY[1]:#x}, and is killed ({why}); leave these addresses alone, or use Linux 6.10, which can "
+            "seal them"
         )
-        self.thread = thread
+        self.thread, self.why = thread, why
 
 
 def inject(
@@ -133,10 +134,17 @@ def by_stops(thread: Thread, watch: Callable[[Stop], None] | None = None) -> Non
 
 
 def _reached(thread: Thread, stop: Stop, call: int, address: int) -> bool:
-    """The thread, which makes the system call at `call`, has stopped at the address.  Raises MachineGone."""
+    """The thread, which makes the system call at `call`, has stopped at the address.
+
+    Raises MachineGone where the call cannot be fetched, which is not all that a SIGSEGV there may mean (see `until`).
+    """
     rip = thread.fetch().rip
     if stop.kind is Kind.SIGNAL and stop.signo in (signal.SIGSEGV, signal.SIGBUS) and rip == call:
-        raise MachineGone(thread)
+        info = ptrace.SigInfo()
+        info.get(thread.tid)
+        if info.code > 0 and info.code != SI_KERNEL:
+            name = signal.Signals(stop.signo).name
+            raise MachineGone(thread, f"{name}, code {info.code}, at the system call at {call:#x}")
     return rip == address
 
 

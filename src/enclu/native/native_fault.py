@@ -166,11 +166,11 @@ def _record(thread: Thread) -> tuple[int, int, int]:
     regs.rip = space.syscall_stub
     regs.rsp, regs.orig_rax = SCRATCH + SCRATCH_SIZE // 2, ptrace.NO_SYSCALL
     thread.store()
-    until(thread, SINGLESTEP, lambda stop: stop.kind is Kind.SIGNAL, FRAME_SIGNAL)
+    stop = until(thread, SINGLESTEP, lambda stop: stop.kind is Kind.SIGNAL, FRAME_SIGNAL)
     thread.fetch()
     frame = regs.rsp
     if not SCRATCH <= frame < SCRATCH + SCRATCH_SIZE // 2:
-        raise MachineGone(thread)
+        raise MachineGone(thread, f"no signal frame can be built: {signal.Signals(stop.signo).name}, RSP {frame:#x}")
     error, trapno, _, cr2 = _TRAP_RECORD.unpack(space.peek(frame + FRAME_UC + MC_ERR, _TRAP_RECORD.size))
     space.poke(frame + FRAME_UC + MC_ERR, bytes(_TRAP_RECORD.size))
     regs.load(saved)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from enclu.base.abi import SI_KERNEL
 from enclu.native import ptrace, user_dispatch
 from enclu.native.debug_registers import RFLAGS_RF
 from enclu.native.ptrace import NOTHING
@@ -88,13 +90,15 @@ def until(thread: Thread, how: ptrace.Word, wanted: Callable[[Stop], bool], sign
     """Run to the first stop that is wanted.  Raises ThreadGone.
 
     Signals that come instead are put off (`Thread.put_off`); a stop of the process is told once more afterwards.
+    A SIGSEGV that the kernel forces on its way back to user mode, as for a struct rseq that it cannot write
+    (rseq_handle_notify_resume() in kernel/rseq.c), would come again and again: the process dies of it, as it would.
     """
     group_stop = False
     if thread.user_dispatch:
         user_dispatch.settle(thread, wanted=False)
     _go(thread, how, signo)
     while True:
-        stop = thread.waiter.of(thread)
+        stop, signo = thread.waiter.of(thread), 0
         if wanted(stop):
             break
         if stop.kind is Kind.SIGNAL:
@@ -104,10 +108,13 @@ def until(thread: Thread, how: ptrace.Word, wanted: Callable[[Stop], bool], sign
             except ProcessLookupError:  # killed since, with what may have been its process's signal
                 thread.undelivered = stop.signo
                 raise
-            thread.put_off.append(bytes(info))
+            if info.signo == signal.SIGSEGV and info.code == SI_KERNEL:
+                signo = info.signo
+            else:
+                thread.put_off.append(bytes(info))
         elif stop.kind is Kind.GROUP:
             group_stop = True
-        _go(thread, how, 0)
+        _go(thread, how, signo)
     thread.stopped = True
     if group_stop:
         interrupt(thread)

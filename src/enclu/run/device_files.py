@@ -218,7 +218,7 @@ class DeviceFiles:
         cloexec = MFD_CLOEXEC if flags & os.O_CLOEXEC else 0
         fd = inject(thread, NR["memfd_create"], path.encode() + b"\0", MFD_ALLOW_SEALING | cloexec)
         if fd == -errno.EFAULT:
-            raise MachineGone(thread)  # it cannot read the name
+            raise MachineGone(thread, f"memfd_create cannot read a name at {scratch.FIRST:#x}")
         if fd < 0:
             if -fd not in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
                 self._denied(thread, "memfd_create", -fd)

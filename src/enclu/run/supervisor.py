@@ -330,12 +330,12 @@ class Supervisor:
             self.leave(thread)
         except MachineGone as gone:
             self.end(gone)
-        except Exception:
+        except Exception as error:
             # A thread that is killed under our hands makes all kinds of calls fail; its end will be reported.
             if not self.is_stopped(thread):
                 self.leave(thread)
             elif not thread.space.intact:
-                self.end(MachineGone(thread))
+                self.end(MachineGone(thread, f"{type(error).__name__}: {error}"))
             else:
                 raise
         finally:

@@ -92,8 +92,8 @@ class SyscallTasks:
         except (NoTask, OSError, ThreadGone):
             if not self._sup.is_stopped(thread):
                 raise ThreadGone from None
-        except MachineGone:
-            raise MachineGone(thread) from None
+        except MachineGone as gone:
+            raise MachineGone(thread, gone.why) from None
         finally:
             for task in made:
                 if not kept or task is middle:
