@@ -6,9 +6,10 @@
 
 #define CHILDREN 8
 #define CALLS 150
+#define SEGMENT (3 * PAGE)
 
 static struct enclave enclave;
-static int segment; /* of shared memory, three pages */
+static int segment; /* of shared memory */
 
 struct random { uint64_t state; };
 
@@ -121,6 +122,8 @@ static void call(struct random *r)
 		syscall(SYS_remap_file_pages, start, size, 0ul, below(r, 16), 0ul);
 		break;
 	case 9:
+		if (start > (uint64_t)enclave.base + enclave.size - SEGMENT)
+			start = (uint64_t)enclave.base + enclave.size - SEGMENT; /* as `length` has it */
 		shmat(segment, (void *)start, below(r, 4) ? SHM_REMAP : 0);
 		break;
 	case 10:
@@ -181,7 +184,7 @@ int main(int argc, char **argv)
 	struct enclave own;
 
 	enclave_load(&own, NULL);
-	segment = shmget(IPC_PRIVATE, 3 * PAGE, 0600);
+	segment = shmget(IPC_PRIVATE, SEGMENT, 0600);
 	for (uint64_t seed = first; seed < first + CHILDREN; seed++) {
 		pid_t pid;
 		int status;
