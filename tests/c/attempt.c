@@ -4,7 +4,8 @@
 #include "enclu_sgx.h"
 
 /* Raw ENCLU becomes a signal under `signal`, and where only the vDSO's own is fixed up. */
-static enum { UNKNOWN, VDSO, HANDLER, SIGNAL } design;
+enum { UNKNOWN, VDSO, HANDLER, SIGNAL };
+static int design;
 static __thread struct outcome *waiting;
 
 /* SIGNAL: what the vDSO or a registered handler would be told comes from the signal's frame. */
@@ -29,16 +30,15 @@ static void on_fault(int signo, siginfo_t *info, void *context)
 	}
 }
 
+/* Threads may find it at the same time: each has handlers before anybody enters by it. */
 static void find_design(void)
 {
 	static const int faults[] = { SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV };
+	int found = !strcmp(delivery(), "vdso") ? VDSO : strstr(delivery(), "-handler") ? HANDLER : SIGNAL;
 
-	if (!strcmp(delivery(), "vdso"))
-		design = VDSO;
-	else
-		design = strstr(delivery(), "-handler") ? HANDLER : SIGNAL;
-	for (int i = 0; design == SIGNAL && i < 5; i++)
+	for (int i = 0; found == SIGNAL && i < 5; i++)
 		handle(faults[i], on_fault);
+	__atomic_store_n(&design, found, __ATOMIC_RELEASE);
 }
 
 /* Whatever may be registered already is the same. */
@@ -70,7 +70,7 @@ struct outcome attempt(void *tcs, struct request *request, unsigned int leaf)
 	struct raw_fault fault;
 	int result;
 
-	if (design == UNKNOWN)
+	if (__atomic_load_n(&design, __ATOMIC_ACQUIRE) == UNKNOWN)
 		find_design();
 	switch (design) {
 	case VDSO:
