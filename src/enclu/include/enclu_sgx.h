@@ -129,8 +129,8 @@ struct enclu_sgx_registers {
 
 /*
  * EFAULT	a structure cannot be read, or no enclave is mapped at the TCS
- * EINVAL	`then`, `signo`, `vector`, `error_code`, `room` or `unnotified` is none, `stack_size` or `clear` is more than 8 MiB, no
- *		enclave has been created there, or `which` names ENCLU's own registers, or none
+ * EINVAL	`then`, `signo`, `vector`, `error_code`, `room` or `unnotified` is none, `stack_size` or `clear` is more
+ *		than 8 MiB, no enclave has been created there, or `which` names ENCLU's own registers, or none
  * ENOTTY	the run has no --stepping; so have the other three
  */
 #define ENCLU_SGX_IOC_STEP	_IOW(ENCLU_SGX_MAGIC, 0x30, struct enclu_sgx_step)

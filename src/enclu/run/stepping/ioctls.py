@@ -78,8 +78,7 @@ def _step(stepping: Stepping, task: Task, argument: int) -> None:
         task.mm,
         Plan(
             encl.eid, f["tcs"], f["until"], f["address"], f["times"], f["then"], f["signo"], f["vector"],
-            f["error_code"], f["room"], chosen, stack, f["clear"],
-            bool(f["unnotified"]),
+            f["error_code"], f["room"], chosen, stack, f["clear"], bool(f["unnotified"]),
         ),
     )  # fmt: skip
 
