@@ -72,6 +72,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "handler_in_a_wait": ANY,
     "handler_mask": ANY,
     "hostile_operands": ANY,
+    "ignored_signals": ("vdso", "signal"),
     "illegal_instructions": ANY,
     "ioctl_concurrent": DRIVER,
     "ioctl_errors": ANY,
@@ -202,7 +203,9 @@ def test_busy_threads_are_pinned_unless_told_otherwise(options: tuple[str, ...],
     passes("affinity", *options, options=("--no-fast-path", *options))
 
 
-@pytest.mark.parametrize("name", ["clear_sighand", "clone_untraced", "device_paths", "sent_while_blocked"])
+@pytest.mark.parametrize(
+    "name", ["clear_sighand", "clone_untraced", "device_paths", "ignored_signals", "sent_while_blocked"]
+)
 def test_natively_too(name: str, program: Callable[[str], Path]) -> None:
     """What the programs expect is what the kernel does."""
     done = subprocess.run([program(name), "native"], capture_output=True, text=True, timeout=HANGS, check=False)

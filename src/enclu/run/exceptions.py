@@ -9,7 +9,7 @@ from enclu.base.abi import TRAP_TRACE
 from enclu.base.events import SignalSent
 from enclu.linux import trap
 from enclu.linux.trap import Verdict
-from enclu.native import cpuid, debug_registers, exceptions, path_calls, ptrace, signals, text_poke
+from enclu.native import cpuid, debug_registers, exceptions, ignored_signals, path_calls, ptrace, signals, text_poke
 from enclu.native.debug_registers import TRAP_HWBKPT
 from enclu.native.native_fault import exception_of, raised, raised_by_enclu
 from enclu.native.process import SYNCHRONOUS_SIGNALS
@@ -192,6 +192,7 @@ def _sent(sup: Supervisor, task: Task, signo: int) -> None:
         interrupt(sup, task)
     if signo != signal.SIGSTOP:
         sup.events.emit(SignalSent, signo)
+    ignored_signals.undo(task, signo)
     _deliver(sup, task, signals.deliver_sent(task, signo))
 
 
