@@ -26,11 +26,13 @@ def audit_of(own_machine: enclu.Machine, proof_enclave: ProofEnclave, interface:
     """The findings of one item, of the proof enclave with these weaknesses; of one subject, if that is given."""
 
     @functools.cache
-    def findings(item: str, weaknesses: tuple[str, ...], debug: bool) -> tuple[Finding, ...]:
-        image = proof_enclave(*weaknesses, debug=debug)
+    def findings(item: str, weaknesses: tuple[str, ...], debug: bool, aex_notify: bool) -> tuple[Finding, ...]:
+        image = proof_enclave(*weaknesses, debug=debug, aex_notify=aex_notify)
         return audit(image, interface=interface, only=[item], machine=own_machine).findings
 
-    def audit_of(item: str, *weaknesses: str, subject: str = "", debug: bool = False) -> tuple[Finding, ...]:
-        return tuple(f for f in findings(item, weaknesses, debug) if f.subject.startswith(subject))
+    def audit_of(
+        item: str, *weaknesses: str, subject: str = "", debug: bool = False, aex_notify: bool = False
+    ) -> tuple[Finding, ...]:
+        return tuple(f for f in findings(item, weaknesses, debug, aex_notify) if f.subject.startswith(subject))
 
     return audit_of

@@ -7,6 +7,7 @@ import pytest
 from enclu.sweep.audit import Means, Verdict
 from enclu.sweep.audit.run import ITEMS as CHECKLIST
 from tests.sweep.audit.conftest import AuditOf
+from tests.sweep.conftest import OF_THE_IMAGE
 
 ITEMS = (
     ("entry/df", "KEEPS_DF", ""),
@@ -58,6 +59,18 @@ def test_a_sound_enclave_is_not(audit_of: AuditOf, item: str, weakness: str, sub
     findings = audit_of(item, subject=subject)
 
     assert [f.verdict for f in findings] == [Verdict.SOUND], findings
+
+
+@pytest.mark.parametrize(
+    ("item", "weakness", "subject"), [tried for tried in ITEMS if tried[1] not in OF_THE_IMAGE], ids=str
+)
+def test_a_weakness_is_found_where_the_enclave_is_told_of_interrupts(
+    audit_of: AuditOf, item: str, weakness: str, subject: str
+) -> None:
+    """The audit's own interrupts are no part of what it looks at: AEX-Notify does not tell of them."""
+    findings = audit_of(item, weakness, subject=subject, aex_notify=True)
+
+    assert [f.verdict for f in findings] == [Verdict.WEAK], findings
 
 
 def test_each_item_has_a_weak_enclave() -> None:

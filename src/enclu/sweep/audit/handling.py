@@ -135,6 +135,8 @@ def goes_on(target: Target, point: Point, vector: int) -> bool:
         entry = bring_about(target, point, Means.FORGED, vector)
         if entry is None or not handle(target, entry).acted:
             return False
-        if target.step(entry, number) and target.ssa().gprsgx.rsp == point.rsp:
+        target.stepping.arm(target.tcs, until=number)
+        entry.resume(2.0)
+        if target.stopped(entry) and target.ssa().gprsgx.rsp == point.rsp:
             return target.ssa().gprsgx.rip != point.rip  # else the instruction is only tried again
     return False

@@ -146,13 +146,17 @@ class Target:
         return isinstance(entry.event, Interrupted) and self.stepping.state(self.tcs).stopped
 
     def go_on(self, entry: Entry, registers: Mapping[str, int] | None = None) -> Event:
-        """ERESUME, with nothing planned but, if `registers` are given, to keep those that are left at EEXIT."""
-        self.stepping.arm(self.tcs, free=True, registers=registers)
+        """ERESUME, with nothing planned but, if `registers` are given, to keep those that are left at EEXIT.
+
+        As `step` and `fault`, of an enclave that the audit itself has interrupted, to look at it, or whose page it has
+        withdrawn: the call goes on as if it had not, without AEX-Notify.
+        """
+        self.stepping.arm(self.tcs, free=True, registers=registers, unnotified=True)
         return entry.resume(LIMIT)
 
     def step(self, entry: Entry, count: int = 1) -> bool:
         """ERESUME for so many instructions; whether the enclave stands after them."""
-        self.stepping.arm(self.tcs, until=count)
+        self.stepping.arm(self.tcs, until=count, unnotified=True)
         entry.resume(LIMIT)
         return self.stopped(entry)
 

@@ -89,8 +89,7 @@ def _ecall_at_1(audit: Audit, item: Item) -> Iterator[Finding]:
     event = _reaching(target, entry, judged.rip, nested)
     reached = target.stopped(entry)
     if reached:
-        target.stepping.disarm(target.tcs)
-        event = entry.resume(2.0)
+        event = target.go_on(entry)
     answer = _answered(target, event)
     what = f"{path.sample.name}, while another is interrupted at {target.place(judged.rip)},"
     if answer == usual and reached:

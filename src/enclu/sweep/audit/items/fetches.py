@@ -140,14 +140,12 @@ def _accesses(
         address, size = here[0] if here else (page, 0)
         found.append(Access(len(found), address, size, frame.rip, bool(event.error_code & WRITES)))
         if change is not None and change[0] < len(found):
-            target.stepping.disarm(target.tcs)
-            entry.resume(2.0)
+            target.go_on(entry)
             break
         if not target.step(entry):
             break
         target.process.syscall("mprotect", page, PAGE_SIZE, 0)
-        target.stepping.disarm(target.tcs)
-        entry.resume(2.0)
+        target.go_on(entry)
     target.grant_outside(page)
     return found, target.way.finish(entry)
 
