@@ -239,7 +239,7 @@ def test_ecalls_that_are_not_allowed(load_proof: Load) -> None:
 
 
 @pytest.mark.parametrize(("command", "status"), [
-    (ORET, Status.SGX_ERROR_UNEXPECTED), (EXCEPT, Status.SGX_ERROR_UNEXPECTED), (17, Status.SGX_ERROR_INVALID_FUNCTION),
+    (ORET, Status.SGX_ERROR_UNEXPECTED), (EXCEPT, Status.SGX_ERROR_UNEXPECTED), (18, Status.SGX_ERROR_INVALID_FUNCTION),
 ])  # fmt: skip
 def test_entries_for_nothing(load_proof: Load, command: int, status: enclu.SgxStatus) -> None:
     enclave = load_proof()

@@ -27,9 +27,9 @@ def build(
     path: Path, sources: Sequence[Path], *flags: str, script: Path = LAYOUT, attributes: int = Attribute.MODE64BIT,
     xfrm: int = 3, debug: bool | None = None,
 ) -> Path:  # fmt: skip
-    """An enclave of these sources and protocol.c, signed; `debug` is as in `signing.unsigned`."""
+    """An enclave of these sources, protocol.c and edmm.c, signed; `debug` is as in `signing.unsigned`."""
     directories = HERE, enclu.enclave_dir()
-    parts = *sources, HERE / "protocol.c", enclu.enclave_dir() / "memory.c"
+    parts = *sources, HERE / "protocol.c", HERE / "edmm.c", enclu.enclave_dir() / "memory.c"
     subprocess.run(
         ["gcc", *FLAGS, "-mgeneral-regs-only", *(f"-I{directory}" for directory in directories), f"-DTCSES={TCSES}",
          f"-DATTRIBUTES={int(attributes):#x}", f"-DXFRM={xfrm:#x}", *flags, f"-Wl,-T,{script}", *map(str, parts),

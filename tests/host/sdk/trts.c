@@ -2,13 +2,10 @@
  * An enclave that follows the protocol of the SDK's trusted runtime and has what edger8r would generate for enclave.edl.
  * ECALLs' arguments are not checked as an enclave must that has secrets.
  */
-#include "protocol.h"
-#include "sgx.h"
+#include "edmm.h"
 
 #include <string.h>
 
-enum { R = 1, W = 2, TCS = 1 << 8, REG = 2 << 8, TRIM = 4 << 8 };	/* of pages, as SECINFO.FLAGS has them */
-enum { PENDING = 8, MODIFIED = 16, PR = 32 };
 enum { PRINT, CALL_BACK, RECEIVE, SWAP, OPEN_FILE, CPUIDEX, WAIT_EVENT, SET_EVENT, SETWAIT_EVENTS, SET_EVENTS,
        PTHREAD_WAIT, PTHREAD_CREATE, PTHREAD_WAKEUP, NR_OCALLS };
 #define INNER 8
@@ -61,45 +58,9 @@ static char *copy_out(const char *text)
 	return out;
 }
 
-/* The host's part of the memory management; 0 for success. */
-static int edmm(uint32_t what, uint64_t address, uint64_t size, uint32_t from, uint32_t to)
+void *allocate_outside(size_t size)
 {
-	struct { int retval; uint64_t address, size; uint32_t from, to; } *ms = sgx_ocalloc(sizeof *ms);
-
-	*ms = (typeof(*ms)){ -1, address, size, from, to };
-	return sgx_ocall(what, ms) ? -1 : ms->retval;
-}
-
-static uint32_t eaccept(uint64_t page, uint64_t flags)
-{
-	struct { uint64_t flags, reserved[7]; } __attribute__((aligned(64))) secinfo = { flags, {} };
-
-	return sgx_enclu(EACCEPT, &secinfo, page);
-}
-
-static int add_pages(uint64_t address, int n)
-{
-	int refused = edmm(EDMM_ALLOC, address, n * 4096ul, REG, 0);
-
-	for (int i = 0; i < n && !refused; i++)
-		refused = eaccept(address + i * 4096ul, REG | PENDING | W | R);
-	return refused;
-}
-
-static int protect_page(uint64_t page)
-{
-	int refused = edmm(EDMM_MODIFY, page, 4096, REG | R | W, REG | R);
-
-	return refused ? refused : (int)eaccept(page, REG | PR | R);
-}
-
-static int remove_page(uint64_t page)
-{
-	int refused = edmm(EDMM_MODIFY, page, 4096, REG | R | W, TRIM | R | W);
-
-	if (!refused)
-		refused = eaccept(page, TRIM | MODIFIED);
-	return refused ? refused : edmm(EDMM_MODIFY, page, 4096, TRIM | R | W, TRIM);
+	return sgx_ocalloc(size);
 }
 
 /* A TCS like the first one, with two SSA frames, the page that FS and GS point to and a stack behind it. */

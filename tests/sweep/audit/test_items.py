@@ -35,6 +35,7 @@ ITEMS = (
     ("pointer/ocall-results", "OCALL_RESULT_UNCHECKED", "look_up()"),
     ("pointer/ocall-results", "OCALL_RESULT_UNCHECKED", "relay()"),
     ("memory/double-fetch", "DOUBLE_FETCH", "sum()"),
+    ("memory/dynamic-pages", "EACCEPT_UNCHECKED", "keep(): restricted"),
     ("call/before-initialisation", "BEFORE_INIT", ""),
     ("call/private", "PRIVATE_FROM_ROOT", "inner()"),
     ("call/during-ocalls", "DURING_OCALLS", "answer()"),
@@ -74,10 +75,10 @@ def test_a_weakness_is_found_where_the_enclave_is_told_of_interrupts(
 
 
 def test_each_item_has_a_weak_enclave() -> None:
-    """But for one that the processor sees to, one that is never decided, and image/debug, with tests of its own."""
+    """But for one that the processor sees to, and image/debug, with tests of its own."""
     without = {item.name for item in CHECKLIST} - {item for item, *_ in ITEMS}
 
-    assert without == {"image/debug", "call/parallel", "image/dynamic-pages"}
+    assert without == {"image/debug", "call/parallel"}
 
 
 def test_no_pointer_leads_the_sound_enclave_into_itself(audit_of: AuditOf) -> None:
@@ -141,3 +142,15 @@ def test_an_old_fault_is_what_the_entry_for_exceptions_believes_at_cssa_0(audit_
 
 def test_threads_on_one_tcs_are_the_processors_to_refuse(audit_of: AuditOf) -> None:
     assert [f.verdict for f in audit_of("call/parallel")] == [Verdict.NOT_APPLICABLE]
+
+
+def test_a_page_that_is_given_up_may_stay(audit_of: AuditOf) -> None:
+    findings = audit_of("memory/dynamic-pages", "EACCEPT_UNCHECKED", subject="keep(): trimmed")
+
+    assert [f.verdict for f in findings] == [Verdict.UNDECIDED], findings
+
+
+def test_calls_that_change_no_pages_are_not_told_of(audit_of: AuditOf) -> None:
+    subjects = {f.subject for f in audit_of("memory/dynamic-pages")}
+
+    assert subjects == {"keep(): restricted rights", "keep(): trimmed pages"}

@@ -2,12 +2,12 @@
  * The proof enclave: what a sweep and an audit are to find, or not to find.  It is sound but for the weaknesses that it is
  * built with; each is a macro, which is 0 or 1.  ECALLs are those of enclave.edl.
  */
-#include "protocol.h"
+#include "edmm.h"
 
 #include <string.h>
 
 enum { SUM, SUM_OUTSIDE, COPY, COMPUTE, RANDOM, TICKS, RATIO, RATIO_X87, DIVIDE, UNDEFINED, UNEXPECTED, SPIN, ASK, INNER,
-       RELAY, LOOK_UP, NOTIFIED, NR_ECALLS };
+       RELAY, LOOK_UP, NOTIFIED, KEEP, NR_ECALLS };
 enum { ANSWER, RECEIVE, LOCATE, NR_OCALLS };
 enum { DE = 0, UD = 6, PF = 14 };
 #define SPARE 0x10000ul		/* addresses behind the image, as protocol.S has them */
@@ -40,6 +40,7 @@ static const uint8_t ms_sizes[] = {
 	[UNDEFINED] = 2 * sizeof(int), [UNEXPECTED] = sizeof(struct ms_pointer), [SPIN] = sizeof(struct ms_pointer),
 	[ASK] = sizeof(struct ms_key), [INNER] = sizeof(struct ms_key), [RELAY] = sizeof(struct ms_key),
 	[LOOK_UP] = sizeof(struct ms_key), [NOTIFIED] = sizeof(uint64_t),
+	[KEEP] = sizeof(struct ms_key),
 };
 
 static struct { uint64_t nr_ecall; struct { uint64_t address, private; } table[NR_ECALLS]; } g_ecall_table = {
@@ -86,7 +87,7 @@ static uint32_t call_host(uint32_t number, void *ms)
 	return status;
 }
 
-static void *allocate_outside(uint64_t size)
+void *allocate_outside(size_t size)
 {
 	uint64_t top = interrupted()->ursp;
 
@@ -242,8 +243,26 @@ static uint32_t look_up(struct ms_key *ms)
 	return SGX_SUCCESS;
 }
 
+/* A page is added, written, and can only be read from then on, until it is given back. */
+static uint32_t keep(struct ms_key *ms)
+{
+	volatile uint64_t *page = (volatile uint64_t *)enclave_end;
+
+	if (add_pages((uint64_t)page, 1))
+		return SGX_ERROR_OUT_OF_MEMORY;
+	*page = ms->key;
+	if (protect_page((uint64_t)page) && !EACCEPT_UNCHECKED)
+		return SGX_ERROR_UNEXPECTED;
+	ms->retval = *page;
+	if (remove_page((uint64_t)page) && !EACCEPT_UNCHECKED)
+		return SGX_ERROR_UNEXPECTED;
+	return SGX_SUCCESS;
+}
+
 static uint32_t serve(int number, union ms *ms, union ms *outside)
 {
+	uint32_t status;
+
 	switch (number) {
 	case SUM:
 		return sum(DOUBLE_FETCH ? &outside->sum : &ms->sum);
@@ -290,6 +309,11 @@ static uint32_t serve(int number, union ms *ms, union ms *outside)
 	case NOTIFIED:
 		ms->result = trusted_thread()->counter;
 		return SGX_SUCCESS;
+	case KEEP:
+		notify(false);
+		status = keep(&ms->key);
+		notify(true);
+		return status;
 	}
 	return SGX_ERROR_INVALID_FUNCTION;
 }

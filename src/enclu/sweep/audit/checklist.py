@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from enclu.sweep.audit.verdict import Finding, Means, Verdict
 
 if TYPE_CHECKING:
+    from enclu.host.conventions.sdk.abi import EmmModify
+    from enclu.host.enclave import Enclave
     from enclu.host.images import Image
     from enclu.sweep.audit.path import Path
     from enclu.sweep.audit.target import Target
+
+
+class Answering(Protocol):
+    """Loads an SDK's enclave anew, for the caller to close.  Raises HostError."""
+
+    def __call__(self, modify: Callable[[Enclave, EmmModify], int], *, warm: bool) -> Target:
+        """`modify` is how the host answers requests to change pages (`SdkConvention.modify`)."""
 
 
 class Audit:
@@ -19,10 +28,10 @@ class Audit:
 
     def __init__(
         self, image: Image, target: Callable[[], Target], debug: Callable[[], Target | None],
-        uninitialized: Callable[[], Target],
+        uninitialized: Callable[[], Target], answering: Answering,
     ) -> None:  # fmt: skip
         self.image = image
-        self._make, self._make_debug, self.uninitialized = target, debug, uninitialized
+        self._make, self._make_debug, self.uninitialized, self.answering = target, debug, uninitialized, answering
         self._target: Target | None = None
         self._debug: list[Target | None] = []
         self._paths: dict[tuple[int, int], Path] = {}

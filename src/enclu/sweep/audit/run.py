@@ -16,6 +16,7 @@ from enclu.sweep.audit import items as _items  # noqa: F401 - the package
 from enclu.sweep.audit.checklist import Audit, Item
 from enclu.sweep.audit.items import (
     cssa,
+    dynamic_pages,
     entering,
     exceptions,
     fetches,
@@ -30,6 +31,7 @@ from enclu.sweep.audit.target import SETTLE, Target
 from enclu.sweep.audit.verdict import Finding, Report, Verdict
 
 if TYPE_CHECKING:
+    from enclu.host.conventions.sdk.abi import EmmModify
     from enclu.host.edl.interface import Interface
     from enclu.host.enclave import Enclave
     from enclu.host.process import Process
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
 ITEMS: tuple[Item, ...] = (
     *entering.ITEMS, *leaving.ITEMS, *window.ITEMS, *exceptions.ITEMS, *cssa.ITEMS, *pointers.ITEMS, *ocalls.ITEMS,
-    *fetches.ITEMS, *start.ITEMS, *permissions.ITEMS,
+    *fetches.ITEMS, *dynamic_pages.ITEMS, *start.ITEMS, *permissions.ITEMS,
 )  # fmt: skip
 """In the order of the report."""
 
@@ -78,20 +80,34 @@ def _audit(
 ) -> Report:  # fmt: skip
     kind = _kind(image, interface, convention)
 
-    def load(debug: bool | None, *, start: bool = True) -> Callable[[Process], Enclave]:
-        made = kind if start else _unstarted(kind)
-        return lambda process: process.load(image, convention=made, debug=debug, start_timeout=SETTLE)
+    def target(
+        change: Callable[[Convention], object] = lambda made: None, *, debug: bool | None = None, warm: bool = True
+    ) -> Target:
+        """`change` is made to the convention before it says anything to the enclave."""
+
+        def changed(enclave: Enclave) -> Convention:
+            made = kind(enclave)
+            change(made)
+            return made
+
+        def load(process: Process) -> Enclave:
+            return process.load(image, convention=changed, debug=debug, start_timeout=SETTLE)
+
+        return Target(machine, load, way, warm=warm)
 
     def as_debug() -> Target | None:
         try:
-            return Target(machine, load(True), way)
+            return target(debug=True)
         except HostError:
             return None
 
     def uninitialized() -> Target:
-        return Target(machine, load(None, start=False), way, warm=False)
+        return target(_unstarted, warm=False)
 
-    context = Audit(image, lambda: Target(machine, load(None), way), as_debug, uninitialized)
+    def answering(modify: Callable[[Enclave, EmmModify], int], *, warm: bool) -> Target:
+        return target(lambda made: setattr(made, "modify", modify), warm=warm)
+
+    context = Audit(image, target, as_debug, uninitialized, answering)
     findings: list[Finding] = []
     try:
         name = context.target.way.name
@@ -120,15 +136,9 @@ def _kind(image: Image, interface: Interface | None, convention: str | None) -> 
     return named(convention or image.convention)
 
 
-def _unstarted(kind: Callable[[Enclave], Convention]) -> Callable[[Enclave], Convention]:
-    """The same without what it says to the enclave first."""
-
-    def make(enclave: Enclave) -> Convention:
-        made = kind(enclave)
-        made.start = lambda timeout: None  # type: ignore[method-assign]
-        return made
-
-    return make
+def _unstarted(made: Convention) -> None:
+    """It is without what it says to the enclave first."""
+    made.start = lambda timeout: None  # type: ignore[method-assign]
 
 
 def way(target: Target) -> Way:

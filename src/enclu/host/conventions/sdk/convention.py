@@ -94,6 +94,8 @@ class SdkConvention(Convention):
         managed = self.run_time or (image.run_time if isinstance(image, IntelSdkImage) else RunTime())
         self.edmm = managed.edmm
         """Whether the enclave manages its memory, by SGX2."""
+        self.modify: Callable[[Enclave, abi.EmmModify], int] = emm.modify
+        """What changes pages when the enclave asks for it; an enclave_error_t.  A hostile host has one of its own."""
         dynamic = [enclave.base + offset for offset in managed.dynamic_tcs]
         self.binding = Binding(
             enclave.tcs_pool, dynamic, self._make_tcs, bind=managed.bind, minimum=managed.minimum_tcs
@@ -235,7 +237,7 @@ class SdkConvention(Convention):
     def _ocall(self, call: Call, number: int, ms: int) -> int:
         """Serve an OCALL; the status for the enclave.  What a callable raises is raised when the ECALL is over."""
         if number in abi.BUILTIN_OCALLS:
-            return self._builtin(number, ms)
+            return self.builtin(number, ms)
         try:
             call.check()
             serve = self._ocalls.get(number)
@@ -266,13 +268,14 @@ class SdkConvention(Convention):
         marshaller = OcallMarshaller(ocall, self._types)
         return lambda ms: marshaller.call(memory, ms, function)
 
-    def _builtin(self, number: int, ms: int) -> int:
+    def builtin(self, number: int, ms: int) -> int:
+        """Serve one of `abi.BUILTIN_OCALLS`; the status for the enclave."""
         memory = self.enclave.process.memory
         if number == BuiltinOcall.EDMM_ALLOC:
             request = abi.EmmAlloc.from_buffer_copy(memory.read(ms, ctypes.sizeof(abi.EmmAlloc)))
             result = emm.alloc(self.enclave, request)
         elif number == BuiltinOcall.EDMM_MODIFY:
-            result = emm.modify(
+            result = self.modify(
                 self.enclave, abi.EmmModify.from_buffer_copy(memory.read(ms, ctypes.sizeof(abi.EmmModify)))
             )
         else:

@@ -6,6 +6,7 @@ arch/x86/kernel/cpu/sgx/ioctl.c.
 
 from __future__ import annotations
 
+import enum
 import errno
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,26 @@ _OF_ERRNO = {
 NONE, READ, WRITE, RIGHTS = 0, 1, 2, 7
 TYPE = 0xFF00
 TCS, REG, TRIM = PageType.TCS << 8, PageType.REG << 8, PageType.TRIM << 8
+
+
+class Change(enum.Enum):
+    """Of pages, in a way that the enclave has to accept."""
+
+    RIGHTS = enum.auto()
+    """Restricted (EMODPR): EACCEPT wants to find PR and the new ones."""
+    TCS = enum.auto()
+    """Made a TCS of (EMODT)."""
+    TRIM = enum.auto()
+    """Trimmed (EMODT), to be removed when that is accepted."""
+
+
+def change(request: EmmModify) -> Change | None:
+    """What EACCEPT is to confirm when the host has done what is asked; None if there is nothing."""
+    before, after = request.flags_from & TYPE, request.flags_to & TYPE
+    rights_before, rights_after = request.flags_from & RIGHTS, request.flags_to & RIGHTS
+    if before != after and after in (TRIM, TCS):
+        return Change.TRIM if after == TRIM else Change.TCS
+    return Change.RIGHTS if after == REG and rights_before & ~rights_after else None
 
 
 def alloc(enclave: Enclave, request: EmmAlloc) -> int:

@@ -64,7 +64,7 @@ def _fetches(audit: Audit, item: Item) -> Iterator[Finding]:
     some = False
     for number in range(CALLS):
         target = audit.target
-        sample = _sample(target, number)
+        sample = target.way.numbered(number)
         if sample is None:
             break
         page = _page(target, sample)
@@ -78,13 +78,9 @@ def _fetches(audit: Audit, item: Item) -> Iterator[Finding]:
         yield item.undecided("no sample call reads anything of its structure")
 
 
-def _sample(target: Target, number: int) -> Sample | None:
-    return next((s for i, s in enumerate(target.way.samples()) if i == number), None)
-
-
 def _prepared(target: Target, number: int) -> Sample:
     target.fresh()
-    sample = _sample(target, number)
+    sample = target.way.numbered(number)
     assert sample is not None
     return sample
 

@@ -1,4 +1,4 @@
-"""What the image permits, whatever its code does: debuggers, code that can be written, pages added at run time."""
+"""What the image permits, whatever its code does: debuggers, code that can be written or was not measured."""
 
 from __future__ import annotations
 
@@ -30,27 +30,8 @@ def _unmeasured(audit: Audit, item: Item) -> Iterator[Finding]:
     yield from _named(audit, item, "unmeasured code", "every page that is executable is measured")
 
 
-def _dynamic(audit: Audit, item: Item) -> Iterator[Finding]:
-    """SGX2: a page that the kernel adds is the enclave's when it has accepted it, as what it expects."""
-    image = audit.image
-    added = [region for region in image.regions() if not region.added]
-    run_time = getattr(image, "run_time", None)
-    if run_time is not None and run_time.edmm:
-        yield item.undecided(
-            "the enclave manages pages by EACCEPT as it runs: none of its requests was answered falsely"
-        )
-    elif added and run_time is None:
-        size = sum(region.size for region in added)
-        yield item.undecided(
-            f"{size >> 12} pages of addresses are for pages added at run time: none was added by the audit"
-        )
-    else:
-        yield item.not_applicable("the enclave takes no pages at run time")
-
-
 ITEMS = (
     Item("image/debug", "it cannot be run as a debug enclave", _debug),
     Item("image/writable-code", "its code cannot be written", _writable),
     Item("image/unmeasured-code", "its code is measured", _unmeasured),
-    Item("image/dynamic-pages", "pages added at run time are what the enclave has asked for", _dynamic),
 )

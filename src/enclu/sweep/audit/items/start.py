@@ -41,7 +41,7 @@ def _before(audit: Audit, item: Item) -> Iterator[Finding]:
                 )
             return
         number, expected = usual
-        sample = _sample(early, number)
+        sample = early.way.numbered(number)
         assert sample is not None
         found = call(early, sample)
         if found.answer(early) == expected:
@@ -56,15 +56,11 @@ def _usual(target: Target) -> Answer | None:
     return call(target, target.way.sample()).answer(target)
 
 
-def _sample(target: Target, number: int) -> Sample | None:
-    return next((s for i, s in enumerate(target.way.samples()) if i == number), None)
-
-
 def _succeeding(target: Target) -> tuple[int, Answer] | None:
     """The number of a sample call that succeeds, and its answer."""
     for number in range(CALLS):
         target.fresh()
-        sample = _sample(target, number)
+        sample = target.way.numbered(number)
         if sample is None:
             return None
         answer = call(target, sample, finish=False).answer(target)
@@ -123,7 +119,7 @@ def _during_ocalls(audit: Audit, item: Item) -> Iterator[Finding]:
 def _ocall(target: Target, number: int) -> int | None:
     """The number of the OCALL that a sample call stands at, made from the fresh state; None if it makes none."""
     target.fresh()
-    sample = _sample(target, number)
+    sample = target.way.numbered(number)
     answer = call(target, sample, finish=False).answer(target) if sample is not None else None
     return answer.status if answer is not None and not answer.returned else None
 

@@ -38,6 +38,7 @@ class SdkWay(Way):
         super().__init__(target)
         convention = target.enclave.convention
         assert isinstance(convention, SdkConvention)
+        self.convention = convention
         self.interface = convention.interface
         self.types = Types(self.interface, convention.types) if self.interface is not None else None
         self._string_lengths = abi.string_lengths(convention.release)
@@ -94,7 +95,10 @@ class SdkWay(Way):
         return Answer(True, status != SgxStatus.SGX_SUCCESS, status)
 
     def back(self, answer: Answer) -> Inputs:
-        return {"rdi": EnterCommand.ECMD_ORET & ALL, "rsi": 0}
+        """What is of memory management is done: nothing else could be looked at in an enclave that depends on it."""
+        builtin = answer.status in abi.BUILTIN_OCALLS
+        status = self.convention.builtin(answer.status, answer.argument) if builtin else 0
+        return {"rdi": EnterCommand.ECMD_ORET & ALL, "rsi": status}
 
     def stray_return(self) -> Inputs:
         return {"rdi": EnterCommand.ECMD_ORET & ALL, "rsi": 0}

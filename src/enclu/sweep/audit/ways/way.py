@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -109,6 +110,10 @@ class Way(ABC):
         """Prepares calls, one after the other, that end differently."""
         yield self.sample()
 
+    def numbered(self, number: int) -> Sample | None:
+        """One of the samples, prepared; None if there are not so many."""
+        return next(itertools.islice(self.samples(), number, None), None)
+
     def nested(self) -> Inputs | None:
         """As `sample`, with memory of its own, to be made while another call is under way."""
         return self.sample().registers
@@ -142,7 +147,7 @@ class Way(ABC):
         return iter(())
 
     def finish(self, entry: Entry) -> Event:
-        """The call to its end, with OCALLs that come to nothing."""
+        """The call to its end, with OCALLs that come to nothing, but for those of memory management."""
         for _ in range(MOST_OCALLS):
             event = entry.event
             if not isinstance(event, Exit):
