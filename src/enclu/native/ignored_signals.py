@@ -42,12 +42,18 @@ def undo(thread: Thread, signo: int) -> None:
     if regs.rax == _INTERRUPTED and regs.orig_rax in NEVER_RESTARTED:
         if _ignored(thread, signo):
             call_again(thread)
-            thread.made_again = (regs.rip, regs.rax)
+            thread.made_again = _call(thread)
     elif again is not None and regs.orig_rax == ptrace.NO_SYSCALL and not _ignored(thread, signo):
         thread.made_again = None
-        if again == (regs.rip, regs.rax):
+        if again == _call(thread):
             regs.rip, regs.rax = regs.rip + SYSCALL_SIZE, _INTERRUPTED
             thread.store()
+
+
+def _call(thread: Thread) -> tuple[int, ...]:
+    """A call that is about to be made."""
+    regs = thread.regs
+    return regs.rip, regs.rsp, regs.rax, regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9
 
 
 def _ignored(thread: Thread, signo: int) -> bool:

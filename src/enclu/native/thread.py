@@ -122,8 +122,8 @@ class Thread:
         """Signals that can be forced upon it and that it has blocked, since its process uses SGX (`native.signals`)."""
         self.delivering = 0
         """A synchronous signal that it has been resumed with, until it has stopped at its handler."""
-        self.made_again: tuple[int, int] | None = None
-        """RIP and RAX of a system call that it is to make once more (`native.ignored_signals`)."""
+        self.made_again: tuple[int, ...] | None = None
+        """Registers of a system call that it is to make once more (`native.ignored_signals`)."""
         self.undelivered = 0
         """A signal that its process was sent, and that it stopped for."""
         self.put_off: list[bytes] = []

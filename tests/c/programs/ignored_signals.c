@@ -20,12 +20,14 @@ static void handler(int signo)
 	handled++;
 }
 
-/* Limits of time that are long enough for the signals, and for nothing else. */
+/* Limits of time: the calls are to come to them, or not to. */
+static int limit_ms;
+
 static long w_epoll_wait(void)
 {
 	struct epoll_event event;
 
-	return epoll_wait(epoll_create1(0), &event, 1, 400);
+	return epoll_wait(epoll_create1(0), &event, 1, limit_ms);
 }
 
 static long w_epoll_pwait(void)
@@ -34,28 +36,28 @@ static long w_epoll_pwait(void)
 	sigset_t none;
 
 	sigemptyset(&none);
-	return epoll_pwait(epoll_create1(0), &event, 1, 400, &none);
+	return epoll_pwait(epoll_create1(0), &event, 1, limit_ms, &none);
 }
 
 static long w_recv(void)
 {
-	static const struct timeval limit = { 0, 400000 };
+	struct timeval time = { limit_ms / 1000, limit_ms % 1000 * 1000 };
 	int pair[2];
 	char byte;
 
 	socketpair(AF_UNIX, SOCK_STREAM, 0, pair);
-	setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+	setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &time, sizeof time);
 	return recv(pair[0], &byte, 1, 0);
 }
 
 static long w_sigtimedwait(void)
 {
-	static const struct timespec limit = { 0, 400000000 };
+	struct timespec time = { limit_ms / 1000, limit_ms % 1000 * 1000000l };
 	sigset_t set;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR2);
-	return sigtimedwait(&set, NULL, &limit);
+	return sigtimedwait(&set, NULL, &time);
 }
 
 static const struct call {
@@ -89,7 +91,7 @@ static void *waits(void *argument)
 	return NULL;
 }
 
-/* The thread sleeps in the call. */
+/* The thread sleeps in the call, or has ended, where it was to come to its limit anyway. */
 static void until_it_waits(int nr)
 {
 	char path[64], text[64];
@@ -101,6 +103,8 @@ static void until_it_waits(int nr)
 		int fd = open(path, O_RDONLY);
 		ssize_t size = read(fd, text, sizeof text - 1);
 
+		if (fd < 0)
+			return;
 		close(fd);
 		text[size > 0 ? size : 0] = 0;
 		if (size > 0 && text[0] >= '0' && text[0] <= '9' && atoi(text) == nr)
@@ -116,6 +120,7 @@ static void try(const struct call *call, const int *signals, bool interrupts)
 
 	waiter = 0;
 	handled = 0;
+	limit_ms = interrupts ? 60000 : 400;
 	pthread_create(&thread, NULL, waits, (void *)call);
 	until_it_waits(call->nr);
 	for (; *signals; signals++)
