@@ -343,7 +343,7 @@ def test_release_frees_the_whole_epc() -> None:
 def test_cpuinfo_gains_the_flags_once() -> None:
     text = "processor\t: 0\nflags\t\t: fpu sse\nbugs\t\t:\n"
     out = procfs.cpuinfo(text)
-    assert "flags\t\t: fpu sse sgx sgx_lc" in out and procfs.cpuinfo(out) == out
+    assert "flags\t\t: fpu sse sgx sgx_lc\n" in out and procfs.cpuinfo(out) == out
 
 
 def test_cpuid_announces_sgx(world: World) -> None:

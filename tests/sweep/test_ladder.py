@@ -80,6 +80,18 @@ def test_what_the_processor_gives_is_the_same_each_time(proof: Proof, call: str)
     assert (verdict.kinds, verdict.unlike, verdict.drawn) == ({SAME: 40}, "", 0)
 
 
+@pytest.mark.parametrize("call", ["random()", "ticks()"])
+def test_it_is_the_same_whatever_others_get_in_between(proof: Proof, call: str) -> None:
+    verdict = sweep(proof(call), Behaviour.parse("int:other,resume"), "80:120")
+    assert (verdict.kinds, verdict.unlike) == ({SAME: 40}, "")
+
+
+@pytest.mark.parametrize("call", ["random()", "ticks()"])
+def test_it_is_the_same_for_each_worker(proof: Proof, call: str) -> None:
+    one, other = (sweep(proof(call), Behaviour.parse("int:resume"), "80:82") for _ in range(2))
+    assert one.as_dict() == other.as_dict()
+
+
 def test_checkpoints_of_the_enclaves_user_are_kept(watching: enclu.Enclave) -> None:
     for number in (0, 1):
         watching.stepping.checkpoint(number)

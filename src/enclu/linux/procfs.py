@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 LEVELS = 8
 """Subleaves of CPUID leaf 4, at most."""
 
-FLAGS = ("sgx", "sgx_lc", "sgx1", "sgx2", "sgx_edeccssa")
+FLAGS = ("sgx", "sgx_lc")
+"""Linux has names for no other of SGX's (arch/x86/include/asm/cpufeatures.h): SGX1, SGX2 and those behind are hidden."""
 _NOT_INTELS = """
     mp mmxext fxsr_opt 3dnowext 3dnow cmp_legacy svm extapic cr8_legacy sse4a misalignsse osvw ibs xop skinit wdt lwp
     fma4 tce nodeid_msr tbm topoext perfctr_core perfctr_nb bpext ptsc perfctr_llc mwaitx

@@ -70,6 +70,14 @@ def test_behind_what_was_recorded_new_values_are_drawn(enclave: enclu.Enclave) -
     assert [enclave.step(RDRAND).drawn for _ in range(2)] == [0, 1]
 
 
+@pytest.mark.parametrize("function", [RDRAND, RDTSC])
+def test_it_is_the_same_in_another_process(enclave: enclu.Enclave, machine: enclu.Machine, function: int) -> None:
+    with machine.process(stepping=True) as process:
+        other = process.load(enclave.image, debug=True)
+        other.ecall(ADD, 0)
+        assert [other.step(function).result for _ in range(2)] == [enclave.step(function).result for _ in range(2)]
+
+
 def test_time_goes_on(enclave: enclu.Enclave) -> None:
     assert enclave.step(RDTSC).result < enclave.step(RDTSC).result
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from enclu.base.listeners import Events
     from enclu.linux.encl import Encl
     from enclu.linux.mm import MM
+    from enclu.run.stepping.sources import Stream
 
 _WORDS = PAGE_SIZE // 8
 _AT_ONCE = 64
@@ -97,8 +99,8 @@ class Checkpoint:
     def __init__(self, encl: Encl, changes: Changes) -> None:
         self._encl = encl
         self._changes = changes
-        self.sources_at = 0
-        """How many values of `sources` had been given."""
+        self.given: Counter[Stream] = Counter()
+        """`Sources.given`."""
         self._take()
 
     def _take(self) -> None:

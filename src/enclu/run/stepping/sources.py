@@ -1,15 +1,16 @@
-"""Instructions of enclaves whose results no two runs share: RDRAND, RDSEED, RDTSC and RDTSCP, recorded and replayed.
+"""Instructions of enclaves whose results no two runs share: RDRAND, RDSEED, RDTSC and RDTSCP.  Here they do.
 
-The first time RDRAND and RDSEED get random numbers, RDTSC and RDTSCP the host's monotonic clock; from a checkpoint on
-each gets what it got the first time, in the same order.
-An instruction that has been met by stepping stands as UD2 in its page from then on, so that it stops the thread also
-where nobody steps; whoever reads the page for somebody gets the original.  CPUID is #UD in an enclave.
+What each gets depends on its TCS, on CSSA, and on how many there were before it: so it is the same from a checkpoint on,
+in another process, and whatever a handler or another thread executes in between.  Random numbers are as good as those of
+BLAKE2, and known to everybody.  The time of a TCS goes on by what an instruction takes that is met by stepping.
+An instruction that has been met stands as UD2 in its page from then on, so that it stops the thread also where nobody
+steps; whoever reads the page for somebody gets the original.
 """
 
 from __future__ import annotations
 
-import os
-import time
+import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 
 UD2 = b"\x0f\x0b"
 _ARITHMETIC, _CF = 0x8D5, 1
-_NS_TO_TSC = 2
-"""Cycles of a nanosecond: some processor's, for who measures with RDTSC."""
+_FIRST_TSC, _TSC_STEP = 1 << 40, 100_000
+"""Where time begins, and cycles from one such instruction to the next: some 50 us, as a stop takes."""
+Stream = tuple[int, int]
+"""A TCS, from ELRANGE's base, and CSSA."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +68,14 @@ def source_of(code: bytes) -> Source | None:
 
 
 class Sources:
-    """Those of one enclave that have been met, and what they have answered."""
+    """Those of one enclave that have been met, and how many results they have given."""
 
     def __init__(self, encl: Encl) -> None:
         self._encl = encl
         self.sites: dict[int, Source] = {}
-        self.values: list[int] = []
-        self.at = 0
-        """Which of the values is next."""
+        self.given: Counter[Stream] = Counter()
+        """Since the enclave was created, or what there had been at the checkpoint that it has gone back to."""
+        self._most: Counter[Stream] = Counter()
 
     def find(self, rip: int) -> Source | None:
         """The source at an address, if there is one: the bytes of the enclave say."""
@@ -122,22 +125,30 @@ class Sources:
                     changed.append((at, source.original))
         return changed
 
-    def execute(self, source: Source, regs: UserRegs) -> bool:
-        """Do what the instruction does; whether its result was none of those recorded."""
-        new = self.at == len(self.values)
-        if new:
-            self.values.append(_drawn(source))
-        value = self.values[self.at]
-        self.at += 1
+    def execute(self, source: Source, regs: UserRegs, stream: Stream) -> bool:
+        """Do what the instruction does; whether it is further than any of the stream's has been before."""
         if source.register:
-            self._put(regs, source, value)
+            self._put(regs, source, self._random(stream))
             regs.rflags = regs.rflags & ~_ARITHMETIC | _CF
         else:
+            value = self._time(stream)
             regs.rax, regs.rdx = value & 0xFFFF_FFFF, value >> 32 & 0xFFFF_FFFF
             if source.name == "RDTSCP":
                 regs.rcx = 0
         regs.rip += source.length
+        self.given[stream] += 1
+        new = self.given[stream] > self._most[stream]
+        self._most |= self.given
         return new
+
+    def _random(self, stream: Stream) -> int:
+        number = b"".join(part.to_bytes(8, "little") for part in (*stream, self.given[stream]))
+        return int.from_bytes(hashlib.blake2b(number, digest_size=8).digest(), "little")
+
+    def _time(self, stream: Stream) -> int:
+        """Whoever interrupts another on the same TCS comes later."""
+        tcs, cssa = stream
+        return _FIRST_TSC + _TSC_STEP * (1 + sum(self.given[tcs, below] for below in range(cssa + 1)))
 
     @staticmethod
     def _put(regs: UserRegs, source: Source, value: int) -> None:
@@ -146,7 +157,3 @@ class Sources:
         elif source.size == 4:
             value &= 0xFFFF_FFFF
         setattr(regs, source.register, value)
-
-
-def _drawn(source: Source) -> int:
-    return int.from_bytes(os.urandom(8), "little") if source.register else time.monotonic_ns() * _NS_TO_TSC

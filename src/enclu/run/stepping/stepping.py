@@ -18,7 +18,7 @@ from enclu.run import exceptions
 from enclu.run.stepping import registers
 from enclu.run.stepping.checkpoint import Changes, Checkpoint
 from enclu.run.stepping.plan import INTERRUPT, RAISE, Plan
-from enclu.run.stepping.sources import UD2, Sources
+from enclu.run.stepping.sources import UD2, Sources, Stream
 from enclu.run.transitions import Transitions
 from enclu.sgx.enclu.enter import AEXNOTIFY_AT
 from enclu.sgx.epc import PAGE_SIZE, PageType
@@ -138,21 +138,21 @@ class Stepping(Transitions):
     def take(self, encl: Encl, number: int) -> int:
         """A checkpoint of the enclave, from which its sources replay; how many pages it has.  Raises OSError."""
         taken = self.checkpoints[encl.eid, number] = Checkpoint(encl, self._changes)
-        taken.sources_at = self.sources(encl).at
+        taken.given = self.sources(encl).given.copy()
         return len(taken.entries)
 
     def move(self, encl: Encl, number: int) -> int:
         """Raises KeyError, OSError."""
         moved = self.checkpoints[encl.eid, number]
         changed = moved.move()
-        moved.sources_at = self.sources(encl).at
+        moved.given = self.sources(encl).given.copy()
         return changed
 
     def restore(self, encl: Encl, number: int) -> int:
         """Raises KeyError, OSError."""
         kept = self.checkpoints[encl.eid, number]
         changed = kept.restore()
-        self.sources(encl).at = kept.sources_at
+        self.sources(encl).given = kept.given.copy()
         return changed
 
     # Leaves.
@@ -346,7 +346,7 @@ class Stepping(Transitions):
         regs, rip = task.regs, task.regs.rip
         source = sources.find(rip)
         if source is not None:
-            plan.drawn += sources.execute(source, regs)
+            plan.drawn += sources.execute(source, regs, self._stream(task))
             task.store()
             if rip in sources.sites:
                 self._place(task, sources, rip)
@@ -384,6 +384,10 @@ class Stepping(Transitions):
 
     # Sources.
 
+    def _stream(self, task: Task) -> Stream:
+        cssa, _ = self.frame(task, task.mode.tcs_la)
+        return task.mode.tcs_la - self._encl(task).base, cssa
+
     def _place(self, task: Task, sources: Sources, rip: int) -> None:
         """Something else stands there from now on, so that nobody executes it without being stopped."""
         at, code = sources.place(rip)
@@ -403,7 +407,7 @@ class Stepping(Transitions):
         if source is None:
             return False
         plan = self._plans.get((task.mm, task.mode.tcs_la))
-        new = sources.execute(source, task.regs)
+        new = sources.execute(source, task.regs, self._stream(task))
         if plan is not None:
             plan.drawn += new
         task.store()
