@@ -66,3 +66,8 @@ def test_what_is_simpler_does_no_more(data: st.DataObject, behaviour: Behaviour)
     assert other.event in ("int", behaviour.event)
     assert len(other.actions) <= len(behaviour.actions) and other.actions[-1].move is Move.RESUME
     assert sum(len(action.data) for action in other.writes) <= sum(len(action.data) for action in behaviour.writes)
+
+
+@given(behaviours(blocks=2, size=4))
+def test_nothing_behind_the_given_size_is_changed(behaviour: Behaviour) -> None:
+    assert all(action.offset + len(action.data) <= 4 and action.data for action in behaviour.writes)

@@ -255,7 +255,7 @@ def test_after_ctrl_c_there_is_what_there_was(
         assert "interrupted: what follows is what had been tried" in err and "Traceback" not in err
         verdict = Verdict.of(out)
         assert verdict.wanted == 40 and not verdict.whole
-        assert bool(verdict.points) == (not workers) and set(verdict.kinds) <= {Kind.SAME}
+        assert verdict.points and set(verdict.kinds) == {Kind.SAME}
         assert processes.all_gone()
 
 
@@ -282,3 +282,5 @@ def test_json_is_for_machines(sweep: Sweep) -> None:
     found = json.loads(sweep("compute(1, 2)", "--host", "int", "--where", "3", "--json").stdout)
     assert (found["program"], found["behaviour"], found["points"]) == ("enclu sweep", "int:resume", [[3, 0]])
     assert found["outcomes"] == [{"kind": "same", "detail": "", "answers": []}]
+    (only,) = found["ranges"]
+    assert (only["first"], only["last"], only["kind"]) == (3, 3, "same") and "entry.S" in only["from"]

@@ -9,6 +9,7 @@ import pytest
 
 import enclu
 from enclu.host.convention import Convention
+from enclu.host.edl import Interface
 from enclu.host.errors import ProcessDied
 from enclu.sweep.behaviour import Behaviour
 from enclu.sweep.loaded import sweep_call
@@ -17,14 +18,21 @@ from enclu.sweep.run import sweep
 from enclu.sweep.session import Session
 from enclu.sweep.subject import Subject
 from enclu.sweep.watchers import NoReference, NoSuchMemory
+from tests.sweep.conftest import ProofEnclave
 from tests.sweep.watched import Watch, shape
 from tests.sweep.watched import proof as proof
 from tests.sweep.watched import swept as swept
 from tests.sweep.watched import watch_image as watch_image
 from tests.sweep.watched import watching as watching
 
+Load = Callable[..., enclu.Enclave]
 SAME, CHANGED, REFUSED, DIFFERENT = Kind.SAME, Kind.CHANGED, Kind.REFUSED, Kind.DIFFERENT
 Proof = Callable[..., Subject]
+
+
+@pytest.fixture
+def load_stepping(stepping_process: enclu.Process, proof_enclave: ProofEnclave, interface: Interface) -> Load:
+    return lambda *weaknesses: stepping_process.load(proof_enclave(*weaknesses), convention=interface.convention())
 
 
 @pytest.mark.parametrize("call", ["sum([1, 2, 3], 3)", "copy(b'hello', bytearray(5), 5)", "ratio_x87(1, 8)"])
@@ -167,6 +175,12 @@ def test_memory_that_is_not_shared_cannot_be_changed(swept: Watch) -> None:
         swept("int:write=7+0=00,resume", "5")
 
 
+@pytest.mark.parametrize("write", ["0+60=" + 8 * "00", "0+64=00", "0+100000=00"])
+def test_memory_behind_a_block_cannot_be_changed(swept: Watch, write: str) -> None:
+    with pytest.raises(NoSuchMemory, match=r"block 0 has 64 bytes"):
+        swept(f"int:write={write},resume", "5")
+
+
 # What else a host does in between.
 
 
@@ -282,6 +296,21 @@ def test_the_host_of_a_loaded_enclave_dies_once(watching: enclu.Enclave) -> None
         ProcessDied, match=r"with the memory changed before it begins, the call ends its host: .*SIGSEGV"
     ):
         sweep_call(watching, lambda enclave: enclave.ecall(0, bytes(8)), where="5", host=["int:write=0+0=03,resume"])
+
+
+def test_a_loaded_enclave_is_swept_with_a_hostile_rsp(load_stepping: Load) -> None:
+    old = load_stepping("OLD_ORDER")
+    hosts, trusted = (old.sweep("sum", [1, 2, 3], 3, where="0:4", host="pf:handle,resume", rsp=rsp)[0]
+                      for rsp in (None, "trusted"))  # fmt: skip
+    assert "refused, SGX_ERROR_STACK_OVERRUN" in hosts.points[0].answers[0]
+    assert "accepted" in trusted.points[0].answers[0]
+    assert (hosts.options, trusted.options) == ("", "--rsp trusted")
+
+
+@pytest.mark.parametrize("rsp", ["nowhere", ""])
+def test_an_rsp_that_is_none_is_refused(watching: enclu.Enclave, rsp: str) -> None:
+    with pytest.raises(enclu.HostError, match="is no RSP: a number, or 'trusted'"):
+        watching.sweep(0, bytes(8), where="5", rsp=rsp)
 
 
 def test_a_process_that_cannot_step_is_told(process: enclu.Process, watch_image: Path) -> None:

@@ -219,3 +219,11 @@ def test_of_many_ranges_the_first_are_told() -> None:
 )
 def test_a_result_is_told_alike_wherever_the_enclave_is(result: object, told: str) -> None:
     assert shown(result, 0x7F00_1234_0000, 0x10000) == told
+
+
+def test_slices_of_sweeps_with_other_options_are_not_merged() -> None:
+    one, other = ({"parts": (1,), "options": ""}, {"parts": (2,), "options": "--rsp trusted"})
+    parts = [verdict({1: Outcome(Kind.SAME)}, count=2, **which) for which in (one, other)]
+
+    with pytest.raises(VerdictError, match="options differs"):
+        merged(parts)

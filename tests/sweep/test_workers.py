@@ -81,8 +81,9 @@ def text(verdict: Verdict) -> str:
     return json.dumps(verdict.as_dict())
 
 
-def test_several_workers_come_to_the_same_verdict(subject: Subject) -> None:
-    with LocalWorkers(2) as workers:
+@pytest.mark.parametrize("count", [2, 8])
+def test_several_workers_come_to_the_same_verdict(subject: Subject, count: int) -> None:
+    with LocalWorkers(count) as workers:
         assert text(workers.sweep(subject, HANDLED, WHERE)) == text(sweep(subject, HANDLED, WHERE))
 
 

@@ -136,7 +136,7 @@ def sweep(
             verdicts, status, failed = _swept(subject, chosen, where, workers, dask, _part(ctx, part))
         for verdict in verdicts:
             if as_json:
-                print(json.dumps(verdict.as_dict()))
+                print(json.dumps(report.as_dict(verdict, report.where_of(verdict.image))))
             else:
                 print("\n".join(report.lines(verdict, report.where_of(verdict.image))), end="\n\n")
         if html is not None and verdicts:
@@ -286,7 +286,7 @@ def _replay(
         if trace:
             console.write(log.read_text())
     if as_json:
-        print(json.dumps(verdict.as_dict()))
+        print(json.dumps(report.as_dict(verdict, report.where_of(verdict.image))))
     else:
         where = report.where_of(verdict.image)
         for point, outcome in verdict.points.items():

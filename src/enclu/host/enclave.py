@@ -177,21 +177,22 @@ class Enclave:
 
     def sweep(
         self, function: Any, *args: Any, where: str = "all", host: str | Iterable[str | Behaviour] = "int:resume",
-        warm: int = 0, hang: float = 2.0, **named: Any,
+        warm: int = 0, hang: float = 2.0, rsp: int | str | None = None, **named: Any,
     ) -> list[Verdict]:  # fmt: skip
         """Sweep an ECALL, in a process of `Machine.process(stepping=True)`: docs/hostile-host.md.
 
         At each of these instructions of it ("all", "functions", "window", or ranges, as `enclu sweep --where` has
         them) the behaviour of the host is tried, written as `--host` has it, or each of several.  A verdict for each,
         in their order.
-        `warm` ECALLs come before the first that counts; one that takes `hang` seconds hangs.  OCALLs are to answer the
-        same each time.  Afterwards the enclave is as it was, but for what the `warm` ones did.
+        `warm` ECALLs come before the first that counts; one that takes `hang` seconds hangs.  `rsp` is the host's RSP
+        at the first EENTER: an offset in ELRANGE, an address, or "trusted", in the enclave's stack.  OCALLs are to
+        answer the same each time.  Afterwards the enclave is as it was, but for what the `warm` ones did.
 
         Raises what `enclu.sweep.sweep_call` does, which sweeps more than one ECALL as one call.
         """
         from enclu.sweep.loaded import sweep_ecall  # the one import upwards: users look for it here
 
-        return sweep_ecall(self, function, args, named, where=where, host=host, warm=warm, hang=hang)
+        return sweep_ecall(self, function, args, named, where=where, host=host, warm=warm, hang=hang, rsp=rsp)
 
     def run(self, *args: Any, **named: Any) -> int:
         """Run the program that the enclave is, to its exit status: enclaves of Fortanix EDP (EdpConvention.program)."""

@@ -16,7 +16,7 @@ LEVELS = 8
 """Subleaves of CPUID leaf 4, at most."""
 
 FLAGS = ("sgx", "sgx_lc")
-"""Linux has names for no other of SGX's (arch/x86/include/asm/cpufeatures.h): SGX1, SGX2 and those behind are hidden."""
+"""Linux has names for no other of SGX's (arch/x86/include/asm/cpufeatures.h): SGX1, SGX2 and the rest are hidden."""
 _NOT_INTELS = """
     mp mmxext fxsr_opt 3dnowext 3dnow cmp_legacy svm extapic cr8_legacy sse4a misalignsse osvw ibs xop skinit wdt lwp
     fma4 tce nodeid_msr tbm topoext perfctr_core perfctr_nb bpext ptsc perfctr_llc mwaitx

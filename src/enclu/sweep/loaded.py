@@ -19,6 +19,7 @@ from enclu.sweep.call import fresh, written
 from enclu.sweep.outcome import Kind
 from enclu.sweep.run import begun, some
 from enclu.sweep.session import HANG, Session
+from enclu.sweep.verdict import options
 
 if TYPE_CHECKING:
     from enclu.host.enclave import Enclave
@@ -42,13 +43,15 @@ def sweep_ecall(
 def sweep_call(
     enclave: Enclave, make: Callable[[Enclave], object], *, where: str = places.ALL,
     host: str | Iterable[str | Behaviour] = HOST, call: str = "the call", warm: int = 0, hang: float = HANG,
+    rsp: int | str | None = None,
 ) -> list[Verdict]:  # fmt: skip
     """Try the behaviour of the host, or each of several, at these points of whatever `make` calls; a verdict for each.
 
     `make` is called with the enclave, some six times and once for each behaviour: it makes the same ECALL each time,
-    with the same arguments, and OCALLs answer the same.  `warm` calls come before the first that counts.  Afterwards
-    the enclave is as it was when that one began; memory that host and enclave share, too.  Its
-    checkpoints are kept, but for numbers from 1 << 63 on, which are the sweep's.  `call` is what verdicts name it.
+    with the same arguments, and OCALLs answer the same.  `warm` calls come before the first that counts; `rsp` is the
+    host's at the first EENTER, as `Session` has it.  Afterwards the enclave is as it was when that one began; memory
+    that host and enclave share, too.  Its checkpoints are kept, but for numbers from 1 << 63 on, which are the
+    sweep's.  `call` is what verdicts name it.
 
     A host that is harmed is dead: the verdict of that behaviour is the last one, and not whole.  Raises ProcessDied if
     that comes of memory that is changed before the call, too; NoReference if
@@ -57,12 +60,13 @@ def sweep_call(
     """
     wanted = [host] if isinstance(host, str) else host
     behaviours = [one if isinstance(one, Behaviour) else Behaviour.parse(one) for one in wanted]
+    given = options(rsp=rsp, warm=warm, usual_warm=0, delivery=enclave.process.delivery)
     verdicts: list[Verdict] = []
-    with contextlib.closing(Session(enclave, make, hang=hang)) as session:
+    with contextlib.closing(Session(enclave, make, rsp=rsp, hang=hang)) as session:
         session.prepare(warm)
         points = places.chosen(where, session.rips, session.entries)
         for behaviour in behaviours:
-            verdict = begun(str(enclave.image.path), call, behaviour, where, session)
+            verdict = begun(str(enclave.image.path), call, behaviour, where, session, given)
             verdict.wanted = len(points)
             verdicts.append(verdict)
             changed = session.changed(behaviour)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from enclu.host.errors import HostError
 from enclu.host.images import open_image
@@ -36,7 +37,7 @@ def lines(verdict: Verdict, where: Where) -> Iterator[str]:
     """The text."""
     behaviour = Behaviour.parse(verdict.behaviour)
     causable = "which a host can bring about" if verdict.causable else "forged: no host can bring it about here"
-    yield f"{verdict.image}: {verdict.call}"
+    yield f"{verdict.image}: {verdict.call}" + (f"  {verdict.options}" if verdict.options else "")
     more = "more than " if verdict.longer else ""
     yield f"{more}{len(verdict.rips):,} instructions; undisturbed: {verdict.reference}"
     yield f"{verdict.behaviour}: {behaviour.described}, {causable}"
@@ -71,6 +72,18 @@ def partial(verdict: Verdict) -> str:
 def _listed(numbers: Sequence[int]) -> str:
     """In order, those that follow each other as ranges."""
     return ", ".join(_numbers(first, last) for first, last in runs(numbers))
+
+
+def as_dict(verdict: Verdict, where: Where) -> dict[str, Any]:
+    """For JSON: the verdict, and its ranges with their places."""
+    ranges = [
+        {
+            "first": r.first, "last": r.last, "count": r.count, "kind": r.outcome.kind, "said": _said(r),
+            "from": where(verdict.rips[r.first]), "to": where(verdict.rips[r.last]),
+        }
+        for r in verdict.ranges
+    ]  # fmt: skip
+    return verdict.as_dict() | {"ranges": ranges}
 
 
 def rows(verdict: Verdict, where: Where) -> Iterator[tuple[str, str, str, str]]:

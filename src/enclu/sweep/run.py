@@ -7,9 +7,12 @@ its own, steps through the undisturbed call once, and goes on from point to poin
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import functools
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -28,6 +31,8 @@ LEAST = 50
 """Points of a slice, if there are as many for each worker: each begins with an enclave that is loaded."""
 ATTEMPTS = 3
 """How often a slice is tried whose worker is lost."""
+PATIENCE = 5.0
+"""Seconds that workers are given to stop."""
 Told = Callable[[int, int], object]
 """Points that have been tried, and that there are."""
 
@@ -50,7 +55,7 @@ def sweep(
     while left is None or left:
         with subject.session(trace) as session:
             if verdict is None or left is None:
-                verdict = begun(subject.image, subject.call, behaviour, where, session)
+                verdict = begun(subject.image, subject.call, behaviour, where, session, subject.options)
                 left = _slice(places.chosen(where, session.rips, session.entries), slice_of)
                 verdict.wanted, verdict.parts, verdict.count = len(left), slice_of[:1], slice_of[1]
                 if sink is not None:
@@ -63,11 +68,11 @@ def sweep(
     return verdict  # type: ignore[return-value]
 
 
-def begun(image: str, call: str, behaviour: Behaviour, where: str, session: Session) -> Verdict:
+def begun(image: str, call: str, behaviour: Behaviour, where: str, session: Session, options: str) -> Verdict:
     """Nothing has been tried."""
     return Verdict(
         image, call, str(behaviour), behaviour.causable, session.rips, described(session.reference),
-        session.unlike, session.drawn, session.longer, where,
+        session.unlike, session.drawn, session.longer, where, options=options,
     )  # fmt: skip
 
 
@@ -114,6 +119,10 @@ class Futures(Protocol):
 
     def submit(self, function: Callable[..., Verdict], *arguments: Any) -> Any: ...
 
+    def stopped(self, futures: Sequence[Any]) -> Iterator[Verdict]:
+        """Have the work ended as it is, and give what there is of it."""
+        ...
+
 
 @dataclass
 class Workers:
@@ -129,7 +138,7 @@ class Workers:
     ) -> Verdict:  # fmt: skip
         """As the function.  Raises LostWorkers, HostError."""
         with subject.session() as session:
-            verdict = begun(subject.image, subject.call, behaviour, where, session)
+            verdict = begun(subject.image, subject.call, behaviour, where, session, subject.options)
             points = _slice(places.chosen(where, session.rips, session.entries), slice_of)
         verdict.wanted, verdict.parts, verdict.count = len(points), slice_of[:1], slice_of[1]
         if sink is not None:
@@ -149,6 +158,14 @@ class Workers:
     ) -> list[list[int]]:  # fmt: skip
         """Have all of them done; those that were lost."""
         waiting = {self.futures.submit(job, subject, str(behaviour), part): part for part in slices}
+        try:
+            return self._collected(waiting, verdict, told)
+        except KeyboardInterrupt:
+            for done in self.futures.stopped(list(waiting)):
+                verdict.take(done)
+            raise
+
+    def _collected(self, waiting: dict[Any, list[int]], verdict: Verdict, told: Told) -> list[list[int]]:
         lost: list[list[int]] = []
         for future in self.as_completed(list(waiting)):
             try:
@@ -167,9 +184,34 @@ class Workers:
 
 
 def job(subject: Subject, behaviour: str, points: list[int]) -> Verdict:
-    """What one worker does: a slice."""
+    """What one worker does: a slice, or what there is of it if somebody breaks in."""
     where = ",".join(f"{first}:{last + 1}" for first, last in places.runs(points))
-    return sweep(subject, Behaviour.parse(behaviour), where)
+    begun: list[Verdict] = []
+    try:
+        with _interruptible_once():
+            return sweep(subject, Behaviour.parse(behaviour), where, sink=begun.append)
+    except KeyboardInterrupt:
+        if not begun:
+            raise HostError("stopped before it had begun") from None
+        return begun[0]
+
+
+@contextlib.contextmanager
+def _interruptible_once() -> Iterator[None]:
+    """SIGINT is KeyboardInterrupt meanwhile, where a process is asked to stop by it; but for the first, none counts."""
+
+    def interrupt(signo: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # one of Dask's, who asks nobody to stop
+        yield
+        return
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _is_loss(error: Exception) -> bool:
@@ -211,6 +253,16 @@ class _Pool:
             self._executor = self._made()
             return self._executor.submit(function, *arguments)
 
+    def stopped(self, futures: Sequence[concurrent.futures.Future[Verdict]]) -> Iterator[Verdict]:
+        for future in futures:
+            future.cancel()
+        for pid in list(self._executor._processes or ()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGINT)  # at a terminal it has had one
+        for future in concurrent.futures.wait(futures, PATIENCE).done:
+            if not future.cancelled() and future.exception() is None:
+                yield future.result()
+
     def close(self) -> None:
         for process in list((self._executor._processes or {}).values()):
             process.kill()
@@ -218,7 +270,7 @@ class _Pool:
 
 
 def _leave_interrupts() -> None:
-    """Ctrl-C at a terminal is for who has started the workers, and ends them."""
+    """Ctrl-C at a terminal is for who has started the workers, but while they have work that they can stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -264,3 +316,11 @@ class _Submitted:
 
     def submit(self, function: Callable[..., Verdict], *arguments: Any) -> Any:
         return self._client.submit(function, *arguments, pure=False, retries=ATTEMPTS)
+
+    def stopped(self, futures: Sequence[Any]) -> Iterator[Verdict]:
+        """Whole slices: nobody can break into the others."""
+        for future in futures:
+            if future.status == "finished":
+                yield future.result()
+            else:
+                future.cancel()

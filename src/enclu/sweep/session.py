@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from enclu.host.errors import ProcessDied
+from enclu.host.errors import HostError, ProcessDied
 from enclu.sweep.behaviour import Behaviour
 from enclu.sweep.host_state import OwnMemory, shared
 from enclu.sweep.ladder import Ladder
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 BEGINNING = 1 << 63
 """Number of the checkpoint before the call.  Lower ones are for the enclave's user."""
+TRUSTED = "trusted"
+"""An RSP that points into the enclave's own stack."""
 BELOW = 64
 """Bytes below where the enclave's stack pointer is at first."""
 HANG = 2.0
@@ -32,9 +34,14 @@ class Session:
     """One enclave, and the call of it that is swept: `make` makes it, once it is called."""
 
     def __init__(
-        self, enclave: Enclave, make: Callable[[Enclave], object], *, rsp: int | None = None, hang: float = HANG
+        self, enclave: Enclave, make: Callable[[Enclave], object], *, rsp: int | str | None = None,
+        hang: float = HANG,
     ) -> None:  # fmt: skip
-        """`rsp` is what the host has in RSP at the call's first EENTER.  Raises HostError where nothing steps."""
+        """`rsp` is what the host has in RSP at the call's first EENTER: an address, from ELRANGE's base if it is less
+        than ELRANGE's size; or TRUSTED.  Raises HostError where nothing steps.
+        """
+        if isinstance(rsp, str) and rsp != TRUSTED:
+            raise HostError(f"{rsp!r} is no RSP: a number, or {TRUSTED!r}")
         self.enclave = enclave
         self.stepping: Stepping = enclave.stepping
         self.base = enclave.base
@@ -50,8 +57,11 @@ class Session:
         """Results of RDRAND and its like that later runs drew, and the first had not: 0 where runs are alike."""
         self.unlike = ""
         """How two undisturbed calls from the same checkpoint have differed; nothing if they have not."""
-        self.registers = None if rsp is None else {"rsp": rsp}
+        self.registers = None
+        if isinstance(rsp, int):
+            self.registers = {"rsp": rsp + self.base if 0 <= rsp < enclave.size else rsp}
         """What the host has in registers at the call's first EENTER; None: its own."""
+        self._trusted = rsp == TRUSTED
         self._make = make
         self.hang = hang
         """Seconds after which the call is said to hang."""
@@ -85,6 +95,8 @@ class Session:
         self._back()
         self._check(again.run)
         self.unlike = again.run.differs(self.reference, {})
+        if self._trusted:
+            self._point_into_stack()
 
     def _try_out(self) -> None:
         """One that returns, before any that is recorded, for that has no limit."""
@@ -129,8 +141,8 @@ class Session:
         for address, content in self._shared.items():
             self.enclave.process.memory.write(address, content)
 
-    def point_into_stack(self) -> int:
-        """From now on the host's RSP at the first EENTER points into the enclave's stack; where.
+    def _point_into_stack(self) -> None:
+        """From now on the host's RSP at the first EENTER points into the enclave's stack.
 
         That is below what the call has on it when the enclave has switched to it.  Raises SweepError where it never
         does.
@@ -141,7 +153,6 @@ class Session:
         if not probe.found:
             raise SweepError(f"{self.enclave.image.path}: within {SWITCHED} instructions RSP is never in the enclave")
         self.registers = {"rsp": probe.found - BELOW}
-        return probe.found - BELOW
 
     def changed(self, behaviour: Behaviour) -> Run | None:
         """The call with the memory changed before it begins; None if the behaviour changes none.

@@ -55,6 +55,6 @@ def _shorter(action: Action, length: int) -> Action:
 
 def _writes(blocks: int, size: int) -> st.SearchStrategy[Action]:
     return st.builds(
-        lambda block, offset, data: Action(Move.WRITE, block, offset, data),
+        lambda block, offset, data: Action(Move.WRITE, block, offset, data[: size - offset]),
         st.integers(0, blocks - 1), st.integers(0, size - 1), st.binary(min_size=1, max_size=8),
     )  # fmt: skip

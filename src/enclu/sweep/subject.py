@@ -20,10 +20,9 @@ from enclu.host.signing import sign, signing_key, unsigned
 from enclu.sgx.structs import MISC_EXINFO
 from enclu.sweep.call import EcallText
 from enclu.sweep.session import HANG, MOST, Session
+from enclu.sweep.verdict import options
 
 EPC = "1G"
-TRUSTED = "trusted"
-"""An RSP that points into the enclave's own stack."""
 
 
 def _nothing(*arguments: object) -> int:
@@ -57,7 +56,7 @@ class Subject:
     warm: int = 1
     """Calls that are made before, for what happens once only."""
     rsp: int | str | None = None
-    """The host's RSP at the call's first EENTER: from ELRANGE's base, if it is less than ELRANGE's size; TRUSTED."""
+    """The host's RSP at the call's first EENTER, as `Session` has it."""
     hang: float = HANG
     most: int = MOST
     """Instructions that are stepped through."""
@@ -89,14 +88,14 @@ class Subject:
         with Machine(EPC) as machine, machine.process(self.delivery, trace=trace, stepping=True) as process:
             enclave = process.load(image, convention=convention, debug=self.debug)
             enclave.ocalls = self._answers(enclave, interface)
-            rsp = None if isinstance(self.rsp, str) else self.rsp
-            if rsp is not None and rsp < enclave.size:
-                rsp += enclave.base
-            session = Session(enclave, call.make, rsp=rsp, hang=self.hang)
+            session = Session(enclave, call.make, rsp=self.rsp, hang=self.hang)
             session.prepare(self.warm, self.most)
-            if self.rsp == TRUSTED:
-                session.point_into_stack()
             yield session
+
+    @property
+    def options(self) -> str:
+        """What else decides what is found, as `enclu sweep` has it."""
+        return options(exinfo=self.exinfo, ocalls=self.ocalls, rsp=self.rsp, warm=self.warm, delivery=self.delivery)
 
     def _answers(self, enclave: Enclave, interface: Interface | None) -> dict[Any, Callable[..., Any]]:
         """What serves each OCALL."""

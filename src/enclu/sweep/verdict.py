@@ -21,6 +21,18 @@ class VerdictError(HostError):
     """A file has no verdict, or verdicts are not of the same sweep."""
 
 
+def options(
+    *, rsp: int | str | None, warm: int, delivery: str, exinfo: bool = False, ocalls: str | None = None,
+    usual_warm: int = 1,
+) -> str:  # fmt: skip
+    """`Verdict.options`."""
+    given = {
+        "--delivery": delivery if delivery != "vdso" else None, "--exinfo": "" if exinfo else None, "--ocalls": ocalls,
+        "--rsp": hex(rsp) if isinstance(rsp, int) else rsp, "--warm": str(warm) if warm != usual_warm else None,
+    }  # fmt: skip
+    return " ".join(f"{name} {value}".strip() for name, value in given.items() if value is not None)
+
+
 @dataclass(frozen=True)
 class Range:
     """Neighbouring points with the same outcome."""
@@ -59,6 +71,8 @@ class Verdict:
     """Which of the sweep's slices it is of, in order, counted from 1."""
     count: int = 1
     """How many slices the sweep has."""
+    options: str = ""
+    """What else the host does, and how the enclave was loaded: options of `enclu sweep`, but for the usual."""
 
     def add(self, point: Point) -> None:
         """One more.  Where the call has come to another instruction than the first time, `unlike` says so."""
@@ -111,7 +125,7 @@ class Verdict:
             "program": "enclu sweep", "format": FORMAT, "image": self.image, "call": self.call,
             "behaviour": self.behaviour, "causable": self.causable, "instructions": len(self.rips), "rips": self.rips,
             "reference": self.reference, "unlike": self.unlike, "drawn": self.drawn, "longer": self.longer,
-            "where": self.where, "wanted": self.wanted, "slice": [*self.parts, self.count],
+            "options": self.options, "where": self.where, "wanted": self.wanted, "slice": [*self.parts, self.count],
             "outcomes": [{"kind": o.kind, "detail": o.detail, "answers": list(o.answers)} for o in outcomes],
             "points": [[number, index[self.points[number]]] for number in sorted(self.points)],
         }  # fmt: skip
@@ -152,13 +166,14 @@ class Verdict:
             return cls(
                 d["image"], d["call"], d["behaviour"], d["causable"], [int(rip) for rip in d["rips"]], d["reference"],
                 d["unlike"], d["drawn"], d["longer"], d["where"], d["wanted"], points, tuple(parts), count,
+                d["options"],
             )  # fmt: skip
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, BehaviourError) as error:
             raise VerdictError(f"no verdict of enclu sweep: {error}") from None
 
     def take(self, other: Verdict) -> None:
         """What has been found of the same sweep elsewhere.  Raises VerdictError where it is of another."""
-        for name in ("call", "behaviour", "rips"):
+        for name in ("call", "behaviour", "options", "rips"):
             if getattr(self, name) != getattr(other, name):
                 raise VerdictError(f"{name} differs: not slices of the same sweep")
         self.points = self.points | other.points

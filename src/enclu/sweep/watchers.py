@@ -208,7 +208,11 @@ def write(session: Session, action: Action, blocks: frozenset[int]) -> None:
     """Change the shared memory.  Raises NoSuchMemory."""
     if action.block >= len(blocks):
         raise NoSuchMemory(f"{action}: host and enclave share {_counted(len(blocks))} of memory in this call")
-    session.enclave.process.memory.write(sorted(blocks)[action.block] + action.offset, action.data)
+    process, address = session.enclave.process, sorted(blocks)[action.block]
+    size = dict(process.arena.blocks)[address]
+    if action.offset + len(action.data) > size:
+        raise NoSuchMemory(f"{action}: block {action.block} has {size} bytes")
+    process.memory.write(address + action.offset, action.data)
 
 
 def _counted(blocks: int) -> str:

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -22,8 +22,15 @@ from tests.run.conftest import C_SOURCES, compile_c
 from tests.support.runs import HANGS, PATIENCE, RUN, environment
 
 DESIGNS = ("vdso", "signal", "mm-handler")
+ADDED = "function 4 vector 0 result 23\n"
+"""What the program debuggee prints of an enclave that it has had add."""
 TO_THE_END = "while $_isvoid($_exitcode)\ncontinue\nend\n"
 """A script's last lines, for sessions in which it does not matter how often the program stops."""
+
+
+def under(design: str) -> tuple[str, ...]:
+    """The options for it."""
+    return ("--delivery", design)
 
 
 @dataclass(frozen=True)
@@ -131,6 +138,24 @@ def debug(place: Path, program: Callable[[str], Path], enclave_environment: dict
         return Session(output, process.returncode, stdout, (place / "stderr").read_text())
 
     build = program
+    return run
+
+
+@pytest.fixture(params=DESIGNS)
+def debug_after_entry(debug: Debug, request: pytest.FixtureRequest) -> Debug:
+    """As `debug`, under three designs, each of which has been at work: an enclave is entered before `words`.
+
+    What the program tells of that is not in the session's stdout.
+    """
+
+    def run(
+        script: str, *words: str, options: tuple[str, ...] = (), program: Path | None = None, end: bool = True
+    ) -> Session:  # fmt: skip
+        options = (*options, *under(request.param))
+        session = debug(script, "load", "add", *words, options=options, program=program, end=end)
+        assert session.stdout.startswith(ADDED), session.output + session.stderr
+        return replace(session, stdout=session.stdout.removeprefix(ADDED))
+
     return run
 
 

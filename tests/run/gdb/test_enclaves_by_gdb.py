@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.gdb.conftest import DESIGNS, TO_THE_END, Debug
+from tests.run.gdb.conftest import ADDED, DESIGNS, TO_THE_END, Debug, under
 
 BODY = "set breakpoint pending on\nbreak encl_body\n"
+HANDLER = "break *&encl_entry if $rax == 1\n"
+"""The enclave's own handler, for exceptions of what has been entered at CSSA 0."""
+PAST_POPF = "if *(unsigned char *) $pc == 0x9c\nadvance *($pc + 9)\nelse\nstepi\nend\n"
+"""A step, but from PUSHF to behind the POPF of the tests' host library: by a step over POPF, Linux leaves TF set."""
 LOADED = 'break here if $_streq(what, "loaded")\ncontinue\ndelete\n'
 
 pytestmark = pytest.mark.parametrize("design", DESIGNS)
-
-
-def under(design: str) -> tuple[str, ...]:
-    return ("--delivery", design)
 
 
 def test_a_breakpoint_in_an_enclave_stops_before_it_is_loaded(debug: Debug, design: str) -> None:
@@ -88,6 +88,53 @@ def test_an_exception_is_put_right_by_changed_registers(debug: Debug, design: st
     script = "continue\nset $pc = $pc + 2\nsignal 0\n"
     session = debug(script, "load", "ud2", options=under(design))
     assert session.stdout == "function 4 vector 0 result 0\n"
+
+
+def test_a_breakpoint_in_an_enclaves_own_handler_is_met_after_an_exception(debug: Debug, design: str) -> None:
+    script = f"{LOADED}{HANDLER}continue\ncontinue\nprint $rbx == (long) &encl_base\ncontinue\n"
+    session = debug(script, "load", "repair", options=under(design))
+    session.expect(r"#UD: ", "received signal SIGILL", "^Breakpoint 2, encl_entry", r"^\$1 = 1", "exited with code 03")
+    assert session.stdout == "repaired at CSSA 1 function 4\n"
+
+
+def test_instructions_of_an_enclaves_own_handler_are_stepped_through(debug: Debug, design: str) -> None:
+    script = (
+        f"handle SIGILL nostop noprint pass\n{LOADED}{HANDLER}continue\nset $entry = $pc\nstepi\nstepi\n"
+        "print $pc - $entry\nprint $r10 == (long) &encl_base && $r11 == $rbx\ncontinue\n"
+    )
+    session = debug(script, "load", "repair", options=under(design))
+    session.expect("^Breakpoint 2, encl_entry", r"^\$1 = 10", r"^\$2 = 1", "exited with code 03")  # LEA and MOV
+    assert session.stdout == "repaired at CSSA 1 function 4\n"
+
+
+def test_an_exception_is_stepped_across_to_behind_its_instruction(debug: Debug, design: str) -> None:
+    script = (
+        "continue\nset $behind = $pc + 2\nset $steps = 0\nset $at = -1\nwhile $pc != $behind && $steps < 3000\n"
+        f"{PAST_POPF}if $pc == (long) &encl_entry\nset $at = $rax\nend\nset $steps = $steps + 1\nend\n"
+        'printf "behind: %d, handled at CSSA %d\\n", $pc == $behind, $at\nbt 1\ncontinue\n'
+    )
+    session = debug(script, "load", "repair", options=under(design))
+    session.expect("received signal SIGILL", "^behind: 1, handled at CSSA 1", "^#0 .*encl_body", "exited with code 03")
+    assert session.stdout == "repaired at CSSA 1 function 4\n"
+
+
+def test_a_step_that_a_signal_interrupts_ends_behind_its_instruction(debug: Debug, design: str) -> None:
+    script = (
+        f"handle SIGUSR1 nostop noprint pass\n{LOADED}set $pid = (int) getpid()\nbreak encl_body\ncontinue\ndelete\n"
+        'eval "shell kill -USR1 %d", $pid\nprint handled\nx/2i $pc\nstepi\nx/i $pc\nprint handled\ncontinue\n'
+    )
+    session = debug(script, "handle", "load", "add", options=under(design))
+    session.expect(
+        r"^\$1 = 0", r"^=> 0x\w+ <encl_body.*\n +(0x\w+) <encl_body(?:.*\n)*?=> \1 ", r"^\$2 = 1", "exited with code 03"
+    )
+    assert session.stdout == ADDED
+
+
+def test_a_hardware_breakpoint_in_an_enclave_is_met(debug: Debug, design: str) -> None:
+    session = debug(f"{LOADED}hbreak encl_body\ncontinue\nbt 2\ncontinue\n", "load", "add", options=under(design))
+    session.expect("^Hardware assisted breakpoint 2", r"Breakpoint 2, encl_body .*body.c", r"^#1 .* enter_body",
+                   "exited with code 03")  # fmt: skip
+    assert session.stdout == ADDED
 
 
 def test_a_breakpoint_goes_with_its_enclave_and_comes_with_the_next(debug: Debug, design: str) -> None:

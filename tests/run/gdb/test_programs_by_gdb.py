@@ -63,31 +63,33 @@ def test_functions_of_the_program_are_called(debug: Debug) -> None:
     session.expect(r"^\$1 = 16")
 
 
-def test_a_signal_is_told_and_passed_on(debug: Debug) -> None:
-    session = debug("continue\nprint $_siginfo.si_signo\nbt\ncontinue\n", "handle", "signal")
+def test_a_signal_is_told_and_passed_on(debug_after_entry: Debug) -> None:
+    session = debug_after_entry("continue\nprint $_siginfo.si_signo\nbt\ncontinue\n", "handle", "signal")
     session.expect(r"received signal SIGUSR1", r"^\$1 = 10", r"raise", "exited with code 03")
     assert session.stdout == "handled 1\n"
 
 
-def test_a_signal_is_dropped_where_gdb_is_told_so(debug: Debug) -> None:
-    session = debug("handle SIGUSR1 nopass\ncontinue\ncontinue\n", "handle", "signal")
+def test_a_signal_is_dropped_where_gdb_is_told_so(debug_after_entry: Debug) -> None:
+    session = debug_after_entry("handle SIGUSR1 nopass\ncontinue\ncontinue\n", "handle", "signal")
     session.expect(r"received signal SIGUSR1", "exited with code 03")
     assert session.stdout == "handled 0\n"
 
 
-def test_a_signal_is_passed_without_a_word_where_gdb_is_told_so(debug: Debug) -> None:
-    session = debug("handle SIGUSR1 nostop noprint pass\ncontinue\n", "handle", "signal")
+def test_a_signal_is_passed_without_a_word_where_gdb_is_told_so(debug_after_entry: Debug) -> None:
+    session = debug_after_entry("handle SIGUSR1 nostop noprint pass\ncontinue\n", "handle", "signal")
     assert "SIGUSR1," not in session.output
     assert session.stdout == "handled 1\n"
 
 
-def test_a_signal_is_sent_by_gdb(debug: Debug) -> None:
-    session = debug("break twice\ncontinue\ndelete\nbreak count\nsignal SIGUSR1\nbt\n", "handle", "twice", end=False)
+def test_a_signal_is_sent_by_gdb(debug_after_entry: Debug) -> None:
+    session = debug_after_entry(
+        "break twice\ncontinue\ndelete\nbreak count\nsignal SIGUSR1\nbt\n", "handle", "twice", end=False
+    )
     session.expect("Breakpoint 2, count", "signal handler called", "twice")
 
 
-def test_a_step_enters_a_handler(debug: Debug) -> None:
-    session = debug("break count\ncontinue\ncontinue\nbt\nfinish\ncontinue\n", "handle", "signal")
+def test_a_step_enters_a_handler(debug_after_entry: Debug) -> None:
+    session = debug_after_entry("break count\ncontinue\ncontinue\nbt\nfinish\ncontinue\n", "handle", "signal")
     session.expect(r"^Breakpoint 1, count", r"signal handler called", r"raise")
     assert session.stdout == "handled 1\n"
 
@@ -98,16 +100,16 @@ def test_a_crash_is_told_and_ends_the_program(debug: Debug) -> None:
     assert session.status == -signal.SIGSEGV
 
 
-def test_threads_are_listed_and_stop_together(debug: Debug) -> None:
-    session = debug(
+def test_threads_are_listed_and_stop_together(debug_after_entry: Debug) -> None:
+    session = debug_after_entry(
         'break here if $_streq(what, "in a thread")\ncontinue\ninfo threads\nthread apply all bt 1\ndelete\ncontinue\n',
         "threads",
     )
     session.expect(r"hit Breakpoint 1|Breakpoint 1, here", r"Thread \d+\.\d+ .debuggee", "exited with code 03")
 
 
-def test_every_thread_meets_the_breakpoint(debug: Debug) -> None:
-    session = debug("break worker\n" + "continue\n" * 4, "threads")
+def test_every_thread_meets_the_breakpoint(debug_after_entry: Debug) -> None:
+    session = debug_after_entry("break worker\n" + "continue\n" * 4, "threads")
     assert session.output.count("Breakpoint 1, worker") == 3
     session.expect("exited with code 03")
 
@@ -117,8 +119,8 @@ def test_a_hardware_breakpoint_stops(debug: Debug) -> None:
     session.expect(r"Breakpoint 1, twice", "exited with code 03")
 
 
-def test_a_watchpoint_tells_who_writes_in_any_thread(debug: Debug) -> None:
-    session = debug("watch watched\ncontinue\ndelete\ncontinue\n", "threads")
+def test_a_watchpoint_tells_who_writes_in_any_thread(debug_after_entry: Debug) -> None:
+    session = debug_after_entry("watch watched\ncontinue\ndelete\ncontinue\n", "threads")
     session.expect(r"Hardware watchpoint 1: watched", r"New value = [123]", "worker", "exited with code 03")
 
 
@@ -133,19 +135,19 @@ def test_no_more_is_watched_than_there_are_debug_registers(debug: Debug) -> None
     session.expect("Could not insert hardware|Could not insert|insufficient|Cannot insert")
 
 
-def test_a_forked_child_goes_on_by_itself(debug: Debug) -> None:
-    session = debug("break twice\ncontinue\n", "fork")
+def test_a_forked_child_goes_on_by_itself(debug_after_entry: Debug) -> None:
+    session = debug_after_entry("break twice\ncontinue\n", "fork")
     session.expect("exited with code 03")
     assert session.stdout == "child 3\n"
 
 
-def test_a_forked_child_is_followed(debug: Debug) -> None:
-    session = debug("set follow-fork-mode child\nbreak twice\ncontinue\nprint number\ncontinue\n", "fork")
+def test_a_forked_child_is_followed(debug_after_entry: Debug) -> None:
+    session = debug_after_entry("set follow-fork-mode child\nbreak twice\ncontinue\nprint number\ncontinue\n", "fork")
     session.expect(r"Breakpoint 1, twice|hit Breakpoint 1", r"^\$1 = 2", r"exited with code 03")
 
 
-def test_parent_and_child_are_debugged_together(debug: Debug) -> None:
-    session = debug(
+def test_parent_and_child_are_debugged_together(debug_after_entry: Debug) -> None:
+    session = debug_after_entry(
         "set detach-on-fork off\nset schedule-multiple on\nbreak twice\ncontinue\nprint number\ncontinue\n"
         "info inferiors\nkill inferiors 1\n",
         "fork",
@@ -154,14 +156,14 @@ def test_parent_and_child_are_debugged_together(debug: Debug) -> None:
     session.expect(r"Breakpoint 1, twice|hit Breakpoint 1", r"^\$1 = 2", r"exited with code 03")
 
 
-def test_a_spawned_child_goes_on_by_itself(debug: Debug) -> None:
-    session = debug("break twice\ncontinue\ncontinue\n", "spawn", "twice")
+def test_a_spawned_child_goes_on_by_itself(debug_after_entry: Debug) -> None:
+    session = debug_after_entry("break twice\ncontinue\ncontinue\n", "spawn", "twice")
     session.expect("Breakpoint 1, twice", "exited with code 03")
     assert session.stdout == "child 4\ntwice 42\n"
 
 
-def test_exec_is_followed(debug: Debug) -> None:
-    session = debug("catch exec\ncontinue\ninfo registers rip\ncontinue\n", "exec")
+def test_exec_is_followed(debug_after_entry: Debug) -> None:
+    session = debug_after_entry("catch exec\ncontinue\ninfo registers rip\ncontinue\n", "exec")
     session.expect(r"Catchpoint 1 \(exec'd .*sh", r"rip", r"exited with code 011")
     assert session.status == 9
 
@@ -171,8 +173,8 @@ def test_kill_ends_the_program(debug: Debug) -> None:
     assert session.status == -signal.SIGKILL
 
 
-def test_a_process_that_shares_memory_meets_no_breakpoint(debug: Debug) -> None:
-    session = debug("break twice\ncontinue\ncontinue\n", "clone", "twice")
+def test_a_process_that_shares_memory_meets_no_breakpoint(debug_after_entry: Debug) -> None:
+    session = debug_after_entry("break twice\ncontinue\ncontinue\n", "clone", "twice")
     assert session.output.count("Breakpoint 1, twice") == 1
     assert session.stdout == "child 8\ntwice 42\n"
 
@@ -192,10 +194,10 @@ def test_a_trace_is_written_besides(debug: Debug, place: Path) -> None:
     assert "EENTER" in (place / "log").read_text()
 
 
-def test_that_the_only_thread_that_was_to_run_has_ended_is_told(debug: Debug) -> None:
+def test_that_the_only_thread_that_was_to_run_has_ended_is_told(debug_after_entry: Debug) -> None:
     script = (
         "break worker\ncontinue\ndelete\nset var go_on = 1\nset scheduler-locking on\ncontinue\n"
         "set scheduler-locking off\nthread 1\ncontinue\n"
     )
-    session = debug(script, "threads")
+    session = debug_after_entry(script, "threads")
     session.expect("No unwaited-for children left", "exited with code 03")

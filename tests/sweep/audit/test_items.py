@@ -34,6 +34,8 @@ ITEMS = (
     ("pointer/parameters", "POINTER_NULL", "sum_outside(): [user_check"),
     ("pointer/ocall-results", "OCALL_RESULT_UNCHECKED", "look_up()"),
     ("pointer/ocall-results", "OCALL_RESULT_UNCHECKED", "relay()"),
+    ("pointer/ocall-results", "POINTER_STRADDLES", "look_up()"),
+    ("pointer/ocall-results", "POINTER_NULL", "look_up()"),
     ("memory/double-fetch", "DOUBLE_FETCH", "sum()"),
     ("memory/dynamic-pages", "EACCEPT_UNCHECKED", "keep(): restricted"),
     ("call/before-initialisation", "BEFORE_INIT", ""),
@@ -46,6 +48,11 @@ ITEMS = (
     ("image/unmeasured-code", "UNMEASURED_CODE", ""),
 )
 WEAKNESSES = pytest.mark.parametrize(("item", "weakness", "subject"), ITEMS, ids=lambda value: str(value))
+
+
+def places(evidence: str) -> list[str]:
+    """Of weak pointers, where they led."""
+    return [told.partition(" (")[0] for told in evidence.split("; ")]
 
 
 @WEAKNESSES
@@ -85,6 +92,47 @@ def test_no_pointer_leads_the_sound_enclave_into_itself(audit_of: AuditOf) -> No
     findings = audit_of("pointer/parameters")
 
     assert [f for f in findings if f.verdict is not Verdict.SOUND] == []
+
+
+@pytest.mark.parametrize(
+    ("subject", "weak"),
+    [
+        ("look_up()", ["inside", "across the lower border", "across the upper border", "NULL"]),
+        (
+            "relay()",
+            ["inside", "across the lower border", "across the upper border", "huge", "misaligned", "a mebibyte"],
+        ),
+    ],
+)
+def test_each_result_is_found_that_nobody_checks(audit_of: AuditOf, subject: str, weak: list[str]) -> None:
+    """As a number, a pointer is out of all bounds, and NULL is in them."""
+    (finding,) = audit_of("pointer/ocall-results", "OCALL_RESULT_UNCHECKED", subject=subject)
+
+    assert places(finding.evidence) == weak
+
+
+@pytest.mark.parametrize(
+    ("weakness", "weak"), [("POINTER_STRADDLES", "across the lower border"), ("POINTER_NULL", "NULL")]
+)
+def test_nothing_is_found_of_a_result_but_what_nobody_checks(audit_of: AuditOf, weakness: str, weak: str) -> None:
+    (finding,) = audit_of("pointer/ocall-results", weakness, subject="look_up()")
+
+    assert places(finding.evidence) == [weak]
+
+
+def test_a_number_is_no_pointer(audit_of: AuditOf) -> None:
+    """Of results that are only reckoned with, none is weak: NULL and what is huge are tried, too."""
+    (finding,) = audit_of("pointer/ocall-results", "OCALL_RESULT_UNCHECKED", subject="ask()")
+
+    assert finding.verdict is Verdict.SOUND
+    assert "NULL: as usual" in finding.evidence
+    assert "huge: as usual" in finding.evidence
+
+
+def test_a_huge_address_outside_is_the_hosts_own_harm(audit_of: AuditOf) -> None:
+    (finding,) = audit_of("pointer/ocall-results", subject="look_up()")
+
+    assert "huge: #PF of the enclave at 0xffff800000000000" in finding.evidence
 
 
 def test_a_debug_enclave_is_found(audit_of: AuditOf) -> None:

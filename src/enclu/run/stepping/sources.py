@@ -1,8 +1,8 @@
 """Instructions of enclaves whose results no two runs share: RDRAND, RDSEED, RDTSC and RDTSCP.  Here they do.
 
-What each gets depends on its TCS, on CSSA, and on how many there were before it: so it is the same from a checkpoint on,
-in another process, and whatever a handler or another thread executes in between.  Random numbers are as good as those of
-BLAKE2, and known to everybody.  The time of a TCS goes on by what an instruction takes that is met by stepping.
+What each gets depends on its TCS, on CSSA, and on how many there were before it: so it is the same from a checkpoint
+on, in another process, and whatever a handler or another thread executes in between.  Random numbers are as good as
+those of BLAKE2, and known to everybody.  The time of a TCS goes on by what such an instruction takes.
 An instruction that has been met stands as UD2 in its page from then on, so that it stops the thread also where nobody
 steps; whoever reads the page for somebody gets the original.
 """

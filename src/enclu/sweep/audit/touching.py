@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from enclu.host.errors import HostError
 from enclu.host.events import EnclaveException, Event, Exit
@@ -64,19 +64,36 @@ def call(
     return _until_left(target, lambda: _enter(target, sample, finish=finish), pages, known)
 
 
-def touching(target: Target, prepare: Callable[[], Sample], page: int) -> set[int]:
-    """The instructions by which a call touches a page of itself."""
+class Trial(Protocol):
+    """A call from the fresh state, with these pages of the enclave withdrawn, as `call` has them."""
+
+    def __call__(self, *, pages: tuple[int, ...] = (), known: Collection[int] = ()) -> Touched: ...
+
+
+def of_call(target: Target, prepare: Callable[[], Sample]) -> Trial:
+    """A call to its end."""
+
+    def trial(*, pages: tuple[int, ...] = (), known: Collection[int] = ()) -> Touched:
+        target.fresh()
+        return call(target, prepare(), pages=pages, known=known)
+
+    return trial
+
+
+def touching(trial: Trial, page: int) -> set[int]:
+    """The instructions by which a call touches a page of itself; no more than `MOST_KNOWN`."""
     found: set[int] = set()
     for _ in range(MOST_KNOWN):
-        target.fresh()
-        touched = call(target, prepare(), pages=(page,), known=found)
+        touched = trial(pages=(page,), known=found)
         if touched.page != page or touched.rip in found:
             break
         found.add(touched.rip)
     return found
 
 
-def again(target: Target, inputs: Inputs, *, pages: tuple[int, ...] = ()) -> Touched:
+def again(
+    target: Target, inputs: Inputs, *, pages: tuple[int, ...] = (), known: Collection[int] = ()
+) -> Touched:  # fmt: skip
     """Go on with a call that has left for an OCALL, to its end."""
     entry = target.entry
 
@@ -84,7 +101,7 @@ def again(target: Target, inputs: Inputs, *, pages: tuple[int, ...] = ()) -> Tou
         entry.enter(**inputs, timeout=2.0)
         return target.way.finish(entry)
 
-    return _until_left(target, enter, pages)
+    return _until_left(target, enter, pages, known)
 
 
 def _enter(target: Target, sample: Sample, *, finish: bool) -> Event:
@@ -140,14 +157,12 @@ def withdrawn(target: Target, pages: tuple[int, ...]) -> Iterator[None]:
                 target.stepping.grant(page)
 
 
-def spare_page(target: Target, prepare: Callable[[], Sample]) -> int | None:
-    """A page of data that the call does not touch by itself; None if every one that was tried is."""
+def spare_page(target: Target, *trials: Trial) -> int | None:
+    """A page of data that these do not touch by themselves; None if every one that was tried is touched."""
     pages = data_pages(target)
     step = max(1, len(pages) // CANDIDATES)
     for page in pages[::-step][:CANDIDATES]:
-        target.fresh()
-        found = call(target, prepare(), pages=(page,))
-        if found.page != page:
+        if all(trial(pages=(page,)).page != page for trial in trials):
             return page
     return None
 

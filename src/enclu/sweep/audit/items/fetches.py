@@ -16,7 +16,7 @@ from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.structs import EncluLeaf
 from enclu.sweep.audit.checklist import Audit, Item
 from enclu.sweep.audit.code import memory
-from enclu.sweep.audit.touching import PF, WRITES, spare_page, withdrawn
+from enclu.sweep.audit.touching import PF, WRITES, of_call, spare_page, withdrawn
 from enclu.sweep.audit.ways.way import ROOM
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _call(target: Target, item: Item, number: int, name: str, page: int) -> Find
     if not twice:
         what = f"no word of its structure is read by two instructions, in {len(accesses)} accesses"
         return item.sound(what + (", the first of more" if len(accesses) >= ACCESSES else ""), subject=name)
-    spare = spare_page(target, lambda: _prepared(target, number))
+    spare = spare_page(target, of_call(target, lambda: _prepared(target, number)))
     harmless: list[str] = []
     for each in twice:
         weak = _changed(target, number, page, each, spare)

@@ -9,20 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from enclu.base.abi import MAP_ANONYMOUS, MAP_FIXED_NOREPLACE, MAP_PRIVATE
-from enclu.host.events import EnclaveException, Interrupted
+from enclu.host.events import Interrupted
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sweep.audit.checklist import Audit, Item
-from enclu.sweep.audit.touching import PF, Touched, call, is_tcs, spare_page, touching
+from enclu.sweep.audit.places import ended, followed_null, overran, places, touched
+from enclu.sweep.audit.touching import PF, Touched, call, is_tcs, of_call, spare_page, touching
 from enclu.sweep.audit.verdict import Verdict
 
 if TYPE_CHECKING:
     from enclu.sweep.audit.target import Target
     from enclu.sweep.audit.verdict import Finding
-    from enclu.sweep.audit.ways.way import Answer, Slot
-
-HUGE = 0xFFFF_8000_0000_0000
-READ_WRITE = 3
+    from enclu.sweep.audit.ways.way import Slot
 
 
 def _pointers(audit: Audit, item: Item) -> Iterator[Finding]:
@@ -52,7 +49,7 @@ def _slots(audit: Audit, item: Item, slot: Slot) -> Iterator[Finding]:
 
 def _slot(target: Target, item: Item, slot: Slot) -> Finding | None:
     """None for what is no pointer, as it was only tried as one."""
-    page = spare_page(target, lambda: slot.give(slot.usual))
+    page = spare_page(target, of_call(target, lambda: slot.give(slot.usual)))
     if page is None:
         return item.undecided("the call touches every page of data that was tried by itself", slot.name)
     target.fresh()
@@ -67,21 +64,23 @@ def _slot(target: Target, item: Item, slot: Slot) -> Finding | None:
     own: dict[int, set[int]] = {}
     weak: list[str] = []
     refused: list[str] = []
-    for name, address, watched in _places(target, slot, page):
-        pages = () if is_tcs(target, watched) else (watched,)
-        known = own[watched] = own.get(watched) or _own(target, slot, pages, page)
+    for place in places(target, page, slot.usual, _before(slot)):
+        pages = () if is_tcs(target, place.watched) else (place.watched,)
+        known = own[place.watched] = own.get(place.watched) or _own(target, slot, pages, page)
         target.fresh()
-        found = call(target, slot.give(address), pages=pages, known=known)
-        told = _weakness(target, found, watched, null=not address)
+        found = call(target, slot.give(place.address), pages=pages, known=known)
+        told = touched(target, found, place.watched, known)
+        if not told and not place.address:
+            told = followed_null(target, found)
         if told:
-            weak.append(f"{name} ({target.address(address)}): {told}")
+            weak.append(f"{place.name} ({target.address(place.address)}): {told}")
         else:
-            refused.append(f"{name}: {_end(target, found, usual)}")
+            refused.append(f"{place.name}: {ended(target, found, usual)}")
     if slot.overflow is not None:
         target.fresh()
         found = call(target, slot.overflow())
-        told = _overran(target, found)
-        (weak if told else refused).append(f"a length that overflows: {told or _end(target, found, usual)}")
+        told = overran(target, found)
+        (weak if told else refused).append(f"a length that overflows: {told or ended(target, found, usual)}")
     if weak:
         return item.weak("; ".join(weak), subject=slot.name)
     return item.sound("; ".join(refused), subject=slot.name)
@@ -92,8 +91,15 @@ def _own(target: Target, slot: Slot, pages: tuple[int, ...], spare: int) -> set[
     found: set[int] = set()
     for page in pages:
         if page != spare:
-            found |= touching(target, lambda: slot.give(slot.usual), page)
+            found |= touching(of_call(target, lambda: slot.give(slot.usual)), page)
     return found
+
+
+def _before(slot: Slot) -> tuple[int, ...]:
+    """How many bytes of it come before a border that it goes across, if it has more than one."""
+    if slot.size <= 1:
+        return ()
+    return (8,) if slot.size > 8 else (slot.size - 1,)
 
 
 def _tried(target: Target, slot: Slot, address: int, page: int) -> Touched:
@@ -112,63 +118,6 @@ def _followed_outside(target: Target, slot: Slot) -> bool:
     found = call(target, sample)
     event = found.faulted
     return event is not None and event.vector == PF and event.address & -PAGE_SIZE == page
-
-
-def _places(target: Target, slot: Slot, page: int) -> Iterator[tuple[str, int, int]]:
-    """What, where, and the page of the enclave that shows it."""
-    yield "inside", page + 0x40, page
-    if slot.size > 1:
-        before = min(slot.size - 1, 8)
-        if slot.size > 8 and before % 8:
-            before = 8
-        if _map_below(target):
-            yield "across the lower border", target.base - before, target.base
-        yield "across the upper border", target.end - before, target.end - PAGE_SIZE
-    yield "NULL", 0, page
-    yield "huge", HUGE, page
-    yield "misaligned", slot.usual + 1, page
-
-
-def _map_below(target: Target) -> bool:
-    """Have something be mapped below ELRANGE; whether there is."""
-    flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE
-    try:
-        target.process.syscall("mmap", target.base - PAGE_SIZE, PAGE_SIZE, READ_WRITE, flags, -1, 0)
-    except FileExistsError:
-        return True
-    except OSError:
-        return False
-    return True
-
-
-def _weakness(target: Target, found: Touched, watched: int, *, null: bool) -> str:
-    """What is weak about the end of a call; empty if nothing is."""
-    does = "writes" if found.writes else "reads"
-    if found.page == watched:
-        return f"{target.place(found.rip)} {does} there"
-    event = found.faulted
-    if null and event is not None and event.vector == PF and event.address < PAGE_SIZE:
-        return (
-            f"{target.place(found.rip)} {does} at address {event.address:#x}, where a hostile kernel maps what it likes"
-        )
-    return ""
-
-
-def _overran(target: Target, found: Touched) -> str:
-    """Memory of its own that the enclave has run out of."""
-    if found.page is None:
-        return ""
-    return f"{target.place(found.rip)} runs out of the enclave's memory, to {target.place(found.page)}"
-
-
-def _end(target: Target, found: Touched, usual: Answer | None) -> str:
-    answer = found.answer(target)
-    if answer is not None and answer == usual:
-        return "as usual, without a touch"
-    event = found.faulted
-    if isinstance(event, EnclaveException):
-        return f"{target.way.told(event)}, by {target.place(found.rip)}"
-    return target.way.told(found.event)
 
 
 ITEMS = (Item("pointer/parameters", "pointers of ECALLs do not lead into the enclave", _pointers),)

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from enclu.host.thread import Entry
     from enclu.sweep.audit.target import Target
 
-ROOM = 16
+ROOM = 20
 """Pages of untrusted memory for arguments."""
+LEFT = 16
+"""The first of them that no arguments are in."""
 MOST_OCALLS = 64
 """Of one call; then it is given up."""
 Inputs = Mapping[str, int]
@@ -101,6 +103,11 @@ class Way(ABC):
         address = self.room + (number << 12)
         self.memory.write(address, bytes(4096))
         return address
+
+    def elsewhere(self) -> int:
+        """The address of untrusted memory that no arguments are in, cleared."""
+        self.memory.write(self.room + (LEFT << 12), bytes((ROOM - LEFT) << 12))
+        return self.room + (LEFT << 12)
 
     @abstractmethod
     def sample(self) -> Sample:
