@@ -12,7 +12,7 @@ from elftools.elf.elffile import ELFFile
 
 import enclu
 from enclu.host.signing import sign
-from enclu.sgx.structs import SIGSTRUCT, SIGSTRUCT_HEADER, SIGSTRUCT_HEADER2, TCS
+from enclu.sgx.structs import SIGSTRUCT, SIGSTRUCT_HEADER, SIGSTRUCT_HEADER2, TCS, TCS_AEXNOTIFY, Attribute
 
 PAGE, CHUNK = 4096, 256
 RW, TCS_PAGE = 0x203, 0x100
@@ -39,20 +39,23 @@ def stream(pages: Sequence[Page], size: int, frame: int = 1) -> bytes:
     return b"".join(out)
 
 
-def thread(at: int, entry: int, secondary: bool) -> Iterator[Page]:
-    """Stack, thread-local page, TCS and SSA frame."""
+def thread(at: int, entry: int, secondary: bool, flags: int = 0) -> Iterator[Page]:
+    """Stack, thread-local page, TCS with these FLAGS and SSA frame."""
     local = at + GUARD + STACK
     for offset in range(at + GUARD, local, PAGE):
         yield offset, RW, None
     yield local, RW, struct.pack("<QQ", local, secondary).ljust(PAGE, b"\0")
     tcs = TCS.pack(
-        OSSA=local + 2 * PAGE, NSSA=1, OENTRY=entry, OFSBASE=local, OGSBASE=local, FSLIMIT=0xFFF, GSLIMIT=0xFFF
-    )
+        FLAGS=flags, OSSA=local + 2 * PAGE, NSSA=1, OENTRY=entry, OFSBASE=local, OGSBASE=local, FSLIMIT=0xFFF,
+        GSLIMIT=0xFFF,
+    )  # fmt: skip
     yield local + PAGE, TCS_PAGE, tcs
     yield local + 2 * PAGE, RW, None
 
 
-def build(path: Path, sources: Sequence[Path], *flags: str, threads: int = 4, library: bool = False) -> Path:
+def build(
+    path: Path, sources: Sequence[Path], *flags: str, threads: int = 4, library: bool = False, aex_notify: bool = False
+) -> Path:
     """Compile an enclave to an SGXS file, signed: the SIGSTRUCT is beside it."""
     program = path.with_suffix(".elf")
     subprocess.run(["gcc", *FLAGS, *flags, *sources, "-o", program], check=True)
@@ -69,17 +72,18 @@ def build(path: Path, sources: Sequence[Path], *flags: str, threads: int = 4, li
                 pages.append((at, flags_of, data[at - start : at - start + PAGE].ljust(PAGE, b"\0")))
             at = end
     for i in range(threads):
-        pages += thread(at, entry, secondary=bool(i) and not library)
+        pages += thread(at, entry, secondary=bool(i) and not library, flags=TCS_AEXNOTIFY if aex_notify else 0)
         at = pages[-1][0] + PAGE
-    return signed(path, stream(pages, 1 << (at - 1).bit_length()))
+    attributes = Attribute.MODE64BIT | (Attribute.AEXNOTIFY if aex_notify else 0)
+    return signed(path, stream(pages, 1 << (at - 1).bit_length()), attributes)
 
 
-def signed(path: Path, data: bytes) -> Path:
+def signed(path: Path, data: bytes, attributes: int = Attribute.MODE64BIT) -> Path:
     """Write an SGXS file and its SIGSTRUCT."""
     path.write_bytes(data)
     values = {
         "HEADER": SIGSTRUCT_HEADER, "HEADER2": SIGSTRUCT_HEADER2, "DATE": 0x20260101, "EXPONENT": 3,
-        "ATTRIBUTES": 6, "ATTRIBUTEMASK": (1 << 64) - 3, "XFRM": 3, "XFRMMASK": 3,
+        "ATTRIBUTES": attributes | Attribute.DEBUG, "ATTRIBUTEMASK": (1 << 64) - 3, "XFRM": 3, "XFRMMASK": 3,
         "ENCLAVEHASH": enclu.open_image(path).mrenclave(),
     }  # fmt: skip
     path.with_suffix(".sig").write_bytes(sign(SIGSTRUCT.pack(**values), rsa.generate_private_key(3, 3072)))

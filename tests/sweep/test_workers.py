@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +156,9 @@ class Fickle:
             return function(*arguments)
 
         return Future(work)
+
+    def stopped(self, futures: Sequence[Any]) -> Iterator[Verdict]:
+        return iter(())
 
 
 def fickle(lost: int) -> Workers:

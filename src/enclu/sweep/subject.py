@@ -19,10 +19,9 @@ from enclu.host.machine import Machine
 from enclu.host.signing import sign, signing_key, unsigned
 from enclu.sgx.structs import MISC_EXINFO
 from enclu.sweep.call import EcallText
+from enclu.sweep.room import epc_for
 from enclu.sweep.session import HANG, MOST, Session
 from enclu.sweep.verdict import options
-
-EPC = "1G"
 
 
 def _nothing(*arguments: object) -> int:
@@ -85,7 +84,7 @@ class Subject:
         convention: Any = self.convention
         if interface is not None:
             convention = interface.convention()
-        with Machine(EPC) as machine, machine.process(self.delivery, trace=trace, stepping=True) as process:
+        with Machine(epc_for(image)) as machine, machine.process(self.delivery, trace=trace, stepping=True) as process:
             enclave = process.load(image, convention=convention, debug=self.debug)
             enclave.ocalls = self._answers(enclave, interface)
             session = Session(enclave, call.make, rsp=self.rsp, hang=self.hang)

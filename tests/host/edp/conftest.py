@@ -17,5 +17,11 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def notified(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program as one that may be told of AEXs."""
+    return build(tmp_path_factory.mktemp("edp") / "notified.sgxs", SOURCES, aex_notify=True)
+
+
+@pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("edp") / "library.sgxs", SOURCES, "-DLIBRARY", library=True)

@@ -21,6 +21,7 @@ from enclu.host.conventions.edp import program as edp_program
 from enclu.host.conventions.edp.abi import Error
 from enclu.host.conventions.registers import RegistersConvention
 from enclu.host.images.edp import is_edp
+from enclu.sgx.structs import Attribute
 from tests.host.conftest import WITH_REGISTERS
 from tests.support.breaking import sweep
 from tests.support.edp_image import PAGE, signed, stream, thread
@@ -102,6 +103,12 @@ def test_a_program_gets_its_arguments(load: Load, design: str) -> None:
 def test_a_program_copies_standard_input_to_output(load: Load, design: str) -> None:
     data = bytes(range(256)) * 9
     assert run(load(design=design), "echo", given=data) == (0, data)
+
+
+def test_a_program_may_have_aex_notify(load: Load, notified: Path) -> None:
+    enclave = load(notified)
+    assert enclave.attributes & Attribute.AEXNOTIFY
+    assert run(enclave, "echo", given=b"told") == (0, b"told")
 
 
 def test_a_design_that_passes_too_few_registers_is_refused(load: Load) -> None:

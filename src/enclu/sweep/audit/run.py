@@ -29,6 +29,7 @@ from enclu.sweep.audit.items import (
 )
 from enclu.sweep.audit.target import SETTLE, Target
 from enclu.sweep.audit.verdict import Finding, Report, Verdict
+from enclu.sweep.room import epc_for
 
 if TYPE_CHECKING:
     from enclu.host.conventions.sdk.abi import EmmModify
@@ -69,7 +70,7 @@ def audit(
         image = open_image(image, sigstruct)
     items = chosen(only)
     if machine is None:
-        with Machine() as own:
+        with Machine(epc_for(image)) as own:
             return _audit(own, image, interface, convention, items, told)
     return _audit(machine, image, interface, convention, items, told)
 
