@@ -296,6 +296,13 @@ TESTS = (
         alone=["struct trusted_thread", "struct context", "STACK_SIZE", "RED_ZONE"],
     ),
     twins(
+        "tests/host/sdk/edmm.h",
+        constants={
+            **{flag: structs.SecinfoFlag[flag] for flag in ("R", "W", "PENDING", "MODIFIED", "PR")},
+            **{kind: PageType[kind] << 8 for kind in ("TCS", "REG", "TRIM")},
+        },
+    ),
+    twins(
         "tests/host/sdk/protocol.S",
         constants={
             "ORET": EnterCommand.ECMD_ORET, "ERET": OCMD_ERET, "STACK_PAGES": "STACK_SIZE / SGX_PAGE",
