@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import sys
@@ -134,13 +135,14 @@ def sweep(
             if replay is not None:
                 ctx.exit(_replay(ctx, subject, replay, trace=trace, minimise=minimise, as_json=as_json))
             verdicts, status, failed = _swept(subject, chosen, where, workers, dask, _part(ctx, part))
+        where_of = functools.cache(report.where_of)  # one image for all behaviours
         for verdict in verdicts:
             if as_json:
-                print(json.dumps(report.as_dict(verdict, report.where_of(verdict.image))))
+                print(json.dumps(report.as_dict(verdict, where_of(verdict.image))))
             else:
-                print("\n".join(report.lines(verdict, report.where_of(verdict.image))), end="\n\n")
+                print("\n".join(report.lines(verdict, where_of(verdict.image))), end="\n\n")
         if html is not None and verdicts:
-            html.write_text(page.render(verdicts, report.where_of(verdicts[0].image)))
+            html.write_text(page.render(verdicts, where_of(verdicts[0].image)))
         if failed:
             sys.stdout.flush()
             console.say(failed)
@@ -285,10 +287,10 @@ def _replay(
         verdict = sweep(subject, behaviour, number, trace=str(log) if trace else None)
         if trace:
             console.write(log.read_text())
+    where = report.where_of(verdict.image)
     if as_json:
-        print(json.dumps(report.as_dict(verdict, report.where_of(verdict.image))))
+        print(json.dumps(report.as_dict(verdict, where)))
     else:
-        where = report.where_of(verdict.image)
         for point, outcome in verdict.points.items():
             print(f"{point}:{behaviour} at {where(verdict.rips[point])}: {outcome}")
     return _status([verdict])

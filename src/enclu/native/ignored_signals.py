@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from enclu.base.abi import NR
 from enclu.native import proc, ptrace
 from enclu.native.inject import SYSCALL_SIZE, call_again
+from enclu.native.signals import bit
 
 if TYPE_CHECKING:
     from enclu.native.thread import Thread
@@ -58,6 +59,5 @@ def _call(thread: Thread) -> tuple[int, ...]:
 
 def _ignored(thread: Thread, signo: int) -> bool:
     status = proc.status(thread.tid)
-    here = 1 << signo - 1
-    by_default = signo in _BY_DEFAULT and not int(status["SigCgt"], 16) & here
-    return by_default or bool(int(status["SigIgn"], 16) & here)
+    by_default = signo in _BY_DEFAULT and not int(status["SigCgt"], 16) & bit(signo)
+    return by_default or bool(int(status["SigIgn"], 16) & bit(signo))

@@ -138,7 +138,8 @@ class Sources:
         regs.rip += source.length
         self.given[stream] += 1
         new = self.given[stream] > self._most[stream]
-        self._most |= self.given
+        if new:
+            self._most[stream] = self.given[stream]
         return new
 
     def _random(self, stream: Stream) -> int:

@@ -135,8 +135,6 @@ def goes_on(target: Target, point: Point, vector: int) -> bool:
         entry = bring_about(target, point, Means.FORGED, vector)
         if entry is None or not handle(target, entry).acted:
             return False
-        target.stepping.arm(target.tcs, until=number)
-        entry.resume(2.0)
-        if target.stopped(entry) and target.ssa().gprsgx.rsp == point.rsp:
+        if target.step(entry, number, unnotified=False) and target.ssa().gprsgx.rsp == point.rsp:
             return target.ssa().gprsgx.rip != point.rip  # else the instruction is only tried again
     return False

@@ -149,14 +149,14 @@ class Target:
         """ERESUME, with nothing planned but, if `registers` are given, to keep those that are left at EEXIT.
 
         As `step` and `fault`, of an enclave that the audit itself has interrupted, to look at it, or whose page it has
-        withdrawn: the call goes on as if it had not, without AEX-Notify.
+        withdrawn: the call goes on as if it had not, without AEX-Notify.  `step` can notify, too.
         """
         self.stepping.arm(self.tcs, free=True, registers=registers, unnotified=True)
         return entry.resume(LIMIT)
 
-    def step(self, entry: Entry, count: int = 1) -> bool:
+    def step(self, entry: Entry, count: int = 1, *, unnotified: bool = True) -> bool:
         """ERESUME for so many instructions; whether the enclave stands after them."""
-        self.stepping.arm(self.tcs, until=count, unnotified=True)
+        self.stepping.arm(self.tcs, until=count, unnotified=unnotified)
         entry.resume(LIMIT)
         return self.stopped(entry)
 

@@ -9,14 +9,15 @@ processor lets nobody touch a page that has not been accepted.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from enclu.host.conventions.sdk import emm
 from enclu.host.errors import HostError
-from enclu.host.events import Exit
 from enclu.sweep.audit.checklist import Audit, Item
+from enclu.sweep.audit.touching import call
 from enclu.sweep.audit.ways.sdk import SdkWay
 
 if TYPE_CHECKING:
@@ -82,12 +83,9 @@ def _trials(audit: Audit, item: Item) -> Iterator[Finding]:
     yield from _each(item, START, host, lambda: _started(audit, host))
     target = audit.answering(host.modify, warm=True)
     try:
-        for number in range(CALLS):
-            target.fresh()
-            sample = target.way.numbered(number)
-            if sample is None:
-                break
-            yield from _each(item, sample.name, host, functools.partial(_again, target, host, number))
+        names = [sample.name for sample in itertools.islice(target.way.samples(), CALLS)]
+        for number, name in enumerate(names):
+            yield from _each(item, name, host, functools.partial(_again, target, host, number))
     finally:
         target.close()
 
@@ -127,9 +125,8 @@ def _started(audit: Audit, host: _Host) -> _End:
 
 
 def _ended(target: Target, sample: Sample) -> _End:
-    event = target.way.finish(target.enter(sample.registers))
-    answer = target.way.answer(event.registers) if isinstance(event, Exit) else None
-    return _End(answer, target.way.told(event))
+    found = call(target, sample)
+    return _End(found.answer(target), target.way.told(found.event))
 
 
 def _judged(item: Item, where: str, change: emm.Change, usual: _End, lied: _End) -> Finding:

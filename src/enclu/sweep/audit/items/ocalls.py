@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from enclu.host.errors import HostError
-from enclu.host.events import Exit
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sweep.audit.checklist import Audit, Item
 from enclu.sweep.audit.places import Place, ended, followed_null, overran, places, touched
@@ -108,16 +107,8 @@ def _ocalls(target: Target, number: int) -> Iterator[Answer]:
     """Make a sample call anew, up to each of its OCALLs, with those before come to nothing."""
     target.fresh()
     sample = target.way.numbered(number)
-    event = target.enter(sample.registers).event if sample is not None else None
-    while isinstance(event, Exit):
-        answer = target.way.answer(event.registers)
-        if answer.returned:
-            break
-        yield answer
-        back = target.way.back(answer)
-        if back is None:
-            break
-        event = target.entry.enter(**back, timeout=2.0)
+    if sample is not None:
+        yield from target.way.ocalls(target.enter(sample.registers))
 
 
 def _tried(target: Target, item: Item, met: _Met, subject: str) -> Finding:

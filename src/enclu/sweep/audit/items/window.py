@@ -82,8 +82,7 @@ def _smashes(target: Target, point: Point, control: Accepted, hostile: int) -> s
         return ""
     changed = _changed(target, start, before)
     if not changed:
-        target.stepping.arm(target.tcs, until=RESUMED)
-        entry.resume(2.0)
+        target.step(entry, RESUMED, unnotified=False)
         changed = _changed(target, start, before)
     if not changed:
         return ""

@@ -155,16 +155,21 @@ class Way(ABC):
 
     def finish(self, entry: Entry) -> Event:
         """The call to its end, with OCALLs that come to nothing, but for those of memory management."""
-        for _ in range(MOST_OCALLS):
-            event = entry.event
-            if not isinstance(event, Exit):
-                return event
-            answer = self.answer(event.registers)
-            inputs = None if answer.returned else self.back(answer)
-            if inputs is None:
-                return event
-            entry.enter(**inputs, timeout=2.0)
+        for _ in itertools.islice(self.ocalls(entry), MOST_OCALLS + 1):
+            pass  # the last one is not answered
         return entry.event
+
+    def ocalls(self, entry: Entry) -> Iterator[Answer]:
+        """Those that a call makes, each of which comes to nothing when the next one is asked for."""
+        while isinstance(entry.event, Exit):
+            answer = self.answer(entry.event.registers)
+            if answer.returned:
+                return
+            yield answer
+            inputs = self.back(answer)
+            if inputs is None:
+                return
+            entry.enter(**inputs, timeout=2.0)
 
     def told(self, event: Event) -> str:
         """How the enclave was left, in words."""
