@@ -274,7 +274,7 @@ def test_without_its_own_memory_in_the_program_the_machine_says_so_and_ends(call
 def test_a_guard_region_in_its_own_memory_ends_a_program_when_the_machine_needs_it(
     program: Callable[[str], Path], enclu_run: EncluRun, enclave_environment: dict[str, str]
 ) -> None:
-    done = enclu_run(program("guarded_scratch"), env=enclave_environment)
+    done = enclu_run(program("guarded_scratch"), options=("--no-fast-path",), env=enclave_environment)
     if done.returncode == 77:
         pytest.skip("the kernel has no guard regions (Linux 6.13)")
     assert done.returncode == -9

@@ -25,6 +25,8 @@ MET = {
     EncluLeaf.EDECCSSA: SEARCH | {Rule.CLAIMING, Rule.DECREASED, Rule.OUT},
 }
 """Rules that a thread comes by, stopped at every instruction."""
+AEX = {Rule.FAULTED, Rule.AEX_DONE, Rule.OUT}
+"""The same in an AEX."""
 
 
 def sweep(program: Path, env: dict[str, str], found: Path, count: int) -> dict[str, Any]:
@@ -42,6 +44,7 @@ def test_a_thread_can_be_stopped_at_every_instruction(
     result = sweep(program("leaves"), enclave_environment, tmp_path / "found", 700)
     assert result["wrong"] == []
     assert set(result["met"]) >= {f"{leaf.name} {rule.name}" for leaf, rules in MET.items() for rule in rules}
+    assert set(result["met"]) >= {f"AEX {rule.name}" for rule in AEX}
 
 
 def test_a_process_can_be_killed_at_every_instruction(
@@ -50,11 +53,11 @@ def test_a_process_can_be_killed_at_every_instruction(
     """Nothing of it is left: no thread, enclave, TCS, and no tickets."""
     env = {**enclave_environment, "ENCLU_SWEEP_KILLS": "1"}
     result = sweep(program("killed_children"), env, tmp_path / "found", 700)
-    assert result["wrong"] == [] and result["over"] == len(MET)
+    assert result["wrong"] == [] and result["over"] == len(MET) + 1
 
 
 @pytest.mark.parametrize("design", delivery.names())
-@pytest.mark.parametrize("name", ["entries_raced", "forks_at_speed", "jumps_give_way", "stepped_beside"])
+@pytest.mark.parametrize("name", ["entries_raced", "forks_at_speed", "jumps_give_way", "own_aex", "stepped_beside"])
 def test_program(name: str, design: str, passes: Passes) -> None:
     passes(name, options=("--delivery", design))
 

@@ -15,9 +15,10 @@ import itertools
 import json
 import os
 import signal
+import struct
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from enclu.base.abi import WALL
@@ -28,19 +29,21 @@ from enclu.linux import delivery
 from enclu.native import extended_state, ptrace
 from enclu.native.address_space import VDSO_BASE, AddressSpace
 from enclu.native.resume import resume
-from enclu.native.shared_area import SPACE_COUNT, TCS_COUNT, SharedArea
+from enclu.native.shared_area import BIAS, SPACE_COUNT, TCS_COUNT, SharedArea
 from enclu.native.stop import Kind, Stop
 from enclu.native.trampoline import EXECUTED, Rule
 from enclu.run import launch
 from enclu.run.supervisor import Supervisor
 from enclu.run.task import Task
+from enclu.sgx.enclave_mode import WORD
 from enclu.sgx.enclu.enter import RFLAGS_RESTORED
+from enclu.sgx.epc import EPCPage
 from enclu.sgx.machine import Machine
-from enclu.sgx.structs import GPRSGX, TCS, EncluLeaf
+from enclu.sgx.structs import EXINFO, GPRSGX, MISC_EXINFO, TCS, EncluLeaf
 from enclu.sgx.xsave import HEADER
 
-INT3, XCHG = b"\xcc", b"\x48"
-"""What stops a thread where the code begins, and what is there."""
+INT3 = b"\xcc"
+"""What stops a thread where the code begins."""
 STATUS = 0x8D5
 FLAGS = (0x202, 0x246, 0xA83, 0x216)
 """RFLAGS to come with, one after the other, each once as they are and once with all status flags inverted."""
@@ -48,6 +51,9 @@ _KEPT = (
     "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rbx", "rbp", "rsp",
     "rip", "rflags", "fs_base", "gs_base",
 )  # fmt: skip
+SsaFrame = tuple[list[EPCPage], EPCPage]
+AEX = "AEX"
+"""Beside leaves: one that the thread makes itself (`native.own_aex`)."""
 LEAVES = (EncluLeaf.EENTER, EncluLeaf.ERESUME, EncluLeaf.EEXIT, EncluLeaf.EDECCSSA)
 
 
@@ -76,6 +82,8 @@ class Seen:
     cssa: int
     tcs_state: int
     aep: int
+    saved: dict[str, object] = field(default_factory=dict)
+    """What an AEX has saved."""
 
 
 class Sweep(Supervisor):
@@ -87,11 +95,13 @@ class Sweep(Supervisor):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.met, self.wrong = collections.Counter(), []
-        self.turns = {leaf: _turns() for leaf in LEAVES}
-        self.over: set[int] = set()
+        self.turns = {way: _turns() for way in (*LEAVES, AEX)}
+        self.over: set[EncluLeaf | str] = set()
         self._area: SharedArea | None = None
         self.ways: dict[tuple[AddressSpace, int], int] = {}
-        """Where the code begins, each with the address of its ENCLU."""
+        """Where the code begins, each with the address of its ENCLU; of an AEX it is 0."""
+        self._begins: dict[tuple[AddressSpace, int], bytes] = {}
+        """What is there."""
 
     def _dispatch(self, tid: int, stop: Stop) -> None:
         task = self.threads.get(tid)
@@ -102,15 +112,21 @@ class Sweep(Supervisor):
         at = self._read(task).rip - 1
         if (task.space, at) in self.ways and stop.signo == signal.SIGTRAP:
             task.stopped = True
-            self._step(task, at, self.ways[task.space, at])
+            site = self.ways[task.space, at]
+            if site:
+                self._step(task, at, site)
+            else:
+                self._step_aex(task, at)
             return
         super()._dispatch(tid, stop)
         self._area = taking.area
         begins = VDSO_BASE + self.image.symbols["enclu_enter_template"]
         found = {copy.start: copy.site for copy in taking.copies} | {begins: taking.trampoline.site}
+        found[VDSO_BASE + self.image.symbols["enclu_aex"]] = 0
         for address, site in found.items():
             if (task.space, address) not in self.ways and not task.exiting:
                 self.ways[task.space, address] = site
+                self._begins[task.space, address] = task.space.peek(address, 1)
                 task.space.poke(address, INT3)
 
     def left(self) -> list[str]:
@@ -164,16 +180,81 @@ class Sweep(Supervisor):
             ]
         resume(task)
 
-    @staticmethod
-    def _single_steps(task: Task, begins: int, count: int) -> None:
-        task.space.poke(begins, XCHG)
+    def _step_aex(self, task: Task, begins: int) -> None:
+        """The same in an AEX, which begins with a signal frame."""
+        mode, regs = task.mode, task.regs
+        regs.rip = begins
+        task.store()
+        if AEX in self.over:
+            self._single_steps(task, begins, 1)
+            resume(task)
+            return
+        tcs_la, frame = mode.tcs_la, self.machine.enclaves[mode.eid].frame(mode.gprsgx)
+        wanted = self._left(task, frame)
+        count = next(self.turns[AEX])[0]
+        self._single_steps(task, begins, count)
+        rule = self._rule(task)
+        self._met(AEX, rule)
+        if KILLS:
+            os.kill(task.process.tgid, signal.SIGKILL)
+            return
+        task.fetch()
+        after = replace(self._see(task, tcs_la), saved=self._saved(frame))
+        if len(self.wrong) < 20:
+            self.wrong += [
+                f"AEX {count} {rule.name}: {name} {got} instead of {want}"
+                for name, got, want in _differences(after, wanted)
+            ]
+        resume(task)
+
+    def _saved(self, frame: SsaFrame) -> dict[str, object]:
+        """EXINFO, if there is one, GPRSGX and components of an SSA frame."""
+        region, last = frame
+        (secs,) = {page.secs for page in (*region, last)}
+        assert secs is not None
+        gprsgx, image = 4096 - GPRSGX.size, bytearray(b"".join(bytes(page.data) for page in region))
+        exinfo = EXINFO.unpack(bytes(last.data[gprsgx - EXINFO.size :])) if secs.miscselect & MISC_EXINFO else {}
+        return {**exinfo, **GPRSGX.unpack(bytes(last.data[gprsgx:])), "state": self._state(image)}
+
+    def _left(self, task: Task, frame: SsaFrame) -> Seen:
+        """What is to be seen after the AEX and the fixup, by what is in the signal frame and what is to be done."""
+        mode, regs, tcs = task.mode, task.regs, self._tcs(task.mode.tcs_la)
+        word = {name: mode.words[number] for name, number in WORD.items()}
+        secs = self.machine.enclaves[mode.eid]
+        at = regs.rsp - (mode.owner - BIAS)
+        names = ("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rdi", "rsi", "rbp", "rbx", "rdx", "rax", "rcx")
+        had = dict(zip((*names, "rsp", "rip", "rflags"), struct.unpack_from("<18Q", task.slot, at + 48), strict=True))
+        error, fpstate = (struct.unpack_from("<Q", task.slot, at + offset)[0] for offset in (200, 232))
+        inside = self._state(bytearray(task.slot[fpstate - (mode.owner - BIAS) :]))
+        code = word["CODES"] >> (32 if error & 0x10 else 16 if error & 2 else 0) & 0xFFFF
+        saved = self._saved(frame)
+        saved |= {name.upper(): value for name, value in had.items()}
+        saved |= {
+            "RSP": word["FAULT_RSP"], "RFLAGS": had["rflags"] & ~0x100 | 0x10000, "FSBASE": regs.fs_base,
+            "GSBASE": regs.gs_base, "EXITINFO": word["EXITINFO"] & 0xFFFF_FFFF,
+            "state": {number: content for number, content in inside.items() if number < 2 or secs.xfrm >> number & 1},
+        }  # fmt: skip
+        if word["EXITINFO"] >> 32:
+            saved |= {"MADDR": word["ADDRESS"], "ERRCD": code}
+        after = dict.fromkeys(_KEPT, 0) | {
+            "rax": EncluLeaf.ERESUME, "rbx": mode.tcs_la, "rcx": tcs["AEP"], "rdx": word["ADDRESS"] & ~0xFFF,
+            "rsi": code, "rdi": word["VECTOR"], "rbp": saved["URBP"], "rsp": saved["URSP"], "rip": word["FIXUP"],
+            "rflags": had["rflags"] & ~0x109D5, "fs_base": mode.save_fs_base, "gs_base": mode.save_gs_base,
+        }  # fmt: skip
+        state = {number: content for number, content in inside.items() if not secs.xfrm >> number & 1}
+        if task.aside is not None:
+            state = self._state(bytearray(task.aside.image))
+        return Seen(after, state, False, False, 0, tcs["CSSA"] + 1, 0, 0, saved)
+
+    def _single_steps(self, task: Task, begins: int, count: int) -> None:
+        task.space.poke(begins, self._begins[task.space, begins])
         for _ in range(count):
             ptrace.ptrace(ptrace.SINGLESTEP, task.tid, 0, 0)
             os.waitpid(task.tid, WALL)
         task.space.poke(begins, INT3)
 
-    def _met(self, leaf: EncluLeaf, rule: Rule) -> None:
-        self.met[f"{leaf.name} {rule.name}"] += 1
+    def _met(self, leaf: EncluLeaf | str, rule: Rule) -> None:
+        self.met[f"{leaf if isinstance(leaf, str) else leaf.name} {rule.name}"] += 1
         if rule is Rule.OUT:
             self.over.add(leaf)
 
@@ -246,6 +327,9 @@ def _differences(got: Seen, wanted: Seen) -> Iterator[tuple[str, object, object]
     for name in ("aside", "inside", "frame", "cssa", "tcs_state", "aep"):
         if getattr(got, name) != getattr(wanted, name):
             yield name, getattr(got, name), getattr(wanted, name)
+    for name in got.saved.keys() | wanted.saved.keys():
+        if got.saved.get(name) != wanted.saved.get(name):
+            yield f"saved {name}", got.saved.get(name), wanted.saved.get(name)
     for number in got.state.keys() | wanted.state.keys():
         if got.state.get(number) != wanted.state.get(number):
             yield f"component {number}", got.state.get(number, b"").hex(), wanted.state.get(number, b"").hex()

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 NR = {
     "read": 0, "write": 1, "open": 2, "close": 3, "stat": 4, "lstat": 6, "mmap": 9, "mprotect": 10, "munmap": 11,
-    "rt_sigaction": 13, "rt_sigprocmask": 14, "rt_sigreturn": 15, "ioctl": 16, "readv": 19, "writev": 20,
-    "access": 21, "mremap": 25, "msync": 26, "mincore": 27, "madvise": 28, "shmat": 30, "shmctl": 31, "getpid": 39,
-    "connect": 42, "accept": 43, "sendto": 44, "recvfrom": 45, "sendmsg": 46, "recvmsg": 47, "clone": 56, "fork": 57,
-    "vfork": 58, "execve": 59, "exit": 60, "wait4": 61, "semop": 65, "msgsnd": 69, "msgrcv": 70, "ftruncate": 77,
-    "chdir": 80, "readlink": 89, "ptrace": 101, "setsid": 112, "rt_sigpending": 127, "rt_sigtimedwait": 128,
-    "rt_sigsuspend": 130, "mlock": 149, "munlock": 150, "mlockall": 151, "prctl": 157, "arch_prctl": 158,
+    "rt_sigaction": 13, "rt_sigprocmask": 14, "rt_sigreturn": 15, "ioctl": 16, "readv": 19, "writev": 20, "access": 21,
+    "mremap": 25, "msync": 26, "mincore": 27, "madvise": 28, "shmat": 30, "shmctl": 31, "getpid": 39, "connect": 42,
+    "accept": 43, "sendto": 44, "recvfrom": 45, "sendmsg": 46, "recvmsg": 47, "clone": 56, "fork": 57, "vfork": 58,
+    "execve": 59, "exit": 60, "wait4": 61, "semop": 65, "msgsnd": 69, "msgrcv": 70, "ftruncate": 77, "chdir": 80,
+    "readlink": 89, "ptrace": 101, "setsid": 112, "rt_sigpending": 127, "rt_sigtimedwait": 128, "rt_sigsuspend": 130,
+    "sigaltstack": 131, "mlock": 149, "munlock": 150, "mlockall": 151, "prctl": 157, "arch_prctl": 158,
     "getxattr": 191, "lgetxattr": 192, "listxattr": 194, "llistxattr": 195, "futex": 202, "sched_setaffinity": 203,
     "sched_getaffinity": 204, "io_getevents": 208, "remap_file_pages": 216, "semtimedop": 220, "exit_group": 231,
     "epoll_wait": 232, "tgkill": 234, "waitid": 247, "openat": 257, "newfstatat": 262, "readlinkat": 267,
     "faccessat": 269, "pselect6": 270, "ppoll": 271, "epoll_pwait": 281, "signalfd": 282, "fallocate": 285,
     "accept4": 288, "signalfd4": 289, "dup3": 292, "recvmmsg": 299, "sendmmsg": 307, "process_vm_readv": 310,
     "process_vm_writev": 311, "seccomp": 317, "memfd_create": 319, "execveat": 322, "membarrier": 324, "mlock2": 325,
-    "pkey_mprotect": 329, "statx": 332, "io_pgetevents": 333, "io_uring_enter": 426, "clone3": 435,
-    "close_range": 436, "openat2": 437, "faccessat2": 439, "process_madvise": 440, "epoll_pwait2": 441, "mseal": 462,
+    "pkey_mprotect": 329, "statx": 332, "io_pgetevents": 333, "io_uring_enter": 426, "clone3": 435, "close_range": 436,
+    "openat2": 437, "faccessat2": 439, "process_madvise": 440, "epoll_pwait2": 441, "mseal": 462,
 }  # fmt: skip
 """System calls by name."""
 NAME = {number: name for name, number in NR.items()}

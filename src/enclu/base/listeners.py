@@ -57,6 +57,26 @@ class Events:
         self.pid = self.tid = 0
         self.leaves = Leaves()
         self._listeners: dict[object, tuple[Listener, ...]] = {}
+        self.counts: dict[object, int] = {}
+        """How often each kind of event has happened that is to be counted, which takes no event."""
+        self._late: dict[object, tuple[Listener, ...]] = {}
+        self.overdue: Callable[[int], None] = lambda pid: None
+        """Have told what has happened in a process that nobody wanted to be told of at once."""
+
+    def listen_late(self, listener: Listener, *kinds: type[Event]) -> None:
+        """The same, but what happens need not be told before `overdue` is called."""
+        for kind in kinds:
+            self._late[kind] = (*self._late.get(kind, ()), listener)
+
+    def count(self, *kinds: type[Event]) -> None:
+        """Count events of these kinds from now on."""
+        for kind in kinds:
+            self.counts.setdefault(kind, 0)
+
+    def happened(self, kind: object) -> None:
+        """Of an event of which there is nothing to tell but that."""
+        if kind in self.counts:
+            self.counts[kind] += 1
 
     def listen(self, listener: Listener, *kinds: type[Event]) -> None:
         """Call `listener` with every event of these kinds, in the thread of the supervisor, as it happens."""
@@ -70,12 +90,18 @@ class Events:
         self._listeners[Leaf] = (*self._listeners.get(Leaf, ()), listener)
 
     def heard(self, kind: type[Event]) -> bool:
-        """Somebody listens: for where it takes work to find out what to emit."""
+        """Somebody listens, or counts: for where it takes work to find out what to emit."""
+        return kind in self._listeners or kind in self.counts or kind in self._late
+
+    def prompt(self, kind: type[Event]) -> bool:
+        """Somebody wants to be told of each as it happens."""
         return kind in self._listeners
 
     def emit(self, kind: Callable[Concatenate[int, int, P], Event], *args: P.args, **named: P.kwargs) -> None:
         """Tell those who listen to this kind."""
-        listeners = self._listeners.get(kind)
+        if kind in self.counts:
+            self.counts[kind] += 1
+        listeners = self._listeners.get(kind, ()) + self._late.get(kind, ())
         if listeners:
             event = kind(self.pid, self.tid, *args, **named)
             for listener in listeners:

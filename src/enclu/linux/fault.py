@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import PROT_EXEC, PROT_READ, PROT_WRITE
@@ -11,6 +12,8 @@ from enclu.linux.encl_page import EnclPage
 from enclu.linux.mm import NEEDS, TASK_SIZE
 from enclu.linux.traps import Resolution
 from enclu.sgx import encls
+from enclu.sgx.access import SGX_FAULT
+from enclu.sgx.enclave_mode import CODE_OF_FRAME, CODE_SHIFTS, CODE_UNKNOWN
 from enclu.sgx.epc import PageType
 from enclu.sgx.exceptions import PFEC, Fault
 from enclu.sgx.processor import access_of
@@ -41,6 +44,40 @@ def verdict_of_vma(mm: MM, fault: Fault) -> Resolution | None:
     if fault.error_code & PFEC.SGX or not vma.prot & NEEDS[access_of(fault.error_code)]:
         return Resolution.SIGSEGV_ACCERR
     return None
+
+
+def codes(mm: MM, address: int) -> int:
+    """Error codes by the kind of access (`CODE_SHIFTS`), as `mm.hardware_code` and `verdict_of_vma` have them.
+
+    0 where the page decides, which may be supplied.
+    """
+    vma = mm.find_vma(address)
+    if vma is None:
+        return _ELSEWHERE if address < TASK_SIZE else _ELSEWHERE | _EACH * PFEC.P
+    page = vma.encl.pages.get(address >> 12) if vma.encl is not None else None
+    if page is None or page.epc is None or vma.prot & ~page.max_prot:
+        return 0
+    allowed = mm.allowed(address)
+    return 0 if allowed & ~vma.shown.get(address >> 12, 0) else _codes(vma.prot, allowed)
+
+
+_EACH = sum(1 << shift for shift in CODE_SHIFTS.values())
+_ELSEWHERE = _EACH * CODE_OF_FRAME
+
+
+@functools.cache
+def _codes(prot: int, allowed: int) -> int:
+    """Of a page that has this protection by its VMA, which the EPCM reduces to what is allowed."""
+    found = 0
+    for access, shift in CODE_SHIFTS.items():
+        if allowed & NEEDS[access]:
+            code: int = CODE_UNKNOWN
+        elif prot & NEEDS[access]:
+            code = SGX_FAULT | access
+        else:
+            code = (PFEC.P if prot else 0) | PFEC.U | access
+        found |= code << shift
+    return found
 
 
 def missing(mm: MM, address: int) -> bool:

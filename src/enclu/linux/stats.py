@@ -36,13 +36,10 @@ class Stats:
     def __init__(self, events: Events, epc: EPC) -> None:
         self._epc = epc
         self._leaves = events.leaves.counts
-        self._counts: Counter[type[Event]] = Counter()
+        self._counts = events.counts
         self._aex: Counter[int] = Counter()
-        events.listen(self._happened, *COUNTERS.values())
-        events.listen(self._left, Aex)
-
-    def _happened(self, event: Event) -> None:
-        self._counts[type(event)] += 1
+        events.count(*COUNTERS.values())
+        events.listen_late(self._left, Aex)
 
     def _left(self, event: Aex) -> None:
         self._aex[event.vector] += 1

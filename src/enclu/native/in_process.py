@@ -29,7 +29,7 @@ from enclu.base.abi import (
     PROT_READ,
     WALL,
 )
-from enclu.native import ptrace, shared_area, user_dispatch
+from enclu.native import own_aex, ptrace, shared_area, user_dispatch
 from enclu.native.address_space import OWN_TEXT, VDSO_BASE
 from enclu.native.inject import inject
 from enclu.native.shared_area import Part, SharedArea
@@ -88,6 +88,8 @@ class InProcess:
     """Of its tickets in the area."""
     tell: Callable[[Thread, memoryview, int], None]
     """Who wants to know what a thread has executed since it was last looked at: RECORDs, and how many leaves more."""
+    halt: Callable[[Thread], None]
+    """Brings a running thread out of the code, and has it go on."""
     tickets: Tickets
     mapped: set[int] = field(default_factory=set)
     """Parts of the area that the process has, by address."""
@@ -155,6 +157,11 @@ class InProcess:
                 more = words[_LOSSY] - before - used // RECORD_SIZE
             self.tell(thread, thread.slot[RING_AT : RING_AT + used], more)
 
+    def take_out(self, thread: Thread) -> None:
+        """The thread, which may be running, is in no AEX of its own (`native.own_aex`), nor about to be."""
+        if own_aex.under_way(thread):
+            self.halt(thread)
+
     def close(self) -> None:
         """The address space is no more."""
         self.tickets.revoke()
@@ -178,15 +185,16 @@ def record(thread: Thread, taking: InProcess, number: int, *, lossy: bool) -> No
 
 
 def prepare(
-    thread: Thread, area: SharedArea, trampoline: Trampoline, tell: Callable[[Thread, memoryview, int], None]
-) -> InProcess:
+    thread: Thread, area: SharedArea, trampoline: Trampoline, tell: Callable[[Thread, memoryview, int], None],
+    halt: Callable[[Thread], None],
+) -> InProcess:  # fmt: skip
     """Have the address space of the stopped thread take part.  Raises Unable."""
     if not fsgsbase():
         raise Unable(NO_FSGSBASE)
     number = area.take_tickets()
     if number < 0:
         raise Unable(f"more than {shared_area.SPACE_COUNT} address spaces use SGX")
-    taking = InProcess(area, trampoline, number, tell, Tickets(area.tickets(number)))
+    taking = InProcess(area, trampoline, number, tell, halt, Tickets(area.tickets(number)))
     try:
         have(thread, taking, area.tickets_part(number))
     except Unable:

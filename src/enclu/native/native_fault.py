@@ -11,8 +11,8 @@ import struct
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import BUS_ADRALN, FPE_INTDIV, NR, SA_NODEFER, SA_RESTORER, SA_SIGINFO, SI_KERNEL
-from enclu.native import ptrace, rseq, scratch
-from enclu.native.address_space import SCRATCH, SCRATCH_SIZE
+from enclu.native import ptrace, rseq, scratch, signal_stack
+from enclu.native.address_space import SCRATCH, SCRATCH_SIZE, VDSO_BASE
 from enclu.native.inject import (
     BUT_FRAME_SIGNAL,
     EVERY_SIGNAL,
@@ -24,6 +24,7 @@ from enclu.native.inject import (
 )
 from enclu.native.process import SIGACTION, SYNCHRONOUS_SIGNALS, FrameHandler, SignalAction
 from enclu.native.resume import SINGLESTEP, until
+from enclu.native.signal_stack import STACK_AT, STACK_SIZE
 from enclu.native.stop import Kind
 from enclu.native.thread import XSTATE_BV
 from enclu.sgx.epc import PAGE_SIZE
@@ -173,6 +174,7 @@ def _record(thread: Thread) -> tuple[int, int, int]:
         raise MachineGone(thread, f"no signal frame can be built: {signal.Signals(stop.signo).name}, RSP {frame:#x}")
     error, trapno, _, cr2 = _TRAP_RECORD.unpack(space.peek(frame + FRAME_UC + MC_ERR, _TRAP_RECORD.size))
     space.poke(frame + FRAME_UC + MC_ERR, bytes(_TRAP_RECORD.size))
+    signal_stack.note(thread, space.peek(frame + STACK_AT, STACK_SIZE))
     regs.load(saved)
     thread.store()
     ptrace.set_signal_mask(tid, mask)
@@ -181,18 +183,36 @@ def _record(thread: Thread) -> tuple[int, int, int]:
     if former is not None:
         inject(thread, NR["rt_sigaction"], FRAME_SIGNAL, former, 0, 8)
     thread.record = trapno, error, cr2
+    signal_stack.rearm(thread)
     return thread.record
 
 
+def _own_action(thread: Thread) -> bytes:
+    image, stub = thread.space.image, thread.space.syscall_stub
+    handler = VDSO_BASE + image.symbols["enclu_aex"]
+    return SignalAction(handler, SA_SIGINFO | SA_RESTORER | SA_NODEFER, stub, 0).pack()
+
+
+def have_frame_handler(thread: Thread) -> None:
+    """Give FRAME_SIGNAL its handler, if the program has none: exceptions that follow are threads' own (`own_aex`)."""
+    handlers = thread.process.handlers
+    if handlers.frame_handler is FrameHandler.READY or not handlers.own_aex or FRAME_SIGNAL in handlers.actions:
+        return
+    handlers.frame_handler = FrameHandler.PERHAPS
+    if inject(thread, NR["rt_sigaction"], FRAME_SIGNAL, _own_action(thread), 0, 8) == 0:
+        handlers.frame_handler = FrameHandler.READY
+    else:
+        handlers.own_aex = False  # a seccomp filter of the program's
+
+
 def _make_ready(thread: Thread) -> bytes | None:
-    """Give FRAME_SIGNAL a handler, without an exception; the thread is at a stop for FRAME_SIGNAL afterwards.
+    """Give FRAME_SIGNAL its handler, without an exception; the thread is at a stop for FRAME_SIGNAL afterwards.
 
     The program's action, if it has set one, is to be given back; None if it has not: then the handler stays.
     """
     space, regs, handlers = thread.space, thread.regs, thread.process.handlers
     stub = space.syscall_stub
-    action = SignalAction(stub, SA_SIGINFO | SA_RESTORER | SA_NODEFER, stub, 0)
-    arguments = (FRAME_SIGNAL, action.pack(), bytearray(SIGACTION.size), 8)
+    arguments = (FRAME_SIGNAL, _own_action(thread), bytearray(SIGACTION.size), 8)
     ptrace.set_signal_mask(thread.tid, EVERY_SIGNAL)
     # By system call stops, not the stub's INT3: an exception would overwrite what is to be read.
     regs.rip, regs.rax, regs.orig_rax = stub, NR["rt_sigaction"], ptrace.NO_SYSCALL

@@ -68,6 +68,8 @@ class SignalHandlers:
         self.reset = 0
         """Synchronous signals whose actions the kernel may have reset: for the program they are what `actions` says."""
         self.frame_handler = FrameHandler.NONE
+        self.own_aex = True
+        """Exceptions in enclaves may be left to their threads, by FRAME_SIGNAL (`native.own_aex`)."""
         self.sharers: list[Process] = []
 
     def threads(self) -> Iterator[Thread]:

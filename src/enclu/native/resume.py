@@ -58,6 +58,10 @@ def resume(thread: Thread, signo: int = 0, *, past_breakpoint: bool = False) -> 
             _meet_breakpoint(thread)
         if thread.stepper.goes_on(thread):
             return
+    if thread.disarmed is not None:
+        from enclu.native.signal_stack import rearm  # for programs with SS_AUTODISARM alone
+
+        rearm(thread, signo)
     stepping = False
     if thread.debugger is not None:
         if thread.debugger.holds(thread, signo):
@@ -77,6 +81,14 @@ def resume(thread: Thread, signo: int = 0, *, past_breakpoint: bool = False) -> 
         how = SINGLESTEP if stepping else CONT
     _go(thread, how, signo)
     thread.undelivered, thread.record = 0, None
+
+
+def as_signal(thread: Thread, signo: int) -> None:
+    """Deliver a signal of the machine's own in place of the one that the thread has stopped for; it has a handler.
+
+    Raises ProcessLookupError.
+    """
+    _go(thread, CONT, signo)
 
 
 def _meet_breakpoint(thread: Thread) -> None:

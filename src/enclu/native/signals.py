@@ -173,6 +173,12 @@ def deliver_sent(thread: Thread, signo: int) -> int:
             info.get(thread.tid)
             return _handle(thread, info, None)
     if signo == FRAME_SIGNAL:
+        handlers = thread.process.handlers
+        action = handlers.actions.get(signo)
+        if action is not None and action.handled and any(other is not thread for other in handlers.threads()):
+            info = ptrace.SigInfo()
+            info.get(thread.tid)
+            return _handle_by_frame_signal(thread, info, None)
         _own_frame_signal(thread)
     _enter(thread, signo)
     return signo
@@ -183,10 +189,19 @@ def _own_frame_signal(thread: Thread) -> None:
     handlers = thread.process.handlers
     if handlers.frame_handler is not FrameHandler.NONE and FRAME_SIGNAL not in handlers.actions:
         handlers.frame_handler = FrameHandler.NONE
+        _nobody_awaits_frame(thread)
         info = ptrace.SigInfo()
         info.get(thread.tid)
         _give(thread, FRAME_SIGNAL, SignalAction(SIG_DFL, 0, 0, 0))
         info.set(thread.tid)
+
+
+def _nobody_awaits_frame(thread: Thread) -> None:
+    """FRAME_SIGNAL is about to have another action here: no other thread is about to get it."""
+    for other in list(thread.process.handlers.threads()):
+        taking = other.space.in_process
+        if other is not thread and taking is not None:
+            taking.take_out(other)
 
 
 def _handle(thread: Thread, info: ptrace.SigInfo, trap: Trap | None, *, raised: bool = False) -> int:
@@ -208,14 +223,16 @@ def _handle(thread: Thread, info: ptrace.SigInfo, trap: Trap | None, *, raised: 
 
 
 def _handle_by_frame_signal(thread: Thread, info: ptrace.SigInfo, trap: Trap | None) -> int:
-    """Another thread may reset the action at any moment: enter the handler as that of FRAME_SIGNAL.
+    """Another thread may reset the action at any moment, or need it: enter the handler as FRAME_SIGNAL's, at once.
 
     The kernel reads the action after the stop, too late to look once more.
     """
-    signo, space = info.signo, thread.space
-    action = thread.process.handlers.actions[signo]
+    signo, space, handlers = info.signo, thread.space, thread.process.handlers
+    action = handlers.actions[signo]
     in_force, saved = _in_force(thread), ptrace.signal_mask(thread.tid)
     carrier = action._replace(flags=(action.flags | SA_NODEFER) & ~SA_RESETHAND)
+    state, handlers.frame_handler = handlers.frame_handler, FrameHandler.PERHAPS
+    _nobody_awaits_frame(thread)
     former = _give(thread, FRAME_SIGNAL, carrier)
     info.renumbered(FRAME_SIGNAL).set(thread.tid)
     ptrace.set_signal_mask(thread.tid, saved & ~bit(FRAME_SIGNAL))
@@ -230,7 +247,10 @@ def _handle_by_frame_signal(thread: Thread, info: ptrace.SigInfo, trap: Trap | N
             space.poke(regs.rsp + FRAME_UC + UC_SIGMASK, saved.to_bytes(8, "little"))
         _patch(thread, trap)
         thread.store()
+    if signo == FRAME_SIGNAL and action.flags & SA_RESETHAND:
+        former = action._replace(handler=SIG_DFL).pack()
     inject(thread, NR["rt_sigaction"], FRAME_SIGNAL, former, 0, 8)
+    handlers.frame_handler = state
     if not built:  # there was no room for the frame
         ptrace.set_signal_mask(thread.tid, saved)
         if signo == signal.SIGSEGV:
@@ -440,6 +460,7 @@ def action(thread: Thread, signo: int, wanted: bytes | None) -> tuple[int, bytes
     handlers = thread.process.handlers
     if signo == FRAME_SIGNAL and signo not in actions and handlers.frame_handler is not FrameHandler.NONE:
         handlers.frame_handler = FrameHandler.NONE
+        _nobody_awaits_frame(thread)
         _give(thread, FRAME_SIGNAL, SignalAction(SIG_DFL, 0, 0, 0))
     found = bytearray(SIGACTION.size)
     result = inject(thread, NR["rt_sigaction"], signo, 0 if wanted is None else wanted, found, 8)

@@ -66,6 +66,7 @@ class Thread:
         "deaf",
         "debugger",
         "delivering",
+        "disarmed",
         "dispatching",
         "displaced",
         "exiting",
@@ -134,6 +135,8 @@ class Thread:
         """It takes part in transitions in its own process (`native.in_process`)."""
         self.settled = Settled.NOTHING
         """How it was taken out of there when it stopped."""
+        self.disarmed: bytes | None = None
+        """Its alternate signal stack (stack_t), if a frame for the machine's purposes has taken that away."""
         self.displaced: bytearray | None = None
         """Its extended state, where the host kernel has another until it runs again: see `native_fault`."""
         self.breakpoints: tuple[int, ...] = ()

@@ -12,6 +12,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from enclu.native import own_aex
 from enclu.native.address_space import VDSO_BASE, VDSO_IMAGE
 from enclu.native.shared_area import TICKETS, TICKETS_SIZE
 from enclu.native.stop import Settled
@@ -30,6 +31,7 @@ _WORD = (1 << 64) - 1
 _STATUS = 0x8D5
 """CF, PF, AF, ZF, SF and OF of RFLAGS: those that the code changes."""
 _ZF, _OF = 0x40, 0x800
+_FIXUP = WORD["FIXUP"]
 
 
 class Rule(enum.IntEnum):
@@ -52,7 +54,9 @@ class Rule(enum.IntEnum):
     RESUMING = 14
     RESUMED = 15
     DECREASED = 16
-    OUT = 17
+    FAULTED = 17
+    AEX_DONE = 18
+    OUT = 19
 
 
 EXECUTED = frozenset((Rule.ENTERED, Rule.LEFT, Rule.RESUMING, Rule.RESUMED, Rule.DECREASED))
@@ -103,9 +107,14 @@ class Trampoline:
         """Take the stopped thread out, whose registers have been read; they are to be written back afterwards."""
         offset, site = self._place(thread.regs.rip, copies)
         rule, leaf = self._rule_at(offset)
-        if rule is Rule.OUT:
-            return Settled.NOTHING
         words = thread.mode.words
+        if rule is Rule.OUT:
+            if words[_FIXUP] and thread.mode.enclave:
+                own_aex.without_frame(thread)
+                return Settled.ON
+            return Settled.NOTHING
+        if rule in (Rule.FAULTED, Rule.AEX_DONE):
+            return own_aex.settle(thread, over=rule is Rule.AEX_DONE)
         if self._common[0] <= offset < self._common[1]:
             site = words[WORD["SITE"]]
         if rule in EXECUTED:

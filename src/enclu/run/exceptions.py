@@ -11,7 +11,7 @@ from enclu.linux import trap
 from enclu.linux.trap import Verdict
 from enclu.native import cpuid, debug_registers, exceptions, ignored_signals, path_calls, ptrace, signals, text_poke
 from enclu.native.debug_registers import TRAP_HWBKPT
-from enclu.native.native_fault import exception_of, raised, raised_by_enclu
+from enclu.native.native_fault import exception_of, have_frame_handler, raised, raised_by_enclu
 from enclu.native.process import SYNCHRONOUS_SIGNALS
 from enclu.native.resume import resume
 from enclu.native.stop import Settled
@@ -46,6 +46,8 @@ def take(sup: Supervisor, task: Task, fault: Fault, *, ordinary: bool = False) -
     task.regs.orig_rax = ptrace.NO_SYSCALL
     task.store()
     if isinstance(verdict, Verdict):
+        if inside and task.in_process and sup.transitions.own_aex:
+            have_frame_handler(task)
         # Of an AEP with ERESUME nothing is to be seen but that: it need not stop once more.
         if not (inside and _at_eresume(task) and execute_enclu(sup, task)):
             resume(task)

@@ -11,12 +11,15 @@ from enclu.base.abi import NR
 from enclu.base.events import LeavesLost
 from enclu.native import in_process, proc
 from enclu.native.address_space import VDSO_IMAGE, AddressSpace
+from enclu.native.exceptions import USER_CS, USER_DS
 from enclu.native.in_process import RING_SIZE, Unable
+from enclu.native.own_aex import under_way
 from enclu.native.shared_area import BIAS, SLOT_COUNT, TCS_COUNT, SharedArea
 from enclu.native.sites import JUMP_SIZE, Kind, jump
 from enclu.native.stop import Settled
 from enclu.native.tickets import FRAMES, Entry, place_of
 from enclu.native.trampoline import Trampoline
+from enclu.run import own_aex
 from enclu.run.transitions import Transitions
 from enclu.sgx import telling
 from enclu.sgx.enclave_mode import SLOT_SIZE, WORD, XSAVE
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from enclu.linux.mm import MM
+    from enclu.native import ptrace
     from enclu.native.in_process import InProcess
     from enclu.native.thread import Thread
     from enclu.run.supervisor import Supervisor
@@ -65,8 +69,10 @@ class InProcessTransitions(Transitions):
         self._site = self._trampoline.site if "enclu_jump" in image.symbols else 0
         """The ENCLU of the vDSO's function, which has a jump in front of it."""
         self.spaces: list[InProcess] = []
+        self.own_aex = own_aex.wanted(supervisor.delivery)
         supervisor.leaves.on_heard = self._record_all
         supervisor.leaves.onward = self._onward
+        supervisor.events.overdue = self._overdue
 
     # Who takes part.
 
@@ -75,7 +81,7 @@ class InProcessTransitions(Transitions):
         if self._given_up or space.in_process is not None:
             return
         try:
-            space.in_process = in_process.prepare(task, self._shared(), self._trampoline, self._tell)
+            space.in_process = in_process.prepare(task, self._shared(), self._trampoline, self._tell, self._halt)
         except Unable as error:
             self._refused(str(error))
             return
@@ -101,6 +107,7 @@ class InProcessTransitions(Transitions):
             slot[:XSAVE] = bytes(XSAVE)
             task.slot = slot
             task.mode.place(slot, SharedArea.slot_address(task.slot_index) + BIAS)
+            task.mode.words[WORD["CS"]], task.mode.words[WORD["SS"]] = USER_CS, USER_DS
 
     def _begin(self, task: Task, taking: InProcess) -> None:
         """Nobody is halted for it: a thread takes part from its first entry on."""
@@ -139,6 +146,7 @@ class InProcessTransitions(Transitions):
         in_process.end(task, identified=task.in_process)
 
     def exec(self, task: Task) -> None:
+        own_aex.tell(self._sup, task, further=True)
         task.in_process = False
 
     def space_gone(self, space: AddressSpace, mm: MM) -> None:
@@ -196,6 +204,11 @@ class InProcessTransitions(Transitions):
             if more:
                 events.emit(LeavesLost, more)
 
+    def _halt(self, thread: Thread) -> None:
+        task = self._sup.threads.get(thread.tid)
+        if task is not None:
+            self._sup.halter.with_halted(task, lambda thread: None)
+
     def _tell_each(self, records: memoryview) -> None:
         for _tsc, eid, leaf, tcs, rax, before in in_process.leaves_of(records):
             telling.recorded(self._sup.events, eid, leaf, tcs, rax, before)
@@ -204,6 +217,12 @@ class InProcessTransitions(Transitions):
         """See `Leaves.onward`."""
         tasks = (task for task in self._sup.threads.values() if task.process.tgid == pid)
         return {task.tid: task.mode.words[WORD["ONWARD"]] for task in tasks}
+
+    def _overdue(self, pid: int) -> None:
+        """See `Events.overdue`."""
+        for task in self._sup.threads.values():
+            if task.process.tgid == pid and task.untold is not None and not under_way(task):
+                own_aex.tell(self._sup, task)
 
     def faulted(self, task: Task, leaf: int) -> None:
         if leaf in (EncluLeaf.EENTER, EncluLeaf.ERESUME):
@@ -216,6 +235,8 @@ class InProcessTransitions(Transitions):
     def after(self, task: Task, leaf: int, site: int) -> None:
         if leaf in (EncluLeaf.EENTER, EncluLeaf.ERESUME):
             self._resume(task.mode.tcs_la)
+            if leaf == EncluLeaf.ERESUME or not task.regs.rax:
+                own_aex.tell(self._sup, task, further=True)
         taking = task.space.in_process
         if taking is None or taking.stepped:
             return
@@ -306,6 +327,9 @@ class InProcessTransitions(Transitions):
         )  # fmt: skip
 
     # ENCLUs that are jumps.
+
+    def exception(self, task: Task, info: ptrace.SigInfo) -> bool:
+        return self.own_aex and own_aex.take(self._sup, task, info)
 
     def was_enclu(self, task: Task, site: int) -> bool:
         space, taking = task.space, task.space.in_process
@@ -444,9 +468,11 @@ class InProcessTransitions(Transitions):
 
     def count(self) -> None:
         for task in self._sup.threads.values():
+            own_aex.tell(self._sup, task)
             self._count_of(task)
 
     def gone(self, task: Task) -> None:
+        own_aex.tell(self._sup, task)
         self._count_of(task)
         del self._counted[task]
         taking = task.space.in_process

@@ -23,7 +23,13 @@ class Placement:
         several = wanted and len(os.sched_getaffinity(0)) > 1
         self._cpu = int(ctypes.CDLL(None).sched_getcpu()) if several else -1
 
-    def place(self, thread: Task) -> None:
+    def stopped(self, thread: Task) -> None:
+        """A thread has stopped for what comes often."""
+        thread.stop_count += 1
+        if thread.stop_count >= PIN_AFTER:
+            self._place(thread)
+
+    def _place(self, thread: Task) -> None:
         """After `PIN_AFTER` stops of a thread: bring it here if they came fast, else send it back."""
         now = time.monotonic_ns()
         often = now - thread.stop_window < PIN_WINDOW_NS

@@ -100,12 +100,12 @@ class Refusals:
     """Listens to the events of a run."""
 
     def __init__(self, events: Events, tell: Callable[[str], None]) -> None:
-        self._leaves = events.leaves
+        self._events, self._leaves = events, events.leaves
         self._tell = tell
         self._processes: dict[int, _Process] = {}
         self._count = 0
-        refused = IoctlRefused, MappingRefused, LeafFaulted, LeafRefused, EnclaveException, AepFaulted
-        events.listen(self._refused, *refused)
+        events.listen(self._refused, IoctlRefused, MappingRefused, LeafFaulted, LeafRefused, AepFaulted)
+        events.listen_late(self._refused, EnclaveException)
         events.listen(self._became_signal, ExceptionSignal)
         events.listen(self._ioctl, Ioctl)
         events.listen_to_expected(self._leaf)
@@ -149,7 +149,8 @@ class Refusals:
         self._got_further(event.pid, event.tid)
 
     def _look(self, pid: int) -> None:
-        """Find out who has got further without anybody being told."""
+        """Find out who has got further without anybody being told, and who has met an exception."""
+        self._events.overdue(pid)
         process = self._processes.get(pid)
         if process is not None:
             before, process.onward = process.onward, self._leaves.onward(pid)

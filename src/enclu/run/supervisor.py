@@ -28,7 +28,7 @@ from enclu.run.exceptions import ENCLU_SIGNALS
 from enclu.run.halt import Halter
 from enclu.run.intercept import Interceptor
 from enclu.run.loading import Loading
-from enclu.run.placement import PIN_AFTER, Placement
+from enclu.run.placement import Placement
 from enclu.run.syscall_tasks import SyscallTasks
 from enclu.run.task import Task, ThreadGroup
 from enclu.run.transitions import Transitions
@@ -260,8 +260,10 @@ class Supervisor:
         if thread is None or thread.blocked or thread.frame_patch is not None or thread.user_dispatch:
             return False
         raw, regs, who, where = ptrace.raw, thread.regs, thread.word, thread.regs_word
-        if raw(GETREGS, who, NOTHING, where) or regs.rip not in thread.process.space.enclu_sites:
+        if raw(GETREGS, who, NOTHING, where):
             return False
+        if regs.rip not in thread.process.space.enclu_sites:
+            return thread.in_process and thread.mode.enclave and self._exception(thread)
         leaf = regs.rax & 0xFFFF_FFFF
         if not 2 <= leaf <= 4 or self.leaves.heard or not self.transitions.quick:
             return False
@@ -290,13 +292,23 @@ class Supervisor:
             self.executed(thread, leaf, tcs, before, notified=notified)
         if in_process:
             self.transitions.after(thread, leaf, site)
-        thread.stop_count += 1
-        if thread.stop_count >= PIN_AFTER:
-            self.placement.place(thread)
+        self.placement.stopped(thread)
         raw(SETREGS, who, NOTHING, where)
         try:
             resume(thread)
         except ProcessLookupError:
+            self.leave(thread)
+        return True
+
+    def _exception(self, thread: Task) -> bool:
+        """The same for an exception of an enclave."""
+        if ptrace.raw(GETSIGINFO, thread.word, NOTHING, self._info.word):
+            return False
+        thread.stopped = True
+        try:
+            if not self.transitions.exception(thread, self._info):
+                return False
+        except (ThreadGone, ProcessLookupError):
             self.leave(thread)
         return True
 
@@ -367,11 +379,10 @@ class Supervisor:
             self.ends.reported(thread.tid, thread)
 
     def _stopped(self, thread: Task, stop: Stop) -> None:
-        thread.stop_count += 1
         # Only what uses SGX: others stop often for a moment, when they start, and would be in each other's way later.
         # Nor at a birth, where the child was given what its parent has had until now.
-        if thread.stop_count >= PIN_AFTER and thread.process.watches_maps and stop.kind is not Kind.BIRTH:
-            self.placement.place(thread)
+        if thread.process.watches_maps and stop.kind is not Kind.BIRTH:
+            self.placement.stopped(thread)
         match stop.kind:
             case Kind.SIGNAL:
                 signals.note_sent(thread, stop)

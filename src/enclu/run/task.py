@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from enclu.native.process import SignalHandlers
     from enclu.native.stop import Stop
     from enclu.native.wait import Waiter
+    from enclu.run.own_aex import Untold
     from enclu.sgx.machine import Machine
 
 
@@ -31,6 +32,7 @@ class Task(TracedProcessor):
         "started",
         "stop_count",
         "stop_window",
+        "untold",
         "waits_for_all",
     )
     process: ThreadGroup
@@ -61,6 +63,8 @@ class Task(TracedProcessor):
         """When that was, in ns of the monotonic clock."""
         self.pinned = False
         """It has been brought to the supervisor's processor."""
+        self.untold: Untold | None = None
+        """An exception of its enclave of which nobody has been told yet (`run.own_aex`)."""
         self.free_affinity: set[int] | None = None
         """Where it may run by its own will, while it is pinned."""
 

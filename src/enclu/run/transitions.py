@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from enclu.linux.mm import MM
+    from enclu.native import ptrace
     from enclu.native.address_space import AddressSpace
     from enclu.native.in_process import InProcess
     from enclu.run.task import Task
@@ -22,6 +23,9 @@ class Transitions:
 
     quick = True
     """Leaves of stopped threads may be executed with less ado than other stops have."""
+
+    own_aex = False
+    """Threads may be left to make AEXs themselves (`run.own_aex`)."""
 
     @property
     def asks(self) -> bool:
@@ -64,6 +68,13 @@ class Transitions:
 
     def emulates(self, task: Task) -> bool:
         """An instruction of an enclave, at which something else stands that has raised #UD, has been executed."""
+        return False
+
+    def exception(self, task: Task, info: ptrace.SigInfo) -> bool:
+        """The thread, stopped for an exception of its enclave with this siginfo, has been resumed and sees to it.
+
+        False for most, with nothing changed.  Raises ProcessLookupError.
+        """
         return False
 
     def was_enclu(self, task: Task, site: int) -> bool:

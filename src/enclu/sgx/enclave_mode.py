@@ -6,15 +6,16 @@ process reads and writes the same slot (`native/in_process.py`).
 
 from __future__ import annotations
 
+from enclu.sgx.processor import Access
 from enclu.sgx.structs import EncluLeaf
 
-SLOT_SIZE = 16384
-"""Bytes of one processor's slot."""
+SLOT_SIZE = 32768
+"""Bytes of one processor's slot, the end of which is a stack for one signal frame."""
 FIELDS = (
     "TCS_LA", "EID", "BASE", "SIZE", "FS", "GS", "GPRSGX", "TF", "EPOCH", "MODE", "TCS", "ASIDE", "NARROW",
     "SITE", "FLAGS", "RCX", "RDX", "RSI", "RDI", "TICKET", "STUB", "AEP", "NEXT", "CSSA", "FSBASE", "GSBASE", "RIP",
     "CS", "RFLAGS", "RSP", "SS", "EENTERS", "ERESUMES", "EEXITS", "EDECCSSAS", "ONWARD", "COUNT",
-    "RING", "RING_END", "RING_NEXT", "LOSSY",
+    "RING", "RING_END", "RING_NEXT", "LOSSY", "FIXUP", "VECTOR", "ADDRESS", "CODES", "EXITINFO", "XFRM", "FAULT_RSP",
 )  # fmt: skip
 """Little-endian 64-bit words, in this order from the slot's beginning: registers of enclave mode, and from SITE on what
 code in the process keeps while it executes a leaf."""
@@ -23,6 +24,10 @@ INITIAL, XSAVE = 384, 960
 """Where a slot has an XSAVE image of initial state, and one of what is outside XFRM and was put aside."""
 COUNTED = {leaf: WORD[f"{leaf.name}S"] for leaf in EncluLeaf if f"{leaf.name}S" in WORD}
 """Leaves that code in the process executes, each with the word that counts them."""
+CODE_SHIFTS = {Access.READ: 0, Access.WRITE: 16, Access.FETCH: 32}
+"""Where CODES has the error code that an access of that kind would have."""
+CODE_UNKNOWN, CODE_OF_FRAME = 0x2000, 0x4000
+"""In place of one, where nothing forbids the access; in one, that it has all that is in the host's, too."""
 _TCS_LA, _EID, _BASE, _SIZE, _FS, _GS, _GPRSGX, _TF, _EPOCH, _MODE, _TCS, *_ = range(len(FIELDS))
 
 

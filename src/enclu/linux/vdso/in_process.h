@@ -254,6 +254,28 @@
 1:
 .endm
 
+/* What was put aside.  RAX and RDX are free. */
+.macro GIVE_BACK
+	cmpl	$0, S_ASIDE(%rcx)
+	je	1f
+	stmxcsr	S_XSAVE + XSAVE_MXCSR(%rcx)	/* which XRSTOR loads where it has AVX, and which is the enclave's */
+	mov	S_NARROW(%rcx), %eax
+	xor	%edx, %edx
+	xrstor64 S_XSAVE(%rcx)
+1:
+.endm
+
+/* Bases of the program's, and the TCS is free.  RAX and RDX are, too. */
+.macro OUTSIDE_AGAIN
+	mov	S_FS(%rcx), %rax
+	wrfsbase %rax
+	mov	S_GS(%rcx), %rax
+	wrgsbase %rax
+	mov	S_TCS(%rcx), %rdx
+	movq	$0, TCS_STATE(%rdx)
+	movq	$0, S_TCS_LA(%rcx)
+.endm
+
 	.section .in_process, "ax", @progbits
 enclu_in_process_start:
 
@@ -302,8 +324,6 @@ enclu_eresume:
 	and	$RFLAGS_RESTORED, %esi
 	or	$RFLAGS_FIXED, %esi
 	mov	%rsi, S_RFLAGS(%rcx)
-	movq	$USER_CS, S_CS(%rcx)
-	movq	$USER_DS, S_SS(%rcx)
 	add	$GPRSGX_SIZE, %rax
 	sub	T_FRAME_SIZE(%rdi), %rax
 	mov	%rax, S_NEXT(%rcx)		/* the frame: its XSAVE region */
@@ -379,20 +399,9 @@ enclu_eexit:
 	movb	$0, S_MODE(%rcx)		/* it has left */
 	U	LEFT, EEXIT_LEAF
 	TELL	S_EEXITS
-	cmpl	$0, S_ASIDE(%rcx)
-	je	1f
-	stmxcsr	S_XSAVE + XSAVE_MXCSR(%rcx)	/* which XRSTOR loads where it has AVX, and which is the enclave's */
-	mov	S_NARROW(%rcx), %eax
-	xor	%edx, %edx
-	xrstor64 S_XSAVE(%rcx)
+	GIVE_BACK
 	movl	$0, S_ASIDE(%rcx)
-1:	mov	S_FS(%rcx), %rax
-	wrfsbase %rax
-	mov	S_GS(%rcx), %rax
-	wrgsbase %rax
-	mov	S_TCS(%rcx), %rdx
-	movq	$0, TCS_STATE(%rdx)
-	movq	$0, S_TCS_LA(%rcx)
+	OUTSIDE_AGAIN
 	RESTORE_ARGUMENTS
 	RESTORE_FLAGS
 	mov	$EEXIT_LEAF, %eax
@@ -438,6 +447,137 @@ enclu_edeccssa:
 	U	CLAIMING, EDECCSSA_LEAF
 enclu_edeccssa_slow:
 	ENCLU
+
+/* RCX: the slot, RAX: GPRSGX; RDX is free. */
+#define FROM_FRAME(word) \
+	mov F_##word(%rsp), %rdx; mov %rdx, GPRSGX_##word(%rax)
+#define FROM_REGISTER(word, register) \
+	mov %register, GPRSGX_##word(%rax)
+
+/*
+ * An AEX and the fixup, for an exception that the supervisor has looked at (native/own_aex.py): a signal handler, on a
+ * stack in the slot.  The registers and the error code are in the signal frame, what is to become of them in the slot.
+ */
+	U	FAULTED
+enclu_aex:
+	mov	$SELECTOR, %ecx
+	lsl	%ecx, %ecx
+	jnz	enclu_aex_slow
+	SCALE
+	cmpq	$0, S_FIXUP(%rcx)
+	je	enclu_aex_slow
+	cmpl	$0, F_SS_FLAGS(%rsp)		/* SS_AUTODISARM: the kernel has taken the alternate stack away */
+	jl	enclu_aex_slow
+	mov	F_ERR(%rsp), %rdi
+	mov	S_CODES(%rcx), %rsi
+	test	$CODE_I, %edi
+	jz	1f
+	shr	$32, %rsi
+	jmp	2f
+1:	test	$CODE_W, %edi
+	jz	2f
+	shr	$16, %rsi
+2:	movzwl	%si, %esi
+	test	$CODE_UNKNOWN, %esi
+	jnz	enclu_aex_slow
+	test	$CODE_OF_FRAME, %esi
+	jz	3f
+	or	%edi, %esi
+	and	$CODE_MASK, %esi
+3:	mov	%rsi, S_RSI(%rcx)
+	mov	S_GPRSGX(%rcx), %rax
+	FROM_FRAME(RAX)
+	FROM_FRAME(RCX)
+	FROM_FRAME(RDX)
+	FROM_FRAME(RSI)
+	FROM_FRAME(RDI)
+	FROM_FRAME(RIP)
+	mov	S_FAULT_RSP(%rcx), %rdx
+	FROM_REGISTER(RSP, rdx)
+	FROM_REGISTER(RBX, rbx)
+	FROM_REGISTER(RBP, rbp)
+	FROM_REGISTER(R8, r8)
+	FROM_REGISTER(R9, r9)
+	FROM_REGISTER(R10, r10)
+	FROM_REGISTER(R11, r11)
+	FROM_REGISTER(R12, r12)
+	FROM_REGISTER(R13, r13)
+	FROM_REGISTER(R14, r14)
+	FROM_REGISTER(R15, r15)
+	mov	F_RFLAGS(%rsp), %rdx
+	and	$~RFLAGS_TF, %rdx
+	or	$RFLAGS_RF, %rdx
+	FROM_REGISTER(RFLAGS, rdx)
+	and	$~RFLAGS_CLEARED, %rdx
+	mov	%rdx, S_RFLAGS(%rcx)
+	rdfsbase %rdx
+	FROM_REGISTER(FSBASE, rdx)
+	rdgsbase %rdx
+	FROM_REGISTER(GSBASE, rdx)
+	mov	S_EXITINFO(%rcx), %rdx
+	mov	%edx, GPRSGX_EXITINFO(%rax)
+	shr	$32, %rdx
+	jz	4f
+	mov	S_ADDRESS(%rcx), %rdx
+	mov	%rdx, EXINFO_MADDR(%rax)
+	mov	%rsi, EXINFO_ERRCD(%rax)
+4:	mov	F_FPSTATE(%rsp), %rdi
+	mov	F_XFEATURES(%rdi), %eax
+	mov	F_XFEATURES + 4(%rdi), %edx
+	xrstor64 (%rdi)
+	mov	S_NEXT(%rcx), %rdi		/* the SSA frame */
+	mov	S_XFRM(%rcx), %eax
+	xor	%edx, %edx
+	xsave64	(%rdi)
+	mov	%rdx, XSAVE_HEADER + 8(%rdi)
+	mov	%rdx, XSAVE_HEADER + 16(%rdi)
+	movl	$SYNTHETIC_MXCSR, S_INITIAL + XSAVE_MXCSR(%rcx)
+	xrstor64 S_INITIAL(%rcx)
+	GIVE_BACK
+	mov	S_TCS_LA(%rcx), %rbx
+	mov	%rbx, S_RCX(%rcx)
+	mov	S_TCS(%rcx), %rdx
+	mov	TCS_AEP(%rdx), %rax
+	mov	%rax, S_AEP(%rcx)
+	mov	S_GPRSGX(%rcx), %rax
+	mov	GPRSGX_URSP(%rax), %rdx
+	mov	%rdx, S_RSP(%rcx)
+	mov	GPRSGX_URBP(%rax), %rdx
+	mov	%rdx, S_NEXT(%rcx)
+	mov	S_FIXUP(%rcx), %rdx
+	mov	%rdx, S_RIP(%rcx)
+	movb	$0, S_MODE(%rcx)		/* it has left */
+	U	AEX_DONE
+	movq	$0, S_FIXUP(%rcx)
+	mov	S_TCS(%rcx), %rdx
+	mov	S_CSSA(%rcx), %eax
+	mov	%eax, TCS_CSSA(%rdx)
+	movl	$0, S_ASIDE(%rcx)
+	OUTSIDE_AGAIN
+	lea	S_FLAGS + 8(%rcx), %rsp
+	pushq	$RFLAGS_FIXED			/* IRET faults where NT is set */
+	popfq
+	mov	S_VECTOR(%rcx), %rdi
+	mov	S_RSI(%rcx), %rsi
+	mov	%rsi, S_CODES(%rcx)
+	mov	S_ADDRESS(%rcx), %rdx
+	and	$-4096, %rdx
+	xor	%r8d, %r8d
+	xor	%r9d, %r9d
+	xor	%r10d, %r10d
+	xor	%r11d, %r11d
+	xor	%r12d, %r12d
+	xor	%r13d, %r13d
+	xor	%r14d, %r14d
+	xor	%r15d, %r15d
+	mov	S_NEXT(%rcx), %rbp
+	mov	$ERESUME_LEAF, %eax
+	lea	S_RIP(%rcx), %rsp
+	mov	S_AEP(%rcx), %rcx
+	iretq
+	U	FAULTED
+enclu_aex_slow:
+	ud2
 	U	OUT
 enclu_in_process_end:
 

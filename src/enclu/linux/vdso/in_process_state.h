@@ -51,6 +51,13 @@
 #define S_RING_END	(304 - SLOT_BIAS)
 #define S_RING_NEXT	(312 - SLOT_BIAS)
 #define S_LOSSY		(320 - SLOT_BIAS)
+#define S_FIXUP		(328 - SLOT_BIAS)
+#define S_VECTOR	(336 - SLOT_BIAS)
+#define S_ADDRESS	(344 - SLOT_BIAS)
+#define S_CODES		(352 - SLOT_BIAS)
+#define S_EXITINFO	(360 - SLOT_BIAS)
+#define S_XFRM		(368 - SLOT_BIAS)
+#define S_FAULT_RSP	(376 - SLOT_BIAS)
 #define S_INITIAL	(384 - SLOT_BIAS)
 #define S_XSAVE		(960 - SLOT_BIAS)
 
@@ -85,6 +92,24 @@
 #define TICKET_HASH	0x9e3779b1
 #define TICKET_BITS	10
 
+/* native/own_aex.py: fields of struct rt_sigframe, and of error codes in the slot. */
+#define F_SS_FLAGS	32
+#define F_RDI		112
+#define F_RSI		120
+#define F_RDX		144
+#define F_RAX		152
+#define F_RCX		160
+#define F_RIP		176
+#define F_RFLAGS	184
+#define F_ERR		200
+#define F_FPSTATE	232
+#define F_XFEATURES	472	/* from what FPSTATE points to */
+#define CODE_W		0x2
+#define CODE_I		0x10
+#define CODE_UNKNOWN	0x2000
+#define CODE_OF_FRAME	0x4000
+#define CODE_MASK	0x9fff
+
 /* TCS and GPRSGX, SDM 3D sections 35.8 and 35.9. */
 #define TCS_STATE	0
 #define TCS_CSSA	24
@@ -109,18 +134,23 @@
 #define GPRSGX_RIP	136
 #define GPRSGX_URSP	144
 #define GPRSGX_URBP	152
+#define GPRSGX_EXITINFO	160
 #define GPRSGX_AEXNOTIFY	167
 #define GPRSGX_FSBASE	168
 #define GPRSGX_GSBASE	176
 #define GPRSGX_SIZE	184
+#define EXINFO_MADDR	-16	/* from GPRSGX */
+#define EXINFO_ERRCD	-8
 
 #define XSAVE_MXCSR	24
 #define XSAVE_HEADER	512
 #define NOT_CANONICAL	47	/* bits below are any; only the lower half is for us */
 #define RFLAGS_RESTORED	0x254cd5
 #define RFLAGS_FIXED	0x202
-#define USER_CS		0x33
-#define USER_DS		0x2b
+#define RFLAGS_TF	0x100
+#define RFLAGS_RF	0x10000
+#define RFLAGS_CLEARED	0x108d5
+#define SYNTHETIC_MXCSR	0x1fb0
 
 /* native/trampoline.py: Rule. */
 #define AT_ENCLU	0	/* nothing has changed */
@@ -140,4 +170,6 @@
 #define RESUMING	14	/* in the enclave; its extended state may not have been loaded */
 #define RESUMED		15	/* it has */
 #define DECREASED	16	/* CSSA is what EDECCSSA makes of it */
-#define OUT		17	/* the program's own code again */
+#define FAULTED		17	/* in a signal frame is what an enclave had at its exception */
+#define AEX_DONE	18	/* the AEX is over, not all registers are loaded */
+#define OUT		19	/* the program's own code again */

@@ -1,0 +1,140 @@
+"""Which exceptions of enclaves are left to their threads: see `native.own_aex`.
+
+Those whose outcome is known, but for what the error code tells of the access, and of which nobody wants to be told more
+than that they were: an enclave's own mistakes, and what runtimes emulate, that go to a fixup of the design's.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, NamedTuple
+
+from enclu.base.abi import SI_KERNEL
+from enclu.base.events import Aex, EnclaveException, Fixup
+from enclu.linux import fault as page_fault
+from enclu.linux.delivery.base import NEVER_FIXED_UP, Delivery
+from enclu.native import own_aex, ptrace
+from enclu.native.exceptions import USER_CS
+from enclu.native.inject import FRAME_SIGNAL
+from enclu.native.native_fault import raised_by_enclu
+from enclu.native.process import FrameHandler
+from enclu.sgx import inside, telling
+from enclu.sgx.aex import REPORTED_WITH_EXINFO, exit_info
+from enclu.sgx.enclave_mode import WORD
+from enclu.sgx.enclu.enter import RFLAGS_TF
+from enclu.sgx.exceptions import Fault, Vector
+from enclu.sgx.structs import ENCLU, GPRSGX, MISC_EXINFO, TCS, EncluLeaf
+
+if TYPE_CHECKING:
+    from enclu.run.supervisor import Supervisor
+    from enclu.run.task import Task
+
+_TF, _TCS, _CODES, _ONWARD = WORD["TF"], WORD["TCS"], WORD["CODES"], WORD["ONWARD"]
+_FRAME_SIGNAL = 1 << FRAME_SIGNAL - 1
+_VECTORS: dict[int, Vector] = {signal.SIGILL: Vector.UD, signal.SIGSEGV: Vector.PF}
+_at_aep = ptrace.UserRegs()
+"""Registers after an AEX, as far as a design looks at them."""
+
+
+def wanted(delivery: Delivery) -> bool:
+    """The design has fixups, and does nothing but what all do for them."""
+    kind = type(delivery)
+    return kind.target is not Delivery.target and kind.fixup is Delivery.fixup
+
+
+def take(sup: Supervisor, task: Task, info: ptrace.SigInfo) -> bool:
+    """Resume the thread, stopped in its enclave and with its registers read, with its AEX; False if it is not for it.
+
+    Nothing has changed then.  Raises ProcessLookupError.
+    """
+    codes = 0
+    if info.signo == signal.SIGSEGV and info.code != SI_KERNEL:
+        codes = page_fault.codes(task.mm, info.address)
+        if not codes:
+            return False
+    regs, mode, events = task.regs, task.mode, sup.events
+    words, handlers = mode.words, task.process.handlers
+    base, size = mode.elrange
+    if (
+        not base <= regs.rip < base + size or regs.cs != USER_CS or regs.rflags & RFLAGS_TF or words[_TF]
+        or not words[_TCS] or handlers.frame_handler is not FrameHandler.READY or not handlers.own_aex
+        or task.breakpoints or task.debugger is not None or task.displaced is not None
+        or any(map(events.prompt, (Aex, EnclaveException, Fixup)))
+    ):  # fmt: skip
+        return False
+    if words[_CODES] == own_aex.LOOK_AGAIN:
+        words[_CODES], task.untold = 0, None
+        return False
+    in_process = task.space.in_process
+    fault = _exception(sup, task, info)
+    if fault is None or in_process is None:
+        return False
+    if ptrace.signal_mask(task.tid) & _FRAME_SIGNAL:
+        return False
+    tcs, secs = mode.tcs_la, sup.machine.enclaves[mode.eid]
+    aep, cssa = (TCS.get(secs.used(tcs).data, name) for name in ("AEP", "CSSA"))
+    _at_aep.rax, _at_aep.rbx, _at_aep.rcx, _at_aep.rip = EncluLeaf.ERESUME, tcs, aep, aep
+    target = sup.kernel.delivery.target(task.mm, task, task, _at_aep)
+    if target is None:
+        return False
+    if events.leaves.heard:
+        in_process.read_ring(task)  # of what came before
+    tell(sup, task)
+    task.untold = Untold(telling.Origin(task), fault, words[_ONWARD])
+    sup.placement.stopped(task)
+    exitinfo = exit_info(fault, secs.miscselect)
+    if fault.vector in REPORTED_WITH_EXINFO and secs.miscselect & MISC_EXINFO:
+        exitinfo |= 1 << 32
+    region = mode.gprsgx + GPRSGX.size - secs.ssaframesize * 4096
+    own_aex.begin(task, target, fault.vector, fault.address, codes, exitinfo, region, secs.xfrm, cssa + 1)
+    return True
+
+
+class Untold(NamedTuple):
+    """An exception, with how often its thread had got further when it came."""
+
+    where: telling.Origin
+    fault: Fault
+    onward: int
+
+
+def tell(sup: Supervisor, task: Task, *, further: bool = False) -> None:
+    """Of the thread's last exception, if it has not been told; what it was, unless the thread has got further since."""
+    untold, task.untold = task.untold, None
+    if untold is None:
+        return
+    fault, events, words = untold.fault, sup.events, task.mode.words
+    if words[_CODES] == own_aex.LOOK_AGAIN:
+        return  # it was none
+    raised = not further and untold.onward == words[_ONWARD] and not own_aex.under_way(task)  # else it has been killed
+    with events.acting(task.process.tgid, task.tid):
+        telling.left(events, untold.where, fault)
+        if raised:
+            if fault.vector == Vector.PF:
+                fault.error_code, fault.address = own_aex.error_code(task), fault.address & ~0xFFF
+            telling.raised(events, untold.where, fault)
+    events.happened(Fixup)
+
+
+def _exception(sup: Supervisor, task: Task, info: ptrace.SigInfo) -> Fault | None:
+    """What enclave mode makes of it, if it is for the thread itself."""
+    code, signo = info.code, info.signo
+    vector = _VECTORS.get(signo)
+    if code <= 0 or vector is None or vector in NEVER_FIXED_UP:
+        return None
+    if code == SI_KERNEL:
+        if signo != signal.SIGSEGV:
+            return None
+        vector = Vector.GP
+    taking, rip = task.space.in_process, task.regs.rip
+    if taking is None or rip in taking.jumps:
+        return None
+    if raised_by_enclu(task.regs, info) and task.space.peek(rip, len(ENCLU)) == ENCLU:
+        return None
+    if vector != Vector.PF:
+        return inside.exception(task, Fault(vector), stepped=False)
+    address = info.address
+    if task.mode.eid in sup.narrowed:
+        # Nothing of it is held back (see `linux.fault.codes`); where that is an instruction, somebody may have raced.
+        return None if 0 <= address - rip < inside.MAX_LENGTH else Fault(Vector.PF, 0, address)
+    return Fault(vector, 0, address)
