@@ -25,8 +25,11 @@ MET = {
     EncluLeaf.EDECCSSA: SEARCH | {Rule.CLAIMING, Rule.DECREASED, Rule.OUT},
 }
 """Rules that a thread comes by, stopped at every instruction."""
-AEX = {Rule.FAULTED, Rule.AEX_DONE, Rule.OUT}
-"""The same in an AEX."""
+AEX = {
+    "AEX": {Rule.FAULTED, Rule.AEX_DONE, Rule.OUT},
+    "AEX for a page": {Rule.FAULTED, Rule.AEX_DONE, Rule.AT_AEP},
+}
+"""The same in AEXs."""
 
 
 def sweep(program: Path, env: dict[str, str], found: Path, count: int) -> dict[str, Any]:
@@ -44,7 +47,7 @@ def test_a_thread_can_be_stopped_at_every_instruction(
     result = sweep(program("leaves"), enclave_environment, tmp_path / "found", 700)
     assert result["wrong"] == []
     assert set(result["met"]) >= {f"{leaf.name} {rule.name}" for leaf, rules in MET.items() for rule in rules}
-    assert set(result["met"]) >= {f"AEX {rule.name}" for rule in AEX}
+    assert set(result["met"]) >= {f"{way} {rule.name}" for way, rules in AEX.items() for rule in rules}
 
 
 def test_a_process_can_be_killed_at_every_instruction(
@@ -52,8 +55,8 @@ def test_a_process_can_be_killed_at_every_instruction(
 ) -> None:
     """Nothing of it is left: no thread, enclave, TCS, and no tickets."""
     env = {**enclave_environment, "ENCLU_SWEEP_KILLS": "1"}
-    result = sweep(program("killed_children"), env, tmp_path / "found", 700)
-    assert result["wrong"] == [] and result["over"] == len(MET) + 1
+    result = sweep(program("killed_children"), env, tmp_path / "found", 900)
+    assert result["wrong"] == [] and result["over"] == len(MET) + len(AEX)
 
 
 @pytest.mark.parametrize("design", delivery.names())
@@ -65,7 +68,12 @@ def test_program(name: str, design: str, passes: Passes) -> None:
 def counters(program: Path, env: dict[str, str], *options: str) -> dict[str, Any]:
     done = run(program, "300", "2", options=("--stats=json", *options), env=environment(**env))
     assert done.returncode == 0, done.stdout + done.stderr
-    return dict(json.loads(done.stderr))
+    counted = dict(json.loads(done.stderr))
+    # Of threads that touch a page for the first time, any number may have left the enclave before it is shown.
+    faults = counted["aex"].pop("#PF", 0)
+    counted["leaves"]["ERESUME"] -= faults
+    counted["entries"] -= faults
+    return counted
 
 
 @pytest.mark.parametrize("design", delivery.names())

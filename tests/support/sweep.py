@@ -26,7 +26,7 @@ from enclu.base.events import Leaf
 from enclu.base.listeners import Events
 from enclu.cli import report
 from enclu.linux import delivery
-from enclu.native import extended_state, ptrace
+from enclu.native import extended_state, own_aex, ptrace
 from enclu.native.address_space import VDSO_BASE, AddressSpace
 from enclu.native.resume import resume
 from enclu.native.shared_area import BIAS, SPACE_COUNT, TCS_COUNT, SharedArea
@@ -52,8 +52,8 @@ _KEPT = (
     "rip", "rflags", "fs_base", "gs_base",
 )  # fmt: skip
 SsaFrame = tuple[list[EPCPage], EPCPage]
-AEX = "AEX"
-"""Beside leaves: one that the thread makes itself (`native.own_aex`)."""
+AEX, SUPPLIED = "AEX", "AEX for a page"
+"""Beside leaves: those that the thread makes itself (`native.own_aex`), to a fixup, and for a page to be supplied."""
 LEAVES = (EncluLeaf.EENTER, EncluLeaf.ERESUME, EncluLeaf.EEXIT, EncluLeaf.EDECCSSA)
 
 
@@ -95,7 +95,7 @@ class Sweep(Supervisor):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.met, self.wrong = collections.Counter(), []
-        self.turns = {way: _turns() for way in (*LEAVES, AEX)}
+        self.turns = {way: _turns() for way in (*LEAVES, AEX, SUPPLIED)}
         self.over: set[EncluLeaf | str] = set()
         self._area: SharedArea | None = None
         self.ways: dict[tuple[AddressSpace, int], int] = {}
@@ -185,16 +185,17 @@ class Sweep(Supervisor):
         mode, regs = task.mode, task.regs
         regs.rip = begins
         task.store()
-        if AEX in self.over:
+        way = SUPPLIED if mode.words[WORD["FIXUP"]] == own_aex.aep(task) else AEX
+        if way in self.over:
             self._single_steps(task, begins, 1)
             resume(task)
             return
         tcs_la, frame = mode.tcs_la, self.machine.enclaves[mode.eid].frame(mode.gprsgx)
         wanted = self._left(task, frame)
-        count = next(self.turns[AEX])[0]
+        count = next(self.turns[way])[0]
         self._single_steps(task, begins, count)
         rule = self._rule(task)
-        self._met(AEX, rule)
+        self._met(way, rule)
         if KILLS:
             os.kill(task.process.tgid, signal.SIGKILL)
             return
@@ -202,7 +203,7 @@ class Sweep(Supervisor):
         after = replace(self._see(task, tcs_la), saved=self._saved(frame))
         if len(self.wrong) < 20:
             self.wrong += [
-                f"AEX {count} {rule.name}: {name} {got} instead of {want}"
+                f"{way} {count} {rule.name}: {name} {got} instead of {want}"
                 for name, got, want in _differences(after, wanted)
             ]
         resume(task)
@@ -241,6 +242,8 @@ class Sweep(Supervisor):
             "rsi": code, "rdi": word["VECTOR"], "rbp": saved["URBP"], "rsp": saved["URSP"], "rip": word["FIXUP"],
             "rflags": had["rflags"] & ~0x109D5, "fs_base": mode.save_fs_base, "gs_base": mode.save_gs_base,
         }  # fmt: skip
+        if word["FIXUP"] == own_aex.aep(task):
+            after |= {"rip": tcs["AEP"], "rdi": 0, "rsi": 0, "rdx": 0}
         state = {number: content for number, content in inside.items() if not secs.xfrm >> number & 1}
         if task.aside is not None:
             state = self._state(bytearray(task.aside.image))
@@ -255,7 +258,7 @@ class Sweep(Supervisor):
 
     def _met(self, leaf: EncluLeaf | str, rule: Rule) -> None:
         self.met[f"{leaf if isinstance(leaf, str) else leaf.name} {rule.name}"] += 1
-        if rule is Rule.OUT:
+        if rule in (Rule.OUT, Rule.AT_AEP):
             self.over.add(leaf)
 
     def _rule(self, task: Task) -> Rule:

@@ -13,7 +13,7 @@ from enclu.linux.mm import NEEDS, TASK_SIZE
 from enclu.linux.traps import Resolution
 from enclu.sgx import encls
 from enclu.sgx.access import SGX_FAULT
-from enclu.sgx.enclave_mode import CODE_OF_FRAME, CODE_SHIFTS, CODE_UNKNOWN
+from enclu.sgx.enclave_mode import CODE_EACH, CODE_OF_FRAME, CODE_SHIFTS, CODE_UNKNOWN
 from enclu.sgx.epc import PageType
 from enclu.sgx.exceptions import PFEC, Fault
 from enclu.sgx.processor import access_of
@@ -53,16 +53,12 @@ def codes(mm: MM, address: int) -> int:
     """
     vma = mm.find_vma(address)
     if vma is None:
-        return _ELSEWHERE if address < TASK_SIZE else _ELSEWHERE | _EACH * PFEC.P
+        return CODE_EACH * (CODE_OF_FRAME | (PFEC.P if address >= TASK_SIZE else 0))
     page = vma.encl.pages.get(address >> 12) if vma.encl is not None else None
     if page is None or page.epc is None or vma.prot & ~page.max_prot:
         return 0
     allowed = mm.allowed(address)
     return 0 if allowed & ~vma.shown.get(address >> 12, 0) else _codes(vma.prot, allowed)
-
-
-_EACH = sum(1 << shift for shift in CODE_SHIFTS.values())
-_ELSEWHERE = _EACH * CODE_OF_FRAME
 
 
 @functools.cache

@@ -48,7 +48,7 @@ def exception(kernel: Kernel, task: Task, fault: Fault, *, ordinary: bool = Fals
     resolution = None
     missing = fault.vector == Vector.PF and not fault.exact and page_fault.missing(mm, fault.address)
     if missing:
-        fault.error_code = _code_of_missing(task, fault.address)
+        fault.error_code = code_of_missing(task, fault.address)
     elif not fault.exact:
         fault.error_code = task.error_code()
         if mm.granted(fault.address, access_of(fault.error_code)):
@@ -65,7 +65,7 @@ def exception(kernel: Kernel, task: Task, fault: Fault, *, ordinary: bool = Fals
         aex(task, fault)
 
     if missing:
-        resolution = Resolution.RESOLVED if page_fault.supply(mm, fault.address) else Resolution.SIGBUS
+        resolution = _supplied(mm, fault)
     elif fault.vector == Vector.PF and resolution is None:
         resolution = _ordinary_access(mm, fault) if ordinary else page_fault.handle(mm, fault)
     if resolution is Resolution.RESOLVED:
@@ -73,11 +73,29 @@ def exception(kernel: Kernel, task: Task, fault: Fault, *, ordinary: bool = Fals
     if ordinary:
         return _from_outside(kernel, task, fault) or signal_of(fault, task, resolution)
 
+    return _unresolved(kernel, task, where, fault, resolution)
+
+
+def supply(kernel: Kernel, task: Task, where: telling.Origin, fault: Fault) -> Signal | Verdict:
+    """The rest of the path of a page fault of an enclave for a page that was missing, where the AEX is done already."""
+    resolution = _supplied(task.mm, fault) if page_fault.missing(task.mm, fault.address) else Resolution.RESOLVED
+    return Verdict.GOES_ON if resolution is Resolution.RESOLVED else _unresolved(kernel, task, where, fault, resolution)
+
+
+def _supplied(mm: MM, fault: Fault) -> Resolution:
+    return Resolution.RESOLVED if page_fault.supply(mm, fault.address) else Resolution.SIGBUS
+
+
+def _unresolved(
+    kernel: Kernel, task: Task, where: telling.Origin, fault: Fault, resolution: Resolution | None
+) -> Signal | Verdict:
+    """A fixup, or a signal; the processor has left the enclave if it was in one."""
+    events = kernel.events
     telling.raised(events, where, fault)
     regs = task.regs
     trap = (fault.vector, fault.error_code, fault.address)
     # The kernel's handler of #NM asks no design (handle_xfd_event()).
-    if fault.vector != Vector.NM and kernel.delivery.fixup(mm, task, task, regs, *trap):
+    if fault.vector != Vector.NM and kernel.delivery.fixup(task.mm, task, task, regs, *trap):
         events.emit(Fixup, kernel.delivery.name, *trap, regs.rip)
         return Verdict.GOES_ON
     what = signal_of(fault, task, resolution)
@@ -91,7 +109,7 @@ def interrupt(kernel: Kernel, task: Task) -> None:
     aex(task, None)
 
 
-def _code_of_missing(task: Task, address: int) -> int:
+def code_of_missing(task: Task, address: int) -> int:
     fetch = PFEC.I if address & ~0xFFF == task.regs.rip & ~0xFFF else 0
     return PFEC.U | fetch
 

@@ -12,6 +12,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from enclu.native import ptrace, signal_stack
+from enclu.native.address_space import VDSO_BASE
 from enclu.native.inject import FRAME_SIGNAL, MachineGone
 from enclu.native.resume import as_signal
 from enclu.native.shared_area import BIAS
@@ -86,6 +87,8 @@ def settle(thread: Thread, *, over: bool) -> Settled:
     words = thread.mode.words
     if over:
         _registers_behind(thread)
+        if thread.regs.rip == aep(thread):
+            to_aep(thread)
         return Settled.ON
     if not words[_FIXUP]:
         return Settled.NOTHING  # a frame that was built for its trap record
@@ -100,9 +103,21 @@ def settle(thread: Thread, *, over: bool) -> Settled:
     words[_CODES] = code
     fault = Fault(words[_VECTOR], code, words[_ADDRESS])
     aex(thread, fault)
-    regs = thread.regs
-    regs.rip, regs.rdi, regs.rsi, regs.rdx = fixup, fault.vector, code, fault.address
+    if fixup != aep(thread):
+        regs = thread.regs
+        regs.rip, regs.rdi, regs.rsi, regs.rdx = fixup, fault.vector, code, fault.address
     return Settled.ON
+
+
+def aep(thread: Thread) -> int:
+    """What to give `begin` as the fixup for a thread that is to stop where it would go on at its AEP."""
+    return VDSO_BASE + thread.space.image.symbols["enclu_aep"]
+
+
+def to_aep(thread: Thread) -> None:
+    """A thread that has no fixup is to be seen at its AEP, as the AEX has left it."""
+    regs = thread.regs
+    regs.rip, regs.rdi, regs.rsi, regs.rdx = regs.rcx, 0, 0, 0
 
 
 def without_frame(thread: Thread) -> None:

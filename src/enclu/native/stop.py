@@ -63,6 +63,8 @@ class Settled(enum.Enum):
     """It stands before its ENCLU."""
     ON = enum.auto()
     """Its ENCLU has been executed."""
+    AT_AEP = enum.auto()
+    """It has left its enclave for a page that is to be supplied (`native.own_aex`)."""
 
 
 class Stop(NamedTuple):

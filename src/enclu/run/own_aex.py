@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from enclu.base.abi import SI_KERNEL
 from enclu.base.events import Aex, EnclaveException, Fixup
 from enclu.linux import fault as page_fault
+from enclu.linux import trap
 from enclu.linux.delivery.base import NEVER_FIXED_UP, Delivery
 from enclu.native import own_aex, ptrace
 from enclu.native.exceptions import USER_CS
@@ -20,14 +21,16 @@ from enclu.native.native_fault import raised_by_enclu
 from enclu.native.process import FrameHandler
 from enclu.sgx import inside, telling
 from enclu.sgx.aex import REPORTED_WITH_EXINFO, exit_info
-from enclu.sgx.enclave_mode import WORD
+from enclu.sgx.enclave_mode import CODE_EACH, WORD
 from enclu.sgx.enclu.enter import RFLAGS_TF
 from enclu.sgx.exceptions import Fault, Vector
 from enclu.sgx.structs import ENCLU, GPRSGX, MISC_EXINFO, TCS, EncluLeaf
+from enclu.sgx.xsave import AMX
 
 if TYPE_CHECKING:
     from enclu.run.supervisor import Supervisor
     from enclu.run.task import Task
+    from enclu.sgx.secs import Secs
 
 _TF, _TCS, _CODES, _ONWARD = WORD["TF"], WORD["TCS"], WORD["CODES"], WORD["ONWARD"]
 _FRAME_SIGNAL = 1 << FRAME_SIGNAL - 1
@@ -36,22 +39,11 @@ _at_aep = ptrace.UserRegs()
 """Registers after an AEX, as far as a design looks at them."""
 
 
-def wanted(delivery: Delivery) -> bool:
-    """The design has fixups, and does nothing but what all do for them."""
-    kind = type(delivery)
-    return kind.target is not Delivery.target and kind.fixup is Delivery.fixup
-
-
 def take(sup: Supervisor, task: Task, info: ptrace.SigInfo) -> bool:
     """Resume the thread, stopped in its enclave and with its registers read, with its AEX; False if it is not for it.
 
     Nothing has changed then.  Raises ProcessLookupError.
     """
-    codes = 0
-    if info.signo == signal.SIGSEGV and info.code != SI_KERNEL:
-        codes = page_fault.codes(task.mm, info.address)
-        if not codes:
-            return False
     regs, mode, events = task.regs, task.mode, sup.events
     words, handlers = mode.words, task.process.handlers
     base, size = mode.elrange
@@ -65,29 +57,55 @@ def take(sup: Supervisor, task: Task, info: ptrace.SigInfo) -> bool:
     if words[_CODES] == own_aex.LOOK_AGAIN:
         words[_CODES], task.untold = 0, None
         return False
-    in_process = task.space.in_process
+    in_process, secs = task.space.in_process, sup.machine.enclaves[mode.eid]
     fault = _exception(sup, task, info)
-    if fault is None or in_process is None:
+    if fault is None or in_process is None or secs.xfrm & AMX:
         return False
-    if ptrace.signal_mask(task.tid) & _FRAME_SIGNAL:
-        return False
-    tcs, secs = mode.tcs_la, sup.machine.enclaves[mode.eid]
-    aep, cssa = (TCS.get(secs.used(tcs).data, name) for name in ("AEP", "CSSA"))
-    _at_aep.rax, _at_aep.rbx, _at_aep.rcx, _at_aep.rip = EncluLeaf.ERESUME, tcs, aep, aep
-    target = sup.kernel.delivery.target(task.mm, task, task, _at_aep)
-    if target is None:
+    fixup, codes = 0, 0
+    if fault.vector == Vector.PF:
+        codes = page_fault.codes(task.mm, fault.address)
+        if not codes:
+            if task.space.kernel.shown(fault.address) or not page_fault.missing(task.mm, fault.address):
+                return False
+            fixup, fault.error_code = own_aex.aep(task), trap.code_of_missing(task, fault.address)
+            codes = CODE_EACH * fault.error_code
+    fixed = not fixup
+    fixup = fixup or _fixup(sup, task, secs)
+    if not fixup or ptrace.signal_mask(task.tid) & _FRAME_SIGNAL:
         return False
     if events.leaves.heard:
         in_process.read_ring(task)  # of what came before
     tell(sup, task)
-    task.untold = Untold(telling.Origin(task), fault, words[_ONWARD])
+    task.untold = Untold(telling.Origin(task), fault, words[_ONWARD], fixed)
     sup.placement.stopped(task)
     exitinfo = exit_info(fault, secs.miscselect)
     if fault.vector in REPORTED_WITH_EXINFO and secs.miscselect & MISC_EXINFO:
         exitinfo |= 1 << 32
     region = mode.gprsgx + GPRSGX.size - secs.ssaframesize * 4096
-    own_aex.begin(task, target, fault.vector, fault.address, codes, exitinfo, region, secs.xfrm, cssa + 1)
+    cssa = TCS.get(secs.used(mode.tcs_la).data, "CSSA") + 1
+    own_aex.begin(task, fixup, fault.vector, fault.address, codes, exitinfo, region, secs.xfrm, cssa)
     return True
+
+
+def missing(sup: Supervisor, task: Task) -> tuple[telling.Origin, Fault] | None:
+    """Of an AEX for a page that is to be supplied, which the thread has made."""
+    untold = task.untold
+    tell(sup, task)
+    if untold is None or untold.fixed:
+        return None
+    untold.fault.address &= ~0xFFF
+    return untold.where, untold.fault
+
+
+def _fixup(sup: Supervisor, task: Task, secs: Secs) -> int:
+    """Where the thread goes on after the AEX by the design's fixup, 0 if that cannot be told beforehand."""
+    delivery, tcs = sup.kernel.delivery, task.mode.tcs_la
+    kind = type(delivery)
+    if kind.target is Delivery.target or kind.fixup is not Delivery.fixup:
+        return 0
+    aep = TCS.get(secs.used(tcs).data, "AEP")
+    _at_aep.rax, _at_aep.rbx, _at_aep.rcx, _at_aep.rip = EncluLeaf.ERESUME, tcs, aep, aep
+    return delivery.target(task.mm, task, task, _at_aep) or 0
 
 
 class Untold(NamedTuple):
@@ -96,6 +114,8 @@ class Untold(NamedTuple):
     where: telling.Origin
     fault: Fault
     onward: int
+    fixed: bool
+    """It has gone to a fixup; else a page was missing."""
 
 
 def tell(sup: Supervisor, task: Task, *, further: bool = False) -> None:
@@ -106,14 +126,16 @@ def tell(sup: Supervisor, task: Task, *, further: bool = False) -> None:
     fault, events, words = untold.fault, sup.events, task.mode.words
     if words[_CODES] == own_aex.LOOK_AGAIN:
         return  # it was none
-    raised = not further and untold.onward == words[_ONWARD] and not own_aex.under_way(task)  # else it has been killed
+    further = further or untold.onward != words[_ONWARD]
+    raised = untold.fixed and not further and not own_aex.under_way(task)  # else it has been killed
     with events.acting(task.process.tgid, task.tid):
         telling.left(events, untold.where, fault)
         if raised:
             if fault.vector == Vector.PF:
                 fault.error_code, fault.address = own_aex.error_code(task), fault.address & ~0xFFF
             telling.raised(events, untold.where, fault)
-    events.happened(Fixup)
+    if untold.fixed:
+        events.happened(Fixup)
 
 
 def _exception(sup: Supervisor, task: Task, info: ptrace.SigInfo) -> Fault | None:

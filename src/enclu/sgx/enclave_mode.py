@@ -26,6 +26,7 @@ COUNTED = {leaf: WORD[f"{leaf.name}S"] for leaf in EncluLeaf if f"{leaf.name}S" 
 """Leaves that code in the process executes, each with the word that counts them."""
 CODE_SHIFTS = {Access.READ: 0, Access.WRITE: 16, Access.FETCH: 32}
 """Where CODES has the error code that an access of that kind would have."""
+CODE_EACH = sum(1 << shift for shift in CODE_SHIFTS.values())
 CODE_UNKNOWN, CODE_OF_FRAME = 0x2000, 0x4000
 """In place of one, where nothing forbids the access; in one, that it has all that is in the host's, too."""
 _TCS_LA, _EID, _BASE, _SIZE, _FS, _GS, _GPRSGX, _TF, _EPOCH, _MODE, _TCS, *_ = range(len(FIELDS))

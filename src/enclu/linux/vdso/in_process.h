@@ -578,6 +578,9 @@ enclu_aex:
 	U	FAULTED
 enclu_aex_slow:
 	ud2
+	U	AT_AEP
+enclu_aep:	/* instead of the AEP: the supervisor has a page to supply first */
+	ud2
 	U	OUT
 enclu_in_process_end:
 
