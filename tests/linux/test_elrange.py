@@ -53,7 +53,7 @@ def test_changing_all_of_it_takes_no_memory(sparse: World) -> None:
     tracemalloc.start()
     try:
         sparse.mm.mprotect(0x10000, SIZE, 1)
-        sparse.encl.zap(0, SIZE)
+        sparse.encl.zap((0, SIZE))
         sparse.kernel.drop_epc()
         sparse.mm.munmap(0x10000, SIZE - 0x10000)
         sparse.kernel.release(sparse.encl)

@@ -1,6 +1,7 @@
 """Memory maps against EPCM, faults, EAUG, eviction and reload."""
 
 import errno
+from collections.abc import Sequence
 
 import pytest
 
@@ -47,6 +48,10 @@ class FullPageTables(MemoryPageTables):
 
     full = False
 
+    def protect_all(self, ranges: Sequence[tuple[int, int]], prot: int) -> None:
+        for start, end in ranges:
+            self.protect(start, end, prot)
+
     def protect(self, start: int, end: int, prot: int) -> None:
         if self.full and (prot or (start, end) != (BASE + 0x5000, BASE + 0x10000)):
             raise OSError(errno.ENOMEM, "vm.max_map_count")
@@ -72,7 +77,7 @@ def test_pages_that_cannot_be_hidden_alone_are_hidden_with_their_neighbours() ->
     world, tables = full_world()
     fault.supply(world.mm, BASE + 0x6000)
     tables.full = True
-    world.mm.zap(world.encl, BASE + 0x6000, BASE + 0x7000)
+    world.mm.zap(world.encl, [(BASE + 0x6000, BASE + 0x7000)])
     assert not any(tables.prot[(BASE + at) >> 12] for at in (0x6000, 0x7000))
     assert not world.mm.granted(BASE + 0x7000, Access.READ)
 

@@ -138,6 +138,10 @@ class MemoryPageTables:
         self.prot: dict[int, int] = {}
         self.remapped: list[tuple[int, int]] = []
 
+    def protect_all(self, ranges: Sequence[tuple[int, int]], prot: int) -> None:
+        for start, end in ranges:
+            self.protect(start, end, prot)
+
     def protect(self, start: int, end: int, prot: int) -> None:
         for index in range(start >> 12, end >> 12):
             self.prot[index] = prot

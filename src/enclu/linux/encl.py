@@ -130,7 +130,7 @@ class Encl:
         if not secs.tracked:
             kick(secs.eid)
 
-    def zap(self, start: int, end: int) -> None:
-        """sgx_zap_enclave_ptes(): no mm keeps a translation to these pages."""
+    def zap(self, *ranges: tuple[int, int]) -> None:
+        """sgx_zap_enclave_ptes(): no mm keeps a translation to pages of these ranges of addresses."""
         for mm in self.mms:
-            mm.zap(self, start, end)
+            mm.zap(self, ranges)

@@ -127,7 +127,7 @@ def modify_types(encl: Encl, user: UserMemory, arg: int) -> None:
             )
         if page.type == PageType.REG and wanted == PageType.TCS and page.max_prot & 3 != 3:
             raise OSError(errno.EPERM, f"a TCS needs a page that may be read and written, not {page.address:#x}")
-        encl.zap(page.address, page.address + PAGE_SIZE)
+        encl.zap((page.address, page.address + PAGE_SIZE))
         _leaf(f, lambda: encls.emodt(epc, wanted))
         encl.track()
         if page.type == PageType.REG and wanted == PageType.TCS:
@@ -151,7 +151,7 @@ def remove_pages(encl: Encl, user: UserMemory, arg: int) -> None:
             raise OSError(
                 errno.EPERM, f"the page at {page.address:#x} is not trimmed, or not accepted by the enclave (EACCEPT)"
             )
-        encl.zap(page.address, page.address + PAGE_SIZE)
+        encl.zap((page.address, page.address + PAGE_SIZE))
         encl.kernel.remove(page)
         del encl.pages[page.index]
         encl.memory.discard(page.address - encl.base, PAGE_SIZE)

@@ -169,7 +169,7 @@ class Kernel:
         self.events.emit(EpcLost, sum(encl.created for encl in self._enclaves))
         for encl in self._enclaves:
             if encl.created:
-                encl.zap(encl.base, encl.base + encl.size)
+                encl.zap((encl.base, encl.base + encl.size))
                 encl.memory.discard(0, encl.size)
 
     def mm_gone(self, mm: MM) -> None:

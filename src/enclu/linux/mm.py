@@ -30,6 +30,8 @@ from enclu.sgx.exceptions import PFEC, Fault, PageFault
 from enclu.sgx.processor import Access, access_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from enclu.linux.encl import Encl
     from enclu.linux.encl_page import EnclPage
     from enclu.linux.kernel import Kernel
@@ -428,7 +430,7 @@ class MM:
     def _hide(self, vma: VMA, gone: list[int]) -> None:
         """`gone` are all that are shown from the first of them to the last."""
         try:
-            self.page_tables.protect(min(gone) << 12, max(gone) + 1 << 12, 0)
+            self.page_tables.protect(*_range_of(gone), 0)
         except OSError:
             self._hide_neighbourhood(vma)
         else:
@@ -485,13 +487,31 @@ class MM:
         vma = self.find_vma(address)
         return vma is not None and bool(vma.shown.get(address >> 12, 0) & NEEDS[access])
 
-    def zap(self, encl: Encl, start: int, end: int) -> None:
-        """Forget the translations to the enclave's pages in [start, end), which are about to change."""
-        for vma in list(self.vmas):
-            if vma.encl is not encl or vma.start >= end or start >= vma.end:
-                continue
-            low, high = max(vma.start, start) >> 12, min(vma.end, end) >> 12
-            gone = [i for i in (range(low, high) if high - low < len(vma.shown) else list(vma.shown)) if i in vma.shown
-                    and low <= i < high]  # fmt: skip
-            if gone:
-                self._hide(vma, gone)
+    def zap(self, encl: Encl, ranges: Iterable[tuple[int, int]]) -> None:
+        """Forget the translations to the enclave's pages in these ranges of addresses, which are about to change."""
+        found: list[tuple[VMA, list[int]]] = []
+        for vma in self.vmas:
+            if vma.encl is encl:
+                found += ((vma, gone) for start, end in ranges if (gone := _shown(vma, start, end)))
+        try:
+            self.page_tables.protect_all([_range_of(gone) for _, gone in found], 0)
+        except OSError:
+            for vma, gone in found:
+                if left := [index for index in gone if index in vma.shown]:
+                    self._hide(vma, left)
+        else:
+            for vma, gone in found:
+                for index in gone:
+                    del vma.shown[index]
+
+
+def _shown(vma: VMA, start: int, end: int) -> list[int]:
+    """Pages of [start, end) that are."""
+    low, high = max(vma.start, start) >> 12, min(vma.end, end) >> 12
+    if high - low < len(vma.shown):
+        return [index for index in range(low, high) if index in vma.shown]
+    return [index for index in vma.shown if low <= index < high]
+
+
+def _range_of(indexes: list[int]) -> tuple[int, int]:
+    return min(indexes) << 12, max(indexes) + 1 << 12

@@ -81,8 +81,7 @@ class Reclaimer:
             batches.setdefault(page.encl, []).append(page)
         for encl, pages in batches.items():
             pages.sort(key=_BY_INDEX)  # neighbours are hidden as one
-            for start, end in _ranges(pages):
-                encl.zap(start, end)
+            encl.zap(*_ranges(pages))
         for encl in batches:
             if encl.secs is not None and encl.secs.page.valid:
                 encl.track()

@@ -18,7 +18,7 @@ from enclu.native import proc, ptrace
 from enclu.native.sites import Sites
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from enclu.native.in_process import InProcess
     from enclu.native.thread import Thread
@@ -74,17 +74,23 @@ class Image(Protocol):
 
 
 class AddressSpace:
-    """One mm.  `inject` is how to have a system call made in it by whoever can."""
+    """One mm.  `inject` is how to have a system call made in it by whoever can.
+
+    `protect` is how to have many mprotect calls made at once: False if that cannot be, or one of them failed.
+    """
 
     kernel: KernelSide
     """Who says what of enclaves is there; set before any thread runs in it."""
 
-    def __init__(self, pid: int, image: Image, inject: Callable[..., int]) -> None:
+    def __init__(
+        self, pid: int, image: Image, inject: Callable[..., int],
+        protect: Callable[[AddressSpace, Sequence[tuple[int, int]], int], bool] = lambda space, ranges, prot: False,
+    ) -> None:  # fmt: skip
         self.pid = pid
         """A thread last seen alive: a process whose first thread has ended is not reached by its own number."""
         self.image = image
         self.syscall_stub = VDSO_BASE + image.syscall_stub
-        self._inject = inject
+        self._inject, self._protect = inject, protect
         self.installed = False
         """The vDSO image is there."""
         self.memory = -1
@@ -218,6 +224,14 @@ class AddressSpace:
         if result < 0:
             self._check_limit(result)
             raise OSError(-result, f"mprotect({start:#x}, {end - start:#x}, {prot}): {os.strerror(-result)}")
+
+    def protect_all(self, ranges: Sequence[tuple[int, int]], prot: int) -> None:
+        """mprotect each."""
+        if len(ranges) > 1 and self._protect(self, ranges, prot):
+            self.enclu_sites.clear()
+            return
+        for start, end in ranges:
+            self.protect(start, end, prot)
 
     def _check_limit(self, result: int) -> None:
         """Say once what ENOMEM of a call that splits mappings means."""

@@ -17,6 +17,7 @@ import contextlib
 import errno
 import os
 import signal
+import struct
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import (
@@ -27,22 +28,26 @@ from enclu.base.abi import (
     PR_SET_NAME,
     WCLONE,
 )
-from enclu.native import proc, ptrace
-from enclu.native.inject import BUT_TRAP, call_at_stub, inject
+from enclu.native import proc, ptrace, scratch
+from enclu.native.address_space import VDSO_BASE
+from enclu.native.inject import BUT_TRAP, USER_CS, call_at_stub, inject
 from enclu.native.process import Process
+from enclu.native.resume import CONT, until
 from enclu.native.stop import Kind, Stop
 from enclu.native.thread import Thread
 from enclu.sgx.enclave_mode import SLOT_SIZE
 from enclu.sgx.enclu.enter import RFLAGS_TF
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from enclu.native.scratch import Argument
 
 NAME = b"enclu-syscalls"
 """What the task is called (PR_SET_NAME), for who looks at all processes.  Its command line is the program's."""
 _OPTIONS = ptrace.Option.TRACESYSGOOD | ptrace.Option.TRACECLONE | ptrace.Option.EXITKILL
+_RANGE = struct.Struct("<3Q")
+"""Start, or what mprotect gave, length and protection."""
 LAST_DESCRIPTOR = (1 << 32) - 1
 
 
@@ -97,6 +102,20 @@ class SyscallTask:
         result = call_at_stub(self.thread, nr, arguments)
         self.thread.put_off.clear()  # nobody has a signal for it but by mistake
         return result
+
+    def protect(self, ranges: Sequence[tuple[int, int]], prot: int) -> bool:
+        """mprotect(2) of one range after the other; whether all of that was done.  Raises as `call`."""
+        symbols, space, regs = self.thread.space.image.symbols, self.thread.space, self.thread.regs
+        table = bytearray().join(_RANGE.pack(start, end - start, prot) for start, end in ranges)
+        (regs.rbx,) = scratch.put(space, (table,))
+        regs.rbp, regs.rip = regs.rbx + len(table), VDSO_BASE + symbols["enclu_protect"]
+        regs.cs, regs.orig_rax = USER_CS, ptrace.NO_SYSCALL
+        self.thread.store()
+        behind = VDSO_BASE + symbols["enclu_protected"]
+        until(self.thread, CONT, lambda stop: stop.signo == signal.SIGTRAP and self.thread.fetch().rip == behind)
+        scratch.fill(space, (table,))
+        self.thread.put_off.clear()
+        return not any(result for result, _, _ in _RANGE.iter_unpack(table))
 
     def end(self) -> None:
         """Kill it, and return when it holds no memory any more."""

@@ -126,7 +126,7 @@ class Supervisor:
 
     def new_memory(self, pid: int, parents: MM | None = None) -> tuple[AddressSpace, MM]:
         """Another address space, a forked copy of its parent's if there is one."""
-        space = AddressSpace(pid, self.image, self.halter.inject_in)
+        space = AddressSpace(pid, self.image, self.halter.inject_in, self.syscall_tasks.protect)
         mm = MM(self.kernel, space) if parents is None else parents.fork(space)
         space.kernel = mm
         if self.processor is cpuid.host:

@@ -15,6 +15,8 @@ from enclu.native.stop import Kind, Stop
 from enclu.native.wait import ThreadGone
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from enclu.native.address_space import AddressSpace
     from enclu.native.syscall_task import SyscallTask
     from enclu.run.supervisor import Supervisor
@@ -104,11 +106,18 @@ class SyscallTasks:
 
     def call(self, space: AddressSpace, nr: int, *arguments: int) -> int | None:
         """A system call made by the task of the address space; None if there is none."""
+        return self._made_by(space, lambda task: task.call(nr, *arguments))
+
+    def protect(self, space: AddressSpace, ranges: Sequence[tuple[int, int]], prot: int) -> bool:
+        """mprotect of each range, made by the task; False if there is none, or a call has failed."""
+        return bool(self._made_by(space, lambda task: task.protect(ranges, prot)))
+
+    def _made_by(self, space: AddressSpace, what: Callable[[SyscallTask], int]) -> int | None:
         task = self._tasks.get(space)
         if task is None:
             return None
         try:
-            return task.call(nr, *arguments)
+            return what(task)
         except (ThreadGone, ProcessLookupError):
             pass  # killed by somebody; the call, if it was made, can be made again
         except MachineGone:

@@ -170,6 +170,9 @@ class PageTables(Protocol):
     def protect(self, start: int, end: int, prot: int) -> None:
         """Let [start, end) be accessed with PROT_* `prot` only.  Raises OSError."""
 
+    def protect_all(self, ranges: Sequence[tuple[int, int]], prot: int) -> None:
+        """The same of several ranges.  Raises OSError, when it may have been done to some."""
+
     def remap(self, start: int, end: int, fd: int, offset: int) -> None:
         """Map [start, end) on an enclave's memory from `offset` on, without access.  Raises OSError.
 

@@ -52,6 +52,24 @@ STUB enclu_syscall
 	.cfi_endproc
 	.size	enclu_syscall, . - enclu_syscall
 
+/* mprotect of one range after the other.  RBX: start, length and protection of each, RBP: their end; results replace starts. */
+STUB enclu_protect
+	.cfi_startproc
+	.cfi_undefined %rip
+1:	mov	$10, %eax		/* __NR_mprotect */
+	mov	(%rbx), %rdi
+	mov	8(%rbx), %rsi
+	mov	16(%rbx), %rdx
+	syscall
+	mov	%rax, (%rbx)
+	add	$24, %rbx
+	cmp	%rbp, %rbx
+	jb	1b
+	int3
+enclu_protected:
+	.cfi_endproc
+	.size	enclu_protect, . - enclu_protect
+
 /* A signal handler that never gets anywhere: for making the host kernel build a signal frame. */
 STUB enclu_handler
 	.cfi_startproc

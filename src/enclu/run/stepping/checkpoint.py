@@ -233,7 +233,7 @@ class Checkpoint:
         kernel = encl.kernel
         for page in list(encl.pages.values()):
             if page.index not in self.entries:
-                encl.zap(page.address, page.address + PAGE_SIZE)
+                encl.zap((page.address, page.address + PAGE_SIZE))
                 kernel.remove(page)
                 del encl.pages[page.index]
                 encl.shrink()
@@ -247,7 +247,7 @@ class Checkpoint:
             elif found.epc is None:
                 kernel.reclaimer.reload(found)
             if Entry.of(found) != entry:
-                encl.zap(index << 12, index + 1 << 12)
+                encl.zap((index << 12, index + 1 << 12))
                 entry.give(found)
                 changed += 1
         return changed
