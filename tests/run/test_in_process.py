@@ -15,6 +15,7 @@ from enclu.linux import delivery
 from enclu.native.trampoline import Rule
 from enclu.sgx.structs import EncluLeaf
 from tests.run.conftest import Passes
+from tests.support.observed import without_races
 from tests.support.runs import HANGS, environment, run
 
 SEARCH = {rule for rule in Rule if Rule.AT_ENCLU < rule <= Rule.SITED}
@@ -68,12 +69,7 @@ def test_program(name: str, design: str, passes: Passes) -> None:
 def counters(program: Path, env: dict[str, str], *options: str) -> dict[str, Any]:
     done = run(program, "300", "2", options=("--stats=json", *options), env=environment(**env))
     assert done.returncode == 0, done.stdout + done.stderr
-    counted = dict(json.loads(done.stderr))
-    # Of threads that touch a page for the first time, any number may have left the enclave before it is shown.
-    faults = counted["aex"].pop("#PF", 0)
-    counted["leaves"]["ERESUME"] -= faults
-    counted["entries"] -= faults
-    return counted
+    return without_races(json.loads(done.stderr))
 
 
 @pytest.mark.parametrize("design", delivery.names())
