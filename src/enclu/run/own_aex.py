@@ -1,7 +1,8 @@
 """Which exceptions of enclaves are left to their threads: see `native.own_aex`.
 
 Those whose outcome is known, but for what the error code tells of the access, and of which nobody wants to be told more
-than that they were: an enclave's own mistakes, and what runtimes emulate, that go to a fixup of the design's.
+than that they were: an enclave's own mistakes, and what runtimes emulate, that go to a fixup of the design's; and page
+faults for what the kernel may supply, which it does when the thread has left its enclave.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from enclu.base.abi import SI_KERNEL
 from enclu.base.events import Aex, EnclaveException, Fixup
 from enclu.linux import fault as page_fault
 from enclu.linux import trap
-from enclu.linux.delivery.base import NEVER_FIXED_UP, Delivery
+from enclu.linux.delivery.base import Delivery
 from enclu.native import own_aex, ptrace
 from enclu.native.exceptions import USER_CS
 from enclu.native.inject import FRAME_SIGNAL
@@ -61,22 +62,21 @@ def take(sup: Supervisor, task: Task, info: ptrace.SigInfo) -> bool:
     fault = _exception(sup, task, info)
     if fault is None or in_process is None or secs.xfrm & AMX:
         return False
-    fixup, codes = 0, 0
+    codes, supplied = 0, False
     if fault.vector == Vector.PF:
         codes = page_fault.codes(task.mm, fault.address)
         if not codes:
             if task.space.kernel.shown(fault.address) or not page_fault.missing(task.mm, fault.address):
                 return False
-            fixup, fault.error_code = own_aex.aep(task), trap.code_of_missing(task, fault.address)
+            supplied, fault.error_code = True, trap.code_of_missing(task, fault.address)
             codes = CODE_EACH * fault.error_code
-    fixed = not fixup
-    fixup = fixup or _fixup(sup, task, secs)
+    fixup = own_aex.aep(task) if supplied else _fixup(sup, task, secs)
     if not fixup or ptrace.signal_mask(task.tid) & _FRAME_SIGNAL:
         return False
     if events.leaves.heard:
         in_process.read_ring(task)  # of what came before
     tell(sup, task)
-    task.untold = Untold(telling.Origin(task), fault, words[_ONWARD], fixed)
+    task.untold = Untold(telling.Origin(task), fault, words[_ONWARD], supplied)
     sup.placement.stopped(task)
     exitinfo = exit_info(fault, secs.miscselect)
     if fault.vector in REPORTED_WITH_EXINFO and secs.miscselect & MISC_EXINFO:
@@ -91,7 +91,7 @@ def missing(sup: Supervisor, task: Task) -> tuple[telling.Origin, Fault] | None:
     """Of an AEX for a page that is to be supplied, which the thread has made."""
     untold = task.untold
     tell(sup, task)
-    if untold is None or untold.fixed:
+    if untold is None or not untold.supplied:
         return None
     untold.fault.address &= ~0xFFF
     return untold.where, untold.fault
@@ -114,8 +114,8 @@ class Untold(NamedTuple):
     where: telling.Origin
     fault: Fault
     onward: int
-    fixed: bool
-    """It has gone to a fixup; else a page was missing."""
+    supplied: bool
+    """A page was missing; else it has gone to a fixup."""
 
 
 def tell(sup: Supervisor, task: Task, *, further: bool = False) -> None:
@@ -127,14 +127,14 @@ def tell(sup: Supervisor, task: Task, *, further: bool = False) -> None:
     if words[_CODES] == own_aex.LOOK_AGAIN:
         return  # it was none
     further = further or untold.onward != words[_ONWARD]
-    raised = untold.fixed and not further and not own_aex.under_way(task)  # else it has been killed
+    raised = not untold.supplied and not further and not own_aex.under_way(task)  # else it has been killed
     with events.acting(task.process.tgid, task.tid):
         telling.left(events, untold.where, fault)
         if raised:
             if fault.vector == Vector.PF:
                 fault.error_code, fault.address = own_aex.error_code(task), fault.address & ~0xFFF
             telling.raised(events, untold.where, fault)
-    if untold.fixed:
+    if not untold.supplied:
         events.happened(Fixup)
 
 
@@ -142,7 +142,7 @@ def _exception(sup: Supervisor, task: Task, info: ptrace.SigInfo) -> Fault | Non
     """What enclave mode makes of it, if it is for the thread itself."""
     code, signo = info.code, info.signo
     vector = _VECTORS.get(signo)
-    if code <= 0 or vector is None or vector in NEVER_FIXED_UP:
+    if code <= 0 or vector is None:
         return None
     if code == SI_KERNEL:
         if signo != signal.SIGSEGV:
