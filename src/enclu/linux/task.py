@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from enclu.base.protocol import Protocol
 from enclu.sgx.processor import Registers, SupervisedProcessor
 
 if TYPE_CHECKING:

@@ -10,10 +10,11 @@ import contextlib
 import ctypes
 import errno
 import os
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from enclu.base import console
 from enclu.base.abi import MADV_DONTDUMP, MAP_FIXED, MAP_SHARED, MS_ASYNC, NR
+from enclu.base.protocol import Protocol
 from enclu.native import proc, ptrace
 from enclu.native.sites import Sites
 

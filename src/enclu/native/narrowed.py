@@ -17,10 +17,11 @@ What is writable may change at any time: a page that is writable and executable 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from enclu.base import console
 from enclu.base.abi import PROT_EXEC, PROT_WRITE
+from enclu.base.protocol import Protocol
 from enclu.native import debug_registers
 from enclu.sgx import xcr0
 from enclu.sgx.epc import EPCPage

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
+from enclu.base.protocol import Protocol
 from enclu.native import extended_state, ptrace
 from enclu.native.ptrace import NOTHING
 from enclu.native.stop import Settled

@@ -5,7 +5,9 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, overload
+from typing import TYPE_CHECKING, overload
+
+from enclu.base.protocol import Protocol
 
 if TYPE_CHECKING:
     from enclu.sgx.secs import Secs

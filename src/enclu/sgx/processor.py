@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
+from enclu.base.protocol import Protocol
 from enclu.sgx.exceptions import PFEC
 
 if TYPE_CHECKING:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from enclu.base.protocol import Protocol
 from enclu.linux.delivery import usage
 from enclu.linux.mm import TASK_SIZE
 from enclu.linux.uapi import IOC_READ, ioc

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from enclu.base.abi import (
     IPC_STAT,
@@ -27,6 +27,7 @@ from enclu.base.abi import (
     signed,
 )
 from enclu.base.events import MappingRefused
+from enclu.base.protocol import Protocol
 from enclu.linux.mm import TASK_SIZE, check_mmap, may_map
 from enclu.sgx.epc import PAGE_SIZE
 
