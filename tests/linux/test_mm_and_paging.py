@@ -7,11 +7,12 @@ import pytest
 
 from enclu.base.events import PageEvicted, PageRefused, PageReloaded
 from enclu.linux import cpuid, fault, procfs
-from enclu.linux.mm import may_map
+from enclu.linux.mm import NEEDS, may_map
 from enclu.linux.reclaim import SGX_NR_TO_SCAN
 from enclu.linux.traps import Resolution
+from enclu.sgx.enclave_mode import CODE_EACH, CODE_OF_FRAME, CODE_SHIFTS, CODE_UNKNOWN
 from enclu.sgx.enclu import execute
-from enclu.sgx.exceptions import Fault, PageFault, Vector
+from enclu.sgx.exceptions import PFEC, Fault, PageFault, Vector
 from enclu.sgx.processor import Access
 from enclu.sgx.structs import SECINFO, EncluLeaf
 from tests.support.memory_processor import BASE, REG_R, MemoryPageTables, World
@@ -111,6 +112,40 @@ def test_pages_appear_on_fault_with_their_neighbours(world: World) -> None:
     assert fault.supply(world.mm, BASE + 0x6123)
     assert world.page_tables.prot == {(BASE + 0x6000) >> 12: 3, (BASE + 0x7000) >> 12: 3}
     assert not fault.supply(world.mm, BASE + 0x6123)
+
+
+@pytest.mark.parametrize("access", Access)
+@pytest.mark.parametrize("state", ["", "blocked", "pending", "modified"])
+@pytest.mark.parametrize("rwx", [0, 1, 3, 4, 5, 7])
+@pytest.mark.parametrize("prot", [0, 1, 2, 3, 4, 5, 7])
+def test_error_codes_are_known_before_the_access_is(
+    world: World, prot: int, rwx: int, state: str, access: Access
+) -> None:
+    at = BASE + 0x6000
+    world.mm.mprotect(at, at + 0x1000, 0)
+    page, vma = world.encl.pages[at >> 12], world.mm.find_vma(at)
+    assert page.epc is not None and vma is not None
+    page.max_prot, vma.prot, page.epc.rwx = 7, prot, rwx
+    if state:
+        setattr(page.epc, state, True)
+    world.mm.show(at, at + 0x1000)
+    code = fault.codes(world.mm, at) >> CODE_SHIFTS[access] & 0xFFFF
+    if world.mm.allowed(at) & NEEDS[access]:
+        assert code == CODE_UNKNOWN
+    else:
+        told = Fault(Vector.PF, world.mm.hardware_code(at, PFEC.U | access), at)
+        assert code == told.error_code and fault.verdict_of_vma(world.mm, told) is Resolution.SIGSEGV_ACCERR
+
+
+def test_where_no_enclave_is_the_hosts_error_code_is_right(world: World) -> None:
+    assert fault.codes(world.mm, BASE - 0x1000) == CODE_EACH * CODE_OF_FRAME
+    assert fault.codes(world.mm, 1 << 63) == CODE_EACH * (CODE_OF_FRAME | PFEC.P)
+
+
+def test_of_a_page_that_may_come_no_error_code_is_known(world: World) -> None:
+    assert fault.codes(world.mm, BASE + 0x6000) == 0
+    fault.supply(world.mm, BASE + 0x6000)
+    assert fault.codes(world.mm, BASE + 0x6000) != 0
 
 
 def test_a_tcs_is_never_shown(world: World) -> None:

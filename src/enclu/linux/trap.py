@@ -1,4 +1,6 @@
-"""What follows from an exception is decided here, and nowhere else: done with, a fixup of the design's, or a signal.
+"""What follows from an exception is decided here: done with, a fixup of the design's, or a signal.
+
+Only of exceptions whose outcome is plain beforehand does `run.own_aex` tell it by itself.
 
 A processor that has taken an exception comes here with what it knows, a `Fault`, and goes on as it is told.  Kernel:
 arch/x86/mm/fault.c (do_user_addr_fault()), arch/x86/kernel/traps.c (do_error_trap()),

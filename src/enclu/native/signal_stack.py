@@ -34,7 +34,8 @@ def rearm(thread: Thread, signo: int = 0) -> None:
     if stack is None:
         return
     info = ptrace.SigInfo()
-    info.get(thread.tid)
+    if signo:
+        info.get(thread.tid)
     inject(thread, NR["sigaltstack"], stack, 0)
     if signo:
         info.set(thread.tid)
