@@ -30,6 +30,18 @@ def test_ctrl_c_stops_a_running_program(place: Path, program: Build, enclave_env
         assert process.wait(PATIENCE) == -signal.SIGKILL
 
 
+def test_ctrl_c_that_crosses_a_stop_is_not_lost(
+    place: Path, program: Build, enclave_environment: dict[str, str]
+) -> None:
+    with started(place, program("debuggee"), "wait", env=enclave_environment) as process:
+        remote = Remote(place / "socket")
+        remote.ask(b"?")
+        remote.socket.sendall(b"\x03")
+        assert remote.ask(b"vCont;c").startswith(b"T02")
+        remote.send(b"k")
+        assert process.wait(PATIENCE) == -signal.SIGKILL
+
+
 def test_the_socket_is_the_users_alone(place: Path, program: Build, enclave_environment: dict[str, str]) -> None:
     with started(place, program("debuggee"), env=enclave_environment):
         assert (place / "socket").stat().st_mode & 0o777 == 0o600

@@ -105,7 +105,7 @@ class Debugger:
             self.stop()  # breakpoints are taken away while nobody can meet them
         for pid in list(self.processes):
             self.detach(pid)
-        self.attached = self.stopped = False
+        self.attached = self.stopped = self._interrupted = False
         self._expected.clear()
         self._births.clear()
 
@@ -118,8 +118,12 @@ class Debugger:
     # Stopping.
 
     def interrupt(self) -> None:
-        """The debugger's user has pressed Ctrl-C."""
+        """The debugger's user has pressed Ctrl-C.
+
+        It may cross a stop that the debugger goes on from by itself: then it is for when the program runs again.
+        """
         if self.stopped:
+            self._interrupted = True
             return
         self.stop()
         self._keys = {task.process.tgid for task in self.held if _has_sigint(task)}
