@@ -87,9 +87,10 @@ def settle(thread: Thread, *, over: bool) -> Settled:
     words = thread.mode.words
     if over:
         _registers_behind(thread)
-        if thread.regs.rip == aep(thread):
-            to_aep(thread)
-        return Settled.ON
+        if thread.regs.rip != aep(thread):
+            return Settled.ON
+        to_aep(thread)
+        return Settled.AT_AEP
     if not words[_FIXUP]:
         return Settled.NOTHING  # a frame that was built for its trap record
     fixup, words[_FIXUP] = words[_FIXUP], 0
@@ -103,9 +104,10 @@ def settle(thread: Thread, *, over: bool) -> Settled:
     words[_CODES] = code
     fault = Fault(words[_VECTOR], code, words[_ADDRESS])
     aex(thread, fault)
-    if fixup != aep(thread):
-        regs = thread.regs
-        regs.rip, regs.rdi, regs.rsi, regs.rdx = fixup, fault.vector, code, fault.address
+    if fixup == aep(thread):
+        return Settled.AT_AEP
+    regs = thread.regs
+    regs.rip, regs.rdi, regs.rsi, regs.rdx = fixup, fault.vector, code, fault.address
     return Settled.ON
 
 

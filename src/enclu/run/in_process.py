@@ -315,7 +315,7 @@ class InProcessTransitions(Transitions):
         with contextlib.suppress(Fault):
             while frames < min(f["NSSA"], FRAMES):
                 ssa_pages(task, secs, first + frames * size)
-                task.mm.show(first + (frames + 1) * size - 4096, first + (frames + 1) * size)
+                task.mm.show(first + frames * size, first + (frames + 1) * size)
                 frames += 1
         if not frames:
             return None

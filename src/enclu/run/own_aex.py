@@ -8,9 +8,10 @@ faults for what the kernel may supply, which it does when the thread has left it
 from __future__ import annotations
 
 import signal
+import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from enclu.base.abi import SI_KERNEL
+from enclu.base.abi import PROT_WRITE, SI_KERNEL
 from enclu.base.events import Aex, EnclaveException, Fixup
 from enclu.linux import fault as page_fault
 from enclu.linux import trap
@@ -24,6 +25,7 @@ from enclu.sgx import inside, telling
 from enclu.sgx.aex import REPORTED_WITH_EXINFO, exit_info
 from enclu.sgx.enclave_mode import CODE_EACH, WORD
 from enclu.sgx.enclu.enter import RFLAGS_TF
+from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.exceptions import Fault, Vector
 from enclu.sgx.structs import ENCLU, GPRSGX, MISC_EXINFO, TCS, EncluLeaf
 from enclu.sgx.xsave import AMX
@@ -31,9 +33,9 @@ from enclu.sgx.xsave import AMX
 if TYPE_CHECKING:
     from enclu.run.supervisor import Supervisor
     from enclu.run.task import Task
-    from enclu.sgx.secs import Secs
 
 _TF, _TCS, _CODES, _ONWARD = WORD["TF"], WORD["TCS"], WORD["CODES"], WORD["ONWARD"]
+_CSSA_AEP = struct.Struct(f"<I{TCS.offset('AEP') - TCS.offset('CSSA') - 4}xQ")
 _FRAME_SIGNAL = 1 << FRAME_SIGNAL - 1
 _VECTORS: dict[int, Vector] = {signal.SIGILL: Vector.UD, signal.SIGSEGV: Vector.PF}
 _at_aep = ptrace.UserRegs()
@@ -62,15 +64,20 @@ def take(sup: Supervisor, task: Task, info: ptrace.SigInfo) -> bool:
     fault = _exception(sup, task, info)
     if fault is None or in_process is None or secs.xfrm & AMX:
         return False
+    gprsgx, shown = mode.gprsgx, task.mm.shown
+    region = gprsgx + GPRSGX.size - secs.ssaframesize * PAGE_SIZE
+    if not shown(gprsgx) & PROT_WRITE or (secs.ssaframesize > 1 and not shown(region) & PROT_WRITE):
+        return False  # nobody but the supervisor has been there
     codes, supplied = 0, False
     if fault.vector == Vector.PF:
         codes = page_fault.codes(task.mm, fault.address)
         if not codes:
-            if task.space.kernel.shown(fault.address) or not page_fault.missing(task.mm, fault.address):
+            if shown(fault.address) or not page_fault.missing(task.mm, fault.address):
                 return False
             supplied, fault.error_code = True, trap.code_of_missing(task, fault.address)
             codes = CODE_EACH * fault.error_code
-    fixup = own_aex.aep(task) if supplied else _fixup(sup, task, secs)
+    cssa, aep = _CSSA_AEP.unpack_from(secs.used(mode.tcs_la).data, TCS.offset("CSSA"))
+    fixup = own_aex.aep(task) if supplied else _fixup(sup, task, aep)
     if not fixup or ptrace.signal_mask(task.tid) & _FRAME_SIGNAL:
         return False
     if events.leaves.heard:
@@ -81,9 +88,7 @@ def take(sup: Supervisor, task: Task, info: ptrace.SigInfo) -> bool:
     exitinfo = exit_info(fault, secs.miscselect)
     if fault.vector in REPORTED_WITH_EXINFO and secs.miscselect & MISC_EXINFO:
         exitinfo |= 1 << 32
-    region = mode.gprsgx + GPRSGX.size - secs.ssaframesize * 4096
-    cssa = TCS.get(secs.used(mode.tcs_la).data, "CSSA") + 1
-    own_aex.begin(task, fixup, fault.vector, fault.address, codes, exitinfo, region, secs.xfrm, cssa)
+    own_aex.begin(task, fixup, fault.vector, fault.address, codes, exitinfo, region, secs.xfrm, cssa + 1)
     return True
 
 
@@ -97,14 +102,13 @@ def missing(sup: Supervisor, task: Task) -> tuple[telling.Origin, Fault] | None:
     return untold.where, untold.fault
 
 
-def _fixup(sup: Supervisor, task: Task, secs: Secs) -> int:
+def _fixup(sup: Supervisor, task: Task, aep: int) -> int:
     """Where the thread goes on after the AEX by the design's fixup, 0 if that cannot be told beforehand."""
-    delivery, tcs = sup.kernel.delivery, task.mode.tcs_la
+    delivery = sup.kernel.delivery
     kind = type(delivery)
     if kind.target is Delivery.target or kind.fixup is not Delivery.fixup:
         return 0
-    aep = TCS.get(secs.used(tcs).data, "AEP")
-    _at_aep.rax, _at_aep.rbx, _at_aep.rcx, _at_aep.rip = EncluLeaf.ERESUME, tcs, aep, aep
+    _at_aep.rax, _at_aep.rbx, _at_aep.rcx, _at_aep.rip = EncluLeaf.ERESUME, task.mode.tcs_la, aep, aep
     return delivery.target(task.mm, task, task, _at_aep) or 0
 
 
