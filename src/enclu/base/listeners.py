@@ -99,8 +99,7 @@ class Events:
 
     def emit(self, kind: Callable[Concatenate[int, int, P], Event], *args: P.args, **named: P.kwargs) -> None:
         """Tell those who listen to this kind."""
-        if kind in self.counts:
-            self.counts[kind] += 1
+        self.happened(kind)
         listeners = self._listeners.get(kind, ()) + self._late.get(kind, ())
         if listeners:
             event = kind(self.pid, self.tid, *args, **named)

@@ -43,13 +43,13 @@ RFLAGS_INITIAL = 0x202
 """IF, and the bit that is always 1."""
 FRAME_UC = 8
 """Offset of struct ucontext in struct rt_sigframe."""
-_UC_MCONTEXT = 40
-MC_ERR = _UC_MCONTEXT + 19 * 8
+UC_MCONTEXT = 40
+MC_ERR = UC_MCONTEXT + 19 * 8
 MC_TRAPNO = MC_ERR + 8
 MC_CR2 = MC_ERR + 24
 _TRAP_RECORD = struct.Struct("<QQQQ")
 """err, trapno, oldmask and cr2 of struct sigcontext."""
-UC_SIGMASK = _UC_MCONTEXT + 256
+UC_SIGMASK = UC_MCONTEXT + 256
 
 
 def raised(info: ptrace.SigInfo) -> bool:

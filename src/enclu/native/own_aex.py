@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from enclu.native import ptrace, signal_stack
 from enclu.native.address_space import VDSO_BASE
 from enclu.native.inject import FRAME_SIGNAL, MachineGone
+from enclu.native.native_fault import FRAME_UC, MC_CR2, MC_ERR, UC_MCONTEXT
 from enclu.native.resume import as_signal
 from enclu.native.shared_area import BIAS
 from enclu.native.signal_stack import STACK_AT, STACK_SIZE
@@ -37,12 +38,12 @@ _FRAME_REGISTERS = (
 )  # fmt: skip
 _OTHERS = {"rdi", "rsi", "rdx", "rax", "rcx", "rip", "rflags"}
 """Those that are not what they were when the handler looks at them, RSP aside, which is in the slot."""
-_REGISTERS_AT = 48
+_REGISTERS_AT = FRAME_UC + UC_MCONTEXT
 FRAME = {
-    "SS_FLAGS": STACK_AT + 8, "ERR": 200, "FPSTATE": 232,
+    "SS_FLAGS": STACK_AT + 8, "ERR": FRAME_UC + MC_ERR, "FPSTATE": FRAME_UC + MC_CR2 + 8,
     **{name.upper(): _REGISTERS_AT + 8 * at for at, name in enumerate(_FRAME_REGISTERS) if name in _OTHERS},
 }  # fmt: skip
-"""Offsets in struct rt_sigframe (arch/x86/include/asm/sigframe.h), whose uc begins at 8."""
+"""Offsets in struct rt_sigframe (arch/x86/include/asm/sigframe.h)."""
 _REGISTERS = struct.Struct(f"<{len(_FRAME_REGISTERS)}Q")
 XFEATURES, _XSTATE_SIZE = 472, 480
 """xfeatures and xstate_size of struct _fpx_sw_bytes, from the beginning of the XSAVE image."""

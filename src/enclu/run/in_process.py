@@ -204,6 +204,7 @@ class InProcessTransitions(Transitions):
                 events.emit(LeavesLost, more)
 
     def _halt(self, thread: Thread) -> None:
+        """Have a thread, which may be running, taken out of the code; it goes on."""
         task = self._sup.threads.get(thread.tid)
         if task is not None:
             self._sup.halter.with_halted(task, lambda thread: None)
@@ -287,7 +288,7 @@ class InProcessTransitions(Transitions):
         place = place_of(task.mode.tcs_la)
         for other in [t for t in self._sup.threads.values() if t.space is task.space and t is not task]:
             if other.mode.tcs_la and place_of(other.mode.tcs_la) == place:
-                self._sup.halter.with_halted(other, lambda thread: None)
+                self._halt(other)
 
     def _move(self, secs: Secs, tcs_la: int, mode: EnclaveMode) -> int:
         """The TCS, in memory that the process sees; its address there, 0 if there is no room."""
@@ -448,7 +449,7 @@ class InProcessTransitions(Transitions):
         for task in [task for task in self._sup.threads.values() if task.space is space]:
             with contextlib.suppress(*proc.GONE):
                 if proc.system_call(task.tid) == proc.NO_CALL:
-                    self._sup.halter.with_halted(task, lambda thread: None)
+                    self._halt(task)
 
     def leaves_epc(self, pages: Iterable[EPCPage]) -> None:
         for taking in self.spaces:

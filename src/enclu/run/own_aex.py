@@ -21,22 +21,23 @@ from enclu.native.exceptions import USER_CS
 from enclu.native.inject import FRAME_SIGNAL
 from enclu.native.native_fault import raised_by_enclu
 from enclu.native.process import FrameHandler
+from enclu.native.signals import bit
 from enclu.sgx import inside, telling
-from enclu.sgx.aex import REPORTED_WITH_EXINFO, exit_info
+from enclu.sgx.aex import exit_info, reports_exinfo
 from enclu.sgx.enclave_mode import CODE_EACH, WORD
 from enclu.sgx.enclu.enter import RFLAGS_TF
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.exceptions import Fault, Vector
-from enclu.sgx.structs import ENCLU, GPRSGX, MISC_EXINFO, TCS, EncluLeaf
+from enclu.sgx.structs import ENCLU, GPRSGX, TCS, EncluLeaf
 from enclu.sgx.xsave import AMX
 
 if TYPE_CHECKING:
+    from enclu.native.in_process import InProcess
     from enclu.run.supervisor import Supervisor
     from enclu.run.task import Task
 
 _TF, _TCS, _CODES, _ONWARD = WORD["TF"], WORD["TCS"], WORD["CODES"], WORD["ONWARD"]
 _CSSA_AEP = struct.Struct(f"<I{TCS.offset('AEP') - TCS.offset('CSSA') - 4}xQ")
-_FRAME_SIGNAL = 1 << FRAME_SIGNAL - 1
 _VECTORS: dict[int, Vector] = {signal.SIGILL: Vector.UD, signal.SIGSEGV: Vector.PF}
 _at_aep = ptrace.UserRegs()
 """Registers after an AEX, as far as a design looks at them."""
@@ -61,8 +62,8 @@ def take(sup: Supervisor, task: Task, info: ptrace.SigInfo) -> bool:
         words[_CODES], task.untold = 0, None
         return False
     in_process, secs = task.space.in_process, sup.machine.enclaves[mode.eid]
-    fault = _exception(sup, task, info)
-    if fault is None or in_process is None or secs.xfrm & AMX:
+    fault = None if in_process is None else _exception(sup, task, in_process, info)
+    if in_process is None or fault is None or secs.xfrm & AMX:
         return False
     gprsgx, shown = mode.gprsgx, task.mm.shown
     region = gprsgx + GPRSGX.size - secs.ssaframesize * PAGE_SIZE
@@ -78,7 +79,7 @@ def take(sup: Supervisor, task: Task, info: ptrace.SigInfo) -> bool:
             codes = CODE_EACH * fault.error_code
     cssa, aep = _CSSA_AEP.unpack_from(secs.used(mode.tcs_la).data, TCS.offset("CSSA"))
     fixup = own_aex.aep(task) if supplied else _fixup(sup, task, aep)
-    if not fixup or ptrace.signal_mask(task.tid) & _FRAME_SIGNAL:
+    if not fixup or ptrace.signal_mask(task.tid) & bit(FRAME_SIGNAL):
         return False
     if events.leaves.heard:
         in_process.read_ring(task)  # of what came before
@@ -86,7 +87,7 @@ def take(sup: Supervisor, task: Task, info: ptrace.SigInfo) -> bool:
     task.untold = Untold(telling.Origin(task), fault, words[_ONWARD], supplied)
     sup.placement.stopped(task)
     exitinfo = exit_info(fault, secs.miscselect)
-    if fault.vector in REPORTED_WITH_EXINFO and secs.miscselect & MISC_EXINFO:
+    if reports_exinfo(fault.vector, secs.miscselect):
         exitinfo |= 1 << 32
     own_aex.begin(task, fixup, fault.vector, fault.address, codes, exitinfo, region, secs.xfrm, cssa + 1)
     return True
@@ -142,7 +143,7 @@ def tell(sup: Supervisor, task: Task, *, further: bool = False) -> None:
         events.happened(Fixup)
 
 
-def _exception(sup: Supervisor, task: Task, info: ptrace.SigInfo) -> Fault | None:
+def _exception(sup: Supervisor, task: Task, taking: InProcess, info: ptrace.SigInfo) -> Fault | None:
     """What enclave mode makes of it, if it is for the thread itself."""
     code, signo = info.code, info.signo
     vector = _VECTORS.get(signo)
@@ -152,8 +153,8 @@ def _exception(sup: Supervisor, task: Task, info: ptrace.SigInfo) -> Fault | Non
         if signo != signal.SIGSEGV:
             return None
         vector = Vector.GP
-    taking, rip = task.space.in_process, task.regs.rip
-    if taking is None or rip in taking.jumps:
+    rip = task.regs.rip
+    if rip in taking.jumps:
         return None
     if raised_by_enclu(task.regs, info) and task.space.peek(rip, len(ENCLU)) == ENCLU:
         return None

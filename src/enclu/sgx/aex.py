@@ -42,12 +42,17 @@ _TRAPS = (Vector.DB,)
 """Exceptions that do not set RF in the RFLAGS that they push (SDM 3B section 18.3.1.1).  In an enclave INT3 faults."""
 
 
+def reports_exinfo(vector: int, miscselect: int) -> bool:
+    """The frame gets EXINFO for it."""
+    return vector in REPORTED_WITH_EXINFO and bool(miscselect & MISC_EXINFO)
+
+
 def exit_info(fault: Fault | None, miscselect: int) -> int:
     """GPRSGX.EXITINFO for the event (SDM 3D table 35-9 and the tables that follow it)."""
     if fault is None:
         return 0
     vector = fault.vector
-    if vector in REPORTED or (vector in REPORTED_WITH_EXINFO and miscselect & MISC_EXINFO):
+    if vector in REPORTED or reports_exinfo(vector, miscselect):
         kind = EXITINFO_SOFTWARE if vector == Vector.BP else EXITINFO_HARDWARE
         return EXITINFO_VALID | kind | vector
     return 0
@@ -71,7 +76,7 @@ def aex(cpu: Processor, fault: Fault | None) -> None:
     _TWO.pack_into(frame, _FSBASE_AT, regs.fs_base, regs.gs_base)
     GPRSGX.put(frame, "EXITINFO", exit_info(fault, secs.miscselect), _GPRSGX_AT)
     if fault is not None:
-        if fault.vector in REPORTED_WITH_EXINFO and secs.miscselect & MISC_EXINFO:
+        if reports_exinfo(fault.vector, secs.miscselect):
             address = fault.address if fault.vector == Vector.PF else 0
             struct.pack_into("<QII", frame, _EXINFO_AT, address, fault.error_code, 0)
         if fault.vector == Vector.PF:
