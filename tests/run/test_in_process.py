@@ -28,7 +28,7 @@ MET = {
 """Rules that a thread comes by, stopped at every instruction."""
 AEX = {
     "AEX": {Rule.FAULTED, Rule.AEX_DONE, Rule.OUT},
-    "AEX for a page": {Rule.FAULTED, Rule.AEX_DONE, Rule.AT_AEP},
+    "AEX for a page": {Rule.FAULTED, Rule.AEX_DONE, Rule.SHOWING, Rule.OUT},
 }
 """The same in AEXs."""
 

@@ -36,7 +36,7 @@ from enclu.run import launch
 from enclu.run.supervisor import Supervisor
 from enclu.run.task import Task
 from enclu.sgx.enclave_mode import WORD
-from enclu.sgx.enclu.enter import RFLAGS_RESTORED
+from enclu.sgx.enclu.enter import RFLAGS_RESTORED, RFLAGS_TF
 from enclu.sgx.epc import EPCPage
 from enclu.sgx.machine import Machine
 from enclu.sgx.structs import EXINFO, GPRSGX, MISC_EXINFO, TCS, EncluLeaf
@@ -54,6 +54,7 @@ _KEPT = (
 SsaFrame = tuple[list[EPCPage], EPCPage]
 AEX, SUPPLIED = "AEX", "AEX for a page"
 """Beside leaves: those that the thread makes itself (`native.own_aex`), to a fixup, and for a page to be supplied."""
+_ADDRESS = WORD["ADDRESS"]
 LEAVES = (EncluLeaf.EENTER, EncluLeaf.ERESUME, EncluLeaf.EEXIT, EncluLeaf.EDECCSSA)
 
 
@@ -185,12 +186,12 @@ class Sweep(Supervisor):
         mode, regs = task.mode, task.regs
         regs.rip = begins
         task.store()
-        way = SUPPLIED if mode.words[WORD["FIXUP"]] == own_aex.aep(task) else AEX
+        way = AEX if mode.words[WORD["VECTOR"]] in own_aex.VECTORS else SUPPLIED
         if way in self.over:
             self._single_steps(task, begins, 1)
             resume(task)
             return
-        tcs_la, frame = mode.tcs_la, self.machine.enclaves[mode.eid].frame(mode.gprsgx)
+        tcs_la, frame, address = mode.tcs_la, self.machine.enclaves[mode.eid].frame(mode.gprsgx), mode.words[_ADDRESS]
         wanted = self._left(task, frame)
         count = next(self.turns[way])[0]
         self._single_steps(task, begins, count)
@@ -200,13 +201,40 @@ class Sweep(Supervisor):
             os.kill(task.process.tgid, signal.SIGKILL)
             return
         task.fetch()
+        if task.regs.rip == VDSO_BASE + self.image.symbols["enclu_jump"]:
+            task.regs.rip = wanted.regs["rip"]  # behind it is the AEP
         after = replace(self._see(task, tcs_la), saved=self._saved(frame))
         if len(self.wrong) < 20:
             self.wrong += [
                 f"{way} {count} {rule.name}: {name} {got} instead of {want}"
                 for name, got, want in _differences(after, wanted)
             ]
+        if way == SUPPLIED:
+            self._evict(task, address)
         resume(task)
+
+    def _evict(self, task: Task, address: int) -> None:
+        """What the thread has met is to be met again; it has been shown, whoever was to do that."""
+        task.mm.settle()
+        vma, reclaimer = task.mm.find_vma(address), self.kernel.reclaimer
+        assert vma is not None and vma.encl is not None
+        if not self._reaches(task, address):
+            self.wrong.append(f"{address:#x} is not there")
+        page = vma.encl.pages[address >> 12]
+        reclaimer.forget(page)
+        reclaimer.add(page)
+        reclaimer._active.move_to_end(page, last=False)
+        reclaimer.reclaim(1)
+        if self._reaches(task, address):
+            self.wrong.append(f"{address:#x} is there, though evicted")
+
+    @staticmethod
+    def _reaches(task: Task, address: int) -> bool:
+        try:
+            task.space.read(address, 1)
+        except OSError:
+            return False
+        return True
 
     def _saved(self, frame: SsaFrame) -> dict[str, object]:
         """EXINFO, if there is one, GPRSGX and components of an SSA frame."""
@@ -242,7 +270,7 @@ class Sweep(Supervisor):
             "rsi": code, "rdi": word["VECTOR"], "rbp": saved["URBP"], "rsp": saved["URSP"], "rip": word["FIXUP"],
             "rflags": had["rflags"] & ~0x109D5, "fs_base": mode.save_fs_base, "gs_base": mode.save_gs_base,
         }  # fmt: skip
-        if word["FIXUP"] == own_aex.aep(task):
+        if word["VECTOR"] not in own_aex.VECTORS:
             after |= {"rip": tcs["AEP"], "rdi": 0, "rsi": 0, "rdx": 0}
         state = {number: content for number, content in inside.items() if not secs.xfrm >> number & 1}
         if task.aside is not None:
@@ -254,11 +282,15 @@ class Sweep(Supervisor):
         for _ in range(count):
             ptrace.ptrace(ptrace.SINGLESTEP, task.tid, 0, 0)
             os.waitpid(task.tid, WALL)
+        regs = self._read(task)
+        if regs.rflags & RFLAGS_TF:  # of the steps, once a SYSCALL was among them
+            regs.rflags &= ~RFLAGS_TF
+            task.store()
         task.space.poke(begins, INT3)
 
     def _met(self, leaf: EncluLeaf | str, rule: Rule) -> None:
         self.met[f"{leaf if isinstance(leaf, str) else leaf.name} {rule.name}"] += 1
-        if rule in (Rule.OUT, Rule.AT_AEP):
+        if rule is Rule.OUT:
             self.over.add(leaf)
 
     def _rule(self, task: Task) -> Rule:

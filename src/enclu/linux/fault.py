@@ -20,7 +20,7 @@ from enclu.sgx.processor import access_of
 
 if TYPE_CHECKING:
     from enclu.linux.encl import Encl
-    from enclu.linux.mm import MM, VMA
+    from enclu.linux.mm import MM, VMA, Leave
 
 
 def handle(mm: MM, fault: Fault) -> Resolution:
@@ -92,13 +92,13 @@ def missing(mm: MM, address: int) -> bool:
     return page.backing is not None and not vma.prot & ~page.max_prot  # else it was lost with the EPC
 
 
-def supply(mm: MM, address: int) -> bool:
+def supply(mm: MM, address: int, leave: Leave | None = None) -> bool:
     """Show, load or add what is `missing`; False where the kernel cannot."""
     vma = mm.find_vma(address)
     if vma is None or not vma.prot:
         return False
     if mm.resident(address) is None:
-        return make_present(mm, vma, address)
+        return make_present(mm, vma, address, leave)
     try:
         shown = mm.show_around(address)
     except OSError:
@@ -108,7 +108,7 @@ def supply(mm: MM, address: int) -> bool:
     return shown
 
 
-def make_present(mm: MM, vma: VMA, address: int) -> bool:
+def make_present(mm: MM, vma: VMA, address: int, leave: Leave | None = None) -> bool:
     """sgx_vma_fault(): load the page, or add a fresh one to an initialised enclave (EAUG).  False: SIGBUS."""
     encl = vma.encl
     if encl is None:
@@ -127,7 +127,7 @@ def make_present(mm: MM, vma: VMA, address: int) -> bool:
             mm.show_around(address)
         else:
             how = "loaded"
-            mm.show_loaded(vma, page.index, _load(mm, vma, encl, page))
+            mm.show_loaded(vma, page.index, _load(mm, vma, encl, page), leave)
     except OSError:
         return False
     _resolved(mm, vma, address, how)

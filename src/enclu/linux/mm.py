@@ -22,6 +22,7 @@ from enclu.base.abi import (
     PROT_READ,
     PROT_WRITE,
 )
+from enclu.base.protocol import Protocol
 from enclu.linux.ahead import Ahead
 from enclu.linux.traps import signal_of
 from enclu.sgx.access import SGX_FAULT
@@ -30,7 +31,7 @@ from enclu.sgx.exceptions import PFEC, Fault, PageFault
 from enclu.sgx.processor import Access, access_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from enclu.linux.encl import Encl
     from enclu.linux.encl_page import EnclPage
@@ -48,6 +49,13 @@ FAULT_AROUND, MOST_AROUND = 64, 512
 """Pages that are shown together at a fault, as fault_around_bytes says in mm/memory.c: an aligned block of so many, or
 up to so many where faults come in order.  Fewer would make the host kernel split its mappings more often."""
 TASK_SIZE = (1 << 47) - PAGE_SIZE
+
+
+class Leave(Protocol):
+    """Who may take it upon itself that addresses get a protection, before anybody can tell."""
+
+    def __call__(self, start: int, end: int, prot: int) -> bool:
+        """For [start, end); False if it does not."""
 
 
 class VMA:
@@ -135,6 +143,8 @@ class MM:
         """Address of the vDSO image (mm->context.vdso)."""
         self.writable: set[int] | None = None
         """Once somebody asks (`note_writable`): pages, by index, that could be written to at some time since."""
+        self.left: list[Callable[[], None]] = []
+        """Changes of page tables that threads are about to make, though `VMA.shown` has them: see `settle`."""
         self.vmas: list[VMA] = []
         self._starts: list[int] = []
 
@@ -187,6 +197,7 @@ class MM:
 
     def _carve(self, start: int, end: int) -> list[VMA]:
         """Take [start, end) out of the VMAs, splitting those that straddle its ends; the pieces taken out."""
+        self.settle()
         for encl in {v.encl for v in self.vmas if v.start < end and start < v.end and v.encl is not None}:
             self.kernel.processors.revoke(encl.eid)
         taken = []
@@ -379,11 +390,17 @@ class MM:
         vma = self.find_vma(address)
         return 0 if vma is None else vma.shown.get(address >> 12, 0)
 
-    def _apply(self, vma: VMA, indexes: list[int]) -> None:
+    def settle(self) -> None:
+        """The page tables are as `VMA.shown` has them: nobody has been left any change of them that is not made."""
+        while self.left:
+            self.left.pop()()
+
+    def _apply(self, vma: VMA, indexes: list[int], leave: Leave | None = None) -> None:
         """Make the page tables agree with the invariant for these pages, in as few runs as possible.
 
         Raises OSError where the page tables cannot; what has been done until then is in `shown`.
         """
+        self.settle()
         start = end = run_prot = 0
         wanted_of, shown = self._wanted, vma.shown.get
         try:
@@ -393,18 +410,19 @@ class MM:
                     continue
                 if index != end or wanted != run_prot:
                     if start < end:
-                        self._set(vma, start, end, run_prot)
+                        self._set(vma, start, end, run_prot, leave)
                     start, run_prot = index, wanted
                 end = index + 1
             if start < end:
-                self._set(vma, start, end, run_prot)
+                self._set(vma, start, end, run_prot, leave)
         finally:
             if vma.encl is not None and vma.encl.execution is not None:
                 vma.encl.execution.settle()
 
-    def _set(self, vma: VMA, start: int, end: int, prot: int) -> None:
+    def _set(self, vma: VMA, start: int, end: int, prot: int, leave: Leave | None) -> None:
         """Neighbouring pages, [start, end) by index, get one protection."""
-        self.page_tables.protect(start << 12, end << 12, prot)
+        if leave is None or not leave(start << 12, end << 12, prot):
+            self.page_tables.protect(start << 12, end << 12, prot)
         if self.writable is not None and prot & PROT_WRITE:
             self.writable.update(range(start, end))
         if prot:
@@ -429,6 +447,7 @@ class MM:
 
     def _hide(self, vma: VMA, gone: list[int]) -> None:
         """`gone` are all that are shown from the first of them to the last."""
+        self.settle()
         try:
             self.page_tables.protect(*_range_of(gone), 0)
         except OSError:
@@ -478,9 +497,9 @@ class MM:
         vma.ahead.came(high, high - low)
         return vma.shown.get(index, 0) & ~before != 0
 
-    def show_loaded(self, vma: VMA, low: int, high: int) -> None:
+    def show_loaded(self, vma: VMA, low: int, high: int, leave: Leave | None = None) -> None:
         """Show pages [low, high) of a mapping, which have just come.  Raises OSError as `show_around`."""
-        self._apply(vma, list(range(low, high)))
+        self._apply(vma, list(range(low, high)), leave)
 
     def granted(self, address: int, access: Access) -> bool:
         """The page tables grant this access by now: a fault on it raced with the one that made the page present."""
@@ -489,10 +508,13 @@ class MM:
 
     def zap(self, encl: Encl, ranges: Iterable[tuple[int, int]]) -> None:
         """Forget the translations to the enclave's pages in these ranges of addresses, which are about to change."""
+        self.settle()
         found: list[tuple[VMA, list[int]]] = []
-        for vma in self.vmas:
-            if vma.encl is encl:
-                found += ((vma, gone) for start, end in ranges if (gone := _shown(vma, start, end)))
+        for start, end in ranges:
+            at = max(bisect_right(self._starts, start) - 1, 0)
+            for vma in self.vmas[at : bisect_right(self._starts, end - 1)]:
+                if vma.encl is encl and vma.end > start and (gone := _shown(vma, start, end)):
+                    found.append((vma, gone))
         try:
             self.page_tables.protect_all([_range_of(gone) for _, gone in found], 0)
         except OSError:

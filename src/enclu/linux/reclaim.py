@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,8 @@ class Reclaimer:
         self._active: OrderedDict[EnclPage | PageRun, None] = OrderedDict()
         self._count = 0
         """Pages in it."""
+        self.young: Callable[[], Iterable[EnclPage]] = _none
+        """Those that have just been accessed, as far as somebody knows."""
 
     def add(self, page: EnclPage) -> None:
         """The page is in the EPC and may be evicted."""
@@ -57,6 +59,17 @@ class Reclaimer:
         if self._active.pop(run, run) is None:
             self._count -= run.epc.untouched_count
 
+    @property
+    def plenty(self) -> bool:
+        """There are so many pages that those which are `young` stay, whatever is loaded at one fault."""
+        return max(self._count, self._kernel.machine.epc.free) >= 2 * MOST_AHEAD
+
+    def _age(self) -> None:
+        """sgx_reclaimer_age(): pages that have just been accessed go last."""
+        for page in self.young():
+            self.forget(page)
+            self.add(page)
+
     def _oldest(self, count: int) -> list[EnclPage]:
         """Take up to `count` pages, those first that were loaded first."""
         taken: list[EnclPage] = []
@@ -73,6 +86,7 @@ class Reclaimer:
 
     def reclaim(self, count: int = SGX_NR_TO_SCAN) -> None:
         """sgx_reclaim_pages(): evict a batch of pages.  First sgx_reclaimer_block(), then sgx_reclaimer_write()."""
+        self._age()
         batches: dict[Encl, list[EnclPage]] = {}
         for page in self._oldest(count):
             epc = page.epc
@@ -255,6 +269,10 @@ class Reclaimer:
             with contextlib.suppress(OSError):  # nobody has asked for it
                 self.reload(pages[came])
         return came
+
+
+def _none() -> Iterable[EnclPage]:
+    return ()
 
 
 def _ranges(pages: list[EnclPage]) -> Iterator[tuple[int, int]]:

@@ -53,6 +53,7 @@ def exception(kernel: Kernel, task: Task, fault: Fault, *, ordinary: bool = Fals
         fault.error_code = code_of_missing(task, fault.address)
     elif not fault.exact:
         fault.error_code = task.error_code()
+        mm.settle()
         if mm.granted(fault.address, access_of(fault.error_code)):
             if task.reachable(fault.address):
                 return Verdict.GOES_ON  # another processor's fault has been resolved meanwhile
@@ -67,7 +68,7 @@ def exception(kernel: Kernel, task: Task, fault: Fault, *, ordinary: bool = Fals
         aex(task, fault)
 
     if missing:
-        resolution = _supplied(mm, fault)
+        resolution = Resolution.RESOLVED if page_fault.supply(mm, fault.address) else Resolution.SIGBUS
     elif fault.vector == Vector.PF and resolution is None:
         resolution = _ordinary_access(mm, fault) if ordinary else page_fault.handle(mm, fault)
     if resolution is Resolution.RESOLVED:
@@ -78,14 +79,10 @@ def exception(kernel: Kernel, task: Task, fault: Fault, *, ordinary: bool = Fals
     return _unresolved(kernel, task, where, fault, resolution)
 
 
-def supply(kernel: Kernel, task: Task, where: telling.Origin, fault: Fault) -> Signal | Verdict:
-    """The rest of the path of a page fault of an enclave for a page that was missing, where the AEX is done already."""
-    resolution = _supplied(task.mm, fault) if page_fault.missing(task.mm, fault.address) else Resolution.RESOLVED
-    return Verdict.GOES_ON if resolution is Resolution.RESOLVED else _unresolved(kernel, task, where, fault, resolution)
-
-
-def _supplied(mm: MM, fault: Fault) -> Resolution:
-    return Resolution.RESOLVED if page_fault.supply(mm, fault.address) else Resolution.SIGBUS
+def unsupplied(kernel: Kernel, task: Task, where: telling.Origin, fault: Fault) -> Signal | Verdict:
+    """The rest of the path of a page fault in an enclave whose AEX has been told, and whose page cannot be supplied."""
+    aex(task, fault)
+    return _unresolved(kernel, task, where, fault, Resolution.SIGBUS)
 
 
 def _unresolved(

@@ -27,8 +27,8 @@ SAME = {
     "mremap": 163, "prctl": 172, "rt_sigprocmask": 175, "mincore": 218, "madvise": 219, "getxattr": 229,
     "lgetxattr": 230, "listxattr": 232, "llistxattr": 233, "sched_setaffinity": 241, "sched_getaffinity": 242,
     "exit_group": 252, "remap_file_pages": 257, "waitid": 284, "openat": 295, "readlinkat": 305, "faccessat": 307,
-    "execveat": 358, "mlock2": 376, "pkey_mprotect": 380, "statx": 383, "shmat": 397, "openat2": 437, "faccessat2": 439,
-    "mseal": 462,
+    "seccomp": 354, "execveat": 358, "mlock2": 376, "pkey_mprotect": 380, "statx": 383, "shmat": 397, "openat2": 437,
+    "faccessat2": 439, "mseal": 462,
 }  # fmt: skip
 """Calls with the arguments of x86-64, as far as the machine looks at them -> number."""
 MMAP2, WAITPID, CLONE3 = 192, 7, 435

@@ -243,12 +243,6 @@ def disarm(space: AddressSpace, poke: Callable[[AddressSpace, int, bytes], None]
     disarm_function(space, poke)
 
 
-def is_armed(space: AddressSpace) -> bool:
-    """The vDSO's function has its jump."""
-    at = VDSO_BASE + space.image.symbols["enclu_jump"]
-    return space.peek(at, JUMP_SIZE) == jump(at, VDSO_BASE + space.image.symbols["enclu_enter_template"])
-
-
 def disarm_function(space: AddressSpace, poke: Callable[[AddressSpace, int, bytes], None]) -> None:
     """The vDSO's function has no jump in front of its ENCLU any more."""
     at = space.image.symbols.get("enclu_jump")

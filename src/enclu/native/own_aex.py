@@ -4,6 +4,9 @@ The supervisor has looked at the exception when the thread stopped for it, and s
 by the kind of access where that is not known yet.  FRAME_SIGNAL is delivered in the exception's place, on a stack in
 the slot: `enclu_aex` of linux/vdso/in_process.h, its handler, finds in the signal frame all that the enclave had, and
 the error code, fills the SSA frame and goes on at the fixup.  So there is one stop, and little to do at it.
+
+A page that was missing the supervisor supplies meanwhile.  The thread makes it accessible itself, when it has left the
+enclave and before it is at its AEP: nobody sees it there, and until then others must not rely on it (`MM.left`).
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from enclu.native.signal_stack import STACK_AT, STACK_SIZE
 from enclu.native.stop import Settled
 from enclu.sgx.aex import aex
 from enclu.sgx.enclave_mode import CODE_OF_FRAME, CODE_SHIFTS, CODE_UNKNOWN, SLOT_SIZE, WORD
-from enclu.sgx.exceptions import Fault
+from enclu.sgx.exceptions import Fault, Vector
 from enclu.sgx.leave import shut_down
 from enclu.sgx.processor import access_of
 from enclu.sgx.structs import TCS, EncluLeaf
@@ -45,6 +48,8 @@ FRAME = {
 }  # fmt: skip
 """Offsets in struct rt_sigframe (arch/x86/include/asm/sigframe.h)."""
 _REGISTERS = struct.Struct(f"<{len(_FRAME_REGISTERS)}Q")
+VECTORS = range(1, 32)
+"""Those of exceptions that get here: no #DE."""
 XFEATURES, _XSTATE_SIZE = 472, 480
 """xfeatures and xstate_size of struct _fpx_sw_bytes, from the beginning of the XSAVE image."""
 _POKEUSER = ptrace.Word(ptrace.POKEUSER)
@@ -59,8 +64,9 @@ def begin(
 ) -> None:
     """Resume the thread, stopped for an exception of its enclave, with its AEX, after which it goes on at `fixup`.
 
-    `codes` are as `CODE_SHIFTS` says, 0 where there is none; the upper half of `exitinfo` is 1 if EXINFO is to be
-    written.  `region` is the address of the SSA frame, `cssa` what CSSA will be.  Raises ProcessLookupError.
+    `vector` is what a fixup is told, or at `onward` what `shows` has made; `codes` are as `CODE_SHIFTS` says, 0 where
+    there is none; the upper half of `exitinfo` is 1 if EXINFO is to be written.  `region` is the address of the SSA
+    frame, `cssa` what CSSA will be.  Raises ProcessLookupError.
     """
     words = thread.mode.words
     words[_VECTOR], words[_ADDRESS], words[_CODES], words[_EXITINFO] = vector, address, codes, exitinfo
@@ -88,10 +94,9 @@ def settle(thread: Thread, *, over: bool) -> Settled:
     words = thread.mode.words
     if over:
         _registers_behind(thread)
-        if thread.regs.rip != aep(thread):
-            return Settled.ON
-        to_aep(thread)
-        return Settled.AT_AEP
+        if _supplied(words):
+            take_out(thread)
+        return Settled.ON
     if not words[_FIXUP]:
         return Settled.NOTHING  # a frame that was built for its trap record
     fixup, words[_FIXUP] = words[_FIXUP], 0
@@ -100,27 +105,50 @@ def settle(thread: Thread, *, over: bool) -> Settled:
     if code & CODE_UNKNOWN:
         words[_CODES] = LOOK_AGAIN
         return Settled.ON
+    supplied = _supplied(words)
     if code & CODE_OF_FRAME:
         code = (code | error) & CODE_MASK
     words[_CODES] = code
-    fault = Fault(words[_VECTOR], code, words[_ADDRESS])
+    fault = Fault(Vector.PF if supplied else words[_VECTOR], code, words[_ADDRESS])
     aex(thread, fault)
-    if fixup == aep(thread):
-        return Settled.AT_AEP
+    if supplied:
+        thread.taken_out += 1
+        return Settled.ON
     regs = thread.regs
     regs.rip, regs.rdi, regs.rsi, regs.rdx = fixup, fault.vector, code, fault.address
     return Settled.ON
 
 
-def aep(thread: Thread) -> int:
-    """What to give `begin` as the fixup for a thread that is to stop where it would go on at its AEP."""
-    return VDSO_BASE + thread.space.image.symbols["enclu_aep"]
+def onward(thread: Thread, *, show: bool, by_jump: bool) -> int:
+    """What to give `begin` as the fixup for a thread that is to go on at its AEP, and may show pages before that.
+
+    `by_jump`: the AEP is the vDSO's ENCLU, in front of which the jump is, or nothing.
+    """
+    name = ("enclu_show" if show else "enclu_onward") + ("_by_jump" if by_jump else "")
+    return VDSO_BASE + thread.space.image.symbols[name]
 
 
-def to_aep(thread: Thread) -> None:
-    """A thread that has no fixup is to be seen at its AEP, as the AEX has left it."""
-    regs = thread.regs
-    regs.rip, regs.rdi, regs.rsi, regs.rdx = regs.rcx, 0, 0, 0
+def shows(size: int, prot: int) -> int:
+    """What to give `begin` as the vector where so many bytes, from the page at the fault's address on, are shown.
+
+    0 bytes: none are.
+    """
+    return size | prot
+
+
+def _supplied(words: memoryview) -> bool:
+    """The AEX is for a page that was missing: no fixup comes after it."""
+    return words[_VECTOR] not in VECTORS
+
+
+def take_out(thread: Thread) -> None:
+    """A thread that is where it shows pages is to be seen at its AEP, as the AEX has left it."""
+    regs, words = thread.regs, thread.mode.words
+    regs.rax, regs.rip = EncluLeaf.ERESUME, words[WORD["AEP"]]
+    regs.rcx = regs.rip
+    regs.rdi = regs.rsi = regs.rdx = regs.r8 = regs.r11 = 0
+    regs.orig_rax = ptrace.NO_SYSCALL
+    thread.taken_out += 1
 
 
 def without_frame(thread: Thread) -> None:
@@ -128,6 +156,7 @@ def without_frame(thread: Thread) -> None:
     words = thread.mode.words
     words[_FIXUP], words[_CODES] = 0, LOOK_AGAIN
     thread.regs.rsp = words[_FAULT_RSP]
+    thread.taken_out += 1
 
 
 def _leave_frame(thread: Thread) -> int:

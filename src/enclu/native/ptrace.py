@@ -221,11 +221,13 @@ def event_message(tid: int, event: int = 0) -> int:
 
 _mask = ctypes.c_uint64()
 _MASK = ctypes.addressof(_mask)
+_GETSIGMASK, _MASK_SIZE, _MASK_WORD = map(Word, (GETSIGMASK, 8, _MASK))
 
 
 def signal_mask(tid: int) -> int:
     """The thread's blocked signals, bit n-1 for signal n."""
-    ptrace(GETSIGMASK, tid, 8, _MASK)
+    if raw(_GETSIGMASK, Word(tid), _MASK_SIZE, _MASK_WORD):
+        ptrace(GETSIGMASK, tid, 8, _MASK)  # which tells the error
     return _mask.value
 
 

@@ -62,9 +62,7 @@ class Settled(enum.Enum):
     BACK = enum.auto()
     """It stands before its ENCLU."""
     ON = enum.auto()
-    """Its ENCLU has been executed."""
-    AT_AEP = enum.auto()
-    """It has left its enclave for a page that is to be supplied (`native.own_aex`)."""
+    """Its ENCLU, or an AEX (`native.own_aex`), has been executed."""
 
 
 class Stop(NamedTuple):

@@ -88,6 +88,7 @@ class Thread:
         "slot",
         "stepper",
         "stopped",
+        "taken_out",
         "tid",
         "to_syscall_exit",
         "undelivered",
@@ -136,6 +137,8 @@ class Thread:
         """It takes part in transitions in its own process (`native.in_process`)."""
         self.settled = Settled.NOTHING
         """How it was taken out of there when it stopped."""
+        self.taken_out = 0
+        """How often it was so where it would have made pages accessible (`native.own_aex`)."""
         self.disarmed: bytes | None = None
         """Its alternate signal stack (stack_t), if a frame for the machine's purposes has taken that away."""
         self.displaced: bytearray | None = None

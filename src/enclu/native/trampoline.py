@@ -56,7 +56,7 @@ class Rule(enum.IntEnum):
     DECREASED = 16
     FAULTED = 17
     AEX_DONE = 18
-    AT_AEP = 19
+    SHOWING = 19
     OUT = 20
 
 
@@ -114,9 +114,9 @@ class Trampoline:
                 own_aex.without_frame(thread)
                 return Settled.ON
             return Settled.NOTHING
-        if rule is Rule.AT_AEP:
-            own_aex.to_aep(thread)
-            return Settled.AT_AEP
+        if rule is Rule.SHOWING:
+            own_aex.take_out(thread)
+            return Settled.ON
         if rule in (Rule.FAULTED, Rule.AEX_DONE):
             return own_aex.settle(thread, over=rule is Rule.AEX_DONE)
         if self._common[0] <= offset < self._common[1]:

@@ -93,6 +93,7 @@ class Births:
                 handlers if flags & CLONE_SIGHAND else handlers.copy(cleared=bool(flags & CLONE_CLEAR_SIGHAND)),
                 watches_maps=process.watches_maps,
             )
+            process.filtered = parent.process.filtered
         thread = sup.new_thread(tid, process)
         thread.blocked = parent.blocked
         if process.space is not parent.space:

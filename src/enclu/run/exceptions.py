@@ -44,10 +44,10 @@ def take(sup: Supervisor, task: Task, fault: Fault, *, ordinary: bool = False) -
             telling.no_code(sup.events, task, fault)
             _deliver(sup, task, signals.deliver_native(task), fault)
         return
-    _conclude(sup, task, fault, verdict, inside=inside)
+    conclude(sup, task, fault, verdict, inside=inside)
 
 
-def _conclude(sup: Supervisor, task: Task, fault: Fault, verdict: Signal | Verdict, *, inside: bool) -> None:
+def conclude(sup: Supervisor, task: Task, fault: Fault, verdict: Signal | Verdict, *, inside: bool) -> None:
     """Resume the thread, which was `inside` before; registers are what they are to be."""
     task.regs.orig_rax = ptrace.NO_SYSCALL
     task.store()
@@ -90,16 +90,6 @@ def signal_stop(sup: Supervisor, task: Task, signo: int) -> None:
         return
     if task.settled is Settled.ON and raised(info):
         resume(task)  # by an instruction that was none of the program's
-        return
-    if task.settled is Settled.AT_AEP and raised(info):
-        missing = sup.transitions.missing(task)
-        if missing is None:
-            resume(task)
-        else:
-            verdict = trap.supply(sup.kernel, task, *missing)
-            if verdict is Verdict.GOES_ON:
-                sup.transitions.quicken(task)
-            _conclude(sup, task, missing[1], verdict, inside=False)
         return
     at_enclu = task.settled is Settled.BACK and raised(info)
     if signo == signal.SIGTRAP and info.code == TRAP_TRACE and not task.mode.enclave and sup.transitions.stepped(task):

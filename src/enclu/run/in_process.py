@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from enclu.base.abi import NR
 from enclu.base.events import LeavesLost
 from enclu.native import in_process, proc
-from enclu.native.address_space import VDSO_BASE, VDSO_IMAGE, AddressSpace
+from enclu.native.address_space import VDSO_IMAGE, AddressSpace
 from enclu.native.exceptions import USER_CS, USER_DS
 from enclu.native.in_process import RING_SIZE, Unable
 from enclu.native.own_aex import under_way
@@ -330,13 +330,6 @@ class InProcessTransitions(Transitions):
 
     def exception(self, task: Task, info: ptrace.SigInfo) -> bool:
         return own_aex.take(self._sup, task, info)
-
-    def missing(self, task: Task) -> tuple[telling.Origin, Fault] | None:
-        return own_aex.missing(self._sup, task)
-
-    def quicken(self, task: Task) -> None:
-        if task.regs.rip == self._site and in_process.is_armed(task.space):
-            task.regs.rip = VDSO_BASE + self._sup.image.symbols["enclu_jump"]
 
     def was_enclu(self, task: Task, site: int) -> bool:
         space, taking = task.space, task.space.in_process

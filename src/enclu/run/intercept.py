@@ -9,7 +9,15 @@ import contextlib
 import errno
 from typing import TYPE_CHECKING
 
-from enclu.base.abi import NR, PR_SET_CHILD_SUBREAPER, PR_SET_SYSCALL_USER_DISPATCH, SGX_MAGIC, UFFDIO_REGISTER, signed
+from enclu.base.abi import (
+    NR,
+    PR_SET_CHILD_SUBREAPER,
+    PR_SET_SECCOMP,
+    PR_SET_SYSCALL_USER_DISPATCH,
+    SGX_MAGIC,
+    UFFDIO_REGISTER,
+    signed,
+)
 from enclu.base.events import Ioctl, IoctlRefused
 from enclu.linux.syscalls.memory import MemoryCalls
 from enclu.linux.syscalls.ranges import RangeCalls
@@ -30,7 +38,7 @@ if TYPE_CHECKING:
 class Interceptor:
     """Answers the system calls at which the seccomp filters stop a thread."""
 
-    CALLS = "ioctl ptrace sched_getaffinity sched_setaffinity prctl"
+    CALLS = "ioctl ptrace sched_getaffinity sched_setaffinity prctl seccomp"
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._sup = supervisor
@@ -43,7 +51,7 @@ class Interceptor:
         }
         self._ending = {NR[name]: getattr(ends, name) for name in ends.ENDING.split()}
         self._told: set[str] = set()
-        self._blindly = frozenset(NR[name] for name in f"{ends.CALLS} {CloneCalls.CALLS} prctl".split())
+        self._blindly = frozenset(NR[name] for name in f"{ends.CALLS} {CloneCalls.CALLS} prctl seccomp".split())
         """Those that are answered though the process's memory is hidden."""
 
     def handle(self, thread: Task) -> None:
@@ -177,6 +185,8 @@ class Interceptor:
         option = thread.regs.rdi & 0xFFFF_FFFF
         if option == PR_SET_CHILD_SUBREAPER:
             thread.process.subreaper |= bool(thread.regs.rsi)
+        elif option == PR_SET_SECCOMP:
+            self.seccomp(thread)
         elif not thread.space.visible:
             return None
         elif option == PR_SET_SYSCALL_USER_DISPATCH:
@@ -184,6 +194,10 @@ class Interceptor:
         else:
             return dumpable.prctl(thread)
         return None
+
+    def seccomp(self, thread: Task) -> None:
+        """Whatever the filter is, it may forbid calls that the machine's code would make in the program's threads."""
+        thread.process.filtered = True
 
     def _set_user_dispatch(self, thread: Task) -> int:
         """EINVAL, as of a kernel that has none, where a tracer cannot change it (before Linux 6.4)."""

@@ -2,11 +2,12 @@
 
 Those whose outcome is known, but for what the error code tells of the access, and of which nobody wants to be told more
 than that they were: an enclave's own mistakes, and what runtimes emulate, that go to a fixup of the design's; and page
-faults for what the kernel may supply, which it does when the thread has left its enclave.
+faults for what the kernel may supply, which it does at once.
 """
 
 from __future__ import annotations
 
+import functools
 import signal
 import struct
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,9 +23,10 @@ from enclu.native.inject import FRAME_SIGNAL
 from enclu.native.native_fault import raised_by_enclu
 from enclu.native.process import FrameHandler
 from enclu.native.signals import bit
+from enclu.run import exceptions
 from enclu.sgx import inside, telling
 from enclu.sgx.aex import exit_info, reports_exinfo
-from enclu.sgx.enclave_mode import CODE_EACH, WORD
+from enclu.sgx.enclave_mode import CODE_EACH, UNTRACKED, WORD
 from enclu.sgx.enclu.enter import RFLAGS_TF
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.exceptions import Fault, Vector
@@ -32,6 +34,9 @@ from enclu.sgx.structs import ENCLU, GPRSGX, TCS, EncluLeaf
 from enclu.sgx.xsave import AMX
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from enclu.linux.encl_page import EnclPage
     from enclu.native.in_process import InProcess
     from enclu.run.supervisor import Supervisor
     from enclu.run.task import Task
@@ -69,38 +74,95 @@ def take(sup: Supervisor, task: Task, info: ptrace.SigInfo) -> bool:
     region = gprsgx + GPRSGX.size - secs.ssaframesize * PAGE_SIZE
     if not shown(gprsgx) & PROT_WRITE or (secs.ssaframesize > 1 and not shown(region) & PROT_WRITE):
         return False  # nobody but the supervisor has been there
-    codes, supplied = 0, False
+    codes, missing = 0, False
     if fault.vector == Vector.PF:
         codes = page_fault.codes(task.mm, fault.address)
         if not codes:
-            if shown(fault.address) or not page_fault.missing(task.mm, fault.address):
+            missing = not shown(fault.address) and page_fault.missing(task.mm, fault.address)
+            if not missing or not sup.kernel.reclaimer.plenty:
                 return False
-            supplied, fault.error_code = True, trap.code_of_missing(task, fault.address)
+            fault.error_code = trap.code_of_missing(task, fault.address)
             codes = CODE_EACH * fault.error_code
     cssa, aep = _CSSA_AEP.unpack_from(secs.used(mode.tcs_la).data, TCS.offset("CSSA"))
-    fixup = own_aex.aep(task) if supplied else _fixup(sup, task, aep)
-    if not fixup or ptrace.signal_mask(task.tid) & bit(FRAME_SIGNAL):
+    fixup = 0 if missing else _fixup(sup, task, aep)
+    if not (fixup or missing) or ptrace.signal_mask(task.tid) & bit(FRAME_SIGNAL):
         return False
     if events.leaves.heard:
         in_process.read_ring(task)  # of what came before
     tell(sup, task)
-    task.untold = Untold(telling.Origin(task), fault, words[_ONWARD], supplied)
     sup.placement.stopped(task)
     exitinfo = exit_info(fault, secs.miscselect)
     if reports_exinfo(fault.vector, secs.miscselect):
         exitinfo |= 1 << 32
-    own_aex.begin(task, fixup, fault.vector, fault.address, codes, exitinfo, region, secs.xfrm, cssa + 1)
+    begin = functools.partial(
+        own_aex.begin, task, address=fault.address, codes=codes, exitinfo=exitinfo, region=region, xfrm=secs.xfrm,
+        cssa=cssa + 1,
+    )  # fmt: skip
+    if missing:
+        by_jump = aep == in_process.trampoline.site and "enclu_jump" in task.space.image.symbols
+        sup.attend(task, functools.partial(_supply, sup, task, fault, by_jump, begin))
+    else:
+        task.untold = Untold(telling.Origin(task), fault, words[_ONWARD])
+        begin(fixup, fault.vector)
     return True
 
 
-def missing(sup: Supervisor, task: Task) -> tuple[telling.Origin, Fault] | None:
-    """Of an AEX for a page that is to be supplied, which the thread has made."""
-    untold = task.untold
-    tell(sup, task)
-    if untold is None or not untold.supplied:
-        return None
-    untold.fault.address &= ~0xFFF
-    return untold.where, untold.fault
+def _supply(sup: Supervisor, task: Task, fault: Fault, by_jump: bool, begin: Callable[[int, int], None]) -> None:
+    """The thread finds the page that is missing when it has made its AEX; or it is as for any other exception."""
+    mm, left = task.mm, None
+
+    def leave(start: int, end: int, prot: int) -> bool:
+        nonlocal left
+        if left is not None or task.process.filtered or start != fault.address & -PAGE_SIZE:
+            return False
+        left = Left(sup, task, start, end, prot)
+        mm.left.append(left)
+        return True
+
+    where = telling.Origin(task)
+    telling.left(sup.events, where, fault)
+    # It has left the enclave, which is only not written down yet; and what that takes is to stay in the EPC.
+    mode, reclaimer = task.mode, sup.kernel.reclaimer
+    epoch, mode.epoch = mode.epoch, UNTRACKED
+    before, reclaimer.young = reclaimer.young, functools.partial(_accessed, sup, task)
+    try:
+        supplied = page_fault.supply(mm, fault.address, leave)
+    finally:
+        mode.epoch, reclaimer.young = epoch, before
+    if not supplied:
+        exceptions.conclude(sup, task, fault, trap.unsupplied(sup.kernel, task, where, fault), inside=True)
+        return
+    show = left is not None and left in mm.left
+    vector = own_aex.shows(left.end - left.start, left.prot) if left is not None and show else 0
+    begin(own_aex.onward(task, show=show, by_jump=by_jump), vector)
+
+
+class Left:
+    """Pages that a thread makes accessible when it has left its enclave; or, once somebody calls this, are so."""
+
+    def __init__(self, sup: Supervisor, task: Task, start: int, end: int, prot: int) -> None:
+        self.start, self.end, self.prot = start, end, prot
+        self._sup, self._task, self._mm = sup, task, task.mm
+        self._taken_out, self._onward = task.taken_out, task.mode.words[_ONWARD]
+
+    def __call__(self) -> None:
+        task = self._task
+        if task.taken_out == self._taken_out and not task.exiting:
+            if task.mode.words[_ONWARD] != self._onward:
+                return  # it has come by there
+            self._sup.halter.with_halted(task, lambda _: None)
+        try:
+            self._mm.page_tables.protect(self.start, self.end, self.prot)
+        except OSError:
+            self._mm.hide(self.start, self.end)
+
+
+def _accessed(sup: Supervisor, task: Task) -> list[EnclPage]:
+    """By the AEX of the thread."""
+    mode = task.mode
+    last, size = mode.gprsgx >> 12, sup.machine.enclaves[mode.eid].ssaframesize
+    encl = next(encl for encl in sup.kernel.enclaves() if encl.created and encl.eid == mode.eid)
+    return [encl.pages[index] for index in (mode.tcs_la >> 12, *range(last + 1 - size, last + 1))]
 
 
 def _fixup(sup: Supervisor, task: Task, aep: int) -> int:
@@ -119,8 +181,6 @@ class Untold(NamedTuple):
     where: telling.Origin
     fault: Fault
     onward: int
-    supplied: bool
-    """A page was missing; else it has gone to a fixup."""
 
 
 def tell(sup: Supervisor, task: Task, *, further: bool = False) -> None:
@@ -132,15 +192,13 @@ def tell(sup: Supervisor, task: Task, *, further: bool = False) -> None:
     if words[_CODES] == own_aex.LOOK_AGAIN:
         return  # it was none
     further = further or untold.onward != words[_ONWARD]
-    raised = not untold.supplied and not further and not own_aex.under_way(task)  # else it has been killed
     with events.acting(task.process.tgid, task.tid):
         telling.left(events, untold.where, fault)
-        if raised:
+        if not further and not own_aex.under_way(task):  # else it has been killed
             if fault.vector == Vector.PF:
                 fault.error_code, fault.address = own_aex.error_code(task), fault.address & ~0xFFF
             telling.raised(events, untold.where, fault)
-    if not untold.supplied:
-        events.happened(Fixup)
+    events.happened(Fixup)
 
 
 def _exception(sup: Supervisor, task: Task, taking: InProcess, info: ptrace.SigInfo) -> Fault | None:

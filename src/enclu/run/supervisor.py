@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -334,10 +335,14 @@ class Supervisor:
 
     def serve(self, thread: Task, stop: Stop) -> None:
         """Do what the stop of a thread asks for; it has been resumed afterwards, or it is gone."""
+        self.attend(thread, functools.partial(self._stopped, thread, stop))
+
+    def attend(self, thread: Task, action: Callable[[], None]) -> None:
+        """Do something for a stopped thread, of which others may ask meanwhile, and which somebody may kill."""
         before, self.current = self.current, thread
         try:
             with self.events.acting(thread.process.tgid, thread.tid):
-                self._stopped(thread, stop)
+                action()
         except ThreadGone:
             self.leave(thread)
         except MachineGone as gone:

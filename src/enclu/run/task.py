@@ -88,6 +88,8 @@ class ThreadGroup(Process):
         """The second seccomp filter is on: the process has opened an SGX device, or descends from one that has."""
         self.subreaper = subreaper
         """It has been one (PR_SET_CHILD_SUBREAPER); whether it has ceased to be is not asked."""
+        self.filtered = False
+        """It has, or a parent had, a seccomp filter of its own: what the machine would do in it may be forbidden."""
         self.ending = False
         """It is known how it will end, and has been told."""
 

@@ -12,9 +12,7 @@ if TYPE_CHECKING:
     from enclu.native.address_space import AddressSpace
     from enclu.native.in_process import InProcess
     from enclu.run.task import Task
-    from enclu.sgx import telling
     from enclu.sgx.epc import EPCPage
-    from enclu.sgx.exceptions import Fault
 
 
 class Transitions:
@@ -75,13 +73,6 @@ class Transitions:
         False for most, with nothing changed.  Raises ProcessLookupError.
         """
         return False
-
-    def missing(self, task: Task) -> tuple[telling.Origin, Fault] | None:
-        """Where the thread was, and what it met, that has made an AEX itself for a page that is to be supplied."""
-        return None
-
-    def quicken(self, task: Task) -> None:
-        """The stopped thread is about to go on at an AEP: if that is an ENCLU with a jump in front, at the jump."""
 
     def was_enclu(self, task: Task, site: int) -> bool:
         """A jump is at the address where an ENCLU was."""

@@ -27,6 +27,8 @@ COUNTED = {leaf: WORD[f"{leaf.name}S"] for leaf in EncluLeaf if f"{leaf.name}S" 
 CODE_SHIFTS = {Access.READ: 0, Access.WRITE: 16, Access.FETCH: 32}
 """Where CODES has the error code that an access of that kind would have."""
 CODE_EACH = sum(1 << shift for shift in CODE_SHIFTS.values())
+UNTRACKED = (1 << 64) - 1
+"""An epoch of which no tracking waits for the end."""
 CODE_UNKNOWN, CODE_OF_FRAME = 0x2000, 0x4000
 """In place of one, where nothing forbids the access; in one, that it has all that is in the host's, too."""
 _TCS_LA, _EID, _BASE, _SIZE, _FS, _GS, _GPRSGX, _TF, _EPOCH, _MODE, _TCS, *_ = range(len(FIELDS))
@@ -96,6 +98,10 @@ class EnclaveMode:
     def epoch(self) -> int:
         """The tracking epoch of its enclave in which it entered (SDM 3D section 36.5.1)."""
         return self.words[_EPOCH]
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self.words[_EPOCH] = epoch
 
     def enter(
         self, tcs_la: int, eid: int, base: int, size: int, fs_base: int, gs_base: int, gprsgx: int, tf: int, optin: int,

@@ -578,11 +578,43 @@ enclu_aex:
 	U	FAULTED
 enclu_aex_slow:
 	ud2
-	U	AT_AEP
-enclu_aep:	/* instead of the AEP: the supervisor has a page to supply first */
-	ud2
 	U	OUT
 enclu_in_process_end:
+
+/*
+ * Where an AEX goes on for which the kernel has supplied a page (native/own_aex.py): at `show` the thread makes the page
+ * accessible, RDX, and so many bytes behind it as RDI says, with the protection in RDI's last byte; from `onward` on
+ * it is as an AEX leaves it, but for RDI, RSI and RDX.  No flag changes.
+ */
+.macro ONWARD_BY show, onward, target
+	U	SHOWING
+\show:
+	mov	%rcx, %r8
+	mov	%rdi, %rsi
+	mov	$0, %sil
+	xchg	%rdx, %rdi
+	movzbl	%dl, %edx
+	mov	$10, %eax		/* __NR_mprotect */
+	syscall
+	xchg	%rax, %rcx
+	jrcxz	1f
+	ud2
+1:	mov	%r8, %rcx
+	mov	$ERESUME_LEAF, %eax
+	mov	$0, %r8d
+	mov	$0, %r11d
+\onward:
+	mov	$0, %edi
+	mov	$0, %esi
+	mov	$0, %edx
+	jmp	\target
+	U	OUT
+.endm
+
+	.text
+	.balign	16
+	ONWARD_BY enclu_show, enclu_onward, *%rcx
+	.section .in_process
 
 /*
  * What an ENCLU that was changed jumps to: copied to where it can be reached, with the words at its end filled in: the
@@ -631,8 +663,14 @@ enclu_exit_words:
 	.quad	0, 0, 0, 0
 enclu_exit_template_end:
 
-/* For a vDSO function: in front of its ENCLU, which stays, what jumps to the template once the process uses SGX. */
+/*
+ * For a vDSO function: in front of its ENCLU, which stays, what jumps to the template once the process uses SGX; and the
+ * way to it where that ENCLU is the AEP.
+ */
 .macro IN_PROCESS_JUMP
+	.subsection 1
+	ONWARD_BY enclu_show_by_jump, enclu_onward_by_jump, enclu_jump
+	.previous
 enclu_jump:
 	.byte	0x0f, 0x1f, 0x44, 0, 0	/* NOP, as long as the jump */
 .endm

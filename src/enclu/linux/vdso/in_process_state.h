@@ -172,5 +172,5 @@
 #define DECREASED	16	/* CSSA is what EDECCSSA makes of it */
 #define FAULTED		17	/* in a signal frame is what an enclave had at its exception */
 #define AEX_DONE	18	/* the AEX is over, not all registers are loaded */
-#define AT_AEP		19	/* all are, but RIP, RDI, RSI and RDX */
+#define SHOWING		19	/* all are, but RIP and what a system call and its arguments need */
 #define OUT		20	/* the program's own code again */
