@@ -104,6 +104,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "own_seccomp": ANY,
     "own_sigsegv": ANY,
     "page_fault_codes": ANY,
+    "pages_raced": ANY,
     "path_calls": ("vdso",),
     "power_event": ANY,
     "power_event_busy": ANY,
@@ -181,6 +182,8 @@ OPTIONS = {
     "evict_across_processes": ("--epc", "1M"),
     "oversubscribe": ("--epc", "4M"),
     "oversubscribe_threads": ("--epc", "2M"),
+    "own_seccomp": ("--epc", "2M"),
+    "pages_raced": ("--epc", "2M"),
 }
 
 

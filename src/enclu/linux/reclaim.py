@@ -35,7 +35,7 @@ class Reclaimer:
         self._active: OrderedDict[EnclPage | PageRun, None] = OrderedDict()
         self._count = 0
         """Pages in it."""
-        self.young: Callable[[], Iterable[EnclPage]] = _none
+        self.young: Callable[[], Iterable[EnclPage]] = tuple
         """Those that have just been accessed, as far as somebody knows."""
 
     def add(self, page: EnclPage) -> None:
@@ -269,10 +269,6 @@ class Reclaimer:
             with contextlib.suppress(OSError):  # nobody has asked for it
                 self.reload(pages[came])
         return came
-
-
-def _none() -> Iterable[EnclPage]:
-    return ()
 
 
 def _ranges(pages: list[EnclPage]) -> Iterator[tuple[int, int]]:

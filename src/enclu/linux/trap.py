@@ -10,6 +10,7 @@ arch/x86/entry/vdso/extable.c (fixup_vdso_exception()).
 from __future__ import annotations
 
 import enum
+import functools
 from typing import TYPE_CHECKING
 
 from enclu.base.events import ExceptionSignal, Fixup
@@ -21,8 +22,9 @@ from enclu.sgx.exceptions import PFEC, Fault, PageFault, Vector
 from enclu.sgx.processor import Access, Signal, access_of
 
 if TYPE_CHECKING:
+    from enclu.linux.encl_page import EnclPage
     from enclu.linux.kernel import Kernel
-    from enclu.linux.mm import MM
+    from enclu.linux.mm import MM, Leave
     from enclu.linux.task import Task
 
 
@@ -68,7 +70,7 @@ def exception(kernel: Kernel, task: Task, fault: Fault, *, ordinary: bool = Fals
         aex(task, fault)
 
     if missing:
-        resolution = Resolution.RESOLVED if page_fault.supply(mm, fault.address) else Resolution.SIGBUS
+        resolution = Resolution.RESOLVED if supply(kernel, task, where, fault.address) else Resolution.SIGBUS
     elif fault.vector == Vector.PF and resolution is None:
         resolution = _ordinary_access(mm, fault) if ordinary else page_fault.handle(mm, fault)
     if resolution is Resolution.RESOLVED:
@@ -77,6 +79,26 @@ def exception(kernel: Kernel, task: Task, fault: Fault, *, ordinary: bool = Fals
         return _from_outside(kernel, task, fault) or signal_of(fault, task, resolution)
 
     return _unresolved(kernel, task, where, fault, resolution)
+
+
+def supply(kernel: Kernel, task: Task, where: telling.Origin, address: int, leave: Leave | None = None) -> bool:
+    """`page_fault.supply` of what `task` met there: what its AEX accesses, if it was in an enclave, is evicted last."""
+    if not where.eid:
+        return page_fault.supply(task.mm, address, leave)
+    reclaimer = kernel.reclaimer
+    before, reclaimer.young = reclaimer.young, functools.partial(_accessed, kernel, where, task.mode.gprsgx)
+    try:
+        return page_fault.supply(task.mm, address, leave)
+    finally:
+        reclaimer.young = before
+
+
+def _accessed(kernel: Kernel, where: telling.Origin, gprsgx: int) -> list[EnclPage]:
+    """TCS and SSA frame."""
+    encl = next(encl for encl in kernel.enclaves() if encl.created and encl.eid == where.eid)
+    last, size = gprsgx >> 12, kernel.machine.enclaves[where.eid].ssaframesize
+    found = map(encl.pages.get, (where.tcs >> 12, *range(last + 1 - size, last + 1)))
+    return [page for page in found if page is not None and page.epc is not None]
 
 
 def unsupplied(kernel: Kernel, task: Task, where: telling.Origin, fault: Fault) -> Signal | Verdict:

@@ -36,7 +36,6 @@ from enclu.sgx.xsave import AMX
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from enclu.linux.encl_page import EnclPage
     from enclu.native.in_process import InProcess
     from enclu.run.supervisor import Supervisor
     from enclu.run.task import Task
@@ -121,14 +120,12 @@ def _supply(sup: Supervisor, task: Task, fault: Fault, by_jump: bool, begin: Cal
 
     where = telling.Origin(task)
     telling.left(sup.events, where, fault)
-    # It has left the enclave, which is only not written down yet; and what that takes is to stay in the EPC.
-    mode, reclaimer = task.mode, sup.kernel.reclaimer
-    epoch, mode.epoch = mode.epoch, UNTRACKED
-    before, reclaimer.young = reclaimer.young, functools.partial(_accessed, sup, task)
+    mode = task.mode
+    epoch, mode.epoch = mode.epoch, UNTRACKED  # it has left the enclave, which is only not written down yet
     try:
-        supplied = page_fault.supply(mm, fault.address, leave)
+        supplied = trap.supply(sup.kernel, task, where, fault.address, leave)
     finally:
-        mode.epoch, reclaimer.young = epoch, before
+        mode.epoch = epoch
     if not supplied:
         exceptions.conclude(sup, task, fault, trap.unsupplied(sup.kernel, task, where, fault), inside=True)
         return
@@ -155,14 +152,6 @@ class Left:
             self._mm.page_tables.protect(self.start, self.end, self.prot)
         except OSError:
             self._mm.hide(self.start, self.end)
-
-
-def _accessed(sup: Supervisor, task: Task) -> list[EnclPage]:
-    """By the AEX of the thread."""
-    mode = task.mode
-    last, size = mode.gprsgx >> 12, sup.machine.enclaves[mode.eid].ssaframesize
-    encl = next(encl for encl in sup.kernel.enclaves() if encl.created and encl.eid == mode.eid)
-    return [encl.pages[index] for index in (mode.tcs_la >> 12, *range(last + 1 - size, last + 1))]
 
 
 def _fixup(sup: Supervisor, task: Task, aep: int) -> int:
