@@ -19,13 +19,14 @@ from enclu.host.conventions.sdk import SgxStatus
 from enclu.host.conventions.sdk.abi import OCMD_ERET, BuiltinOcall, EnterCommand
 from enclu.linux import uapi
 from enclu.linux.delivery import base, mm_handler, range_handler, thread_handler, usage, vdso_2018, vdso_jmp
-from enclu.native import debug_registers, in_process, native_fault, own_aex, shared_area, tickets
+from enclu.native import in_process, native_fault, own_aex, shared_area, tickets
 from enclu.native.shared_area import BIAS
 from enclu.native.trampoline import Rule
 from enclu.sgx import aex, enclave_mode, structs, xsave
-from enclu.sgx.enclu.enter import RFLAGS_RESTORED, RFLAGS_TF
+from enclu.sgx.enclu.enter import RFLAGS_RESTORED
 from enclu.sgx.epc import PAGE_SIZE, PageType
 from enclu.sgx.exceptions import PFEC, Vector
+from enclu.sgx.processor import RFLAGS_RF, RFLAGS_TF
 from enclu.sgx.structs import REPORT, REPORT_MACED, Attribute, EncluLeaf, KeyName, KeyPolicy, SecinfoFlag
 from tests.support.c_twins import Twins, fields, twins
 
@@ -154,7 +155,7 @@ DESIGNS = (
             **{f"F_{name}": offset for name, offset in own_aex.FRAME.items()}, "F_XFEATURES": own_aex.XFEATURES,
             "CODE_W": PFEC.W, "CODE_I": PFEC.I, "CODE_UNKNOWN": enclave_mode.CODE_UNKNOWN,
             "CODE_OF_FRAME": enclave_mode.CODE_OF_FRAME, "CODE_MASK": own_aex.CODE_MASK,
-            "RFLAGS_TF": RFLAGS_TF, "RFLAGS_RF": debug_registers.RFLAGS_RF, "RFLAGS_CLEARED": aex.RFLAGS_CLEARED,
+            "RFLAGS_TF": RFLAGS_TF, "RFLAGS_RF": RFLAGS_RF, "RFLAGS_CLEARED": aex.RFLAGS_CLEARED,
             "SYNTHETIC_MXCSR": xsave.SYNTHETIC_MXCSR, "XSAVE_HEADER": xsave.HEADER, "RFLAGS_RESTORED": RFLAGS_RESTORED,
             "RFLAGS_FIXED": native_fault.RFLAGS_INITIAL,
         },

@@ -36,9 +36,10 @@ from enclu.run import launch
 from enclu.run.supervisor import Supervisor
 from enclu.run.task import Task
 from enclu.sgx.enclave_mode import WORD
-from enclu.sgx.enclu.enter import RFLAGS_RESTORED, RFLAGS_TF
+from enclu.sgx.enclu.enter import RFLAGS_RESTORED
 from enclu.sgx.epc import EPCPage
 from enclu.sgx.machine import Machine
+from enclu.sgx.processor import RFLAGS_TF
 from enclu.sgx.structs import EXINFO, GPRSGX, MISC_EXINFO, TCS, EncluLeaf
 from enclu.sgx.xsave import HEADER
 

@@ -84,7 +84,7 @@ def aex_reports_gp_without_exinfo() -> None:
 
 @mistake
 def aex_saves_no_rf() -> None:
-    aex_module._RF = 0
+    aex_module.RFLAGS_RF = 0  # type: ignore[attr-defined]
 
 
 @mistake

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 from typing import TYPE_CHECKING
 
 from enclu.base.events import EnclaveCreated, EnclaveRemoved, EpcLost
-from enclu.linux.encl import Encl
-from enclu.linux.encl_page import EnclPage, PageRun
-from enclu.linux.reclaim import Reclaimer
 from enclu.sgx import encls
 from enclu.sgx.structs import ErrorCode
 
@@ -18,7 +16,10 @@ if TYPE_CHECKING:
 
     from enclu.base.listeners import Events
     from enclu.linux.delivery.base import Delivery
+    from enclu.linux.encl import Encl
+    from enclu.linux.encl_page import EnclPage, PageRun
     from enclu.linux.mm import MM
+    from enclu.linux.reclaim import Reclaimer
     from enclu.sgx.epc import EPCPage, EPCRun
     from enclu.sgx.machine import Machine
     from enclu.sgx.processor import EnclaveMemory, Processors
@@ -32,11 +33,17 @@ class Kernel:
         self.delivery = delivery
         self.events = events
         self.processors = processors
-        self.reclaimer = Reclaimer(self)
         self.loading: Callable[[Encl], None] = lambda encl: None
         """Called when an enclave is created and whenever pages have been added to it."""
         self._enclaves: dict[Encl, None] = {}
         self._by_eid: dict[int, Encl] = {}
+
+    @functools.cached_property
+    def reclaimer(self) -> Reclaimer:
+        """ksgxd."""
+        from enclu.linux.reclaim import Reclaimer  # for enclaves alone
+
+        return Reclaimer(self)
 
     def enclaves(self) -> list[Encl]:
         return list(self._enclaves)
@@ -60,7 +67,8 @@ class Kernel:
 
     def open_enclave(self, memory: EnclaveMemory, flags: int = os.O_RDWR) -> Encl:
         """sgx_open(), which has been said to `use`; `flags` are those of open(2)."""
-        from enclu.sgx import measurement  # for enclaves alone
+        from enclu.linux.encl import Encl  # for enclaves alone
+        from enclu.sgx import measurement
 
         measurement.prepare()
         encl = Encl(self, memory, flags + 1 & os.O_ACCMODE)  # OPEN_FMODE()

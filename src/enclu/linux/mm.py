@@ -24,7 +24,6 @@ from enclu.base.abi import (
 )
 from enclu.base.protocol import Protocol
 from enclu.linux.ahead import Ahead
-from enclu.linux.traps import signal_of
 from enclu.sgx.access import SGX_FAULT
 from enclu.sgx.epc import PAGE_SIZE, EPCPage
 from enclu.sgx.exceptions import PFEC, Fault, PageFault
@@ -308,6 +307,8 @@ class MM:
         self.kernel.invalidate(page)
 
     def signal_of(self, fault: Fault, cpu: Processor) -> Signal:
+        from enclu.linux.traps import signal_of  # where nothing goes wrong, nobody need wait for it
+
         return signal_of(fault, cpu)
 
     # Translations.

@@ -21,8 +21,6 @@ COUNT = 4
 TRAP_BRKPT, TRAP_HWBKPT = 1, 4
 """si_code of SIGTRAP at INT1, and at one (include/uapi/asm-generic/siginfo.h)."""
 INT1 = b"\xf1"
-RFLAGS_RF = 1 << 16
-"""Resume flag: the next instruction meets no breakpoint."""
 _DR0 = 848
 """offsetof(struct user, u_debugreg)."""
 _DR6, _DR7 = _DR0 + 6 * 8, _DR0 + 7 * 8

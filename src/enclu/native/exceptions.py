@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from enclu.base.abi import TRAP_TRACE
 from enclu.native import signals, user_dispatch
-from enclu.native.debug_registers import RFLAGS_RF, TRAP_BRKPT, TRAP_HWBKPT, by_int1
+from enclu.native.debug_registers import TRAP_BRKPT, TRAP_HWBKPT, by_int1
 from enclu.native.inject import call_again
 from enclu.sgx import inside
-from enclu.sgx.enclu.enter import RFLAGS_TF
 from enclu.sgx.exceptions import Fault, Vector
+from enclu.sgx.processor import RFLAGS_RF, RFLAGS_TF
 
 if TYPE_CHECKING:
     from enclu.native import ptrace

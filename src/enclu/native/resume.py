@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from enclu.base.abi import SI_KERNEL
 from enclu.native import ptrace, user_dispatch
-from enclu.native.debug_registers import RFLAGS_RF
 from enclu.native.ptrace import NOTHING
 from enclu.native.stop import Kind, Settled, Stop
 from enclu.native.wait import ThreadGone
+from enclu.sgx.processor import RFLAGS_RF
 
 if TYPE_CHECKING:
     from enclu.native.thread import Thread

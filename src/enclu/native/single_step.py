@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from enclu.native import ptrace, signals
 from enclu.native.resume import SINGLESTEP, SYSEMU_SINGLESTEP, until
 from enclu.native.stop import Kind, Stop
-from enclu.sgx.enclu.enter import RFLAGS_TF
 from enclu.sgx.inside import MAX_LENGTH
+from enclu.sgx.processor import RFLAGS_TF
 
 if TYPE_CHECKING:
     from enclu.native.thread import Thread

@@ -17,7 +17,7 @@ from enclu.native.debug_registers import TRAP_BRKPT, TRAP_HWBKPT, Access, Watch
 from enclu.native.ptrace import NOTHING
 from enclu.native.resume import SYSEMU, SYSEMU_SINGLESTEP, at_last_stop, interrupt
 from enclu.native.stop import Kind, Settled, Stop, decode
-from enclu.sgx.enclu.enter import RFLAGS_TF
+from enclu.sgx.processor import RFLAGS_TF
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container

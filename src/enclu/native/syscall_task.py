@@ -36,7 +36,7 @@ from enclu.native.resume import CONT, until
 from enclu.native.stop import Kind, Stop
 from enclu.native.thread import Thread
 from enclu.sgx.enclave_mode import SLOT_SIZE
-from enclu.sgx.enclu.enter import RFLAGS_TF
+from enclu.sgx.processor import RFLAGS_TF
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from enclu.base.abi import PROT_EXEC, PROT_READ, PROT_WRITE
 from enclu.native import ptrace
 from enclu.native.address_space import VDSO_BASE
-from enclu.native.debug_registers import RFLAGS_RF, TRAP_HWBKPT
+from enclu.native.debug_registers import TRAP_HWBKPT
 from enclu.native.exceptions import undo_syscall
 from enclu.native.inject import EVERY_SIGNAL
 from enclu.native.native_fault import error_code, exception_of
@@ -19,9 +19,8 @@ from enclu.native.path_calls import SLOTS
 from enclu.native.process import SYNCHRONOUS
 from enclu.native.single_step import AT_SYSCALL, single_step
 from enclu.sgx import xcr0
-from enclu.sgx.enclu.enter import RFLAGS_TF
 from enclu.sgx.exceptions import Fault, PageFault, Vector
-from enclu.sgx.processor import Access
+from enclu.sgx.processor import RFLAGS_RF, RFLAGS_TF, Access
 from enclu.sgx.xcr0 import Instruction, Kind
 from enclu.sgx.xsave import HEADER, HEADER_SIZE
 

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 from enclu.base.abi import TRAP_TRACE
 from enclu.base.events import SignalSent
-from enclu.linux import trap
-from enclu.linux.trap import Verdict
 from enclu.native import cpuid, debug_registers, exceptions, ignored_signals, path_calls, ptrace, signals, text_poke
 from enclu.native.debug_registers import TRAP_HWBKPT
 from enclu.native.native_fault import exception_of, have_frame_handler, raised, raised_by_enclu
@@ -16,15 +14,15 @@ from enclu.native.process import SYNCHRONOUS_SIGNALS
 from enclu.native.resume import resume
 from enclu.native.stop import Settled
 from enclu.sgx import enclu, telling
-from enclu.sgx.enclu.enter import RFLAGS_TF
 from enclu.sgx.exceptions import Fault, Vector
+from enclu.sgx.processor import RFLAGS_TF, Signal
 from enclu.sgx.structs import ENCLU, EncluLeaf
 
 if TYPE_CHECKING:
+    from enclu.linux.trap import Verdict
     from enclu.native.narrowed import NarrowedEnclave
     from enclu.run.supervisor import Supervisor
     from enclu.run.task import Task
-    from enclu.sgx.processor import Signal
 
 ENCLU_SIGNALS = (signal.SIGILL, signal.SIGSEGV)
 """What a host processor makes of ENCLU: see `native_fault.raised_by_enclu`."""
@@ -36,8 +34,10 @@ def take(sup: Supervisor, task: Task, fault: Fault, *, ordinary: bool = False) -
     `ordinary` says that the instruction is no ENCLU, and outside enclaves.
     """
     inside = task.mode.enclave
+    from enclu.linux import trap  # where nothing goes wrong, nobody need wait for it
+
     verdict = trap.exception(sup.kernel, task, fault, ordinary=ordinary)
-    if verdict is Verdict.HOSTS:
+    if verdict is trap.Verdict.HOSTS:
         if cpuid.emulate(task, sup.cpuid) or path_calls.recover(task, fault) or text_poke.meets(task, fault):
             resume(task)
         else:
@@ -51,7 +51,7 @@ def conclude(sup: Supervisor, task: Task, fault: Fault, verdict: Signal | Verdic
     """Resume the thread, which was `inside` before; registers are what they are to be."""
     task.regs.orig_rax = ptrace.NO_SYSCALL
     task.store()
-    if isinstance(verdict, Verdict):
+    if not isinstance(verdict, Signal):
         if inside and task.in_process:
             have_frame_handler(task)
         # Of an AEP with ERESUME nothing is to be seen but that: it need not stop once more.
@@ -206,6 +206,8 @@ def _sent(sup: Supervisor, task: Task, signo: int) -> None:
 
 def interrupt(sup: Supervisor, task: Task) -> None:
     """The stopped thread leaves its enclave for an interrupt."""
+    from enclu.linux import trap  # as above
+
     exceptions.to_64_bit_mode(task.regs)
     with sup.events.acting(task.process.tgid, task.tid):
         trap.interrupt(sup.kernel, task)

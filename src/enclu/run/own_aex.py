@@ -27,9 +27,9 @@ from enclu.run import exceptions
 from enclu.sgx import inside, telling
 from enclu.sgx.aex import exit_info, reports_exinfo
 from enclu.sgx.enclave_mode import CODE_EACH, UNTRACKED, WORD
-from enclu.sgx.enclu.enter import RFLAGS_TF
 from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.exceptions import Fault, Vector
+from enclu.sgx.processor import RFLAGS_TF
 from enclu.sgx.structs import ENCLU, GPRSGX, TCS, EncluLeaf
 from enclu.sgx.xsave import AMX
 

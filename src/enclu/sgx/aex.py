@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from enclu.sgx.exceptions import Fault, Vector
 from enclu.sgx.leave import active_secs, free_tcs
+from enclu.sgx.processor import RFLAGS_RF, RFLAGS_TF
 from enclu.sgx.structs import (
     EXITINFO_HARDWARE,
     EXITINFO_SOFTWARE,
@@ -35,8 +36,7 @@ _FSBASE_AT = _GPRSGX_AT + GPRSGX.offset("FSBASE")
 _EXINFO_AT = _GPRSGX_AT - 16
 _CSSA = TCS.offset("CSSA")
 _AEP = TCS.offset("AEP")
-_TF, _RF = 1 << 8, 1 << 16
-RFLAGS_CLEARED = 0x8D5 | _RF
+RFLAGS_CLEARED = 0x8D5 | RFLAGS_RF
 """CF PF AF ZF SF OF and RF: zero in the synthetic state (SDM 3D table 37-1); DF and the others stay."""
 _TRAPS = (Vector.DB,)
 """Exceptions that do not set RF in the RFLAGS that they push (SDM 3B section 18.3.1.1).  In an enclave INT3 faults."""
@@ -70,8 +70,8 @@ def aex(cpu: Processor, fault: Fault | None) -> None:
     frame = last.data
     ursp_urbp = _TWO.unpack_from(frame, _GPRSGX_AT + GPRSGX.offset("URSP"))
     rflags = regs.rflags
-    rf = _RF if fault is not None and fault.vector not in _TRAPS else 0
-    saved = rflags & ~_TF | rf  # TF saved as 0: SDM 3D section 40.2.4
+    rf = RFLAGS_RF if fault is not None and fault.vector not in _TRAPS else 0
+    saved = rflags & ~RFLAGS_TF | rf  # TF saved as 0: SDM 3D section 40.2.4
     _REGISTERS.pack_into(frame, _GPRSGX_AT, *_gprs(regs), saved, regs.rip)
     _TWO.pack_into(frame, _FSBASE_AT, regs.fs_base, regs.gs_base)
     GPRSGX.put(frame, "EXITINFO", exit_info(fault, secs.miscselect), _GPRSGX_AT)
@@ -99,7 +99,7 @@ def aex(cpu: Processor, fault: Fault | None) -> None:
     regs.rip = aep
     rflags &= ~RFLAGS_CLEARED
     if not mode.dbgoptin:
-        rflags = rflags & ~_TF | mode.save_tf << 8
+        rflags = rflags & ~RFLAGS_TF | mode.save_tf << 8
     regs.rflags = rflags
     regs.fs_base, regs.gs_base = mode.save_fs_base, mode.save_gs_base
     mode.leave()

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from enclu.sgx.xsave import Aside
 
 
+RFLAGS_TF = 1 << 8
+"""Trap flag: #DB behind the next instruction."""
+RFLAGS_RF = 1 << 16
+"""Resume flag: the next instruction meets no breakpoint."""
+
+
 class Access(enum.IntEnum):
     """A kind of memory access, valued as the bits it contributes to a page-fault error code."""
 

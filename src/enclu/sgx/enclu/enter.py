@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from enclu.sgx.access import epcm_fault
 from enclu.sgx.epc import PAGE_SIZE, EPCPage, PageType
 from enclu.sgx.exceptions import Fault, GeneralProtection, Vector
-from enclu.sgx.processor import Access
+from enclu.sgx.processor import RFLAGS_TF, Access
 from enclu.sgx.structs import GPR_NAMES, GPRSGX, TCS, TCS_AEXNOTIFY, TCS_DBGOPTIN, Attribute
 from enclu.sgx.xsave import AMX, in_use
 
@@ -29,7 +29,6 @@ _GPRS = struct.Struct("<16Q")
 CSSA, AEP, URSP, RFLAGS = (TCS.offset("CSSA"), TCS.offset("AEP"), GPRSGX.offset("URSP"), GPRSGX.offset("RFLAGS"))
 AEXNOTIFY_AT = 4096 - GPRSGX.size + GPRSGX.offset("AEXNOTIFY")
 """In the last page of an SSA frame."""
-RFLAGS_TF = 1 << 8
 RFLAGS_RESTORED = 0x254CD5
 """CF, PF, AF, ZF, SF, DF, OF, NT, RF, AC and ID: what ERESUME takes from the SSA.  TF is not among them."""
 _LOW_END, _HIGH_START = 1 << 47, (1 << 64) - (1 << 47)
