@@ -323,6 +323,42 @@ def test_pages_lost_with_the_epc_give_their_version_slots_back() -> None:
     assert sum(len(va.free) for va in world.encl.va_pages) >= free - len(lost[::2]) - 1
 
 
+@pytest.mark.parametrize("change", ["show", "hide", "evict", "unmap"])
+def test_a_change_of_translations_that_is_left_to_somebody_is_made_before_any_other(change: str) -> None:
+    world, first = mostly_outside()
+    mm, tables, made = world.mm, world.page_tables, list[dict[int, int]]()
+
+    def leave(start: int, end: int, prot: int) -> bool:
+        mm.left.append(lambda: made.append(dict(tables.prot)))
+        return (start, end, prot) == (first << 12, first + 1 << 12, 3)
+
+    assert fault.supply(mm, first << 12, leave)
+    before = dict(tables.prot)
+    assert mm.shown(first << 12) == 3 and before.get(first, 0) == 0 and made == []
+    if change == "show":
+        assert fault.supply(mm, first + 5 << 12)
+    elif change == "hide":
+        mm.hide(first << 12, first + 1 << 12)
+    elif change == "evict":
+        while world.encl.pages[first].epc is not None:
+            world.kernel.reclaimer.reclaim()
+    else:
+        mm.munmap(first << 12, 4096)
+    assert made == [before]
+
+
+def test_pages_that_have_just_been_accessed_are_evicted_last() -> None:
+    world = crowded()
+    reclaimer = world.kernel.reclaimer
+    resident = [page for page in world.encl.pages.values() if page.epc is not None]
+    for page in resident:
+        reclaimer.forget(page)
+        reclaimer.add(page)
+    reclaimer.young = lambda: resident[:2]
+    reclaimer.reclaim(4)
+    assert [page.epc is None for page in resident[:7]] == [False, False, True, True, True, True, False]
+
+
 def evicted(world: World) -> int:
     return next(i for i, p in world.encl.pages.items() if p.epc is None)
 
