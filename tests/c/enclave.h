@@ -47,6 +47,7 @@ struct enclave_options {
 	uint64_t place;         /* of the image in an ELRANGE of a given size */
 	bool no_init;
 	bool no_map;
+	bool singly;            /* a page a call */
 };
 
 struct enclave {
@@ -56,6 +57,7 @@ struct enclave {
 	uint64_t place;         /* of the image in ELRANGE: what the driver calls offsets counts from ELRANGE's base */
 	uint64_t text, data;    /* offsets */
 	uint64_t heap, spare;   /* offsets */
+	bool singly;
 	uint8_t mrenclave[32];
 	uint8_t sigstruct[1808];
 };

@@ -132,8 +132,15 @@ static void add(struct enclave *enclave, EVP_MD_CTX *context, uint64_t offset, c
 		.secinfo = (uint64_t)&secinfo, .flags = measured ? SGX_PAGE_MEASURE : 0 };
 
 	offset = arguments.offset += enclave->place;
-	if (ioctl(enclave->fd, SGX_IOC_ENCLAVE_ADD_PAGES, &arguments) || arguments.count != length)
-		fail("SGX_IOC_ENCLAVE_ADD_PAGES");
+	if (enclave->singly)
+		arguments.length = PAGE;
+	for (uint64_t done = 0; done < length; done += arguments.length) {
+		arguments.offset = offset + done;
+		arguments.src = (uint64_t)source + done;
+		arguments.count = 0;
+		if (ioctl(enclave->fd, SGX_IOC_ENCLAVE_ADD_PAGES, &arguments) || arguments.count != arguments.length)
+			fail("SGX_IOC_ENCLAVE_ADD_PAGES");
+	}
 	for (uint64_t page = 0; page < length; page += PAGE) {
 		measure(context, "EADD", offset + page, flags, NULL);
 		for (uint64_t i = 0; measured && i < PAGE; i += 256)
@@ -182,7 +189,7 @@ int enclave_init(struct enclave *enclave)
 void enclave_load(struct enclave *enclave, const struct enclave_options *options)
 {
 	static const struct enclave_options defaults;
-	static struct secs secs;
+	struct secs secs;
 	struct sgx_enclave_create create = { .src = (uint64_t)&secs };
 	EVP_MD_CTX *context = EVP_MD_CTX_new();
 	uint8_t *image = read_image();
@@ -197,6 +204,7 @@ void enclave_load(struct enclave *enclave, const struct enclave_options *options
 			end = (segments[i].p_vaddr + segments[i].p_memsz + PAGE - 1) & -PAGE;
 	image_end = end;
 	enclave->heap = end;
+	enclave->singly = options->singly;
 	enclave->spare = end += options->heap_pages * PAGE;
 	end += options->spare_pages * PAGE;
 	for (enclave->size = PAGE; enclave->size < end;)

@@ -19,7 +19,7 @@ from enclu.host.conventions.sdk import SgxStatus
 from enclu.host.conventions.sdk.abi import OCMD_ERET, BuiltinOcall, EnterCommand
 from enclu.linux import uapi
 from enclu.linux.delivery import base, mm_handler, range_handler, thread_handler, usage, vdso_2018, vdso_jmp
-from enclu.native import in_process, native_fault, own_aex, shared_area, tickets
+from enclu.native import add_queue, in_process, native_fault, own_aex, shared_area, tickets
 from enclu.native.shared_area import BIAS
 from enclu.native.trampoline import Rule
 from enclu.sgx import aex, enclave_mode, structs, xsave
@@ -135,6 +135,18 @@ DESIGNS = (
     ),
     twins("src/enclu/linux/vdso/common.h", also=("enclu_sgx.h",)),
     twins("src/enclu/linux/vdso/in_process.h", also=("enclu_sgx.h",)),
+    twins(
+        "src/enclu/linux/vdso/add_queue.h",
+        constants={
+            "ADD_PAGES": uapi.SGX_IOC_ENCLAVE_ADD_PAGES,
+            **{f"ADD_{name.upper()}": uapi.ENCLAVE_ADD_PAGES.offset(name)
+               for name in ("src", "offset", "length", "secinfo", "flags", "count")},
+            **{f"Q_{name}": 8 * number for name, number in add_queue.WORD.items()},
+            "Q_SECINFO": add_queue.SECINFO_AT, "Q_STAT": add_queue.STAT_AT, "Q_DATA": add_queue.DATA_AT,
+            "BEHIND_CALL": add_queue.BEHIND_CALL,
+        },
+        also=("enclu_sgx.h",),
+    ),
     twins(
         "src/enclu/linux/vdso/in_process_state.h",
         constants={

@@ -51,6 +51,15 @@ def test_a_thread_can_be_stopped_at_every_instruction(
     assert set(result["met"]) >= {f"{way} {rule.name}" for way, rules in AEX.items() for rule in rules}
 
 
+def test_an_ioctl_that_adds_a_page_can_be_stopped_at_every_instruction(
+    program: Callable[[str], Path], enclave_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """It stops as ever then, or the page is in the queue and the call is over; the lock is free."""
+    result = sweep(program("queued"), enclave_environment, tmp_path / "found", 600)
+    assert result["wrong"] == [] and result["over"]
+    assert set(result["met"]) >= {f"ioctl {rule.name}" for rule in (Rule.LOCKING, Rule.QUEUEING, Rule.QUEUED, Rule.OUT)}
+
+
 def test_a_process_can_be_killed_at_every_instruction(
     program: Callable[[str], Path], enclave_environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -25,6 +25,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "abort_page": ANY,
     "aex_interrupt": ANY,
     "aex_notify": ANY,
+    "added_singly": DRIVER,
     "advice": DRIVER,
     "affinity_kept": DRIVER,
     "auxv_file": ANY,

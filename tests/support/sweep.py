@@ -26,8 +26,11 @@ from enclu.base.events import Leaf
 from enclu.base.listeners import Events
 from enclu.cli import report
 from enclu.linux import delivery
+from enclu.linux.uapi import SGX_IOC_ENCLAVE_ADD_PAGES
 from enclu.native import extended_state, own_aex, ptrace
+from enclu.native.add_queue import BEHIND_CALL
 from enclu.native.address_space import VDSO_BASE, AddressSpace
+from enclu.native.path_calls import CALL, TWIN
 from enclu.native.resume import resume
 from enclu.native.shared_area import BIAS, SPACE_COUNT, TCS_COUNT, SharedArea
 from enclu.native.stop import Kind, Stop
@@ -53,8 +56,10 @@ _KEPT = (
     "rip", "rflags", "fs_base", "gs_base",
 )  # fmt: skip
 SsaFrame = tuple[list[EPCPage], EPCPage]
-AEX, SUPPLIED = "AEX", "AEX for a page"
-"""Beside leaves: those that the thread makes itself (`native.own_aex`), to a fixup, and for a page to be supplied."""
+AEX, SUPPLIED, QUEUED = "AEX", "AEX for a page", "ioctl"
+"""Beside leaves: those that the thread makes itself (`native.own_aex`), to a fixup, and for a page to be supplied; and
+an ioctl that adds a page (`native.add_queue`)."""
+IOCTL = 1
 _ADDRESS = WORD["ADDRESS"]
 LEAVES = (EncluLeaf.EENTER, EncluLeaf.ERESUME, EncluLeaf.EEXIT, EncluLeaf.EDECCSSA)
 
@@ -98,33 +103,47 @@ class Sweep(Supervisor):
         super().__init__(*arguments, **options)
         self.met, self.wrong = collections.Counter(), []
         self.turns = {way: _turns() for way in (*LEAVES, AEX, SUPPLIED)}
+        # Each instruction, but of the loop that copies a page some.
+        self._queued = itertools.chain(range(1, 100), range(100, 1600, 97), range(1600, 3000))
         self.over: set[EncluLeaf | str] = set()
         self._area: SharedArea | None = None
         self.ways: dict[tuple[AddressSpace, int], int] = {}
-        """Where the code begins, each with the address of its ENCLU; of an AEX it is 0."""
+        """Where the code begins, each with the address of its ENCLU; of an AEX it is 0, of an ioctl IOCTL."""
         self._begins: dict[tuple[AddressSpace, int], bytes] = {}
         """What is there."""
 
     def _dispatch(self, tid: int, stop: Stop) -> None:
         task = self.threads.get(tid)
-        taking = None if task is None else task.space.in_process
-        if task is None or taking is None or stop.kind is not Kind.SIGNAL:
+        if task is None or task.space.in_process is None or stop.kind is not Kind.SIGNAL:
             super()._dispatch(tid, stop)
+            if task is not None and tid in self.threads:
+                self._find_ways(task)
             return
         at = self._read(task).rip - 1
         if (task.space, at) in self.ways and stop.signo == signal.SIGTRAP:
             task.stopped = True
             site = self.ways[task.space, at]
-            if site:
+            if site == IOCTL:
+                self._step_ioctl(task, at)
+            elif site:
                 self._step(task, at, site)
             else:
                 self._step_aex(task, at)
             return
         super()._dispatch(tid, stop)
+        self._find_ways(task)
+
+    def _find_ways(self, task: Task) -> None:
+        taking = task.space.in_process
+        if taking is None:
+            return
         self._area = taking.area
-        begins = VDSO_BASE + self.image.symbols["enclu_enter_template"]
-        found = {copy.start: copy.site for copy in taking.copies} | {begins: taking.trampoline.site}
-        found[VDSO_BASE + self.image.symbols["enclu_aex"]] = 0
+        symbols = self.image.symbols
+        found = {VDSO_BASE + symbols["enclu_ioctl"]: IOCTL}
+        if task.in_process:
+            found |= {copy.start: copy.site for copy in taking.copies}
+            found[VDSO_BASE + symbols["enclu_enter_template"]] = taking.trampoline.site
+            found[VDSO_BASE + symbols["enclu_aex"]] = 0
         for address, site in found.items():
             if (task.space, address) not in self.ways and not task.exiting:
                 self.ways[task.space, address] = site
@@ -214,6 +233,42 @@ class Sweep(Supervisor):
             self._evict(task, address)
         resume(task)
 
+    def _step_ioctl(self, task: Task, begins: int) -> None:
+        """The same of an ioctl that is looked at: it is taken back to where it stops, or on behind it."""
+        taking, regs = task.space.in_process, task.regs
+        assert taking is not None
+        regs.rip = begins
+        task.store()
+        queue = taking.queue
+        if queue is None or not queue.armed or QUEUED in self.over or regs.rsi != SGX_IOC_ENCLAVE_ADD_PAGES:
+            self._single_steps(task, begins, 1)
+            resume(task)
+            return
+        free = {"rax", "rcx", "r11", "rip", "rflags"}
+        slot, had = regs.rcx, queue.count
+        before = {name: getattr(regs, name) for name in _KEPT if name not in free}
+        count = next(self._queued)
+        self._single_steps(task, begins, count)
+        rule = self._rule(task)
+        self._met(QUEUED, rule)
+        if KILLS:
+            os.kill(task.process.tgid, signal.SIGKILL)
+            return
+        task.fetch()
+        over = regs.rip == slot + BEHIND_CALL or (rule is Rule.OUT and regs.rcx == slot + BEHIND_CALL)
+        wanted = before | {"locked": False, "count": had + (over or rule is Rule.QUEUED)}
+        if rule is not Rule.OUT:
+            wanted |= {"rip": slot + (BEHIND_CALL if rule is Rule.QUEUED else TWIN + CALL)}
+        got = {name: getattr(regs, name) for name in _KEPT} | {"locked": queue.locked, "count": queue.count}
+        if len(self.wrong) < 20:
+            self.wrong += [
+                f"ioctl {count} {rule.name}: {name} {got[name]:#x} instead of {value:#x}"
+                for name, value in wanted.items() if got[name] != value
+            ]  # fmt: skip
+        if over and rule is Rule.OUT:
+            self.over.add(QUEUED)
+        resume(task)
+
     def _evict(self, task: Task, address: int) -> None:
         """What the thread has met is to be met again; it has been shown, whoever was to do that."""
         task.mm.settle()
@@ -291,7 +346,7 @@ class Sweep(Supervisor):
 
     def _met(self, leaf: EncluLeaf | str, rule: Rule) -> None:
         self.met[f"{leaf if isinstance(leaf, str) else leaf.name} {rule.name}"] += 1
-        if rule is Rule.OUT:
+        if rule is Rule.OUT and leaf != QUEUED:
             self.over.add(leaf)
 
     def _rule(self, task: Task) -> Rule:

@@ -7,6 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import PROT_READ, PROT_WRITE
+from enclu.base.protocol import Protocol
 from enclu.linux import uapi
 from enclu.linux.encl_page import VA_SLOT_COUNT, EnclPage, PageRun
 from enclu.sgx import encls
@@ -75,7 +76,10 @@ def add_pages(encl: Encl, mm: MM, user: UserMemory, arg: int, interrupted: Calla
     _validate_range(encl, f["offset"], f["length"])
     if f["src"] & 0xFFF:
         raise OSError(errno.EINVAL, f"src {f['src']:#x} is not page aligned")
-    addition = _Addition(encl, mm, user, f, user.read(f["secinfo"], SECINFO.size))
+    source = (f["src"], f["src"] + f["length"])
+    # get_user_pages() takes nothing of a VM_PFNMAP mapping.
+    sources_end = next((low for low, _, vma in mm.segments(*source) if vma is not None), source[1])
+    addition = _Addition(encl, user, f, user.read(f["secinfo"], SECINFO.size), sources_end)
     failure = None
     try:
         # Before the first page the driver says ERESTARTSYS to a signal: the call is made again.
@@ -90,11 +94,46 @@ def add_pages(encl: Encl, mm: MM, user: UserMemory, arg: int, interrupted: Calla
         raise failure
 
 
+def add_ready(encl: Encl, offset: int, contents: memoryview, secinfo: bytes, flags: int) -> None:
+    """Add pages with these contents, which nothing is in the way of: the program has been told that they are added."""
+    user = _Ready(contents)
+    f = {"src": 0, "offset": offset, "length": len(contents), "flags": flags}
+    addition = _Addition(encl, user, f, secinfo, len(contents))
+    while addition.left:
+        addition.add_chunk()
+        encl.kernel.loading(encl)
+    encl.memory.settle()
+
+
+class _Ready:
+    """User memory with no more than what is to be added."""
+
+    def __init__(self, contents: memoryview) -> None:
+        self._contents = contents
+
+    def read_into(self, address: int, view: memoryview) -> None:
+        view[:] = self._contents[address : address + len(view)]
+
+    def untouched(self, start: int, end: int) -> Callable[[int, int], bool]:
+        return lambda low, high: False
+
+
+class _Source(Protocol):
+    """Where contents come from, of `UserMemory`."""
+
+    def read_into(self, address: int, view: memoryview) -> None: ...
+
+    def untouched(self, start: int, end: int) -> Callable[[int, int], bool]: ...
+
+
 class _Addition:
     """One call of the ioctl: `done` bytes have been added, `left` are still to be."""
 
-    def __init__(self, encl: Encl, mm: MM, user: UserMemory, f: dict[str, int], secinfo: bytes) -> None:
-        """Raises OSError for a SECINFO that the driver refuses."""
+    def __init__(self, encl: Encl, user: _Source, f: dict[str, int], secinfo: bytes, sources_end: int) -> None:
+        """`sources_end` is where an enclave is mapped, or the end.
+
+        Raises OSError for a SECINFO that the driver refuses.
+        """
         perm, pt = _validate_secinfo(secinfo)
         self._encl = encl
         self._user = user
@@ -111,12 +150,10 @@ class _Addition:
         self._written: deque[tuple[memoryview, Callable[[], object]]] = deque()
         """Rooms from which the enclave's memory is being written, and who waits until each has been."""
         self.done, self.left = 0, f["length"]
-        source = (self._source, self._source + self.left)
-        self._sources_end = next((low for low, _, vma in mm.segments(*source) if vma is not None), source[1])
-        """Where an enclave is mapped, or the end: get_user_pages() takes nothing of a VM_PFNMAP mapping."""
+        self._sources_end = sources_end
         self._untouched: Callable[[int, int], bool] = lambda start, end: False
         if self.left >= MANY_PAGES * PAGE_SIZE:
-            self._untouched = user.untouched(*source)
+            self._untouched = user.untouched(self._source, self._source + self.left)
 
     def add_chunk(self) -> None:
         """sgx_encl_add_page() of the next pages.  Raises OSError, when those before the one at fault are added."""
@@ -233,7 +270,7 @@ def _fresh_pages(encl: Encl, count: int) -> tuple[EPCRun, OSError | None]:
     return EPCRun(fresh), None
 
 
-def _readable(user: UserMemory, address: int, view: memoryview) -> int:
+def _readable(user: _Source, address: int, view: memoryview) -> int:
     """How many whole pages of a source that cannot be read to its end can be read, into `view`."""
     for i in range(len(view) // PAGE_SIZE):
         try:

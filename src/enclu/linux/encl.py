@@ -12,6 +12,8 @@ from enclu.sgx.processor import WINDOW
 from enclu.sgx.structs import Attribute, ErrorCode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from enclu.linux.kernel import Kernel
     from enclu.linux.mm import MM
     from enclu.sgx.processor import EnclaveMemory, Execution
@@ -38,11 +40,24 @@ class Encl:
         self.attributes_mask = int(UNPRIVILEGED)
         self.secs: Secs | None = None
         self.secs_page: EnclPage | None = None
-        self.pages = EnclPages()
+        self._pages = EnclPages()
+        self.ahead: Callable[[], None] | None = None
+        """Has added what is still to be added (`linux.add_pages.ready`), before anybody looks."""
         self.page_count = 0
         self.va_pages: list[VAPage] = []
         self.mms: set[MM] = set()
         self.execution: Execution | None = None
+
+    @property
+    def pages(self) -> EnclPages:
+        self.settle()
+        return self._pages
+
+    def settle(self) -> None:
+        """Every page has been added that the program has been told is."""
+        if self.ahead is not None:
+            ahead, self.ahead = self.ahead, None
+            ahead()
 
     @property
     def eid(self) -> int:

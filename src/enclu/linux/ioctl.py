@@ -36,6 +36,7 @@ def sgx_ioctl(
     """
     if encl.busy:
         raise OSError(errno.EBUSY, "another ioctl on this enclave is under way")
+    encl.settle()
     encl.busy = True
     try:
         if cmd == uapi.SGX_IOC_ENCLAVE_CREATE:

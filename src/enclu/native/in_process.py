@@ -30,9 +30,10 @@ from enclu.base.abi import (
     WALL,
 )
 from enclu.native import own_aex, ptrace, shared_area, user_dispatch
+from enclu.native.add_queue import AddQueue
 from enclu.native.address_space import OWN_TEXT, VDSO_BASE
 from enclu.native.inject import inject
-from enclu.native.shared_area import Part, SharedArea
+from enclu.native.shared_area import QUEUE, Part, SharedArea
 from enclu.native.sites import JUMP_SIZE, Kind, jump
 from enclu.native.stop import Settled
 from enclu.native.tickets import Tickets
@@ -108,6 +109,8 @@ class InProcess:
     """ENCLUs that cannot be jumps, by address: what stands there."""
     room: dict[int, int] = field(default_factory=dict)
     """Pages for copies, by address: bytes in use."""
+    queue: AddQueue | None = None
+    """Of pages that the program adds, if it has one."""
     announced: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
     """Ranges that threads, by tid, may be about to map, by their last call that does so."""
 
@@ -237,10 +240,24 @@ def fsgsbase() -> bool:
     return bool(getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE)
 
 
+def have_queue(thread: Thread, taking: InProcess) -> AddQueue:
+    """The queue of the stopped thread's process, which has one from now on.  Raises Unable."""
+    if taking.queue is None:
+        have(thread, taking, taking.area.queue_part(taking.number))
+        taking.queue = AddQueue(taking.area.queue(taking.number))
+        _set_queue(thread.space, QUEUE)
+    return taking.queue
+
+
+def _set_queue(space: AddressSpace, address: int) -> None:
+    space.poke(VDSO_BASE + space.image.symbols["enclu_queue"], address.to_bytes(8, "little"))
+
+
 def disarm(space: AddressSpace, poke: Callable[[AddressSpace, int, bytes], None]) -> None:
-    """No ENCLU outside enclaves is a jump any more, nor has one in front of it; `poke` writes."""
+    """No ENCLU outside enclaves is a jump any more, nor has one in front of it, nor is there a queue; `poke` writes."""
     space.sites.take_back(space, Kind.ENCLU, 0, 1 << 64, poke)
     disarm_function(space, poke)
+    _set_queue(space, 0)
 
 
 def disarm_function(space: AddressSpace, poke: Callable[[AddressSpace, int, bytes], None]) -> None:

@@ -1,4 +1,4 @@
-"""System calls that name a path, most of which are none of ours, kept from stopping.
+"""System calls that name a path, most of which are none of ours, kept from stopping; and ioctl(2), for `add_queue`.
 
 A seccomp filter cannot read a path, so each open and stat would stop for the supervisor to look at it.  Where a C
 library makes such a call, its code is replaced by a jump to a slot in the vDSO's area, of which there is one for each
@@ -12,6 +12,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from enclu.base.abi import NR
 from enclu.native.address_space import OWN_TEXT, VDSO_BASE, VDSO_IMAGE
 from enclu.native.seccomp import PATH_CALLS
 from enclu.native.sites import Kind, jump
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 TAIL = b"\xf0\xff\xff"
 """The last bytes of every place that can be replaced (`text_scan.PATH_CALL`)."""
+LOOKED_AT = (*PATH_CALLS, NR["ioctl"])
+"""Numbers of calls in whose place there is a jump."""
 SIZES = range(12, 22)
 """Bytes of such a place."""
 FROM_RDI = b"\x48\x89\xfe"
@@ -40,15 +43,20 @@ CALL = 8
 def patch(space: AddressSpace, address: int, size: int) -> None:
     """Replace the call at `address`, `size` bytes with the comparison that follows.  Without a free slot, leave it."""
     code = space.peek(address, size)
-    register = PATH_CALLS.get(int.from_bytes(code[1:5], "little"))
+    number = int.from_bytes(code[1:5], "little")
+    look = "enclu_ioctl" if number == NR["ioctl"] else f"enclu_path_{PATH_CALLS.get(number)}"
     if code[5:].startswith(FROM_RDI):
-        register = "rdi"
-    if len(code) != size or register is None or not code.endswith(TAIL) or space.path_slots == SLOT_COUNT:
+        look = "enclu_path_rdi"
+    if (
+        len(code) != size
+        or look not in space.image.symbols
+        or not code.endswith(TAIL)
+        or space.path_slots == SLOT_COUNT
+    ):
         return
     slot = VDSO_BASE + SLOTS + space.path_slots * SLOT_SIZE
     space.path_slots += 1
-    look = space.image.symbols[f"enclu_path_{register}"] + VDSO_BASE
-    space.poke(slot, jump(slot, look).ljust(CALL, INT3))
+    space.poke(slot, jump(slot, VDSO_BASE + space.image.symbols[look]).ljust(CALL, INT3))
     call = code + b"\xff\x25\x00\x00\x00\x00" + struct.pack("<Q", address + size)  # jmp *0(%rip)
     space.poke(slot + CALL, call)
     space.poke(slot + TWIN + CALL, call)

@@ -15,6 +15,7 @@ import struct
 from dataclasses import dataclass
 
 from enclu.native import ptrace
+from enclu.native.add_queue import SIZE as QUEUE_SIZE
 from enclu.sgx.epc import PAGE_SIZE
 
 SLOTS, STRIDE, SLOT_COUNT = 0x7E00_0000_0000, 1 << 27, 1024
@@ -30,8 +31,10 @@ _WRITABLE = mmap.PROT_READ | mmap.PROT_WRITE
 _ENTRY = SELECTOR >> 3
 _TCSES_AT = SLOT_COUNT * STRIDE
 _TICKETS_AT = _TCSES_AT + TCS_COUNT * PAGE_SIZE
-_SIZE = _TICKETS_AT + SPACE_COUNT * TICKETS_SIZE
-AREA = (SLOTS, TICKETS + SPACE_COUNT * TICKETS_SIZE)
+_QUEUES_AT = _TICKETS_AT + SPACE_COUNT * TICKETS_SIZE
+_SIZE = _QUEUES_AT + SPACE_COUNT * QUEUE_SIZE
+QUEUE = 0x7E23_0000_0000
+AREA = (SLOTS, QUEUE + QUEUE_SIZE)
 """Addresses among which programs have parts of it."""
 _SET_THREAD_AREA = 26
 _USER_DESC = struct.Struct("<IIII")
@@ -101,7 +104,13 @@ class SharedArea:
 
     def give_tickets(self, number: int) -> None:
         self.tickets(number)[:] = bytes(TICKETS_SIZE)
+        self._map.madvise(mmap.MADV_REMOVE, _QUEUES_AT + number * QUEUE_SIZE, QUEUE_SIZE)
         self._free_tickets.append(number)
+
+    def queue(self, number: int) -> memoryview:
+        """What the address space that has these tickets has for `native.add_queue`."""
+        at = _QUEUES_AT + number * QUEUE_SIZE
+        return self._view[at : at + QUEUE_SIZE]
 
     def tickets(self, number: int) -> memoryview:
         at = _TICKETS_AT + number * TICKETS_SIZE
@@ -125,6 +134,11 @@ class SharedArea:
     def tickets_part(number: int) -> Part:
         """The tickets of an address space."""
         return Part(TICKETS, TICKETS_SIZE, mmap.PROT_READ | mmap.PROT_EXEC, _TICKETS_AT + number * TICKETS_SIZE)
+
+    @staticmethod
+    def queue_part(number: int) -> Part:
+        """The queue of an address space."""
+        return Part(QUEUE, QUEUE_SIZE, _WRITABLE, _QUEUES_AT + number * QUEUE_SIZE)
 
 
 def identify(tid: int, slot: int) -> None:

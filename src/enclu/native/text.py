@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from enclu.base import console, directories, files
 from enclu.native import cpuid, path_calls, proc
-from enclu.native.seccomp import PATH_CALLS
 
 if TYPE_CHECKING:
     from enclu.native.thread import Thread
 
-_SCANNER = 7
+_SCANNER = 8
 """Part of the names of what is kept: raised when `text_scan` would find something else in the same file."""
 _KEPT = 1024
 """Files in the cache directory, at most; the oldest go when there are more."""
@@ -98,7 +97,7 @@ def _sites_in(fd: int) -> Sites:
                     with console.working(f"looking through {os.path.basename(proc.name_of(os.getpid(), f'fd/{fd}'))}"):
                         from enclu.native import text_scan
 
-                        found = Sites(*text_scan.scan(data[:], PATH_CALLS))
+                        found = Sites(*text_scan.scan(data[:], path_calls.LOOKED_AT))
                     _keep(name, found)
     _known[name] = found
     return found

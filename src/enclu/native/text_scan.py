@@ -25,10 +25,12 @@ from enclu.native import cpuid_leaf
 
 CPUID = b"\x0f\xa2"
 PATH_CALL = re.compile(
-    rb"\xb8(....)" rb"(?:\x48\x89\xfe\xbf\x9c\xff\xff\xff)?" rb"\x0f\x05" rb"\x48?\x3d[\x00\x01]\xf0\xff\xff", re.DOTALL
-)
+    rb"\xb8(....)" rb"(?:\x48\x89\xfe\xbf\x9c\xff\xff\xff)?" rb"\x0f\x05" rb"(?:\x89\xc2)?"
+    rb"\x48?\x3d[\x00\x01]\xf0\xff\xff", re.DOTALL,
+)  # fmt: skip
 """How C libraries make a system call and look at its result: mov eax, NUMBER; syscall; cmp rax (or eax), -4096 (or
--4095).  Those that implement open() by openat have mov rsi, rdi; mov edi, AT_FDCWD in between."""
+-4095), with mov edx, eax before that in some.  Those that implement open() by openat have mov rsi, rdi; mov edi,
+AT_FDCWD in between."""
 EH_FRAME_HDR = b"\x01\x1b\x03\x3b"
 """Version 1; pointers relative and 4 bytes: the only form that linkers make (LSB Core, .eh_frame_hdr)."""
 SYMBOL = np.dtype(

@@ -57,7 +57,10 @@ class Rule(enum.IntEnum):
     FAULTED = 17
     AEX_DONE = 18
     SHOWING = 19
-    OUT = 20
+    LOCKING = 20
+    QUEUEING = 21
+    QUEUED = 22
+    OUT = 23
 
 
 EXECUTED = frozenset((Rule.ENTERED, Rule.LEFT, Rule.RESUMING, Rule.RESUMED, Rule.DECREASED))
@@ -116,6 +119,11 @@ class Trampoline:
             return Settled.NOTHING
         if rule is Rule.SHOWING:
             own_aex.take_out(thread)
+            return Settled.ON
+        if rule in (Rule.LOCKING, Rule.QUEUEING, Rule.QUEUED):
+            taking = thread.space.in_process
+            assert taking is not None and taking.queue is not None
+            taking.queue.settle(thread, locked=rule is not Rule.LOCKING, done=rule is Rule.QUEUED)
             return Settled.ON
         if rule in (Rule.FAULTED, Rule.AEX_DONE):
             return own_aex.settle(thread, over=rule is Rule.AEX_DONE)

@@ -19,7 +19,7 @@ from enclu.native.sites import JUMP_SIZE, Kind, jump
 from enclu.native.stop import Settled
 from enclu.native.tickets import FRAMES, Entry, place_of
 from enclu.native.trampoline import Trampoline
-from enclu.run import own_aex
+from enclu.run import add_queue, own_aex
 from enclu.run.transitions import Transitions
 from enclu.sgx import telling
 from enclu.sgx.enclave_mode import SLOT_SIZE, WORD, XSAVE
@@ -32,10 +32,12 @@ from enclu.sgx.xsave import AMX
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from enclu.linux.encl import Encl
     from enclu.linux.mm import MM
     from enclu.native import ptrace
     from enclu.native.in_process import InProcess
     from enclu.native.thread import Thread
+    from enclu.run.add_queue import Row
     from enclu.run.supervisor import Supervisor
     from enclu.run.task import Task
     from enclu.sgx.enclave_mode import EnclaveMode
@@ -69,6 +71,7 @@ class InProcessTransitions(Transitions):
         self._site = self._trampoline.site if "enclu_jump" in image.symbols else 0
         """The ENCLU of the vDSO's function, which has a jump in front of it."""
         self.spaces: list[InProcess] = []
+        self._rows: dict[InProcess, Row] = {}
         supervisor.leaves.on_heard = self._record_all
         supervisor.leaves.onward = self._onward
         supervisor.events.overdue = self._overdue
@@ -151,6 +154,7 @@ class InProcessTransitions(Transitions):
     def space_gone(self, space: AddressSpace, mm: MM) -> None:
         taking = space.in_process
         if taking is not None:
+            add_queue.settle(self._rows, taking)
             for encl in {vma.encl for vma in mm.vmas}:
                 if encl is not None and encl.created:
                     self.give_back(encl.eid)
@@ -464,9 +468,26 @@ class InProcessTransitions(Transitions):
                     data = data[: low - address] + ENCLU[low - site : high - site] + data[high - address :]
         return data
 
+    # Loading.
+
+    def added(self, task: Task, encl: Encl, argument: int) -> None:
+        taking = task.space.in_process
+        if taking is None:
+            return
+        try:
+            add_queue.added(self._sup, task, taking, self._rows, encl, argument)
+        except ProcessLookupError:
+            raise
+        except Unable as error:
+            self._refused(str(error))
+        except OSError:
+            return  # another thread has taken it away
+
     # Counters.
 
     def count(self) -> None:
+        for encl in self._sup.kernel.enclaves():
+            encl.settle()
         for task in self._sup.threads.values():
             own_aex.tell(self._sup, task)
             self._count_of(task)

@@ -21,7 +21,13 @@ from enclu.base.abi import (
 from enclu.base.events import Ioctl, IoctlRefused
 from enclu.linux.syscalls.memory import MemoryCalls
 from enclu.linux.syscalls.ranges import RangeCalls
-from enclu.linux.uapi import ENCLU_SGX_IOC_DEBUG_ACCESS, ENCLU_SGX_IOC_DROP_EPC, STEPPING, ioctl_name
+from enclu.linux.uapi import (
+    ENCLU_SGX_IOC_DEBUG_ACCESS,
+    ENCLU_SGX_IOC_DROP_EPC,
+    SGX_IOC_ENCLAVE_ADD_PAGES,
+    STEPPING,
+    ioctl_name,
+)
 from enclu.native import calls, compat_calls, dumpable, ptrace, seccomp, signals, user_dispatch
 from enclu.native.clone_calls import CloneCalls
 from enclu.native.inject import call_again, finish, inject
@@ -153,6 +159,8 @@ class Interceptor:
             events.emit(IoctlRefused, encl.eid, name, errno.errorcode[number], error.strerror or str(error))
         else:
             events.emit(Ioctl, encl.eid, name, result)
+            if cmd == SGX_IOC_ENCLAVE_ADD_PAGES:
+                self._sup.transitions.added(thread, encl, argument)
         return result
 
     def _stepping(self, thread: Task, cmd: int, argument: int) -> int:

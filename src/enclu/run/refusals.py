@@ -107,7 +107,7 @@ class Refusals:
         events.listen(self._refused, IoctlRefused, MappingRefused, LeafFaulted, LeafRefused, AepFaulted)
         events.listen_late(self._refused, EnclaveException)
         events.listen(self._became_signal, ExceptionSignal)
-        events.listen(self._ioctl, Ioctl)
+        events.listen_late(self._ioctl, Ioctl)
         events.listen_to_expected(self._leaf)
         events.listen(self._thread_gone, ThreadGone)
         events.listen(self._forget, ProcessExec, ProcessGone)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from enclu.linux.encl import Encl
     from enclu.linux.mm import MM
     from enclu.native import ptrace
     from enclu.native.address_space import AddressSpace
@@ -100,6 +101,11 @@ class Transitions:
     def original(self, address: int, data: bytes) -> bytes:
         """What was read of an enclave, with ENCLU where jumps are now."""
         return data
+
+    # Loading.
+
+    def added(self, task: Task, encl: Encl, argument: int) -> None:
+        """The stopped thread has added pages by an ioctl with this argument."""
 
     # Counters.
 

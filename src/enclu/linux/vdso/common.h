@@ -135,3 +135,4 @@ STUB enclu_path_stop
 	jmp	*%rcx
 
 #include "in_process.h"
+#include "add_queue.h"

@@ -173,4 +173,7 @@
 #define FAULTED		17	/* in a signal frame is what an enclave had at its exception */
 #define AEX_DONE	18	/* the AEX is over, not all registers are loaded */
 #define SHOWING		19	/* all are, but RIP and what a system call and its arguments need */
-#define OUT		20	/* the program's own code again */
+#define LOCKING		20	/* an ioctl is looked at (add_queue.h); the lock is its, if ZF is 1 */
+#define QUEUEING	21	/* the lock is, registers are in the queue */
+#define QUEUED		22	/* and the call is over */
+#define OUT		23	/* the program's own code again */
