@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from enclu.base.abi import NR
 from enclu.native import text_scan
 from enclu.native.seccomp import PATH_CALLS
 
@@ -29,6 +30,11 @@ def test_the_c_librarys_calls_that_name_a_path_are_found() -> None:
     _, calls = text_scan.scan(LIBC, PATH_CALLS)
     numbers = {struct.unpack_from("<I", LIBC, at + 1)[0] for at, _ in calls}
     assert {PATH_CALLS[n] for n in numbers} == {"rdi", "rsi"} and len(calls) >= 8
+
+
+def test_the_c_librarys_ioctl_is_found() -> None:
+    _, calls = text_scan.scan(LIBC, (NR["ioctl"],))
+    assert calls and all(struct.unpack_from("<I", LIBC, at + 1)[0] == NR["ioctl"] for at, _ in calls)
 
 
 def test_what_is_found_decodes_to_a_whole_call() -> None:
