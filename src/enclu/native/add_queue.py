@@ -41,6 +41,8 @@ class AddQueue:
 
     def __init__(self, memory: memoryview) -> None:
         self._memory, self._words = memory, memory[:DATA_AT].cast("Q")
+        self._most = 0
+        """What MOST was last, for the program can write there, too."""
 
     def arm(
         self, start: int, most: int, flags: int, secinfo: bytes, enclaves: tuple[int, int], file: tuple[int, int]
@@ -53,7 +55,7 @@ class AddQueue:
         self._memory[SECINFO_AT : SECINFO_AT + SECINFO.size] = secinfo
         words[_COUNT] = 0
         full_fence()
-        words[_MOST] = min(most, PAGES)
+        self._most = words[_MOST] = min(most, PAGES)
 
     def disarm(self, take_out: Callable[[], None]) -> memoryview:
         """Take no more; what the pages hold that have been taken.  `take_out` has every thread out of the code."""
@@ -63,7 +65,7 @@ class AddQueue:
         if words[_LOCK]:
             take_out()
             words[_LOCK] = 0  # of one that was killed
-        count, words[_COUNT] = words[_COUNT], 0
+        count, words[_COUNT] = min(words[_COUNT], self._most), 0
         return self._memory[DATA_AT : DATA_AT + count * PAGE_SIZE]
 
     @property

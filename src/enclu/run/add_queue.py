@@ -86,16 +86,19 @@ def _arm(sup: Supervisor, task: Task, taking: InProcess, row: Row, flags: int, s
 
 
 def _add(sup: Supervisor, task: Task, taking: InProcess, row: Row, flags: int, secinfo: bytes) -> None:
-    queue, space = taking.queue, task.space
+    queue = taking.queue
     assert queue is not None
 
     def take_out() -> None:
-        for thread in [thread for thread in sup.threads.values() if thread.space is space]:
+        for thread in [thread for thread in sup.threads.values() if thread.space.in_process is taking]:
             sup.halter.with_halted(thread, lambda _: None)
 
     contents = queue.disarm(take_out)
     if contents:
-        add_ready(row.encl, row.next, contents, secinfo, flags)
+        try:
+            add_ready(row.encl, row.next, contents, secinfo, flags)
+        except OSError as error:
+            raise AssertionError(f"{len(contents)} bytes that the program was told are added: {error}") from error
         row.next += len(contents)
         with sup.events.acting(task.process.tgid, task.tid):
             sup.events.emit(Ioctl, row.encl.eid, uapi.ioctl_name(uapi.SGX_IOC_ENCLAVE_ADD_PAGES), 0)

@@ -224,6 +224,7 @@ class InProcessTransitions(Transitions):
 
     def _overdue(self, pid: int) -> None:
         """See `Events.overdue`."""
+        self._settle_all()
         for task in self._sup.threads.values():
             if task.process.tgid == pid and task.untold is not None and not under_way(task):
                 own_aex.tell(self._sup, task)
@@ -483,11 +484,14 @@ class InProcessTransitions(Transitions):
         except OSError:
             return  # another thread has taken it away
 
+    def _settle_all(self) -> None:
+        for encl in self._sup.kernel.enclaves():
+            encl.settle()
+
     # Counters.
 
     def count(self) -> None:
-        for encl in self._sup.kernel.enclaves():
-            encl.settle()
+        self._settle_all()
         for task in self._sup.threads.values():
             own_aex.tell(self._sup, task)
             self._count_of(task)
