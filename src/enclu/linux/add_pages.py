@@ -7,7 +7,6 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from enclu.base.abi import PROT_READ, PROT_WRITE
-from enclu.base.protocol import Protocol
 from enclu.linux import uapi
 from enclu.linux.encl_page import VA_SLOT_COUNT, EnclPage, PageRun
 from enclu.sgx import encls
@@ -96,47 +95,27 @@ def add_pages(encl: Encl, mm: MM, user: UserMemory, arg: int, interrupted: Calla
 
 def add_ready(encl: Encl, offset: int, contents: memoryview, secinfo: bytes, flags: int) -> None:
     """Add pages with these contents, which nothing is in the way of: the program has been told that they are added."""
-    user = _Ready(contents)
     f = {"src": 0, "offset": offset, "length": len(contents), "flags": flags}
-    addition = _Addition(encl, user, f, secinfo, len(contents))
+    addition = _Addition(encl, contents, f, secinfo, len(contents))
     while addition.left:
         addition.add_chunk()
         encl.kernel.loading(encl)
     encl.memory.settle()
 
 
-class _Ready:
-    """User memory with no more than what is to be added."""
-
-    def __init__(self, contents: memoryview) -> None:
-        self._contents = contents
-
-    def read_into(self, address: int, view: memoryview) -> None:
-        view[:] = self._contents[address : address + len(view)]
-
-    def untouched(self, start: int, end: int) -> Callable[[int, int], bool]:
-        return lambda low, high: False
-
-
-class _Source(Protocol):
-    """Where contents come from, of `UserMemory`."""
-
-    def read_into(self, address: int, view: memoryview) -> None: ...
-
-    def untouched(self, start: int, end: int) -> Callable[[int, int], bool]: ...
-
-
 class _Addition:
     """One call of the ioctl: `done` bytes have been added, `left` are still to be."""
 
-    def __init__(self, encl: Encl, user: _Source, f: dict[str, int], secinfo: bytes, sources_end: int) -> None:
-        """`sources_end` is where an enclave is mapped, or the end.
+    def __init__(
+        self, encl: Encl, source: UserMemory | memoryview, f: dict[str, int], secinfo: bytes, sources_end: int
+    ) -> None:
+        """`source` is where contents are read, or all of them; `sources_end` where an enclave is mapped, or the end.
 
         Raises OSError for a SECINFO that the driver refuses.
         """
         perm, pt = _validate_secinfo(secinfo)
         self._encl = encl
-        self._user = user
+        self._from = source
         self._offset, self._source = f["offset"], f["src"]
         self._measure = bool(f["flags"] & 1)
         self._secinfo = secinfo
@@ -152,8 +131,8 @@ class _Addition:
         self.done, self.left = 0, f["length"]
         self._sources_end = sources_end
         self._untouched: Callable[[int, int], bool] = lambda start, end: False
-        if self.left >= MANY_PAGES * PAGE_SIZE:
-            self._untouched = user.untouched(self._source, self._source + self.left)
+        if self.left >= MANY_PAGES * PAGE_SIZE and not isinstance(source, memoryview):
+            self._untouched = source.untouched(self._source, self._source + self.left)
 
     def add_chunk(self) -> None:
         """sgx_encl_add_page() of the next pages.  Raises OSError, when those before the one at fault are added."""
@@ -187,14 +166,16 @@ class _Addition:
 
     def _contents(self, source: int, size: int) -> tuple[memoryview, OSError | None]:
         """What the program has from `source` on, as many whole pages as can be read, and why they are fewer if so."""
+        if isinstance(self._from, memoryview):
+            return self._from[source : source + size], None
         if self._untouched(source, source + size):
             return memoryview(_ZEROS)[:size], None
         contents = self._room_of(size)
         try:
             if size:
-                self._user.read_into(source, contents)
+                self._from.read_into(source, contents)
         except OSError as error:
-            return contents[: _readable(self._user, source, contents) * PAGE_SIZE], error
+            return contents[: _readable(self._from, source, contents) * PAGE_SIZE], error
         return contents, None
 
     def _room_of(self, size: int) -> memoryview:
@@ -270,7 +251,7 @@ def _fresh_pages(encl: Encl, count: int) -> tuple[EPCRun, OSError | None]:
     return EPCRun(fresh), None
 
 
-def _readable(user: _Source, address: int, view: memoryview) -> int:
+def _readable(user: UserMemory, address: int, view: memoryview) -> int:
     """How many whole pages of a source that cannot be read to its end can be read, into `view`."""
     for i in range(len(view) // PAGE_SIZE):
         try:

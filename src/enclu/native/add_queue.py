@@ -28,7 +28,7 @@ enclaves are mapped, from which no page comes; DEV, INO: the enclave's file; and
 WORD = {name: number for number, name in enumerate(FIELDS)}
 SECINFO_AT, STAT_AT, DATA_AT = 128, 192, PAGE_SIZE
 """Where the queue has the SECINFO of its pages, room for struct stat, and what the pages hold."""
-PAGES = 256
+PAGES = 2048
 SIZE = DATA_AT + PAGES * PAGE_SIZE
 BEHIND_CALL = CALL + 5 + 2
 """From a slot to what follows its system call."""

@@ -27,7 +27,7 @@ TAIL = b"\xf0\xff\xff"
 """The last bytes of every place that can be replaced (`text_scan.PATH_CALL`)."""
 LOOKED_AT = (*PATH_CALLS, NR["ioctl"])
 """Numbers of calls in whose place there is a jump."""
-SIZES = range(12, 22)
+SIZES = range(12, 24)
 """Bytes of such a place."""
 FROM_RDI = b"\x48\x89\xfe"
 """mov rsi, rdi: the path is still in RDI where the call begins."""
