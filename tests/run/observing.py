@@ -11,10 +11,10 @@ from tests.run.test_programs import OPTIONS, PROGRAMS
 from tests.support import observed
 
 DRIVEN_BY_TIME = (
-    "abort_page", "aex_interrupt", "avx_by_xfrm", "clone_untraced", "evict_across_processes", "extended_state",
-    "handled_while_blocked_elsewhere", "longjmp_out", "mxcsr", "ordinary_signals", "oversubscribe_threads",
-    "pages_raced", "power_event_busy", "signal_frame", "signal_storm", "sigstop_cont", "stack_fault_signal",
-    "state_kept", "vdso_jmp_patching", "vdso_jmp_undisturbed", "xsave_by_xfrm",
+    "abort_page", "added_singly", "aex_interrupt", "avx_by_xfrm", "clone_untraced", "evict_across_processes",
+    "extended_state", "handled_while_blocked_elsewhere", "longjmp_out", "mxcsr", "ordinary_signals",
+    "oversubscribe_threads", "pages_raced", "power_event_busy", "signal_frame", "signal_storm", "sigstop_cont",
+    "stack_fault_signal", "state_kept", "vdso_jmp_patching", "vdso_jmp_undisturbed", "xsave_by_xfrm",
 )  # fmt: skip
 """Programs that do something as often as they can, or until a signal comes, or whose threads come to the same pages at
 the same time: no two runs agree on their counters."""

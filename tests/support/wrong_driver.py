@@ -64,8 +64,7 @@ MISTAKES: dict[str, Rewritten | Valued] = {
     "create_knows_files_of_any_size": Rewritten(
         "create/SIZE 2^63, and everything else wrong", *_CREATE, "if size >> 63:", "if False:"),
     "add_takes_sources_of_enclaves": Rewritten(
-        "add-pages/a source that is a page of another enclave", (add_pages._Addition,), "__init__",
-        "if vma is not None)", "if False)"),
+        "add-pages/a source that is a page of another enclave", *_ADD, "if vma is not None)", "if False)"),
     "add_reads_secinfo_first": Rewritten(
         "add-pages/source not of pages, SECINFO nowhere", *_ADD, 'if f["src"] & 0xFFF:',
         'if user.read(f["secinfo"], 64) and f["src"] & 0xFFF:'),
