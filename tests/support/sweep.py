@@ -194,11 +194,8 @@ class Sweep(Supervisor):
         self._met(leaf, rule)
         after = self._see(task, tcs_la)
         executed = rule in EXECUTED or rule is Rule.OUT  # behind it
-        if len(self.wrong) < 20:
-            self.wrong += [
-                f"{leaf.name} {count} {flags:#x} {rule.name}: {name} {got} instead of {want}"
-                for name, got, want in _differences(after, wanted if executed else before)
-            ]
+        differences = _differences(after, wanted if executed else before)
+        self._compare(f"{leaf.name} {count} {flags:#x} {rule.name}", differences)
         resume(task)
 
     def _step_aex(self, task: Task, begins: int) -> None:
@@ -224,11 +221,7 @@ class Sweep(Supervisor):
         if task.regs.rip == VDSO_BASE + self.image.symbols["enclu_jump"]:
             task.regs.rip = wanted.regs["rip"]  # behind it is the AEP
         after = replace(self._see(task, tcs_la), saved=self._saved(frame))
-        if len(self.wrong) < 20:
-            self.wrong += [
-                f"{way} {count} {rule.name}: {name} {got} instead of {want}"
-                for name, got, want in _differences(after, wanted)
-            ]
+        self._compare(f"{way} {count} {rule.name}", _differences(after, wanted))
         if way == SUPPLIED:
             self._evict(task, address)
         resume(task)
@@ -260,14 +253,16 @@ class Sweep(Supervisor):
         if rule is not Rule.OUT:
             wanted |= {"rip": slot + (BEHIND_CALL if rule is Rule.QUEUED else TWIN + CALL)}
         got = {name: getattr(regs, name) for name in _KEPT} | {"locked": queue.locked, "count": queue.count}
-        if len(self.wrong) < 20:
-            self.wrong += [
-                f"ioctl {count} {rule.name}: {name} {got[name]:#x} instead of {value:#x}"
-                for name, value in wanted.items() if got[name] != value
-            ]  # fmt: skip
+        differences = ((name, hex(got[name]), hex(value)) for name, value in wanted.items() if got[name] != value)
+        self._compare(f"{QUEUED} {count} {rule.name}", differences)
         if over and rule is Rule.OUT:
             self.over.add(QUEUED)
         resume(task)
+
+    def _compare(self, where: str, differences: Iterator[tuple[str, object, object]]) -> None:
+        """Note what is not as it should be, unless enough has been noted."""
+        if len(self.wrong) < 20:
+            self.wrong += [f"{where}: {name} {got} instead of {want}" for name, got, want in differences]
 
     def _evict(self, task: Task, address: int) -> None:
         """What the thread has met is to be met again; it has been shown, whoever was to do that."""

@@ -42,7 +42,7 @@ class Encl:
         self.secs_page: EnclPage | None = None
         self._pages = EnclPages()
         self.ahead: Callable[[], None] | None = None
-        """Has added what is still to be added (`linux.add_pages.ready`), before anybody looks."""
+        """Has added what is still to be added (`linux.add_pages.add_ready`), before anybody looks."""
         self.page_count = 0
         self.va_pages: list[VAPage] = []
         self.mms: set[MM] = set()

@@ -91,7 +91,7 @@ def _add(sup: Supervisor, task: Task, taking: InProcess, row: Row, flags: int, s
 
     def take_out() -> None:
         for thread in [thread for thread in sup.threads.values() if thread.space.in_process is taking]:
-            sup.halter.with_halted(thread, lambda _: None)
+            taking.halt(thread)
 
     contents = queue.disarm(take_out)
     if contents:

@@ -99,14 +99,16 @@ def take(sup: Supervisor, task: Task, info: ptrace.SigInfo) -> bool:
     )  # fmt: skip
     if missing:
         by_jump = aep == in_process.trampoline.site and "enclu_jump" in task.space.image.symbols
-        sup.attend(task, functools.partial(_supply, sup, task, fault, by_jump, begin))
+        sup.attend(task, functools.partial(_supply, sup, task, in_process, fault, by_jump, begin))
     else:
         task.untold = Untold(telling.Origin(task), fault, words[_ONWARD])
         begin(fixup, fault.vector)
     return True
 
 
-def _supply(sup: Supervisor, task: Task, fault: Fault, by_jump: bool, begin: Callable[[int, int], None]) -> None:
+def _supply(
+    sup: Supervisor, task: Task, taking: InProcess, fault: Fault, by_jump: bool, begin: Callable[[int, int], None]
+) -> None:  # fmt: skip
     """The thread finds the page that is missing when it has made its AEX; or it is as for any other exception."""
     mm, left = task.mm, None
 
@@ -114,7 +116,7 @@ def _supply(sup: Supervisor, task: Task, fault: Fault, by_jump: bool, begin: Cal
         nonlocal left
         if left is not None or task.process.filtered or start != fault.address & -PAGE_SIZE:
             return False
-        left = Left(sup, task, start, end, prot)
+        left = Left(taking, task, start, end, prot)
         mm.left.append(left)
         return True
 
@@ -137,9 +139,9 @@ def _supply(sup: Supervisor, task: Task, fault: Fault, by_jump: bool, begin: Cal
 class Left:
     """Pages that a thread makes accessible when it has left its enclave; or, once somebody calls this, are so."""
 
-    def __init__(self, sup: Supervisor, task: Task, start: int, end: int, prot: int) -> None:
+    def __init__(self, taking: InProcess, task: Task, start: int, end: int, prot: int) -> None:
         self.start, self.end, self.prot = start, end, prot
-        self._sup, self._task, self._mm = sup, task, task.mm
+        self._taking, self._task, self._mm = taking, task, task.mm
         self._taken_out, self._onward = task.taken_out, task.mode.words[_ONWARD]
 
     def __call__(self) -> None:
@@ -147,7 +149,7 @@ class Left:
         if task.taken_out == self._taken_out and not task.exiting:
             if task.mode.words[_ONWARD] != self._onward:
                 return  # it has come by there
-            self._sup.halter.with_halted(task, lambda _: None)
+            self._taking.halt(task)
         try:
             self._mm.page_tables.protect(self.start, self.end, self.prot)
         except OSError:

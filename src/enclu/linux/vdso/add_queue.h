@@ -29,6 +29,15 @@
 #define Q_DATA		4096
 #define BEHIND_CALL	15
 
+/* R11: the queue.  Afterwards RCX: the slot. */
+.macro RESTORE_CALL
+	mov	Q_RDI(%r11), %rdi
+	mov	Q_RSI(%r11), %rsi
+	mov	Q_RDX(%r11), %rdx
+	mov	Q_R8(%r11), %r8
+	mov	Q_LOCK(%r11), %rcx
+.endm
+
 STUB enclu_ioctl
 	.cfi_startproc
 	.cfi_undefined %rip
@@ -101,22 +110,14 @@ STUB enclu_ioctl
 	movq	$4096, ADD_COUNT(%r8)
 	incq	Q_COUNT(%r11)		/* it is added */
 	U	QUEUED
-	mov	Q_RDI(%r11), %rdi
-	mov	Q_RSI(%r11), %rsi
-	mov	Q_RDX(%r11), %rdx
-	mov	Q_R8(%r11), %r8
-	mov	Q_LOCK(%r11), %rcx
+	RESTORE_CALL
 	lea	BEHIND_CALL(%rcx), %rcx
 	xor	%eax, %eax
 	movq	$0, Q_LOCK(%r11)
 	U	OUT
 	jmp	*%rcx
 	U	QUEUEING
-3:	mov	Q_RDI(%r11), %rdi
-	mov	Q_RSI(%r11), %rsi
-	mov	Q_RDX(%r11), %rdx
-	mov	Q_R8(%r11), %r8
-	mov	Q_LOCK(%r11), %rcx
+3:	RESTORE_CALL
 	movq	$0, Q_LOCK(%r11)
 	U	OUT
 	jmp	enclu_path_stop
