@@ -38,6 +38,12 @@ UNKNOWN = {
 }
 
 
+TABLE = 0x8000
+"""Where a jump table is, for LEA (7 bytes at BASE) to form its address."""
+SWITCH = f"488d0d {(TABLE - BASE - 7).to_bytes(4, 'little').hex()} 48630481 4801c8 ffe0 "
+"""lea rcx, [rip + TABLE]; movsxd rax, [rcx + rax * 4]; add rax, rcx; jmp rax: 16 bytes."""
+
+
 def asked(code: str, *entries: int) -> int | None:
     """Of the last CPUID."""
     image = bytes.fromhex(code)
@@ -61,11 +67,29 @@ def test_code_elsewhere_that_jumps_behind_the_constant_may_want_another() -> Non
     assert asked(code, BASE + 5) is None
 
 
+@pytest.mark.parametrize(
+    ("offsets", "known"), [((16,), 4), ((16, 23), 4), ((16, 21), None), ((0, 0x7FFF), 4), ((), None)]
+)
+def test_a_jump_table_leads_where_its_entries_say(offsets: tuple[int, ...], known: int | None) -> None:
+    """To the constant; to the end besides; between constant and CPUID; back, and nowhere; nothing known of it."""
+    image = bytes.fromhex(SWITCH + "b804000000 0fa2 c3")
+    tables = {TABLE: [BASE + offset for offset in offsets]}
+    assert leaves(image, BASE, (), lambda address: tables.get(address, [])).get(BASE + 21) == known
+
+
+def test_code_whose_address_is_formed_may_be_jumped_to() -> None:
+    image = bytes.fromhex("488d0d 07000000 ffe1 b804000000 0fa2 c3")
+    assert leaves(image, BASE, ()).get(BASE + 14) is None
+
+
 def test_the_loaders_loops_over_the_caches_are_known() -> None:
-    """They are why it is looked for: leaves 2 and 4, dozens of times at each start of a program."""
+    """They are why it is looked for: leaves 2 and 4, dozens of times at each start of a program.
+
+    What it asks besides is behind jump tables for the models of processors.
+    """
     maps = Path("/proc/self/maps").read_text()
     loader = re.search(r"/\S*/ld-linux-x86-64\S*|/\S*/ld-2\S*", maps)
     assert loader is not None, "no dynamic loader is mapped"
     found, _ = text_scan.scan(Path(loader[0]).read_bytes(), ())
     leaves = [known for _, known in found]
-    assert {2, 4} <= set(leaves) and None in leaves
+    assert {0, 2, 4, 7, 0x8000_0000} <= {*leaves}

@@ -2,13 +2,13 @@
 
 A CPUID for a leaf that the machine answers as the host does can stay what it is: a stop less, of which the C library's
 start makes dozens.  So constants are followed through the function that holds it, along every way on which control may
-come: from its start, from jumps of other code, and from where nothing is seen to lead, as to the code that handles
-exceptions.  What is not known to keep a register is taken to change it.
+come: from its start, from jumps of other code, through jump tables, and from where nothing is seen to lead, as to the
+code that handles exceptions.  What is not known to keep a register is taken to change it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import capstone
@@ -57,25 +57,43 @@ def _after(insn: Any, before: Known) -> Known:
     return after
 
 
-def _following(insn: Any) -> list[int] | None:
-    """Addresses at which control may go on; None if they cannot be told."""
+def _tabled(insns: dict[int, Any], tables: Callable[[int], list[int]]) -> list[int]:
+    """Where the function's indirect jumps may lead: to any address it forms, and through any table at one.
+
+    Compilers jump by MOVSXD from a table of distances from itself, whose address LEA has formed.
+    """
+    formed = (
+        insn.address + insn.size + insn.operands[1].mem.disp
+        for insn in insns.values()
+        if insn.mnemonic == "lea" and insn.operands[1].mem.base == x86.X86_REG_RIP
+    )
+    return [target for address in {*formed} for target in (address, *tables(address)) if target in insns]
+
+
+def _following(insn: Any, tabled: list[int]) -> list[int] | None:
+    """Addresses at which control may go on, an indirect jump at one of `tabled`; None if they cannot be told."""
     name, behind = insn.mnemonic.split()[-1], insn.address + insn.size  # behind prefixes: "bnd jmp"
     if name in _ENDS:
         return []
     if not name.startswith(("j", "loop")):
         return [behind]
+    if insn.operands[0].type == x86.X86_OP_REG:
+        return tabled or None
     if insn.operands[0].type != x86.X86_OP_IMM:
         return None
     target = insn.operands[0].imm
     return [target] if name == "jmp" else [target, behind]
 
 
-def leaves(code: bytes, begin: int, entries: Iterable[int]) -> dict[int, int]:
+def leaves(
+    code: bytes, begin: int, entries: Iterable[int], tables: Callable[[int], list[int]] = lambda address: []
+) -> dict[int, int]:
     """What EAX always is at the CPUIDs of the function `code` that lies at `begin`, by address, where it is known.
 
-    Other code leads to its start and to `entries`.
+    Other code leads to its start and to `entries`; a jump table at an address leads to `tables` of it, at most.
     """
     insns = _decoded(code, begin)
+    tabled = _tabled(insns, tables)
     known: dict[int, Known] = {}
     to_do: list[tuple[int, Known]] = [(address, {}) for address in (begin, *entries) if address in insns]
     unseen = (address for address, insn in insns.items() if insn.mnemonic != "nop")  # padding is led to by nothing
@@ -85,7 +103,7 @@ def leaves(code: bytes, begin: int, entries: Iterable[int]) -> dict[int, int]:
         merged = state if before is None else {name: v for name, v in before.items() if state.get(name) == v}
         if merged != before:
             known[address] = merged
-            following = _following(insns[address])
+            following = _following(insns[address], tabled)
             inside = [each for each in following or () if begin <= each < begin + len(code)]
             if following is None or not insns.keys() >= set(inside):  # or into the middle of an instruction
                 return {}

@@ -45,6 +45,8 @@ GO_MAGICS = (0xFFFFFFF0, 0xFFFFFFF1)
 LONGEST_INSTRUCTION = 15
 UNSIZED = 4096
 """How far from a function's start its instructions may be sought when its end is not told."""
+TABLE = 1024
+"""Entries of a jump table that are looked at."""
 IN_STEP = 8
 """Instructions after one that the decoder does not know, before its view of the boundaries is trusted again."""
 
@@ -179,8 +181,24 @@ class _Code:
     def leaves(self, begin: int, code: bytes) -> dict[int, int]:
         """`cpuid_leaf.leaves` of a function."""
         if begin not in self._leaves:
-            self._leaves[begin] = cpuid_leaf.leaves(code, begin, self._jumps_into(begin, begin + len(code)))
+            entries = self._jumps_into(begin, begin + len(code))
+            self._leaves[begin] = cpuid_leaf.leaves(code, begin, entries, self._table)
         return self._leaves[begin]
+
+    def _table(self, address: int) -> list[int]:
+        """Where a jump table at the address leads, and perhaps what is behind it: its end is not told."""
+        for segment in self._elf.iter_segments("PT_LOAD"):
+            begin, size = address - segment["p_vaddr"], segment["p_filesz"]
+            if 0 <= begin < size:
+                count = min((size - begin) // 4, TABLE)
+                distances = np.frombuffer(self._data, "<i4", count, segment["p_offset"] + begin)
+                targets = distances.astype(np.int64) + address
+                code = np.zeros(len(targets), bool)
+                for _low, size, at in self.segments:
+                    code |= (targets >= at) & (targets < at + size)
+                ends = np.flatnonzero(~code)
+                return [*map(int, targets[: ends[0]] if len(ends) else targets)]
+        return []
 
     def _jumps_into(self, begin: int, end: int) -> list[int]:
         """Addresses in (begin, end) to which code outside seems to jump or call: whatever looks like it counts."""

@@ -68,6 +68,7 @@ class Supervisor:
         self.events = events
         self.leaves = events.leaves
         self.processor = processor or cpuid.host
+        self._own_leaves = machine_cpuid.own_leaves(cpuid.host) if self.processor is cpuid.host else None
         """What CPUID answers, SGX aside."""
         self.image = vdso_image.load(delivery.vdso)
         self.threads: dict[int, Task] = {}
@@ -130,8 +131,7 @@ class Supervisor:
         space = AddressSpace(pid, self.image, self.halter.inject_in, self.syscall_tasks.protect)
         mm = MM(self.kernel, space) if parents is None else parents.fork(space)
         space.kernel = mm
-        if self.processor is cpuid.host:
-            space.own_leaves = machine_cpuid.OWN_LEAVES
+        space.own_leaves = self._own_leaves
         return space, mm
 
     def opened(self, thread: Task) -> None:
