@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.run.conftest import compile_c
 from tests.support.runs import HANGS, RUN, environment, sh
 
 ADDR_NO_RANDOMIZE = 0x0040000
@@ -33,6 +34,12 @@ def pending() -> None:
     block(signal.SIGUSR1, signal.SIGRTMIN, signal.SIGCHLD)
     os.kill(os.getpid(), signal.SIGUSR1)
     os.kill(os.getpid(), signal.SIGRTMIN)
+
+
+def a_trap() -> None:
+    """The signal that also ends what the machine has a new program do before its first instruction."""
+    block(signal.SIGTRAP)
+    os.kill(os.getpid(), signal.SIGTRAP)
 
 
 def limits() -> None:
@@ -64,6 +71,7 @@ CASES: dict[str, Callable[[], Any]] = {
     "ignored SIGCHLD": lambda: ignore(signal.SIGCHLD),
     "blocked signals": lambda: block(signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGRTMAX),
     "pending signals": pending,
+    "a pending trap": a_trap,
     "limits": limits,
     "descriptors": descriptors,
     "closed standard descriptors": closed,
@@ -103,6 +111,45 @@ def inherited(
 def test_the_same_as_natively(case: str, program: Callable[[str], Path], tmp_path: Path) -> None:
     command = [str(program("inherited"))]
     assert inherited([*RUN, *command], tmp_path, CASES[case]) == inherited(command, tmp_path, CASES[case])
+
+
+FIRST = """
+.globl _start
+.balign 4096
+page: .skip 4096 - BEFORE, 0xcc
+_start: .byte 0xe9; .long on - _start - 5
+.balign 4096, 0xcc
+on:
+.irp register, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15
+or %\\register, %rax
+.endr
+setnz %bl
+mov $0xcc, %al
+mov $page, %edi
+mov $4096 - BEFORE, %ecx
+repe scasb
+setne %cl; or %cl, %bl
+mov $_start + 5, %edi
+mov $BEFORE - 5, %ecx
+repe scasb
+setne %cl; or %cl, %bl
+movzbl %bl, %edi
+mov $231, %eax
+syscall
+"""
+"""A program that begins BEFORE bytes before the end of a page.  It exits with 1 unless all registers are 0 at its first
+instruction, and the rest of the page is what it was."""
+
+
+@pytest.mark.parametrize("before", [5, 150, 4095])
+def test_registers_and_text_are_those_of_a_new_program(before: int, tmp_path: Path) -> None:
+    """Wherever in its page the program begins."""
+    source, program = tmp_path / "first.S", tmp_path / "first"
+    source.write_text(FIRST)
+    compile_c("-nostdlib", "-static", "-no-pie", f"-DBEFORE={before}", source, "-o", program)
+    for command in ([str(program)], [*RUN, str(program)]):
+        done = subprocess.run(command, env=environment(), timeout=HANGS, check=False, stdin=subprocess.DEVNULL)
+        assert done.returncode == 0, command
 
 
 @pytest.mark.parametrize(

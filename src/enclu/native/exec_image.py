@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import struct
 from typing import TYPE_CHECKING
@@ -19,13 +20,20 @@ from enclu.base.abi import (
 )
 from enclu.base.elf import SHN_UNDEF, Elf
 from enclu.native.address_space import SCRATCH, SCRATCH_SIZE, VDSO_IMAGE
-from enclu.native.inject import inject
+from enclu.native.inject import inject, run_code
+from enclu.native.text_poke import INT3
+from enclu.sgx.epc import PAGE_SIZE
 
 if TYPE_CHECKING:
     from enclu.native.address_space import Image
     from enclu.native.thread import Thread
 
-_SYSCALL_INT3 = b"\x0f\x05\xcc"
+_SYSCALL, _TO_RBX = b"\x0f\x05", b"\x48\x89\xc3"
+_LOAD_ARGUMENTS = (b"\x48\xbf", b"\x48\xbe", b"\x48\xba", b"\x49\xba", b"\x49\xb8", b"\x49\xb9")
+"""MOV of 8 bytes to RDI, RSI, RDX, R10, R8 and R9."""
+_FLAGS = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE
+_VDSO_SIZE = 0x4000
+"""Bytes of the host kernel's own that are looked through, at most."""
 
 
 class NoVdso(Exception):
@@ -62,26 +70,51 @@ def _find_auxv(thread: Thread) -> tuple[int, int]:
     raise NoVdso("the host kernel gave the program no vDSO; boot it with vdso=1")
 
 
+@functools.cache
+def _making(base: int, area: int) -> bytes:
+    """Code that maps the vDSO's area and the scratch memory, leaves the results in RBX and RAX, and ends by INT3."""
+    return (
+        _mmap(base, area, PROT_READ | PROT_EXEC) + _TO_RBX + _mmap(SCRATCH, SCRATCH_SIZE, PROT_READ | PROT_WRITE) + INT3
+    )
+
+
+def _mmap(start: int, size: int, prot: int) -> bytes:
+    arguments = zip(_LOAD_ARGUMENTS, (start, size, prot, _FLAGS, -1, 0), strict=True)
+    loads = b"".join(load + struct.pack("<q", value) for load, value in arguments)
+    return loads + b"\xb8" + struct.pack("<I", NR["mmap"]) + _SYSCALL
+
+
+@functools.cache
+def _seals() -> bool:
+    """The host kernel has mseal(2), and this process may use it: of nothing it is no error."""
+    return not ctypes.CDLL(None).syscall(NR["mseal"], 0, ctypes.c_size_t(0), 0)
+
+
 def install(thread: Thread, image: Image, base: int, area: int) -> None:
-    """Map `image` at `base` with scratch memory behind its `area` bytes.  The thread is at its first instruction.
+    """Map `image` at `base` with scratch memory behind its `area` bytes.  The thread is at its exec event.
 
     All but the image is sealed where the host kernel can (mseal(2), Linux 6.10): no call of the program takes it away.
-    Raises NoVdso, or OSError when the fixed range is taken.
+    It stands at its first instruction afterwards.  Raises NoVdso, or OSError when the fixed range is taken.
     """
-    space, rip = thread.space, thread.regs.rip
+    space = thread.space
     slot, real = _find_auxv(thread)
-    original = space.peek(rip, 3)
-    space.poke(rip, _SYSCALL_INT3)
-    flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE
-    text = inject(thread, NR["mmap"], base, area, PROT_READ | PROT_EXEC, flags, -1, 0, stub=rip)
-    data = inject(thread, NR["mmap"], SCRATCH, SCRATCH_SIZE, PROT_READ | PROT_WRITE, flags, -1, 0, stub=rip)
-    space.poke(rip, original)
-    if text != base or data != SCRATCH:
-        raise OSError(-min(text, data), f"cannot map the vDSO image at {base:#x}")
-    size = 0x4000
-    functions = _functions(space.peek(real, size))
-    space.poke(base, image.build(base, real, functions))
-    behind = VDSO_IMAGE[1]
-    inject(thread, NR["mseal"], behind, SCRATCH + SCRATCH_SIZE - behind, 0, stub=base + image.syscall_stub)
+    _map(thread, base, area)
+    space.poke(base, image.build(base, real, _functions(space.peek(real, _VDSO_SIZE))))
+    if _seals():
+        behind = VDSO_IMAGE[1]
+        inject(thread, NR["mseal"], behind, SCRATCH + SCRATCH_SIZE - behind, 0, stub=base + image.syscall_stub)
     space.poke(slot, struct.pack("<Q", base))
     space.installed = True
+
+
+def _map(thread: Thread, base: int, area: int) -> None:
+    """Make both mappings in one go, by code that stands for the moment in the page of the first instruction."""
+    space, rip = thread.space, thread.regs.rip
+    code = _making(base, area)
+    at = min(rip, (rip | PAGE_SIZE - 1) + 1 - len(code))
+    original = space.peek(at, len(code))
+    space.poke(at, code)
+    results = run_code(thread, at, len(code) - len(INT3), ("rbx", "rax"))
+    space.poke(at, original)
+    if results != [base, SCRATCH]:
+        raise OSError(-min(results), f"cannot map the vDSO image at {base:#x}")

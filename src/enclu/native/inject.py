@@ -58,23 +58,48 @@ def inject(
     shown each stop that the call leads to.  A restartable sequence is aborted.
     """
     rseq.abort(thread)
+    saved = bytes(thread.regs)
+    _set_call(thread, nr, arguments, stub)
+    _execute(thread, SYSCALL_SIZE, watch)
+    result = ctypes.c_int64(thread.regs.rax).value
+    scratch.fill(thread.space, arguments)
+    thread.regs.load(saved)
+    thread.store()
+    return result
+
+
+def run_code(thread: Thread, at: int, size: int, results: Sequence[str]) -> list[int]:
+    """Execute code of `size` bytes, a system call last and INT3 behind it, in a thread at its exec event.
+
+    What it leaves in the registers `results`.  The thread stands at the first instruction of its program afterwards,
+    with the registers that it has there.
+    """
     regs = thread.regs
     saved = bytes(regs)
+    regs.rip, regs.cs = at, USER_CS
+    thread.store()
+    _execute(thread, size)
+    left = [ctypes.c_int64(getattr(regs, name)).value for name in results]
+    regs.load(saved)
+    regs.rax, regs.orig_rax = 0, ptrace.NO_SYSCALL  # as execve(2) ends
+    thread.store()
+    return left
+
+
+def _execute(thread: Thread, size: int, watch: Callable[[Stop], None] | None = None) -> None:
+    """Execute the code of `size` bytes at RIP, a system call last and INT3 behind it, with no signal in between.
+
+    The registers are those behind the call afterwards, and a signal can be delivered.
+    """
     mask = ptrace.signal_mask(thread.tid)
     if not mask & _TRAP:
         ptrace.set_signal_mask(thread.tid, BUT_TRAP)
-        result = call_at_stub(thread, nr, arguments, stub, watch)
+        _to_trap(thread, size, watch)
     else:
         ptrace.set_signal_mask(thread.tid, EVERY_SIGNAL)
-        _set_call(thread, nr, arguments, stub)
-        by_stops(thread, watch)  # an INT3 would take a SIGTRAP that waits for the thread to unblock it
+        by_stops(thread, watch, size)  # an INT3 would take a SIGTRAP that waits for the thread to unblock it
         to_signal_stop(thread)
-        result = ctypes.c_int64(regs.rax).value
-        scratch.fill(thread.space, arguments)
     ptrace.set_signal_mask(thread.tid, mask)
-    regs.load(saved)
-    thread.store()
-    return result
 
 
 def call_at_stub(
@@ -88,23 +113,27 @@ def call_at_stub(
 
     Its registers are those of the call afterwards.
     """
-    call = _set_call(thread, nr, arguments, stub)
-    behind = call + SYSCALL_SIZE + INT3_SIZE
-
-    def over(stop: Stop) -> bool:
-        if watch is not None:
-            watch(stop)
-        return _reached(thread, stop, call, behind) and stop.signo == signal.SIGTRAP
-
-    until(thread, CONT, over)
+    _set_call(thread, nr, arguments, stub)
+    _to_trap(thread, SYSCALL_SIZE, watch)
     scratch.fill(thread.space, arguments)
     return ctypes.c_int64(thread.regs.rax).value
 
 
-def _set_call(thread: Thread, nr: int, arguments: Sequence[Argument], stub: int) -> int:
-    """Have the thread stand before the call; the call's address."""
+def _to_trap(thread: Thread, size: int, watch: Callable[[Stop], None] | None) -> None:
+    begin = thread.regs.rip
+
+    def over(stop: Stop) -> bool:
+        if watch is not None:
+            watch(stop)
+        return _reached(thread, stop, begin, begin + size + INT3_SIZE) and stop.signo == signal.SIGTRAP
+
+    until(thread, CONT, over)
+
+
+def _set_call(thread: Thread, nr: int, arguments: Sequence[Argument], stub: int) -> None:
+    """Have the thread stand before the call."""
     regs = thread.regs
-    regs.rip = call = stub or thread.space.syscall_stub
+    regs.rip = stub or thread.space.syscall_stub
     regs.cs = USER_CS  # a program may be in 32-bit code
     regs.rax = nr
     regs.orig_rax = ptrace.NO_SYSCALL
@@ -112,31 +141,30 @@ def _set_call(thread: Thread, nr: int, arguments: Sequence[Argument], stub: int)
         setattr(regs, name, value)
     thread.store()
     thread.call_abandoned = True
-    return call
 
 
-def by_stops(thread: Thread, watch: Callable[[Stop], None] | None = None) -> None:
-    """Make the system call at RIP, by stops and not by an exception; the thread is at its end then.
+def by_stops(thread: Thread, watch: Callable[[Stop], None] | None = None, size: int = SYSCALL_SIZE) -> None:
+    """Make the system call at RIP, or the one that is last in `size` bytes of code, by stops and not by an exception.
 
-    `watch` is shown each stop.  Raises MachineGone.
+    The thread is at its end then.  `watch` is shown each stop.  Raises MachineGone.
     """
-    call = thread.regs.rip
-    end = call + SYSCALL_SIZE
+    begin = thread.regs.rip
+    end = begin + size
 
     def over(stop: Stop) -> bool:
         if watch is not None:
             watch(stop)
-        return _reached(thread, stop, call, end) and stop.kind is Kind.SYSCALL
+        return _reached(thread, stop, begin, end) and stop.kind is Kind.SYSCALL
 
     for _ in ("entry", "exit"):
-        # The end of a call that is abandoned is a stop, too, before the one at RIP is made.
+        # The end of a call that is abandoned is a stop, too, and each of those before the last.
         until(thread, SYSCALL, over)
 
 
 def _reached(thread: Thread, stop: Stop, call: int, address: int) -> bool:
-    """The thread, which makes the system call at `call`, has stopped at the address.
+    """The thread, which executes what is at `call`, has stopped at the address.
 
-    Raises MachineGone where the call cannot be fetched, which is not all that a SIGSEGV there may mean (see `until`).
+    Raises MachineGone where that cannot be fetched, which is not all that a SIGSEGV there may mean (see `until`).
     """
     rip = thread.fetch().rip
     if stop.kind is Kind.SIGNAL and stop.signo in (signal.SIGSEGV, signal.SIGBUS) and rip == call:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from enclu.base.events import ProcessExec
 from enclu.native import exec_image, ptrace, text
 from enclu.native.address_space import VDSO_AREA, VDSO_BASE
-from enclu.native.resume import SYSCALL, resume, until
-from enclu.native.stop import Kind
+from enclu.native.resume import resume
 
 if TYPE_CHECKING:
     from enclu.run.supervisor import Supervisor
@@ -64,7 +63,6 @@ def happened(sup: Supervisor, thread: Task) -> None:
 
 def _give_vdso(sup: Supervisor, thread: Task) -> None:
     """The new image gets our vDSO."""
-    until(thread, SYSCALL, lambda stop: stop.kind is Kind.SYSCALL)
     thread.fetch()
     thread.space.open_memory(thread.tid)
     if thread.space.visible:
@@ -81,6 +79,4 @@ def _give_vdso(sup: Supervisor, thread: Task) -> None:
         text.patch_program(thread)
     elif thread.tid == sup.main_pid:
         sup.message("the program's memory is hidden from its tracer: it runs without SGX (is its file readable?)")
-    thread.regs.orig_rax = ptrace.NO_SYSCALL
-    thread.store()
     resume(thread)
