@@ -31,6 +31,7 @@ NOT_LOADED = {
     "enclu.host": "Python hosts",
     "enclu.cli.commands": "other commands",
     "enclu.linux.ioctl": "the device",
+    "enclu.linux.trap": "exceptions that may be SGX's",
     "enclu.linux.procfs": "who looks into /proc/cpuinfo or auxv",
     "enclu.linux.intel_cpu": "`--cpu intel`",
     "enclu.native.lookup": "paths of the device",

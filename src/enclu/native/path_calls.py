@@ -20,6 +20,8 @@ from enclu.native.text_poke import INT3
 from enclu.sgx.exceptions import Fault, Vector
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from enclu.native.address_space import AddressSpace
     from enclu.native.thread import Thread
 
@@ -40,28 +42,42 @@ CALL = 8
 """Offset in a slot, and in its twin, of the system call: enclu_path_pass adds it to the slot's address, in RCX."""
 
 
-def patch(space: AddressSpace, address: int, size: int) -> None:
-    """Replace the call at `address`, `size` bytes with the comparison that follows.  Without a free slot, leave it."""
-    code = space.peek(address, size)
+def patch(space: AddressSpace, places: Iterable[tuple[int, int]]) -> None:
+    """Replace the calls at these addresses, each so many bytes with the comparison that follows.
+
+    Those without a free slot are left.
+    """
+    first = space.path_slots
+    slots, twins, jumps = bytearray(), bytearray(), []
+    for address, size in places:
+        code = space.peek(address, size)
+        look = _look(code)
+        if space.path_slots == SLOT_COUNT:
+            break
+        if len(code) != size or look not in space.image.symbols or not code.endswith(TAIL):
+            continue
+        slot = VDSO_BASE + SLOTS + space.path_slots * SLOT_SIZE
+        space.path_slots += 1
+        call = code + b"\xff\x25\x00\x00\x00\x00" + struct.pack("<Q", address + size)  # jmp *0(%rip)
+        call = call.ljust(SLOT_SIZE - CALL, INT3)
+        slots += jump(slot, VDSO_BASE + space.image.symbols[look]).ljust(CALL, INT3) + call
+        twins += CALL * INT3 + call
+        to_slot = b"\x48\xb9" + struct.pack("<Q", slot) + b"\xff\xe1"  # mov rcx, slot; jmp rcx
+        jumps.append((address, code, to_slot.ljust(size, b"\x90")))
+    if jumps:
+        begin = VDSO_BASE + SLOTS + first * SLOT_SIZE
+        space.poke(begin, bytes(slots))
+        space.poke(begin + TWIN, bytes(twins))
+    for address, code, to_slot in jumps:
+        space.sites.put(space, address, Kind.PATH_CALL, code, to_slot)
+
+
+def _look(code: bytes) -> str:
+    """Symbol of what the vDSO image looks at such a call with."""
     number = int.from_bytes(code[1:5], "little")
-    look = "enclu_ioctl" if number == NR["ioctl"] else f"enclu_path_{PATH_CALLS.get(number)}"
     if code[5:].startswith(FROM_RDI):
-        look = "enclu_path_rdi"
-    if (
-        len(code) != size
-        or look not in space.image.symbols
-        or not code.endswith(TAIL)
-        or space.path_slots == SLOT_COUNT
-    ):
-        return
-    slot = VDSO_BASE + SLOTS + space.path_slots * SLOT_SIZE
-    space.path_slots += 1
-    space.poke(slot, jump(slot, VDSO_BASE + space.image.symbols[look]).ljust(CALL, INT3))
-    call = code + b"\xff\x25\x00\x00\x00\x00" + struct.pack("<Q", address + size)  # jmp *0(%rip)
-    space.poke(slot + CALL, call)
-    space.poke(slot + TWIN + CALL, call)
-    to_slot = b"\x48\xb9" + struct.pack("<Q", slot) + b"\xff\xe1"  # mov rcx, slot; jmp rcx
-    space.sites.put(space, address, Kind.PATH_CALL, code, to_slot.ljust(size, b"\x90"))
+        return "enclu_path_rdi"
+    return "enclu_ioctl" if number == NR["ioctl"] else f"enclu_path_{PATH_CALLS.get(number)}"
 
 
 def recover(thread: Thread, fault: Fault) -> bool:

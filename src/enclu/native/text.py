@@ -18,7 +18,7 @@ from enclu.native import cpuid, path_calls, proc
 if TYPE_CHECKING:
     from enclu.native.thread import Thread
 
-_SCANNER = 8
+_SCANNER = 9
 """Part of the names of what is kept: raised when `text_scan` would find something else in the same file."""
 _KEPT = 1024
 """Files in the cache directory, at most; the oldest go when there are more."""
@@ -127,9 +127,8 @@ def _patch(thread: Thread, start: int, end: int, offset: int, sites: Sites) -> N
     for at, leaf in sites.cpuid:
         if space.answers(leaf) and (address := mapped(at)) is not None:
             cpuid.patch(space, address)
-    for at, size in sites.path_calls:
-        if (address := mapped(at)) is not None:
-            path_calls.patch(space, address, size)
+    calls = ((mapped(at), size) for at, size in sites.path_calls)
+    path_calls.patch(space, [(address, size) for address, size in calls if address is not None])
 
 
 def _executable(tid: int) -> Iterator[tuple[int, int, int, str]]:

@@ -33,12 +33,15 @@ def take(sup: Supervisor, task: Task, fault: Fault, *, ordinary: bool = False) -
 
     `ordinary` says that the instruction is no ENCLU, and outside enclaves.
     """
+    if ordinary and cpuid.emulate(task, sup.cpuid):
+        resume(task)
+        return
     inside = task.mode.enclave
     from enclu.linux import trap  # where nothing goes wrong, nobody need wait for it
 
     verdict = trap.exception(sup.kernel, task, fault, ordinary=ordinary)
     if verdict is trap.Verdict.HOSTS:
-        if cpuid.emulate(task, sup.cpuid) or path_calls.recover(task, fault) or text_poke.meets(task, fault):
+        if path_calls.recover(task, fault) or text_poke.meets(task, fault):
             resume(task)
         else:
             telling.no_code(sup.events, task, fault)

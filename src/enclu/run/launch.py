@@ -74,6 +74,8 @@ def start(path: str, arguments: Sequence[str], supervise: Callable[[int], None],
             status = 0
         finally:
             os._exit(status)
+    _undo_locale_coercion()  # this and the filter take their time, which the supervisor needs for its start
+    filtering = seccomp.every_program(OWN_TEXT)
     with contextlib.suppress(ChildProcessError):  # nothing to wait for where SIGCHLD is ignored
         os.waitpid(middle, 0)
     _be_subreaper(subreaper)
@@ -82,7 +84,7 @@ def start(path: str, arguments: Sequence[str], supervise: Callable[[int], None],
     os.close(to_supervisor[0])
     os.close(to_program[1])
     _become_traced(to_supervisor[1], to_program[0])
-    _become(path, arguments)
+    _become(path, arguments, filtering)
 
 
 def _fit() -> bool:
@@ -195,13 +197,12 @@ def why_not_traced() -> str:
     return "in a container add --cap-add=SYS_PTRACE; `enclu check` tells more"
 
 
-def _become(path: str, arguments: Sequence[str]) -> NoReturn:
-    """exec, with everything as enclu got it.  Raises LaunchError."""
+def _become(path: str, arguments: Sequence[str], filtering: bytes) -> NoReturn:
+    """exec, with everything as enclu got it, but for the filter of system calls.  Raises LaunchError."""
     for signo in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(signo, signal.SIG_DFL)  # Python ignores them, and what was before it has forgotten
-    _undo_locale_coercion()
     try:
-        seccomp.install(seccomp.every_program(OWN_TEXT))
+        seccomp.install(filtering)
     except OSError as error:
         raise LaunchError(126, f"may not filter system calls: {error.strerror}; enclu needs seccomp(2), "
                           "which this kernel, container or service manager denies") from None  # fmt: skip
