@@ -1,6 +1,8 @@
 """Measures what docs/performance.md says; ratios within one run, medians of several.
 
-.venv/bin/python benchmarks/run.py
+.venv/bin/python benchmarks/run.py [WORD...]
+
+With words, only what has one of them in its name.
 """
 
 from __future__ import annotations
@@ -165,7 +167,10 @@ def main() -> None:
                 lambda: seconds([*ENCLU, *FILES], env), lambda: seconds(FILES, env), 2.0),
         }  # fmt: skip
         print(f"{'':42} {'enclu':>9} {'floor':>9} {'ratio':>7}")
+        words = sys.argv[1:]
         for name, (ours, floor, limit) in cases.items():
+            if words and not any(word in name for word in words):
+                continue
             pairs = [(ours(), floor()) for _ in range(ROUNDS)]
             report(name, [a for a, _ in pairs], [b for _, b in pairs], limit)
 
