@@ -115,9 +115,9 @@ def main() -> None:
                 lambda: number([*ENCLU, "--no-fast-path", str(work / "pair")], env),
                 lambda: number([str(work / "floor")], env), 1.7),
             "EENTER+EEXIT, us": (
-                lambda: number([*ENCLU, *many], env), lambda: number([str(work / "floor")], env), 1 / 150),
+                lambda: number([*ENCLU, *many], plain), lambda: number([str(work / "floor")], env), 1 / 150),
             "by ENCLU of the program's, us": (
-                lambda: number([*ENCLU, "--delivery", "signal", *many], env),
+                lambda: number([*ENCLU, "--delivery", "signal", *many], plain),
                 lambda: number([str(work / "floor")], env), 1 / 150),
             "two threads, us (floor: one)": (
                 lambda: number([*ENCLU, *many, "2"], env), lambda: number([*ENCLU, *many], env), 3.0),
