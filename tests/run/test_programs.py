@@ -133,6 +133,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "syscall_registers": ANY,
     "tcs_trimmed_inside": ANY,
     "tcs_unmapped_inside": ANY,
+    "text_kept": ANY,
     "thread_gone": ANY,
     "thread_handler": ("thread-handler",),
     "threads": ANY,

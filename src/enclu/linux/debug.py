@@ -28,8 +28,7 @@ def debug_access(mm: MM, user: UserMemory, arg: int) -> None:
         for page, address, size in _pieces(mm, f["address"], f["length"]):
             buffer = f["buffer"] + done
             if f["flags"] & uapi.ENCLU_SGX_DEBUG_WRITE:
-                _write(page, address, user.read(buffer, size))
-                _written(mm, address)
+                _put(mm, page, address, user.read(buffer, size))
             else:
                 user.write(buffer, mm.kernel.processors.original(address, _words(page, address, size)))
             done += size
@@ -55,8 +54,7 @@ def read(mm: MM, address: int, size: int) -> bytes:
 def write(mm: MM, address: int, data: bytes) -> None:
     """Write to a debug enclave.  Raises OSError; what is in front of the byte that cannot be written is written."""
     for page, at, size in _pieces(mm, address, len(data)):
-        _write(page, at, data[at - address : at - address + size])
-        _written(mm, at)
+        _put(mm, page, at, data[at - address : at - address + size])
 
 
 def _pieces(mm: MM, address: int, length: int) -> Iterator[tuple[EPCPage, int, int]]:
@@ -83,7 +81,10 @@ def _page(mm: MM, address: int) -> EPCPage:
     return page.epc
 
 
-def _written(mm: MM, address: int) -> None:
+def _put(mm: MM, page: EPCPage, address: int, data: bytes) -> None:
+    """Raises OSError EIO."""
+    mm.kernel.processors.leaves_epc([page])  # of what the machine has put in an ENCLU's place, no part may stay
+    _write(page, address, data)
     vma = mm.find_vma(address)
     if vma is not None and vma.encl is not None:
         mm.kernel.processors.revoke(vma.encl.eid)
