@@ -284,6 +284,14 @@ def test_a_page_evicted_out_of_order_comes_alone_and_those_in_order_bring_the_ne
     assert came == [1, 1, 2, 0]
 
 
+def test_every_page_comes_alone_where_somebody_steps() -> None:
+    world, first = mostly_outside()
+    world.kernel.ahead = False
+    for i in range(8):
+        assert world.encl.pages[first + i].epc is None
+        assert fault.supply(world.mm, first + i << 12)
+
+
 def test_what_comes_ahead_may_be_lost_without_anybody_being_told() -> None:
     world, first = mostly_outside()
     behind = world.encl.pages[first + 2]

@@ -140,7 +140,7 @@ def _load(mm: MM, vma: VMA, encl: Encl, page: EnclPage) -> int:
     Raises OSError where the page itself cannot come back.
     """
     reclaimer = mm.kernel.reclaimer
-    count = vma.ahead.wanted(page.index, reclaimer.most_ahead)
+    count = vma.ahead.wanted(page.index, reclaimer.most_ahead if mm.kernel.ahead else 1)
     behind = reclaimer.reloadable(encl, page.index + 1, min(page.index + count, vma.end >> 12), vma.prot)
     reclaimer.make_room(1 + len(behind))
     reclaimer.reload(page)

@@ -35,6 +35,8 @@ class Kernel:
         self.processors = processors
         self.loading: Callable[[Encl], None] = lambda encl: None
         """Called when an enclave is created and whenever pages have been added to it."""
+        self.ahead = True
+        """Evicted pages may come back before anybody has asked for them; not where somebody steps, and counts faults."""
         self._enclaves: dict[Encl, None] = {}
         self._by_eid: dict[int, Encl] = {}
 

@@ -94,6 +94,7 @@ class Supervisor:
             from enclu.run.stepping.stepping import Stepping  # seldom wanted
 
             self.transitions = Stepping(self)
+            self.kernel.ahead = False
         self._in_process = in_process and not stepping
         """There are to be others as soon as somebody uses SGX."""
         self._unreferenced = False

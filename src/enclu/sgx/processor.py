@@ -310,7 +310,7 @@ class Processors(Protocol):
         """The program is about to change what is mapped in [start, end): processors leave it what they have there."""
 
     def leaves_epc(self, pages: Sequence[EPCPage]) -> None:
-        """These pages of enclaves are about to be evicted, or written in part: what is in them is to be the enclaves' own."""
+        """These pages of enclaves are about to be evicted or written: what is in them is to be the enclaves' own."""
 
     def original(self, address: int, data: bytes) -> bytes:
         """Bytes of an enclave that were read from the address on, as they were before processors changed them."""
