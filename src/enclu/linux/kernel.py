@@ -36,7 +36,7 @@ class Kernel:
         self.loading: Callable[[Encl], None] = lambda encl: None
         """Called when an enclave is created and whenever pages have been added to it."""
         self.ahead = True
-        """Evicted pages may come back before anybody has asked for them; not where somebody steps, and counts faults."""
+        """Evicted pages may come back before anybody has asked for them: not where somebody steps."""
         self._enclaves: dict[Encl, None] = {}
         self._by_eid: dict[int, Encl] = {}
 
