@@ -126,6 +126,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "sigstop_cont": ANY,
     "sigsys_kept": ANY,
     "single_step": ANY,
+    "sites_raced": ANY,
     "ssa_protected_inside": ANY,
     "stack_fault_signal": ANY,
     "ssa_removed_inside": ANY,
