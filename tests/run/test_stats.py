@@ -124,6 +124,8 @@ def test_it_says_which_leaves_stopped_nobody_and_why_others_did(
     assert 0 < fast["in_process"]["EENTER"] < fast["leaves"]["EENTER"]
     assert told("threads", "--no-fast-path")["in_process"] == {}
     assert "a TCS has DBGOPTIN" in told("debug_optin")["by_stops"]
+    large = told("elrange")  # from 0 to 2 TiB: three of them at once, 100 entries each by four TCSes
+    assert large["by_stops"] == [] and large["in_process"]["EENTER"] > 250
 
 
 def test_the_table_has_every_counter(counted: Counted) -> None:

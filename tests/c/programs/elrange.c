@@ -63,6 +63,28 @@ static void check(const char *name, uint64_t base, uint64_t size, uint64_t place
 	close(enclave.fd);
 }
 
+static void at_once(void)
+{
+	struct enclave_options options[3] = {
+		{ .elrange_size = TIB, .place = TIB / 2 },
+		{ .elrange_base = TIB, .elrange_size = TIB, .place = TIB - GIB },
+		{ 0 },
+	};
+	struct enclave enclaves[3];
+	uint64_t sums[3] = { 0 };
+
+	for (int i = 0; i < 3; i++)
+		enclave_load(&enclaves[i], &options[i]);
+	for (int round = 0; round < 100; round++)
+		for (int i = 0; i < 3; i++)
+			sums[i] = ask(enclave_tcs(&enclaves[i], round % TEST_TCS_COUNT), OP_ADD, sums[i], i + 1, 0);
+	for (int i = 0; i < 3; i++) {
+		ok_eq(sums[i], 100 * (i + 1), "its ECALLs, by turns with the others'");
+		munmap(enclaves[i].base, enclaves[i].spare);
+		close(enclaves[i].fd);
+	}
+}
+
 int main(void)
 {
 	ok_eq(create(0, 1ul << 46), 0, "ECREATE of 2^46 bytes at 0");
@@ -74,5 +96,6 @@ int main(void)
 	check("1 TiB from 0", 0, TIB, TIB / 2);
 	check("1 TiB from 1 TiB", TIB, TIB, TIB - GIB);
 	check("2^46 from 0", 0, 1ul << 46, 1ul << 45);
+	at_once();
 	return done();
 }
