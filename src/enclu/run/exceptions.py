@@ -33,7 +33,7 @@ def take(sup: Supervisor, task: Task, fault: Fault, *, ordinary: bool = False) -
 
     `ordinary` says that the instruction is no ENCLU, and outside enclaves.
     """
-    if ordinary and cpuid.emulate(task, sup.cpuid):
+    if ordinary and fault.vector == Vector.UD and cpuid.emulate(task, sup.cpuid):
         resume(task)
         return
     inside = task.mode.enclave
