@@ -12,7 +12,7 @@ from tests.support import observed
 
 DRIVEN_BY_TIME = (
     "abort_page", "added_singly", "aex_interrupt", "avx_by_xfrm", "clone_untraced", "evict_across_processes",
-    "extended_state", "handled_while_blocked_elsewhere", "longjmp_out", "mxcsr", "ordinary_signals",
+    "exits_shared", "extended_state", "handled_while_blocked_elsewhere", "longjmp_out", "mxcsr", "ordinary_signals",
     "oversubscribe_threads", "pages_raced", "power_event_busy", "signal_frame", "signal_storm", "sigstop_cont",
     "stack_fault_signal", "state_kept", "vdso_jmp_patching", "vdso_jmp_undisturbed", "xsave_by_xfrm",
 )  # fmt: skip

@@ -59,6 +59,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "exception_vectors": ANY,
     "exec_from_thread": ANY,
     "exinfo": ANY,
+    "exits_shared": ANY,
     "extended_state": ("vdso", "signal"),
     "faults_everywhere": DRIVER,
     "features": DRIVER,
