@@ -70,7 +70,9 @@ def test_a_process_can_be_killed_at_every_instruction(
 
 
 @pytest.mark.parametrize("design", delivery.names())
-@pytest.mark.parametrize("name", ["entries_raced", "forks_at_speed", "jumps_give_way", "own_aex", "stepped_beside"])
+@pytest.mark.parametrize(
+    "name", ["entries_raced", "forks_at_speed", "jumps_give_way", "own_aex", "stepped_beside", "types_raced"]
+)
 def test_program(name: str, design: str, passes: Passes) -> None:
     passes(name, options=("--delivery", design))
 
