@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from tests.run.conftest import Passes
 from tests.support.observed import without_races
 from tests.support.runs import HANGS, environment, run
 
+PAIRS = int(os.environ.get("ENCLU_TEST_PAIRS", "1000000"))
+"""Entries and exits of four threads under signals; for a thorough search more, ENCLU_TEST_PAIRS=100000000."""
 SEARCH = {rule for rule in Rule if Rule.AT_ENCLU < rule <= Rule.SITED}
 MET = {
     EncluLeaf.EENTER: SEARCH | {Rule.CLAIMING, Rule.ENTERED, Rule.OUT},
@@ -104,6 +107,16 @@ def test_notified_threads_under_a_storm_of_signals_get_right_results(way: str, d
 
 def test_threads_under_a_storm_of_signals_get_right_results(passes: Passes) -> None:
     passes("pairs", "100000", "4", "1000")
+
+
+def test_pairs_under_a_storm_of_signals_are_counted_and_nothing_grows(passes: Passes) -> None:
+    """What grows, of the program and of its supervisor, the program looks at itself."""
+    done = passes("pairs_lasting", str(PAIRS // 4), "4", "150", options=("--stats=json",))
+    counters = json.loads(done.stderr)
+    leaves, in_process = counters["leaves"], counters["in_process"]
+    assert leaves["EENTER"] == leaves["EEXIT"] == PAIRS // 4 * 4
+    # The others are executed by a stop: a thread's first, and those that a signal finds half done.
+    assert min(in_process["EENTER"], in_process["EEXIT"]) > 0.99 * PAIRS - 100
 
 
 @pytest.mark.parametrize("design", ["vdso", "signal"])
