@@ -199,12 +199,6 @@ def test_program(name: str, design: str, passes: Passes) -> None:
     assert passes(name, options=("--quiet", "--delivery", design, *OPTIONS.get(name, ()))).stderr == ""
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
-def test_program_with_every_transition_by_a_stop(name: str, passes: Passes) -> None:
-    options = ("--quiet", "--no-fast-path", "--delivery", PROGRAMS[name][0], *OPTIONS.get(name, ()))
-    assert passes(name, options=options).stderr == ""
-
-
 @pytest.mark.parametrize("options", [(), ("--no-pin",)])
 def test_busy_threads_are_pinned_unless_told_otherwise(options: tuple[str, ...], passes: Passes) -> None:
     passes("affinity", *options, options=("--no-fast-path", *options))

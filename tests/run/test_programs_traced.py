@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.observing import by_itself
+from tests.run.observing import agree, by_itself
 from tests.run.test_programs import PROGRAMS
-from tests.support.observed import agree
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -18,6 +17,7 @@ def test_the_outcome_is_the_same(
 ) -> None:
     path, log = program(name), str(tmp_path / "log.json")
     agree(
+        name,
         lambda: by_itself(name, path, enclave_environment, "--trace", log),
         lambda: by_itself(name, path, enclave_environment),
     )

@@ -6,10 +6,9 @@
 #include "enclu_sgx.h"
 
 #define WORKERS 3
-#define CALLS 20000
-#define ROUNDS 60
 
 static struct enclave enclave;
+static long calls = 20000, rounds = 60;
 static _Atomic long right, busy, faults, wrong;
 static volatile bool stop;
 
@@ -29,7 +28,7 @@ static void once(void *tcs, uint64_t index, uint64_t i, int vector, _Atomic long
 
 static void *share(void *argument)
 {
-	for (uint64_t i = 0; i < CALLS; i++)
+	for (long i = 0; i < calls; i++)
 		once(enclave_tcs(&enclave, 3), (uint64_t)argument, i, 13, &busy);
 	return NULL;
 }
@@ -80,22 +79,27 @@ static void settle(long more)
 		usleep(50);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-	struct enclave_options options = { .attributes = 2 /* DEBUG */, .heap_pages = ROUNDS };
+	struct enclave_options options = { .attributes = 2 /* DEBUG */ };
 	pthread_t threads[WORKERS];
 	uint8_t *ssa;
 	long failed = 0;
 
+	if (argc > 2) {
+		calls = atol(argv[1]);
+		rounds = atol(argv[2]);
+	}
+	options.heap_pages = rounds;
 	enclave_load(&enclave, &options);
 	ask(enclave_tcs(&enclave, 3), OP_ADD, 1, 1, 0); /* its pages are there */
 	start(threads, share);
 	join(threads);
-	ok(right > 0 && right + busy == WORKERS * CALLS, "at one TCS: %ld were right, %ld busy", right, busy);
+	ok(right > 0 && right + busy == WORKERS * calls, "at one TCS: %ld were right, %ld busy", right, busy);
 	ok_eq(ask(enclave_tcs(&enclave, 3), OP_ADD, 1, 1, 0), 2, "which is free afterwards");
 	ssa = enclave_ssa(&enclave, 0, 0);
 	start(threads, work);
-	for (int i = 0; i < ROUNDS; i++) {
+	for (long i = 0; i < rounds; i++) {
 		settle(100);
 		failed += mprotect(ssa, PAGE, i % 2 ? PROT_READ : PROT_NONE) != 0;
 		failed += mprotect(ssa, PAGE, PROT_READ | PROT_WRITE) != 0;
@@ -114,6 +118,6 @@ int main(void)
 	stop = true;
 	join(threads);
 	ok_eq(wrong, 0, "every entry was right, or faulted for a reason");
-	ok(right > 100 * ROUNDS, "%ld were right, %ld faulted", right, faults);
+	ok(right > 100 * rounds, "%ld were right, %ld faulted", right, faults);
 	return done();
 }

@@ -2,13 +2,13 @@
    and then the parent goes on with its own. */
 #include "enclave.h"
 
-#define CALLS 5000
+static long calls = 5000;
 
 static long work(struct enclave *enclave)
 {
 	long wrong = 0;
 
-	for (long i = 0; i < CALLS; i++) {
+	for (long i = 0; i < calls; i++) {
 		struct request request = { .op = OP_ADD, .a = i, .b = getpid() };
 
 		wrong += attempt(enclave_tcs(enclave, 0), &request, EENTER).function != EEXIT || request.result != i + request.b;
@@ -35,10 +35,12 @@ static int child(int generation)
 	return status;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	struct enclave enclave;
 
+	if (argc > 1)
+		calls = atol(argv[1]);
 	enclave_load(&enclave, NULL);
 	ok_eq(work(&enclave), 0, "the parent's calls");
 	ok_eq(child(0), 0, "those of its children and theirs");

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from tests.run.gdb.conftest import gdb, started
-from tests.run.observing import by_itself, options_of, passed
+from tests.run.observing import agree, by_itself, options_of, passed
 from tests.run.test_programs import PROGRAMS
-from tests.support.observed import agree
 from tests.support.runs import HANGS
 
 QUIET = (
@@ -41,4 +40,4 @@ def test_the_outcome_is_the_same(
             stdout, _ = process.communicate(timeout=HANGS)
         return passed(name, process.returncode, stdout, output + (place / "stderr").read_text())
 
-    agree(debugged, lambda: by_itself(name, path, enclave_environment))
+    agree(name, debugged, lambda: by_itself(name, path, enclave_environment))
