@@ -35,6 +35,12 @@ def denying(numbers: Iterable[int], action: int) -> bytes:
     return load(NUMBER) + b"".join(if_equal(number, verdict(action)) for number in numbers) + verdict(ALLOW)
 
 
+def denying_with(number: int, first: int, action: int) -> bytes:
+    """All calls but this one with this first argument, the low half of which counts, are allowed."""
+    one = load(FIRST_ARGUMENT) + if_equal(first, verdict(action)) + verdict(ALLOW)
+    return load(NUMBER) + if_equal(number, one) + verdict(ALLOW)
+
+
 def install(program: bytes) -> None:
     """For this process and its descendants.  Raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)

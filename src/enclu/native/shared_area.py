@@ -9,6 +9,7 @@ reads: FS, GS and RDPID are the program's, or the processor's.  Kernel: arch/x86
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import struct
@@ -62,7 +63,9 @@ class SharedArea:
             self._map = mmap.mmap(self.fd, _SIZE)
         except (OSError, ValueError, OverflowError) as error:
             os.close(self.fd)
-            raise OSError(getattr(error, "errno", None) or 12, f"no shared area: {error}") from None
+            if isinstance(error, OSError):
+                raise
+            raise OSError(errno.ENOMEM, str(error)) from None
         self._view = memoryview(self._map)
         self._free_tcses = list(range(TCS_COUNT - 1, -1, -1))
         self._free_tickets = list(range(SPACE_COUNT - 1, -1, -1))

@@ -40,11 +40,11 @@ if TYPE_CHECKING:
     from enclu.run.add_queue import Row
     from enclu.run.supervisor import Supervisor
     from enclu.run.task import Task
-    from enclu.sgx.enclave_mode import EnclaveMode
     from enclu.sgx.epc import EPCPage
     from enclu.sgx.secs import Secs
 
 
+_TCS = WORD["TCS"]
 OUT_OF_REACH = "an ENCLU is no jump, for nothing is free where that would lead"
 PATIENCE = 16
 """How often a thread's slot is to be mapped in vain before nobody tries any more."""
@@ -98,7 +98,7 @@ class InProcessTransitions(Transitions):
             try:
                 self._area = SharedArea()
             except OSError as error:
-                raise Unable(str(error)) from None
+                raise Unable(f"the machine has no memory to share with programs ({error.strerror})") from None
             for thread in self._sup.threads.values():
                 self.place(thread)
         return self._area
@@ -243,20 +243,32 @@ class InProcessTransitions(Transitions):
             if leaf == EncluLeaf.ERESUME or not task.regs.rax:
                 own_aex.tell(self._sup, task, further=True)
         taking = task.space.in_process
-        if taking is None or taking.stepped:
+        if taking is None:
             return
-        if task.mode.dbgoptin:
+        by_stops = taking.stepped or task.mode.dbgoptin
+        if task.mode.dbgoptin and not taking.stepped:
             self._refused("a TCS has DBGOPTIN")
-            return
         if leaf in (EncluLeaf.EENTER, EncluLeaf.ERESUME):
-            self._begin(task, taking)
-            if task.in_process:
-                if not taking.tickets.valid(task.mode.tcs_la):
-                    self._issue(task, taking)
-                if site != self._site:
-                    self._quicken_entry(task, taking, site)
-        elif leaf in (EncluLeaf.EEXIT, EncluLeaf.EDECCSSA):
+            if not by_stops:
+                self._entered(task, taking, site)
+            if not self._sees_tcs(task, taking):
+                task.mode.move_tcs(0)
+        elif leaf in (EncluLeaf.EEXIT, EncluLeaf.EDECCSSA) and not by_stops:
             self._quicken_exit(task, taking, site)
+
+    def _entered(self, task: Task, taking: InProcess, site: int) -> None:
+        self._begin(task, taking)
+        if task.in_process:
+            if not taking.tickets.valid(task.mode.tcs_la):
+                self._issue(task, taking)
+            if site != self._site:
+                self._quicken_entry(task, taking, site)
+
+    @staticmethod
+    def _sees_tcs(task: Task, taking: InProcess) -> bool:
+        """What code in the process would take for the TCS in use is that, and nothing of the program's own."""
+        at = task.mode.words[_TCS]
+        return task.in_process and taking.area.tcs_part(at).address in taking.mapped
 
     def _issue(self, task: Task, taking: InProcess) -> None:
         mode, sup = task.mode, self._sup
@@ -272,7 +284,7 @@ class InProcessTransitions(Transitions):
         if not taking.tickets.free(tcs_la):
             self._refused("the tickets of two TCSes have the same place")
             return
-        at = self._move(secs, tcs_la, mode)
+        at = self._move(secs, tcs_la)
         if not at:
             self._refused(f"more than {TCS_COUNT} TCSes are in use")
             return
@@ -281,6 +293,7 @@ class InProcessTransitions(Transitions):
         except Unable as error:
             self._refused(str(error))
             return
+        mode.move_tcs(at)
         entry = self._entry(task, secs, tcs_la, at, narrow)
         if entry is not None:
             taking.tickets.issue(entry, lambda: self._take_out(task))
@@ -295,8 +308,8 @@ class InProcessTransitions(Transitions):
             if other.mode.tcs_la and place_of(other.mode.tcs_la) == place:
                 self._halt(other)
 
-    def _move(self, secs: Secs, tcs_la: int, mode: EnclaveMode) -> int:
-        """The TCS, in memory that the process sees; its address there, 0 if there is no room."""
+    def _move(self, secs: Secs, tcs_la: int) -> int:
+        """The TCS, in memory that processes may map; its address there, 0 if there is no room."""
         area = self._area
         assert area is not None
         page = secs.used(tcs_la)
@@ -308,7 +321,6 @@ class InProcessTransitions(Transitions):
             place[:] = page.data
             page.data = place
             page.lease = Lease(area, address)
-            mode.move_tcs(address)
         return address
 
     def _entry(self, task: Task, secs: Secs, tcs_la: int, at: int, narrow: int) -> Entry | None:
