@@ -84,6 +84,7 @@ const char *delivery(void);
 int enclave_call(void *tcs, struct request *request, struct sgx_enclave_run *run);
 int vdso_enter(void *tcs, struct request *request, unsigned int leaf, struct sgx_enclave_run *run);
 void *vdso_symbol(const char *name);
+extern void (*before_vdso_call)(void); /* the last thing that vdso_enter() does; NULL if nothing */
 
 /* Raw ENCLU, without the vDSO. */
 enum raw_result { RAW_EXITED = 0, RAW_AEX = 1, RAW_FAULTED = 2 };

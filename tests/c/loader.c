@@ -332,6 +332,8 @@ const char *delivery(void)
 	return answer.name;
 }
 
+void (*before_vdso_call)(void);
+
 int vdso_call(uint64_t rdi, uint64_t rsi, uint64_t rdx, unsigned int leaf, uint64_t r8, uint64_t r9,
 	      struct sgx_enclave_run *run, void *function);
 
@@ -347,6 +349,8 @@ int vdso_enter(void *tcs, struct request *request, unsigned int leaf, struct sgx
 	}
 	memset(run, 0, sizeof(*run));
 	run->tcs = (uint64_t)tcs;
+	if (before_vdso_call)
+		before_vdso_call();
 	return vdso_call((uint64_t)request, 0, 0, leaf, 0, 0, run, function);
 }
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from enclu.linux import delivery
+from enclu.native import extended_state
 from enclu.native.trampoline import Rule
 from enclu.run import in_process
 from enclu.sgx.structs import EncluLeaf
@@ -38,10 +39,16 @@ AEX = {
     "AEX for a page": {Rule.FAULTED, Rule.AEX_DONE, Rule.SHOWING, Rule.OUT},
 }
 """The same in AEXs."""
+BY_ZF = {Rule.FOUND_Z, Rule.KEPT_Z}
+"""Those of the two ways to find the slot that a thread without ZF does not go."""
+AVX = 4
+"""In XCR0."""
+PUT_ASIDE = ("XSAVE of what is put aside", "XRSTOR of initial state")
+GIVEN_BACK = "XRSTOR of what was put aside"
 
 
-def sweep(program: Path, env: dict[str, str], found: Path, count: int) -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.support.sweep", str(program), str(count)]
+def sweep(program: Path, env: dict[str, str], found: Path, count: int, *more: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.support.sweep", str(program), str(count), *more]
     env = environment(**env, ENCLU_SWEEP=str(found))
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=HANGS, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -56,6 +63,41 @@ def test_a_thread_can_be_stopped_at_every_instruction(
     assert result["wrong"] == []
     assert set(result["met"]) >= {f"{leaf.name} {rule.name}" for leaf, rules in MET.items() for rule in rules}
     assert set(result["met"]) >= {f"{way} {rule.name}" for way, rules in AEX.items() for rule in rules}
+    assert set(result["met"]) >= {f"{leaf.name} RDTSC" for leaf in MET}
+
+
+def test_a_thread_can_be_stopped_where_a_jump_in_place_of_its_enclu_leads(
+    program: Callable[[str], Path], enclave_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Of the program's own ENCLU as of the enclave's."""
+    env = {**enclave_environment, "ENCLU_SWEEP_DELIVERY": "signal"}
+    result = sweep(program("leaves"), env, tmp_path / "found", 350)
+    assert result["wrong"] == []
+    assert set(result["met"]) >= {f"{leaf.name} {rule.name}" for leaf, rules in MET.items() for rule in rules}
+    assert set(result["met"]) >= {f"{leaf.name} {rule.name} in a copy" for leaf in MET for rule in SEARCH}
+
+
+def test_a_thread_can_be_stopped_at_every_instruction_where_nobody_listens(
+    program: Callable[[str], Path], enclave_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """It writes no records then."""
+    env = {**enclave_environment, "ENCLU_SWEEP_UNTOLD": "1", "ENCLU_SWEEP_ONCE": "1"}
+    result = sweep(program("leaves"), env, tmp_path / "found", 350)
+    assert result["wrong"] == []
+    assert set(result["met"]) >= {f"{leaf.name} {rule.name}" for leaf, rules in MET.items() for rule in rules - BY_ZF}
+    assert not [what for what in result["met"] if what.endswith("RDTSC")]
+
+
+@pytest.mark.skipif(not extended_state.layout().xcr0 & AVX, reason="this processor has no AVX")
+def test_a_thread_with_state_that_its_enclave_lacks_can_be_stopped_at_every_instruction(
+    program: Callable[[str], Path], enclave_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """What is put aside is back afterwards, or never was."""
+    env = {**enclave_environment, "ENCLU_SWEEP_ONCE": "1"}
+    result = sweep(program("leaves"), env, tmp_path / "found", 350, "1", "0", "with AVX")
+    assert result["wrong"] == []
+    aside = {f"{leaf} {what}" for leaf in ("EENTER", "ERESUME") for what in PUT_ASIDE}
+    assert set(result["met"]) >= aside | {f"{way} {GIVEN_BACK}" for way in ("EEXIT", *AEX)}
 
 
 def test_an_ioctl_that_adds_a_page_can_be_stopped_at_every_instruction(

@@ -4,7 +4,8 @@
 
 Writes, as JSON, how often each rule was met and what was wrong.  The program executes leaf after leaf; in the n-th
 execution of one the thread is stopped after n instructions.  With ENCLU_SWEEP_KILLS its process is killed there, and
-what was wrong is what is left of the machine's in the end.
+what was wrong is what is left of the machine's in the end.  ENCLU_SWEEP_DELIVERY is the design, `vdso` if not given;
+with ENCLU_SWEEP_UNTOLD nobody listens to leaves; with ENCLU_SWEEP_ONCE it is stopped once after so many instructions.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from enclu.native.trampoline import EXECUTED, Rule
 from enclu.run import launch
 from enclu.run.supervisor import Supervisor
 from enclu.run.task import Task
-from enclu.sgx.enclave_mode import WORD
+from enclu.sgx.enclave_mode import COUNTED, INITIAL, WORD, XSAVE
 from enclu.sgx.enclu.enter import RFLAGS_RESTORED
 from enclu.sgx.epc import EPCPage
 from enclu.sgx.machine import Machine
@@ -48,7 +49,7 @@ from enclu.sgx.xsave import HEADER
 
 INT3 = b"\xcc"
 """What stops a thread where the code begins."""
-STATUS = 0x8D5
+STATUS, ZF = 0x8D5, 0x40
 FLAGS = (0x202, 0x246, 0xA83, 0x216)
 """RFLAGS to come with, one after the other, each once as they are and once with all status flags inverted."""
 _KEPT = (
@@ -62,16 +63,27 @@ an ioctl that adds a page (`native.add_queue`)."""
 IOCTL = 1
 _ADDRESS = WORD["ADDRESS"]
 LEAVES = (EncluLeaf.EENTER, EncluLeaf.ERESUME, EncluLeaf.EEXIT, EncluLeaf.EDECCSSA)
+INSTRUCTIONS = {
+    b"\x0f\x31": "RDTSC",
+    b"\x48\x0f\xae\xa1" + struct.pack("<i", XSAVE - BIAS): "XSAVE of what is put aside",
+    b"\x48\x0f\xae\xa9" + struct.pack("<i", INITIAL - BIAS): "XRSTOR of initial state",
+    b"\x48\x0f\xae\xa9" + struct.pack("<i", XSAVE - BIAS): "XRSTOR of what was put aside",
+}
+"""Those that only some executions of a leaf come by; the memory is in the slot, by RCX."""
 
 
-KILLS = "ENCLU_SWEEP_KILLS" in os.environ
+KILLS, ONCE, TOLD = (
+    "ENCLU_SWEEP_KILLS" in os.environ, "ENCLU_SWEEP_ONCE" in os.environ, "ENCLU_SWEEP_UNTOLD" not in os.environ
+)  # fmt: skip
 
 
 def _turns() -> Iterator[tuple[int, int]]:
     """How many instructions to execute, and RFLAGS to begin with."""
-    for count, flags in zip(itertools.count(1), itertools.cycle(FLAGS), strict=False):
+    # Once: by one of the ways that depend on ZF, for they are not equally long.
+    all_flags = [flags for flags in FLAGS if not ONCE or not flags & ZF]
+    for count, flags in zip(itertools.count(1), itertools.cycle(all_flags), strict=False):
         yield count, flags
-        if not KILLS:
+        if not KILLS and not ONCE:
             yield count, flags ^ STATUS
 
 
@@ -102,6 +114,7 @@ class Sweep(Supervisor):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.met, self.wrong = collections.Counter(), []
+        self.turns: dict[EncluLeaf | str, Iterator[tuple[int, int]]]
         self.turns = {way: _turns() for way in (*LEAVES, AEX, SUPPLIED)}
         # Each instruction, but of the loop that copies a page some.
         self._queued = itertools.chain(range(1, 100), range(100, 1600, 97), range(1600, 3000))
@@ -179,21 +192,31 @@ class Sweep(Supervisor):
             resume(task)
             return
         count, flags = next(self.turns[leaf])
+        counted = task.mode.words[COUNTED[leaf]]
         regs.rip, regs.rflags = site, regs.rflags & ~STATUS | flags & STATUS
         before = self._see(task, tcs_la)
         wanted = self._executed(task, leaf, before, tcs_la)
         regs.rip = begins
         task.store()
-        self._single_steps(task, begins, count)
+        if not self._single_steps(task, begins, count):  # it is executed by a stop: this turn is the next one's
+            self.turns[leaf] = itertools.chain(((count, flags),), self.turns[leaf])
+            task.fetch()
+            regs.rip = begins
+            task.store()
+            self._single_steps(task, begins, 1)
+            resume(task)
+            return
         rule = self._rule(task)
+        self._met(leaf, rule)
+        self._look_closer(task, leaf, rule)
         if KILLS:
-            self._met(leaf, rule)
             os.kill(task.process.tgid, signal.SIGKILL)
             return
         task.fetch()
-        self._met(leaf, rule)
         after = self._see(task, tcs_la)
         executed = rule in EXECUTED or rule is Rule.OUT  # behind it
+        if task.mode.words[COUNTED[leaf]] != counted + executed:
+            self.wrong.append(f"{leaf.name} {count} {rule.name}: counted {task.mode.words[COUNTED[leaf]]}")
         differences = _differences(after, wanted if executed else before)
         self._compare(f"{leaf.name} {count} {flags:#x} {rule.name}", differences)
         resume(task)
@@ -214,11 +237,13 @@ class Sweep(Supervisor):
         self._single_steps(task, begins, count)
         rule = self._rule(task)
         self._met(way, rule)
+        self._look_closer(task, way, rule)
         if KILLS:
             os.kill(task.process.tgid, signal.SIGKILL)
             return
         task.fetch()
-        if task.regs.rip == VDSO_BASE + self.image.symbols["enclu_jump"]:
+        jump = self.image.symbols.get("enclu_jump")
+        if jump is not None and task.regs.rip == VDSO_BASE + jump:
             task.regs.rip = wanted.regs["rip"]  # behind it is the AEP
         after = replace(self._see(task, tcs_la), saved=self._saved(frame))
         self._compare(f"{way} {count} {rule.name}", _differences(after, wanted))
@@ -328,21 +353,36 @@ class Sweep(Supervisor):
             state = self._state(bytearray(task.aside.image))
         return Seen(after, state, False, False, 0, tcs["CSSA"] + 1, 0, 0, saved)
 
-    def _single_steps(self, task: Task, begins: int, count: int) -> None:
+    def _single_steps(self, task: Task, begins: int, count: int) -> bool:
+        """False if the thread comes to an ENCLU first, by which it is to stop."""
         task.space.poke(begins, self._begins[task.space, begins])
+        stopped = False
         for _ in range(count):
             ptrace.ptrace(ptrace.SINGLESTEP, task.tid, 0, 0)
-            os.waitpid(task.tid, WALL)
+            status = os.waitpid(task.tid, WALL)[1]
+            stopped = os.WIFSTOPPED(status) and os.WSTOPSIG(status) in (signal.SIGILL, signal.SIGSEGV)
+            if stopped:
+                break
         regs = self._read(task)
         if regs.rflags & RFLAGS_TF:  # of the steps, once a SYSCALL was among them
             regs.rflags &= ~RFLAGS_TF
             task.store()
         task.space.poke(begins, INT3)
+        return not stopped
 
     def _met(self, leaf: EncluLeaf | str, rule: Rule) -> None:
         self.met[f"{leaf if isinstance(leaf, str) else leaf.name} {rule.name}"] += 1
         if rule is Rule.OUT and leaf != QUEUED:
             self.over.add(leaf)
+
+    def _look_closer(self, task: Task, way: EncluLeaf | str, rule: Rule) -> None:
+        """Note that it has stopped in a copy of a template, and at which of the INSTRUCTIONS."""
+        rip, name, taking = task.regs.rip, way if isinstance(way, str) else way.name, task.space.in_process
+        assert taking is not None
+        if any(copy.start <= rip < copy.start + copy.size for copy in taking.copies):
+            self.met[f"{name} {rule.name} in a copy"] += 1
+        code = task.space.peek(rip, 8)
+        self.met.update(f"{name} {what}" for begins, what in INSTRUCTIONS.items() if code.startswith(begins))
 
     def _rule(self, task: Task) -> Rule:
         taking = task.space.in_process
@@ -423,13 +463,15 @@ def _differences(got: Seen, wanted: Seen) -> Iterator[tuple[str, object, object]
 
 def main(program: str, *arguments: str) -> None:
     machine, events, told = Machine(1 << 26, None, extended_state.layout()), Events(), collections.Counter[str]()
-    events.listen(lambda leaf: told.update((leaf.leaf,)), Leaf)
-    supervisor = Sweep(machine, delivery.create("vdso"), events, in_process=True, pin=False)
+    if TOLD:
+        events.listen(lambda leaf: told.update((leaf.leaf,)), Leaf)
+    design = delivery.create(os.environ.get("ENCLU_SWEEP_DELIVERY", "vdso"))
+    supervisor = Sweep(machine, design, events, in_process=True, pin=False)
 
     def tell() -> None:
         supervisor.transitions.count()
         counted = {leaf.name: events.leaves.counts[leaf] for leaf in LEAVES}
-        if counted != {leaf.name: told[leaf.name] for leaf in LEAVES} and not KILLS:
+        if counted != {leaf.name: told[leaf.name] for leaf in LEAVES} and TOLD and not KILLS:
             supervisor.wrong.append(f"told {told}, counted {counted}")
         wrong = supervisor.left() if KILLS else supervisor.wrong
         found = {"met": supervisor.met, "wrong": wrong, "over": len(supervisor.over)}
