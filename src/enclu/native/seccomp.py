@@ -16,6 +16,7 @@ from enclu.base.abi import (
     CLONE_UNTRACED,
     MAP_ANONYMOUS,
     MAP_FIXED,
+    MAP_FIXED_NOREPLACE,
     MAP_SHARED,
     MS_SYNC,
     NAME,
@@ -105,9 +106,11 @@ SGX_PROGRAM = (
        "rt_sigreturn", "sched_getaffinity", "sched_setaffinity", "remap_file_pages", "process_madvise",
        "mseal", "mincore", "mlock", "mlock2", "munlock", "mlockall")),
     Rule(NR["msync"], arg=2, mask=MS_SYNC, equals=MS_SYNC),
-    Rule(NR["shmat"], arg=2, mask=SHM_REMAP, equals=SHM_REMAP),
+    Rule(NR["shmat"], arg=1, nonzero=True),
     Rule(NR["ioctl"], arg=1, equals=UFFDIO_REGISTER),
     Rule(NR["mmap"], arg=3, mask=MAP_FIXED, equals=MAP_FIXED),  # MAP_FIXED may replace part of an enclave's range
+    # Nothing of the machine's is to be in the way.
+    Rule(NR["mmap"], arg=3, mask=MAP_FIXED_NOREPLACE, equals=MAP_FIXED_NOREPLACE),
     Rule(NR["mmap"], arg=4, mask=0x8000_0000, equals=0),  # a file, which may be an enclave
 )  # fmt: skip
 

@@ -24,6 +24,7 @@ from enclu.base.abi import (
     NR,
     PROT_EXEC,
     PROT_READ,
+    SHM_REMAP,
     signed,
 )
 from enclu.base.events import MappingRefused
@@ -338,7 +339,7 @@ class MemoryCalls(Generic[T]):
             return task.host_call(NR["shmat"], regs.rdi, start, regs.rdx)
         (size,) = SHMID_DS.unpack(found)
         low, length = start & ~0xFFF, page_align(size)
-        if is_range(low, length) and self._sealed(task, low, length):
+        if regs.rdx & SHM_REMAP and is_range(low, length) and self._sealed(task, low, length):
             return -errno.EPERM
         self._give_way(task, low, length)
         if not self._matters(mm, low, length):
