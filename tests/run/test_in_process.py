@@ -221,6 +221,13 @@ def test_the_counters_are_the_same(
     assert all(fast["leaves"][leaf] - executed[leaf] < 12 for leaf in ("EENTER", "ERESUME", "EEXIT", "EDECCSSA"))
 
 
+@pytest.mark.parametrize("design", ["vdso", "signal"])
+def test_state_that_an_enclave_lacks_is_put_aside_at_speed(design: str, passes: Passes) -> None:
+    counters = json.loads(passes("state_aside", options=("--stats=json", "--delivery", design)).stderr)
+    assert counters["by_stops"] == []
+    assert all(counters["leaves"][leaf] - counters["in_process"][leaf] < 12 for leaf in ("EENTER", "EEXIT"))
+
+
 @pytest.mark.parametrize("design", ["vdso", "signal", "mm-handler"])
 @pytest.mark.parametrize("way", ["--fast-path", "--no-fast-path"])
 def test_notified_threads_under_a_storm_of_signals_get_right_results(way: str, design: str, passes: Passes) -> None:

@@ -131,6 +131,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "ssa_protected_inside": ANY,
     "stack_fault_signal": ANY,
     "ssa_removed_inside": ANY,
+    "state_aside": ANY,
     "state_kept": ANY,
     "syscall_registers": ANY,
     "tcs_trimmed_inside": ANY,

@@ -311,6 +311,12 @@ encl_instructions:
 	stmxcsr (%rsp)
 	pop %rax
 	ret
+	INSN vmovdqu %ymm7, (%rax)
+	.balign 32
+	vmovdqu64 %zmm7, (%rax)
+	vmovdqu64 %zmm23, 64(%rax)
+	kmovw %k1, 128(%rax)
+	ret
 
 	.bss
 	.balign 8

@@ -67,6 +67,8 @@ enum instruction {
 	INSN_POPF_TF,      /* POPF with TF; result: RFLAGS */
 	INSN_LDMXCSR,      /* MXCSR := [RAX] */
 	INSN_STMXCSR,      /* RAX := MXCSR */
+	INSN_YMM,          /* [RAX] := YMM7 */
+	INSN_ZMM,          /* [RAX] := ZMM7, ZMM23 and K1 */
 	INSN_COUNT
 };
 
