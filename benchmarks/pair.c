@@ -13,19 +13,39 @@ static pthread_barrier_t begin;
 static long count;
 static double slowest;
 
+static void *function;	/* the vDSO's, under the design that has it */
+
+/* Nothing but the call: what a caller does besides is no part of a pair. */
+static void enter(struct sgx_enclave_run *run, struct request *request)
+{
+	struct raw_fault fault;
+	void *target = function;
+	long leaf = EENTER;
+
+	if (!target) {
+		raw_enter_count(leaf, (void *)run->tcs, request, &fault);
+		return;
+	}
+	asm volatile("push %[run]; call *%[target]; add $8, %%rsp"
+		     : "+D"(request), "+c"(leaf), [target] "+a"(target)
+		     : [run] "r"(run)
+		     : "rbx", "rdx", "rsi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "memory", "cc");
+}
+
 static void *work(void *argument)
 {
 	long index = (long)argument;
+	struct sgx_enclave_run run = { .tcs = (uint64_t)enclave_tcs(&enclave, index) };
 	struct request nop = { .op = OP_NOP };
 	struct timespec a, b;
 	double us;
 
 	for (int i = 0; i < 1000; i++)
-		enclave_call(enclave_tcs(&enclave, index), &nop, NULL);
+		enter(&run, &nop);
 	pthread_barrier_wait(&begin);
 	clock_gettime(CLOCK_MONOTONIC, &a);
 	for (long i = 0; i < count; i++)
-		enclave_call(enclave_tcs(&enclave, index), &nop, NULL);
+		enter(&run, &nop);
 	clock_gettime(CLOCK_MONOTONIC, &b);
 	us = ((b.tv_sec - a.tv_sec) * 1e9 + (b.tv_nsec - a.tv_nsec)) / count / 1e3;
 	pthread_barrier_wait(&begin);
@@ -48,6 +68,7 @@ int main(int argc, char **argv)
 
 	count = argc > 1 ? atol(argv[1]) : 20000;
 	enclave_load(&enclave, NULL);
+	function = strcmp(delivery(), "vdso") ? NULL : vdso_symbol("__vdso_sgx_enter_enclave");
 	pthread_barrier_init(&begin, NULL, threads);
 	signal(SIGALRM, tick);
 	setitimer(ITIMER_REAL, &timer, NULL);

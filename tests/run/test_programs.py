@@ -117,6 +117,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "range_handler_brk": ("range-handler",),
     "replaced": DRIVER,
     "report_key": ANY,
+    "run_reserved": ("vdso",),
     "runs_inside": ANY,
     "seal": DRIVER,
     "selectors": ANY,
