@@ -188,7 +188,6 @@ def test_every_program_comes_to_the_same_by_stops(
         ("entries_raced", ("4000", "20"), ()),
         ("exec_while_inside", (), ("--epc", "1M")),
         ("forks_at_speed", ("1000",), ()),
-        ("jumps_give_way", (), ()),
         ("own_aex", (), ()),
         ("pairs", ("1000", "4", "1000"), ()),
         ("pidfd_wait", ("20", "that is killed while entering an enclave"), ()),
