@@ -201,23 +201,27 @@ static void wait_until_readable(int pidfd)
 		exit(1);
 }
 
+static bool is(const char *what, long got, long wanted)
+{
+	if (got != wanted)
+		printf("# %s: %#lx in place of %#lx\n", what, got, wanted);
+	return got == wanted;
+}
+
 /* By waitpid(), or by waitid() on the pidfd, first without taking it away. */
 static bool found(const struct kind *kind, pid_t pid, int pidfd, bool by_pidfd)
 {
 	int status, options = WEXITED | WNOHANG;
 	siginfo_t look = { 0 }, take = { 0 };
 
-	if (!by_pidfd) {
-		if (waitpid(pid, &status, WNOHANG) != pid)
-			return false;
-		return kind->signo ? WIFSIGNALED(status) && WTERMSIG(status) == kind->signo
-				   : WIFEXITED(status) && WEXITSTATUS(status) == CODE;
-	}
-	if (waitid(P_PIDFD, pidfd, &look, options | WNOWAIT) || waitid(P_PIDFD, pidfd, &take, options))
-		return false;
-	return look.si_pid == pid && take.si_pid == pid && look.si_code == take.si_code &&
-	       take.si_code == (kind->signo ? CLD_KILLED : CLD_EXITED) &&
-	       take.si_status == (kind->signo ? kind->signo : CODE);
+	if (!by_pidfd)
+		return is("waitpid()", waitpid(pid, &status, WNOHANG), pid) &&
+		       is("status", status & ~WCOREFLAG, kind->signo ? kind->signo : CODE << 8);
+	return is("waitid() with WNOWAIT", waitid(P_PIDFD, pidfd, &look, options | WNOWAIT), 0) &&
+	       is("waitid()", waitid(P_PIDFD, pidfd, &take, options), 0) && is("si_pid", look.si_pid, pid) &&
+	       is("si_pid", take.si_pid, pid) && is("si_code", look.si_code, take.si_code) &&
+	       is("si_code", take.si_code, kind->signo ? CLD_KILLED : CLD_EXITED) &&
+	       is("si_status", take.si_status, kind->signo ? kind->signo : CODE);
 }
 
 static void tell_result(const char *name, int wrong, int rounds)
