@@ -50,10 +50,10 @@ def patch(space: AddressSpace, places: Iterable[tuple[int, int]]) -> None:
     first = space.path_slots
     slots, twins, jumps = bytearray(), bytearray(), []
     for address, size in places:
-        code = space.peek(address, size)
-        look = _look(code)
         if space.path_slots == SLOT_COUNT:
             break
+        code = space.peek(address, size)
+        look = _look(code)
         if len(code) != size or look not in space.image.symbols or not code.endswith(TAIL):
             continue
         slot = VDSO_BASE + SLOTS + space.path_slots * SLOT_SIZE

@@ -194,8 +194,8 @@ class _Code:
                 distances = np.frombuffer(self._data, "<i4", count, segment["p_offset"] + begin)
                 targets = distances.astype(np.int64) + address
                 code = np.zeros(len(targets), bool)
-                for _low, size, at in self.segments:
-                    code |= (targets >= at) & (targets < at + size)
+                for _low, length, at in self.segments:
+                    code |= (targets >= at) & (targets < at + length)
                 ends = np.flatnonzero(~code)
                 return [*map(int, targets[: ends[0]] if len(ends) else targets)]
         return []

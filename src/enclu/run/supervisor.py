@@ -68,8 +68,9 @@ class Supervisor:
         self.events = events
         self.leaves = events.leaves
         self.processor = processor or cpuid.host
-        self._own_leaves = machine_cpuid.own_leaves(cpuid.host) if self.processor is cpuid.host else None
         """What CPUID answers, SGX aside."""
+        self._own_leaves = machine_cpuid.own_leaves(cpuid.host) if self.processor is cpuid.host else None
+        """Leaves of CPUID that are not answered as the host's processor does; None: that may be all."""
         self.image = vdso_image.load(delivery.vdso)
         self.threads: dict[int, Task] = {}
         self.current: Task | None = None
