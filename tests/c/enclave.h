@@ -34,6 +34,7 @@
 #define PT_TCS_FLAGS 0x100ul
 #define PT_REG_FLAGS 0x200ul
 #define PT_TRIM_FLAGS 0x400ul
+#define RW_PENDING 0xbul /* SECINFO: R, W, PENDING */
 
 struct enclave_options {
 	uint64_t heap_pages;    /* unmeasured read-write pages after the image */
@@ -69,6 +70,10 @@ void send_descriptor(int socket, int fd);
 int receive_descriptor(int socket);
 void enclave_unload(struct enclave *enclave);
 int enclave_init(struct enclave *enclave);
+/* The image: TCSes, text and data. */
+void enclave_map(const struct enclave *enclave);
+/* ENCLU_SGX_IOC_DEBUG_ACCESS; 0 or an errno. */
+int enclave_access(const struct enclave *enclave, const void *address, void *buffer, uint64_t length, uint64_t flags);
 static inline void *enclave_tcs(const struct enclave *enclave, int index) { return enclave->base + index * PAGE; }
 
 /* The page that holds a TCS's SSA frame: SSA and stacks, a page for each frame, end the image. */
@@ -115,6 +120,9 @@ bool expect_exit(const char *name, struct outcome got);
 bool expect_fault(const char *name, struct outcome got, unsigned int function, int vector, int error, uint64_t address);
 uint64_t ask(void *tcs, uint64_t op, uint64_t a, uint64_t b, uint64_t c); /* must succeed; its result */
 void drop_frame(void *tcs); /* the enclave gives up its topmost interrupted frame (EDECCSSA) */
+
+/* A thread for each TCS, which gets the number of its own; returns when all have ended. */
+void at_each_tcs(void *(*work)(void *index));
 
 /* A thread that spins in an enclave until told to stop, or until its entry ends otherwise. */
 struct spinner {

@@ -173,10 +173,24 @@ static uint8_t *reserve(uint64_t size)
 	return base;
 }
 
-static void map(struct enclave *enclave, uint64_t start, uint64_t end, int prot)
+static void map(const struct enclave *enclave, uint64_t start, uint64_t end, int prot)
 {
 	if (start != end && mmap(enclave->base + start, end - start, prot, MAP_SHARED | MAP_FIXED, enclave->fd, 0) == MAP_FAILED)
 		fail("mapping the enclave");
+}
+
+void enclave_map(const struct enclave *enclave)
+{
+	map(enclave, 0, enclave->text, PROT_READ | PROT_WRITE);
+	map(enclave, enclave->text, enclave->data, PROT_READ | PROT_EXEC);
+	map(enclave, enclave->data, enclave->heap, PROT_READ | PROT_WRITE);
+}
+
+int enclave_access(const struct enclave *enclave, const void *address, void *buffer, uint64_t length, uint64_t flags)
+{
+	struct enclu_sgx_debug_access access = { (uint64_t)address, (uint64_t)buffer, length, flags, 0 };
+
+	return ioctl(enclave->fd, ENCLU_SGX_IOC_DEBUG_ACCESS, &access) ? errno : 0;
 }
 
 int enclave_init(struct enclave *enclave)
@@ -195,14 +209,13 @@ void enclave_load(struct enclave *enclave, const struct enclave_options *options
 	uint8_t *image = read_image();
 	Elf64_Ehdr *header = (void *)image;
 	Elf64_Phdr *segments = (void *)(image + header->e_phoff);
-	uint64_t end = 0, image_end;
+	uint64_t end = 0;
 
 	options = options ? options : &defaults;
 	memset(enclave, 0, sizeof(*enclave));
 	for (int i = 0; i < header->e_phnum; i++)
 		if (segments[i].p_type == PT_LOAD)
 			end = (segments[i].p_vaddr + segments[i].p_memsz + PAGE - 1) & -PAGE;
-	image_end = end;
 	enclave->heap = end;
 	enclave->singly = options->singly;
 	enclave->spare = end += options->heap_pages * PAGE;
@@ -272,9 +285,7 @@ void enclave_load(struct enclave *enclave, const struct enclave_options *options
 		fail("SGX_IOC_ENCLAVE_INIT");
 	if (options->no_map)
 		return;
-	map(enclave, 0, enclave->text, PROT_READ | PROT_WRITE);
-	map(enclave, enclave->text, enclave->data, PROT_READ | PROT_EXEC);
-	map(enclave, enclave->data, image_end, PROT_READ | PROT_WRITE);
+	enclave_map(enclave);
 	map(enclave, enclave->heap, end, PROT_READ | PROT_WRITE);
 }
 
@@ -363,6 +374,16 @@ int enclave_call(void *tcs, struct request *request, struct sgx_enclave_run *run
 	if (strcmp(delivery(), "vdso"))
 		return raw_enter_count(EENTER, tcs, request, &fault);
 	return vdso_enter(tcs, request, EENTER, run ? run : &mine);
+}
+
+void at_each_tcs(void *(*work)(void *index))
+{
+	pthread_t threads[TEST_TCS_COUNT];
+
+	for (uint64_t i = 0; i < TEST_TCS_COUNT; i++)
+		pthread_create(&threads[i], NULL, work, (void *)i);
+	for (int i = 0; i < TEST_TCS_COUNT; i++)
+		pthread_join(threads[i], NULL);
 }
 
 /* TAP */

@@ -296,7 +296,9 @@ TESTS = (
         "tests/c/enclave.h", {},
         {
             "PAGE": PAGE_SIZE, **ENTRY_LEAVES, "PT_TCS_FLAGS": PageType.TCS << 8, "PT_REG_FLAGS": PageType.REG << 8,
-            "PT_TRIM_FLAGS": PageType.TRIM << 8, "ATTRIBUTE_DEBUG": structs.Attribute.DEBUG,
+            "PT_TRIM_FLAGS": PageType.TRIM << 8,
+            "RW_PENDING": structs.SecinfoFlag.R | structs.SecinfoFlag.W | structs.SecinfoFlag.PENDING,
+            "ATTRIBUTE_DEBUG": structs.Attribute.DEBUG,
             "ATTRIBUTE_AEXNOTIFY": structs.Attribute.AEXNOTIFY, "TCS_DBGOPTIN": structs.TCS_DBGOPTIN,
             "TCS_AEXNOTIFY": structs.TCS_AEXNOTIFY,
         },

@@ -11,21 +11,14 @@ static struct enclave enclave;
 static uint64_t gprsgx[23], first, last_inside;
 static unsigned int traps, inside, outside_of_enclave, wrong;
 
-static int access_memory(void *address, void *buffer, uint64_t length, uint64_t flags)
-{
-	struct enclu_sgx_debug_access access = { (uint64_t)address, (uint64_t)buffer, length, flags, 0 };
-
-	return ioctl(enclave.fd, ENCLU_SGX_IOC_DEBUG_ACCESS, &access) ? errno : 0;
-}
-
 static void opt(uint64_t in)
 {
-	ok_eq(access_memory((uint8_t *)enclave_tcs(&enclave, 0) + 8, &in, 8, ENCLU_SGX_DEBUG_WRITE), 0, "FLAGS is written");
+	ok_eq(enclave_access(&enclave, (uint8_t *)enclave_tcs(&enclave, 0) + 8, &in, 8, ENCLU_SGX_DEBUG_WRITE), 0, "FLAGS is written");
 }
 
 static void read_frame(void)
 {
-	wrong += access_memory(enclave_ssa(&enclave, 0, 0) + PAGE - sizeof(gprsgx), gprsgx, sizeof(gprsgx), 0) != 0;
+	wrong += enclave_access(&enclave, enclave_ssa(&enclave, 0, 0) + PAGE - sizeof(gprsgx), gprsgx, sizeof(gprsgx), 0) != 0;
 }
 
 static bool in_enclave(uint64_t rip)
@@ -78,7 +71,7 @@ static uint64_t entry_point(void)
 {
 	uint64_t oentry = 0;
 
-	wrong += access_memory((uint8_t *)enclave_tcs(&enclave, 0) + 32, &oentry, 8, 0) != 0;
+	wrong += enclave_access(&enclave, (uint8_t *)enclave_tcs(&enclave, 0) + 32, &oentry, 8, 0) != 0;
 	return (uint64_t)enclave.base + oentry;
 }
 
@@ -99,7 +92,7 @@ static void single_steps(void)
 	ok_eq(request.result, 42, "and has done its work");
 	ok_eq(first, entry_point(), "the first trap is pending right behind EENTER");
 	ok(inside > 10, "every instruction traps");
-	ok_eq(access_memory((void *)last_inside, enclu, 3, 0), 0, "the last one is read");
+	ok_eq(enclave_access(&enclave, (void *)last_inside, enclu, 3, 0), 0, "the last one is read");
 	ok(!memcmp(enclu, "\x0f\x01\xd7", 3), "and is the ENCLU that exits");
 	ok(outside_of_enclave > 10, "outside, too");
 	ok_eq(traps, inside + outside_of_enclave, "nothing else trapped");

@@ -3,7 +3,6 @@
 
 #define GIB (1ul << 30)
 #define TIB (1ul << 40)
-#define RW_PENDING 0xbul /* SECINFO: R, W, PENDING */
 
 static int create(uint64_t base, uint64_t size)
 {

@@ -56,11 +56,7 @@ static void join(pthread_t *threads)
 
 static bool flags(uint64_t value)
 {
-	struct enclu_sgx_debug_access access = {
-		(uint64_t)enclave_tcs(&enclave, 0) + 8, (uint64_t)&value, 8, ENCLU_SGX_DEBUG_WRITE, 0,
-	};
-
-	return !ioctl(enclave.fd, ENCLU_SGX_IOC_DEBUG_ACCESS, &access);
+	return !enclave_access(&enclave, enclave_tcs(&enclave, 0) + 8, &value, 8, ENCLU_SGX_DEBUG_WRITE);
 }
 
 /* SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS of a heap page, and what undoes it. */

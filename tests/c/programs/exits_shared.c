@@ -49,19 +49,6 @@ static void enter(const char *when, long times)
 	}
 }
 
-static void map(uint64_t start, uint64_t end, int prot)
-{
-	if (mmap(enclave.base + start, end - start, prot, MAP_SHARED | MAP_FIXED, enclave.fd, 0) == MAP_FAILED)
-		_exit(2);
-}
-
-static void map_all(void)
-{
-	map(0, enclave.text, PROT_READ | PROT_WRITE);
-	map(enclave.text, enclave.data, PROT_READ | PROT_EXEC);
-	map(enclave.data, enclave.heap, PROT_READ | PROT_WRITE);
-}
-
 /* While the other goes on entering. */
 static void leave(void)
 {
@@ -71,7 +58,7 @@ static void leave(void)
 		munmap(enclave.base, enclave.size);
 		for (long before = shared->stayed; shared->stayed < before + CALLS; )
 			usleep(50);
-		map_all();
+		enclave_map(&enclave);
 		enter("mapped again", CALLS);
 	}
 	shared->is_back = true;
@@ -115,7 +102,7 @@ static void guest(int descriptor, int leaver)
 	shared->pids[GUEST] = getpid();
 	enclave = shared->enclave;
 	enclave.fd = descriptor;
-	map_all();
+	enclave_map(&enclave);
 	meet();
 	together(leaver);
 }

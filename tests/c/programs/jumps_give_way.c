@@ -7,7 +7,6 @@
 #include <sys/shm.h>
 
 #define ELRANGE (1ul << 33)
-#define RW_PENDING 0xbul /* SECINFO: R, W, PENDING */
 #define ANONYMOUS (MAP_PRIVATE | MAP_ANONYMOUS)
 
 static struct enclave enclave;

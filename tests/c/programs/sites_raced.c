@@ -33,7 +33,6 @@ int main(void)
 {
 	static const uint8_t enclu_and_jump[] = { 0x0f, 0x01, 0xd7, 0xff, 0x25, 0, 0, 0, 0 };	/* jmp *0(%rip) */
 	uint64_t back = (uint64_t)raw_returned;
-	pthread_t threads[TEST_TCS_COUNT];
 
 	enclave_load(&enclave, NULL);
 	sites = mmap(NULL, ROUNDS * SITE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -43,10 +42,7 @@ int main(void)
 	}
 	mprotect(sites, ROUNDS * SITE, PROT_READ | PROT_EXEC);
 	pthread_barrier_init(&together, NULL, TEST_TCS_COUNT);
-	for (uint64_t i = 0; i < TEST_TCS_COUNT; i++)
-		pthread_create(&threads[i], NULL, work, (void *)i);
-	for (int i = 0; i < TEST_TCS_COUNT; i++)
-		pthread_join(threads[i], NULL);
+	at_each_tcs(work);
 	ok_eq(wrong, 0, "results");
 	return done();
 }

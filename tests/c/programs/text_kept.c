@@ -9,13 +9,6 @@ static uint8_t *text;
 static uint64_t size;
 static void *tcs;
 
-static int access_memory(void *address, void *buffer, uint64_t length, uint64_t flags)
-{
-	struct enclu_sgx_debug_access access = { (uint64_t)address, (uint64_t)buffer, length, flags, 0 };
-
-	return ioctl(enclave.fd, ENCLU_SGX_IOC_DEBUG_ACCESS, &access) ? errno : 0;
-}
-
 /* By EEXIT, and by EEXIT after EDECCSSA, from each place that has one. */
 static void enter_often(void)
 {
@@ -34,11 +27,11 @@ static void read_by_debugger(const uint8_t *loaded)
 {
 	uint8_t *now = malloc(size);
 
-	ok_eq(access_memory(text, now, size, 0), 0, "EDBGRD reads all of the text");
+	ok_eq(enclave_access(&enclave, text, now, size, 0), 0, "EDBGRD reads all of the text");
 	ok(!memcmp(now, loaded, size), "it is what was loaded");
 	for (uint64_t at = 0; at + 3 <= size; at++)
 		for (int byte = 0; byte < 3 && AT_ENCLU(loaded + at); byte++)
-			access_memory(text + at + byte, now + at + byte, 1, 0);
+			enclave_access(&enclave, text + at + byte, now + at + byte, 1, 0);
 	ok(!memcmp(now, loaded, size), "byte by byte, too");
 	free(now);
 }
@@ -50,7 +43,7 @@ static void copied_by_the_enclave(const uint8_t *loaded)
 
 	for (uint64_t page = 0; page < size; page += PAGE, copy += PAGE) {
 		ok_eq(ask(tcs, OP_EACCEPTCOPY, copy, PT_REG_FLAGS | 3, (uint64_t)text + page), 0, "EACCEPTCOPY of a page of text");
-		access_memory((void *)copy, now, PAGE, 0);
+		enclave_access(&enclave, (void *)copy, now, PAGE, 0);
 		ok(!memcmp(now, loaded + page, PAGE), "the copy is what was loaded");
 	}
 }
@@ -62,10 +55,10 @@ static void broken_into(const uint8_t *loaded)
 
 	for (uint64_t at = 0; at + 3 <= size; at++)
 		if (AT_ENCLU(loaded + at)) {
-			access_memory(text + at, &int3, 1, ENCLU_SGX_DEBUG_WRITE);
-			access_memory(text + at, now, 3, 0);
+			enclave_access(&enclave, text + at, &int3, 1, ENCLU_SGX_DEBUG_WRITE);
+			enclave_access(&enclave, text + at, now, 3, 0);
 			ok(!memcmp(now, "\xcc\x01\xd7", 3), "one byte of an ENCLU is another");
-			access_memory(text + at, (void *)(loaded + at), 1, ENCLU_SGX_DEBUG_WRITE);
+			enclave_access(&enclave, text + at, (void *)(loaded + at), 1, ENCLU_SGX_DEBUG_WRITE);
 			enter_often();
 		}
 }
@@ -83,7 +76,7 @@ int main(void)
 	tcs = enclave_tcs(&enclave, 0);
 	text = enclave.base + enclave.text;
 	loaded = malloc(size);
-	ok_eq(access_memory(text, loaded, size, 0), 0, "the text is read before anybody has entered");
+	ok_eq(enclave_access(&enclave, text, loaded, size, 0), 0, "the text is read before anybody has entered");
 	enter_often();
 	read_by_debugger(loaded);
 	copied_by_the_enclave(loaded);

@@ -1,8 +1,6 @@
 /* Four threads in one enclave at once; one thread in several enclaves in turn. */
 #include "enclave.h"
 
-#include <pthread.h>
-
 static struct enclave enclave;
 static volatile bool wrong;
 
@@ -29,13 +27,9 @@ static void *work(void *argument)
 int main(void)
 {
 	struct enclave several[3];
-	pthread_t threads[TEST_TCS_COUNT];
 
 	enclave_load(&enclave, NULL);
-	for (uint64_t i = 0; i < TEST_TCS_COUNT; i++)
-		pthread_create(&threads[i], NULL, work, (void *)i);
-	for (int i = 0; i < TEST_TCS_COUNT; i++)
-		pthread_join(threads[i], NULL);
+	at_each_tcs(work);
 	ok(!wrong, "four threads, one enclave");
 	for (int i = 0; i < 3; i++)
 		enclave_load(&several[i], NULL);

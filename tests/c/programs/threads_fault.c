@@ -26,16 +26,12 @@ static void *work(void *argument)
 int main(void)
 {
 	struct enclave_options options = { .heap_pages = TEST_TCS_COUNT };
-	pthread_t threads[TEST_TCS_COUNT];
 
 	enclave_load(&enclave, &options);
 	for (int i = 0; i < TEST_TCS_COUNT; i++)
 		ask(enclave_tcs(&enclave, 0), OP_WRITE, (uint64_t)enclave.base + enclave.heap + i * PAGE, 1, 0);
 	mprotect(enclave.base + enclave.heap, TEST_TCS_COUNT * PAGE, PROT_READ);
-	for (uint64_t i = 0; i < TEST_TCS_COUNT; i++)
-		pthread_create(&threads[i], NULL, work, (void *)i);
-	for (int i = 0; i < TEST_TCS_COUNT; i++)
-		pthread_join(threads[i], NULL);
+	at_each_tcs(work);
 	ok_eq(wrong, 0, "every fault is told as it was");
 	return done();
 }

@@ -7,7 +7,7 @@
 #define TRIM 4
 #define TCS 1
 #define MODIFIED 0x10
-#define NEW (PT_REG_FLAGS | 8 /* PENDING */ | 3)
+#define NEW (PT_REG_FLAGS | RW_PENDING)
 
 static struct enclave enclave;
 static void *acceptor;

@@ -101,9 +101,8 @@ static void use_others(void *tcs)
 static bool bytes_are(const uint8_t *address, const char *code, uint64_t size)
 {
 	uint8_t got[size];
-	struct enclu_sgx_debug_access access = { (uint64_t)address, (uint64_t)got, size, 0, 0 };
 
-	return !ioctl(enclave.fd, ENCLU_SGX_IOC_DEBUG_ACCESS, &access) && !memcmp(got, code, size);
+	return !enclave_access(&enclave, address, got, size, 0) && !memcmp(got, code, size);
 }
 
 static void *saver(void *which)
