@@ -20,10 +20,16 @@ int main(void)
 {
 	char *arguments[] = { "sh", "-c", "exit 3", NULL };
 	struct spinner spinner;
+	sigset_t ended;
 	pid_t child;
 
 	enclave_load(&enclave, NULL);
+	/* Else the thread inside leaves the enclave for it, whenever the other happens to be in the kernel. */
+	sigemptyset(&ended);
+	sigaddset(&ended, SIGCHLD);
+	pthread_sigmask(SIG_BLOCK, &ended, NULL);
 	spinner_start(&spinner, enclave_tcs(&enclave, 1));
+	pthread_sigmask(SIG_UNBLOCK, &ended, NULL);
 	child = vfork();
 	if (!child) {
 		execv("/bin/sh", arguments);
