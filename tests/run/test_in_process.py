@@ -17,6 +17,7 @@ from enclu.native import extended_state
 from enclu.native.trampoline import Rule
 from enclu.run import in_process
 from enclu.sgx.structs import EncluLeaf
+from enclu.sgx.xsave import AVX, AVX512
 from tests.run.conftest import Passes
 from tests.run.observing import passed, run_by_itself
 from tests.run.test_programs import PROGRAMS
@@ -41,10 +42,7 @@ AEX = {
 """The same in AEXs."""
 BY_ZF = {Rule.FOUND_Z, Rule.KEPT_Z}
 """Those of the two ways to find the slot that a thread without ZF does not go."""
-AVX = 4
-"""In XCR0."""
-PUT_ASIDE = ("XSAVE of what is put aside", "XRSTOR of initial state")
-GIVEN_BACK = "XRSTOR of what was put aside"
+PUT_ASIDE, GIVEN_BACK = "XSAVE of what is put aside", "XRSTOR of what was put aside"
 
 
 def sweep(program: Path, env: dict[str, str], found: Path, count: int, *more: str) -> dict[str, Any]:
@@ -88,15 +86,26 @@ def test_a_thread_can_be_stopped_at_every_instruction_where_nobody_listens(
     assert not [what for what in result["met"] if what.endswith("RDTSC")]
 
 
-@pytest.mark.skipif(not extended_state.layout().xcr0 & AVX, reason="this processor has no AVX")
+@pytest.mark.parametrize(
+    ("what", "needed", "initial"),
+    [
+        ("AVX and AVX-512", AVX, {AVX: "VZEROUPPER", AVX512: "KXORW of K7"}),
+        ("beside", AVX512, {AVX512: "XRSTOR of initial state"}),
+    ],
+)
 def test_a_thread_with_state_that_its_enclave_lacks_can_be_stopped_at_every_instruction(
-    program: Callable[[str], Path], enclave_environment: dict[str, str], tmp_path: Path
-) -> None:
+    what: str, needed: int, initial: dict[int, str], program: Callable[[str], Path],
+    enclave_environment: dict[str, str], tmp_path: Path,
+) -> None:  # fmt: skip
     """What is put aside is back afterwards, or never was."""
+    xcr0 = extended_state.layout().xcr0
+    if not xcr0 & needed:
+        pytest.skip("this processor has no such state")
     env = {**enclave_environment, "ENCLU_SWEEP_ONCE": "1"}
-    result = sweep(program("leaves"), env, tmp_path / "found", 350, "1", "0", "with AVX")
+    result = sweep(program("leaves"), env, tmp_path / "found", 400, "1", "0", what)
     assert result["wrong"] == []
-    aside = {f"{leaf} {what}" for leaf in ("EENTER", "ERESUME") for what in PUT_ASIDE}
+    instructions = [PUT_ASIDE, *(instruction for component, instruction in initial.items() if xcr0 & component)]
+    aside = {f"{leaf} {instruction}" for leaf in ("EENTER", "ERESUME") for instruction in instructions}
     assert set(result["met"]) >= aside | {f"{way} {GIVEN_BACK}" for way in ("EEXIT", *AEX)}
 
 

@@ -67,9 +67,11 @@ INSTRUCTIONS = {
     b"\x0f\x31": "RDTSC",
     b"\x48\x0f\xae\xa1" + struct.pack("<i", XSAVE - BIAS): "XSAVE of what is put aside",
     b"\x48\x0f\xae\xa9" + struct.pack("<i", INITIAL - BIAS): "XRSTOR of initial state",
+    b"\xc5\xf8\x77": "VZEROUPPER",
+    b"\xc5\xc4\x47\xff": "KXORW of K7",
     b"\x48\x0f\xae\xa9" + struct.pack("<i", XSAVE - BIAS): "XRSTOR of what was put aside",
 }
-"""Those that only some executions of a leaf come by; the memory is in the slot, by RCX."""
+"""Those that only some executions of a leaf come by; what memory there is is in the slot, by RCX."""
 
 
 KILLS, ONCE, TOLD = (

@@ -314,8 +314,12 @@ encl_instructions:
 	INSN vmovdqu %ymm7, (%rax)
 	.balign 32
 	vmovdqu64 %zmm7, (%rax)
-	vmovdqu64 %zmm23, 64(%rax)
-	kmovw %k1, 128(%rax)
+	.irp number, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+	vmovdqu64 %zmm\number, 64 * (\number - 15)(%rax)
+	.endr
+	.irp number, 0, 1, 2, 3, 4, 5, 6, 7
+	kmovw	%k\number, 64 * 17 + 2 * \number(%rax)
+	.endr
 	ret
 
 	.bss

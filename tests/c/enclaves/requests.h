@@ -68,7 +68,7 @@ enum instruction {
 	INSN_LDMXCSR,      /* MXCSR := [RAX] */
 	INSN_STMXCSR,      /* RAX := MXCSR */
 	INSN_YMM,          /* [RAX] := YMM7 */
-	INSN_ZMM,          /* [RAX] := ZMM7, ZMM23 and K1 */
+	INSN_ZMM,          /* [RAX] := ZMM7, ZMM16 to ZMM31 and K0 to K7 */
 	INSN_COUNT
 };
 

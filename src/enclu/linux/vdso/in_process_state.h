@@ -144,6 +144,9 @@
 
 #define XSAVE_MXCSR	24
 #define XSAVE_HEADER	512
+#define XSAVE_AVX	0x4	/* components, as in XCR0 */
+#define XSAVE_ZMM_HI256	0x40
+#define XSAVE_AVX512	0xe0
 #define NOT_CANONICAL	47	/* bits below are any; only the lower half is for us */
 #define RFLAGS_RESTORED	0x254cd5
 #define RFLAGS_FIXED	0x202
