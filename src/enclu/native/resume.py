@@ -35,6 +35,11 @@ def at_last_stop(thread: Thread) -> bool:
     return bool(ptrace.raw(_GETSIGINFO, thread.word, NOTHING, _info.word)) or _info.code == EXIT_CODE
 
 
+def at_exit_event(thread: Thread) -> bool:
+    """It is about to end, and stands at its exit event."""
+    return not ptrace.raw(_GETSIGINFO, thread.word, NOTHING, _info.word) and _info.code == EXIT_CODE
+
+
 def _go(thread: Thread, how: ptrace.Word, signo: int) -> None:
     """Raises ProcessLookupError if the thread has been killed."""
     thread.stopped = thread.deaf = False

@@ -16,8 +16,9 @@ from enclu.base import console
 from enclu.base.abi import WALL, WCLONE
 from enclu.base.events import ProcessExit, ProcessGone, ThreadGone
 from enclu.native import proc, ptrace, signals
-from enclu.native.resume import let_go
+from enclu.native.resume import at_exit_event, let_go
 from enclu.native.stop import Kind
+from enclu.run import execs
 from enclu.run.departures import Departures
 from enclu.sgx.leave import shut_down
 
@@ -144,10 +145,12 @@ class Ends:
     def _may_be_another(thread: Task) -> bool:
         """Another thread is in exec: it may have killed this first one and have its name by now (de_thread() there).
 
-        Detaching would hit the wrong one.  Nobody sees the end of a thread whose name goes on.
+        Detaching would hit the wrong one.  At its exit event it is this one: the other waits for it to end.  There it
+        is detached, for of the end of a tracee pidfds tell at once (exit_notify() in kernel/exit.c), and since Linux
+        6.15 one who polls them just then may find that its process has ended.
         """
         process = thread.process
-        if thread.tid != process.tgid:
+        if thread.tid != process.tgid or at_exit_event(thread):
             return False
         return any(other.in_exec and not other.exiting for other in process.threads.values())
 
@@ -179,7 +182,9 @@ class Ends:
         with sup.events.acting(process.tgid, tid):
             sup.events.emit(ThreadGone)
         del sup.threads[tid]
-        sup.deferred.pop(tid, None)
+        stop = sup.deferred.pop(tid, None)
+        if stop is not None and stop.kind is Kind.EXEC and execs.thread_at(sup, tid) not in (None, thread):
+            sup.deferred[tid] = stop  # of another thread, which has its name now
         if thread.mode.tcs_la:
             shut_down(thread)
         process.threads.pop(tid, None)

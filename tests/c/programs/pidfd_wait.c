@@ -11,6 +11,7 @@
 #endif
 #define THREADS 3
 #define CODE 7
+#define LOOKS 1000
 
 static char **environment;
 static pthread_t first;
@@ -193,11 +194,14 @@ static int pidfd_of(pid_t pid)
 	return fd;
 }
 
+/* Many times over, so that somebody looks at any moment at which it is readable too early. */
 static void wait_until_readable(int pidfd)
 {
-	struct pollfd poller = { pidfd, POLLIN, 0 };
+	static struct pollfd pollers[LOOKS];
 
-	if (poll(&poller, 1, -1) != 1)
+	for (int i = 0; i < LOOKS; i++)
+		pollers[i] = (struct pollfd){ pidfd, POLLIN, 0 };
+	if (poll(pollers, LOOKS, -1) < 1)
 		exit(1);
 }
 
