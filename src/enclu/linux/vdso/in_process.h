@@ -252,33 +252,27 @@
 	xsave64	S_XSAVE(%rcx)
 	mov	%rsi, S_ASIDE(%rcx)
 	test	$~(XSAVE_AVX | XSAVE_AVX512), %esi
-	jnz	3f
+	jnz	4f
 	test	$XSAVE_AVX, %edi
 	jz	2f
 	vzeroupper
-	test	$XSAVE_AVX512 & ~XSAVE_ZMM_HI256, %esi
-	jz	1f
-	CLEAR_AVX512
-	jmp	1f
+	jmp	3f
 2:	test	$XSAVE_ZMM_HI256, %esi
-	jnz	3f
-	CLEAR_AVX512
-	jmp	1f
-3:	stmxcsr	S_INITIAL + XSAVE_MXCSR(%rcx)
-	mov	%esi, %eax
-	xor	%edx, %edx
-	xrstor64 S_INITIAL(%rcx)
-1:
-.endm
-
-/* Opmask and Hi16_ZMM. */
-.macro CLEAR_AVX512
+	jnz	4f
+3:	test	$XSAVE_AVX512 & ~XSAVE_ZMM_HI256, %esi
+	jz	1f
 	.irp	number, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
 	vpxorq	%zmm\number, %zmm\number, %zmm\number
 	.endr
 	.irp	number, 0, 1, 2, 3, 4, 5, 6, 7
 	kxorw	%k\number, %k\number, %k\number
 	.endr
+	jmp	1f
+4:	stmxcsr	S_INITIAL + XSAVE_MXCSR(%rcx)
+	mov	%esi, %eax
+	xor	%edx, %edx
+	xrstor64 S_INITIAL(%rcx)
+1:
 .endm
 
 /* What was put aside.  RAX and RDX are free. */
