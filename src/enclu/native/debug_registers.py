@@ -90,9 +90,13 @@ def met(thread: Thread) -> Watch | None:
     return None
 
 
-def by_int1(thread: Thread) -> bool:
-    """A stop that says TRAP_BRKPT is INT1's, which stands before RIP."""
-    return thread.space.peek(thread.regs.rip - 1, 1) == INT1
+def int1_at(thread: Thread) -> int | None:
+    """Where the INT1 stands that a stop which says TRAP_BRKPT is for, if it is.
+
+    Before RIP, for it traps; at RIP beneath KVM on AMD's processors, which makes a fault of it.
+    """
+    rip = thread.regs.rip
+    return next((at for at in (rip - 1, rip) if thread.space.peek(at, 1) == INT1), None)
 
 
 def told(thread: Thread, info: ptrace.SigInfo) -> ptrace.SigInfo:
@@ -101,6 +105,7 @@ def told(thread: Thread, info: ptrace.SigInfo) -> ptrace.SigInfo:
     Once in a million or so it finds nothing in DR6, and says TRAP_BRKPT as of an INT1.
     """
     rip = thread.regs.rip
-    if info.signo == signal.SIGTRAP and rip in thread.breakpoints and info.code == TRAP_BRKPT and not by_int1(thread):
+    trap = info.signo == signal.SIGTRAP and info.code == TRAP_BRKPT
+    if trap and rip in thread.breakpoints and int1_at(thread) is None:
         return ptrace.SigInfo.fault(signal.SIGTRAP, TRAP_HWBKPT, rip)
     return info

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from enclu.base.abi import TRAP_TRACE
 from enclu.native import signals, user_dispatch
-from enclu.native.debug_registers import TRAP_BRKPT, TRAP_HWBKPT, by_int1
+from enclu.native.debug_registers import TRAP_BRKPT, TRAP_HWBKPT, int1_at
 from enclu.native.inject import call_again
 from enclu.sgx import inside
 from enclu.sgx.exceptions import Fault, Vector
@@ -31,14 +31,14 @@ def in_enclave(thread: Thread, fault: Fault, code: int) -> Fault | None:
     if to_64_bit_mode(thread.regs):
         return Fault(Vector.UD, why="SYSENTER or a far transfer in an enclave")
     stepped = fault.vector == Vector.DB and code == TRAP_TRACE
-    int1 = fault.vector == Vector.DB and code == TRAP_BRKPT and by_int1(thread)
+    int1 = fault.vector == Vector.DB and code == TRAP_BRKPT and int1_at(thread) is not None
     if fault.vector == Vector.BP or int1 or (stepped and not thread.mode.dbgoptin):
         undo_trap(thread, code)
     return inside.exception(thread, fault, stepped=stepped, int1=int1)
 
 
 def undo_trap(thread: Thread, code: int) -> None:
-    """Go back before INT3 or INT1, which trapped, or undo a POPF that set TF where it has no effect.
+    """Go back to INT3 or INT1, which trapped, or undo a POPF that set TF where it has no effect.
 
     At a breakpoint of ours nothing has been executed yet.
     """
@@ -48,6 +48,9 @@ def undo_trap(thread: Thread, code: int) -> None:
     elif code == TRAP_TRACE:
         if not thread.mode.dbgoptin:
             regs.rflags &= ~RFLAGS_TF
+    elif code == TRAP_BRKPT:
+        at = int1_at(thread)
+        regs.rip = regs.rip if at is None else at
     elif thread.space.peek(regs.rip - 2, 2) == INT_3:
         regs.rip -= 2
     else:
