@@ -97,7 +97,7 @@ def ecall(work: Path, env: dict[str, str], *answer: str) -> float:
 
 def report(name: str, ours: list[float], floor: list[float], limit: float) -> None:
     ratio = statistics.median(a / b for a, b in zip(ours, floor, strict=True))
-    print(f"{name:44} {statistics.median(ours):9.3f} {statistics.median(floor):9.3f} {ratio:7.3f}  at most {limit}")
+    print(f"{name:42} {statistics.median(ours):9.3f} {statistics.median(floor):9.3f} {ratio:7.3f}  at most {limit}")
 
 
 def main() -> None:
@@ -123,7 +123,7 @@ def main() -> None:
                 lambda: number([*ENCLU, *many, "2"], env), lambda: number([*ENCLU, *many], env), 3.0),
             "a timer of 1 ms, us (floor: none)": (
                 lambda: number([*ENCLU, *many, "1", "1000"], env), lambda: number([*ENCLU, *many], env), 3.0),
-            "state beyond XFRM in use (floor: none +0.2)": (
+            "state beyond XFRM, us (floor: none, + 0.2)": (
                 lambda: number([*ENCLU, *many], env), lambda: number([*ENCLU, *many], plain) + 0.2, 1.0),
             "ERESUME+AEX+fixup with its code, us": (
                 lambda: number([*ENCLU, str(work / "exception")], env),
@@ -166,7 +166,7 @@ def main() -> None:
             "ls -lR, s": (
                 lambda: seconds([*ENCLU, *FILES], env), lambda: seconds(FILES, env), 2.0),
         }  # fmt: skip
-        print(f"{'':44} {'enclu':>9} {'floor':>9} {'ratio':>7}")
+        print(f"{'':42} {'enclu':>9} {'floor':>9} {'ratio':>7}")
         words = sys.argv[1:]
         for name, (ours, floor, limit) in cases.items():
             if words and not any(word in name for word in words):

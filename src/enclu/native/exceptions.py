@@ -50,7 +50,8 @@ def undo_trap(thread: Thread, code: int) -> None:
             regs.rflags &= ~RFLAGS_TF
     elif code == TRAP_BRKPT:
         at = int1_at(thread)
-        regs.rip = regs.rip if at is None else at
+        if at is not None:
+            regs.rip = at
     elif thread.space.peek(regs.rip - 2, 2) == INT_3:
         regs.rip -= 2
     else:

@@ -150,9 +150,10 @@ class Ends:
         6.15 one who polls them just then may find that its process has ended.
         """
         process = thread.process
-        if thread.tid != process.tgid or at_exit_event(thread):
+        if thread.tid != process.tgid:
             return False
-        return any(other.in_exec and not other.exiting for other in process.threads.values())
+        in_exec = any(other.in_exec and not other.exiting for other in process.threads.values())
+        return in_exec and not at_exit_event(thread)
 
     def reported(self, tid: int, thread: Task | None) -> None:
         """A wait status tells that a thread has ended."""
