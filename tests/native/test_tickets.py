@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
 from enclu.native.shared_area import TICKETS_SIZE
 from enclu.native.tickets import FIELDS, FRAMES, SIZE, STUBS, Entry, Tickets, place_of
@@ -92,6 +93,58 @@ def test_code_that_threads_may_execute_is_rewritten_only_after_they_were_taken_o
     tickets.revoke()
     tickets.issue(entry(eid=7), lambda: asked.append(True))
     assert asked == [True]
+
+
+def test_those_are_revoked_that_depend_on_a_page() -> None:
+    pages = {
+        "in front of the TCS": (TCS - 4096, TCS), "the TCS": (TCS, TCS + 4096), "behind it": (TCS + 4096, TCS + 8192),
+        "the first frame": (TCS + 8192, TCS + 3 * 4096), "the last": (TCS + 4 * 4096, TCS + 5 * 4096),
+        "behind that": (TCS + 5 * 4096, TCS + 6 * 4096), "its last byte": (TCS + 5 * 4096 - 1, TCS + 6 * 4096),
+    }  # fmt: skip
+    revoked = set()
+    for name, page in pages.items():
+        tickets = Tickets(memoryview(bytearray(TICKETS_SIZE)))
+        tickets.issue(entry(), never)
+        tickets.revoke(1, [page])
+        revoked |= set() if tickets.valid(TCS) else {name}
+    assert revoked == {"the TCS", "the first frame", "the last", "its last byte"}
+
+
+def test_frames_of_several_pages_begin_in_front_of_the_one_with_gprsgx() -> None:
+    large = replace(entry(frames=1), gprsgx=0x7F00_0000_4F48, frame_size=3 * 4096)
+    assert [large.depends_on(TCS + at, TCS + at + 4096) for at in range(4096, 6 * 4096, 4096)] == [
+        False, True, True, True, False
+    ]  # fmt: skip
+
+
+def test_only_the_enclave_of_the_page_is_concerned_and_no_page_is_nobody() -> None:
+    tickets = Tickets(memoryview(bytearray(TICKETS_SIZE)))
+    tickets.issue(entry(), never)
+    tickets.revoke(2, [(0, 1 << 47)])
+    tickets.revoke(1, [])
+    assert tickets.valid(TCS)
+
+
+def test_an_epoch_begins_without_anybody_taken_out() -> None:
+    memory = memoryview(bytearray(TICKETS_SIZE))
+    tickets = Tickets(memory)
+    tickets.issue(entry(), never)
+    tickets.issue(entry(OTHER, eid=2), never)
+    tickets.begin_epoch(1, 6)
+    assert (word(memory, TCS, "KEY"), word(memory, TCS, "EPOCH"), word(memory, OTHER, "EPOCH")) == (TCS, 6, 5)
+    tickets.revoke()
+    tickets.issue(replace(entry(), epoch=7), never)
+    assert word(memory, TCS, "EPOCH") == 7
+
+
+def test_a_suspended_ticket_is_used_again_in_the_epoch_that_has_begun() -> None:
+    memory = memoryview(bytearray(TICKETS_SIZE))
+    tickets = Tickets(memory)
+    tickets.issue(entry(), never)
+    tickets.suspend(TCS)
+    tickets.begin_epoch(1, 6)
+    tickets.resume(TCS)
+    assert word(memory, TCS, "EPOCH") == 6
 
 
 def test_two_tcses_do_not_share_a_place() -> None:

@@ -238,6 +238,14 @@ def test_state_that_an_enclave_lacks_is_put_aside_at_speed(design: str, passes: 
     assert all(counters["leaves"][leaf] - counters["in_process"][leaf] < 12 for leaf in ("EENTER", "EEXIT"))
 
 
+@pytest.mark.parametrize("design", ["vdso", "signal"])
+def test_entries_that_no_changed_page_concerns_stay_in_process(design: str, passes: Passes) -> None:
+    counters = json.loads(passes("entries_unconcerned", options=("--stats=json", "--delivery", design)).stderr)
+    assert counters["by_stops"] == [] and counters["leaves"]["EENTER"] == 300
+    # All but the first, and the one after the first EEXIT, which has become a jump meanwhile.
+    assert counters["in_process"]["EENTER"] >= 298
+
+
 @pytest.mark.parametrize("design", ["vdso", "signal", "mm-handler"])
 @pytest.mark.parametrize("way", ["--fast-path", "--no-fast-path"])
 def test_notified_threads_under_a_storm_of_signals_get_right_results(way: str, design: str, passes: Passes) -> None:

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enclu.sgx import encls
+from enclu.sgx.enclave_mode import WORD
 from enclu.sgx.epc import EPCPage, PageType
 from enclu.sgx.exceptions import Fault, Vector
 from enclu.sgx.secs import Secs
@@ -205,6 +206,19 @@ def test_a_processor_inside_since_before_etrack_holds_eviction_back() -> None:
     assert not secs.tracked and encls.ewb(machine, page, va, 0)[0] == ErrorCode.SGX_NOT_TRACKED
     early.leave()
     assert secs.tracked and encls.ewb(machine, page, va, 0)[0] == SUCCESS
+
+
+def test_a_processor_about_to_enter_holds_nothing_back_but_may_be_late() -> None:
+    """It may have read the epoch before ETRACK; whoever began that has it give up."""
+    machine, secs = created()
+    page, va = added(secs, 0, RW), version_array()
+    mode = entered(machine, secs)
+    mode.words[WORD["MODE"]] = 0
+    assert encls.eblock(page) == encls.etrack(secs) == SUCCESS
+    assert secs.tracked and secs.late
+    assert encls.etrack(secs) == encls.ewb(machine, page, va, 0)[0] == SUCCESS
+    mode.leave()
+    assert not secs.late
 
 
 def blocked_and_tracked(secs: Secs, count: int) -> list[EPCPage]:

@@ -6,7 +6,7 @@ import errno
 import functools
 import hashlib
 import mmap
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -295,7 +295,10 @@ class Kicker:
             if cpu.mode.enclave and cpu.mode.eid == eid:
                 aex(cpu, None)
 
-    def revoke(self, eid: int) -> None:
+    def begin_epoch(self, eid: int, epoch: int) -> None:
+        """Every entry asks the SECS."""
+
+    def revoke(self, eid: int, pages: Collection[tuple[int, int]] | None = None) -> None:
         """Every entry is checked."""
 
     def give_way(self, tables: PageTables, start: int, end: int) -> None:

@@ -87,7 +87,7 @@ def _put(mm: MM, page: EPCPage, address: int, data: bytes) -> None:
     _write(page, address, data)
     vma = mm.find_vma(address)
     if vma is not None and vma.encl is not None:
-        mm.kernel.processors.revoke(vma.encl.eid)
+        mm.kernel.processors.revoke(vma.encl.eid, ((address, address + len(data)),))
         if vma.encl.execution is not None:
             vma.encl.execution.changed(address >> 12)
 

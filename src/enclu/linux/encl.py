@@ -136,16 +136,17 @@ class Encl:
 
     def track(self) -> None:
         """sgx_enclave_etrack(): every thread that may hold an old translation leaves the enclave."""
-        secs, kick = self.secs, self.kernel.processors.kick
+        secs, processors = self.secs, self.kernel.processors
         assert secs is not None
-        self.kernel.processors.revoke(secs.eid)
         if encls.etrack(secs) == ErrorCode.SGX_PREV_TRK_INCMPL:
-            kick(secs.eid)
+            processors.kick(secs.eid)
             encls.etrack(secs)
-        if not secs.tracked:
-            kick(secs.eid)
+        processors.begin_epoch(secs.eid, secs.epoch)
+        if secs.late:
+            processors.kick(secs.eid)
 
     def zap(self, *ranges: tuple[int, int]) -> None:
         """sgx_zap_enclave_ptes(): no mm keeps a translation to pages of these ranges of addresses."""
+        self.kernel.processors.revoke(self.eid, ranges)
         for mm in self.mms:
             mm.zap(self, ranges)

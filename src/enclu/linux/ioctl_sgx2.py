@@ -96,6 +96,7 @@ def restrict_permissions(encl: Encl, user: UserMemory, arg: int) -> None:
         assert epc is not None
         if page.type != PageType.REG:
             raise OSError(errno.EINVAL, f"the page at {page.address:#x} is not a regular one, but PT_{page.type.name}")
+        encl.kernel.processors.revoke(encl.eid, ((page.address, page.address + PAGE_SIZE),))
         _leaf(f, lambda: encls.emodpr(epc, permissions))
         encl.track()
         for mm in encl.mms:

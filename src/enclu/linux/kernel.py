@@ -114,6 +114,7 @@ class Kernel:
             epc = page.epc
             code = encls.eremove(epc)
             if code == ErrorCode.SGX_ENCLAVE_ACT:
+                self.processors.revoke(page.encl.eid)  # nobody may be in it
                 self.processors.kick(page.encl.eid)
                 code = encls.eremove(epc)
             if code:
@@ -172,6 +173,7 @@ class Kernel:
         lost = [va.epc for encl in self._enclaves for va in encl.va_pages]
         for encl in self._enclaves:
             if encl.created:
+                self.processors.revoke(encl.eid)
                 self.processors.kick(encl.eid)
             pages = [page for page in (encl.secs_page, *encl.pages.values()) if page is not None]
             lost += [page.epc for page in pages if page.epc is not None]

@@ -198,7 +198,7 @@ class MM:
         """Take [start, end) out of the VMAs, splitting those that straddle its ends; the pieces taken out."""
         self.settle()
         for encl in {v.encl for v in self.vmas if v.start < end and start < v.end and v.encl is not None}:
-            self.kernel.processors.revoke(encl.eid)
+            self.kernel.processors.revoke(encl.eid, ((start, end),))
         taken = []
         for vma in [v for v in self.vmas if v.start < end and start < v.end]:
             at = self.vmas.index(vma)

@@ -151,6 +151,7 @@ def _from_outside(kernel: Kernel, task: Task, fault: Fault) -> Signal | Verdict 
         except PageFault:
             return False
         if page is not None and page.secs is not None:
+            kernel.processors.revoke(page.secs.eid)
             kernel.processors.kick(page.secs.eid)
         return page is not None
 

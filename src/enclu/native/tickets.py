@@ -3,6 +3,7 @@
 A ticket is what `linux/vdso/in_process.h` enters by: numbers that follow from the checks, and for each CSSA the last
 two instructions.  It is valid while its first word is the TCS's address.  Whoever changes what was checked revokes it
 first, and then has every thread leave that may have used it meanwhile: its slot had the TCS before it looked again.
+Only what begins a tracking epoch leaves it valid: the epoch is read again behind that look.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from enclu.base.fence import full_fence
+from enclu.sgx.epc import PAGE_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 FIELDS = (
     "KEY", "TCS", "GPRSGX", "FRAME_SIZE", "FRAMES", "TF", "FS", "GS", "EID", "BASE", "SIZE", "EPOCH", "NARROW", "XFRM",
@@ -23,6 +25,7 @@ FIELDS = (
 """Little-endian 64-bit words, in this order from the ticket's beginning."""
 _WORDS = struct.Struct(f"<{len(FIELDS)}Q")
 _ENTRY_AT = 8 * FIELDS.index("ENTRY")
+_EPOCH = FIELDS.index("EPOCH")
 STUBS, STUB_SIZE = 128, 16
 """Where a ticket has `mov $CSSA, %eax; jmp *ENTRY` for each CSSA."""
 SIZE_SHIFT, BITS, HASH = 8, 10, 0x9E37_79B1
@@ -56,10 +59,10 @@ class Entry:
     entry: int
 
     def ticket(self) -> bytes:
-        """The bytes, not valid yet."""
+        """The bytes, not valid yet, and without the epoch."""
         words = (
             0, self.tcs, self.gprsgx, self.frame_size, min(self.frames, FRAMES), 0, self.fs, self.gs, self.eid,
-            self.base, self.size, self.epoch, self.narrow, self.xfrm, self.entry,
+            self.base, self.size, 0, self.narrow, self.xfrm, self.entry,
         )  # fmt: skip
         image = bytearray(SIZE)
         _WORDS.pack_into(image, 0, *(word & _WORD for word in words))
@@ -69,6 +72,12 @@ class Entry:
             stub += struct.pack("<i", _ENTRY_AT - (at + len(stub) + 4))
             image[at : at + len(stub)] = stub
         return bytes(image)
+
+    def depends_on(self, start: int, end: int) -> bool:
+        """The TCS, or a page of an SSA frame, is in [start, end)."""
+        first = (self.gprsgx & -PAGE_SIZE) + PAGE_SIZE - self.frame_size
+        last = first + self.frames * self.frame_size
+        return (start < last and first < end) or (start < self.tcs_la + PAGE_SIZE and self.tcs_la < end)
 
 
 def place_of(tcs_la: int) -> int:
@@ -82,8 +91,8 @@ class Tickets:
     def __init__(self, memory: memoryview) -> None:
         self._memory = memory
         self._words = memory.cast("Q")
-        self._valid: dict[int, int] = {}
-        """TCS -> EID."""
+        self._valid: dict[int, Entry] = {}
+        """By TCS."""
         self._at: dict[int, int] = {}
         """Place -> TCS, of those."""
         self._written: dict[int, bytes] = {}
@@ -119,20 +128,33 @@ class Tickets:
                 rewriting()
             self._memory[at + 8 : at + SIZE] = image[8:]
             self._written[at] = image
-        self._valid[entry.tcs_la], self._at[at] = entry.eid, entry.tcs_la
+        self._valid[entry.tcs_la], self._at[at] = entry, entry.tcs_la
+        self._words[(at >> 3) + _EPOCH] = entry.epoch
         self._words[at >> 3] = entry.tcs_la
 
-    def revoke(self, eid: int | None = None) -> bool:
-        """None of this enclave, or none at all, is valid when this returns; whether one was."""
-        gone = [tcs_la for tcs_la, of in self._valid.items() if eid is None or of == eid]
-        if gone:
-            self._gone(gone)
-        return bool(gone)
+    def begin_epoch(self, eid: int, epoch: int) -> None:
+        """Who claims a TCS of this enclave from now on enters it in this epoch."""
+        for tcs_la, entry in self._valid.items():
+            if entry.eid == eid:
+                self._words[(place_of(tcs_la) >> 3) + _EPOCH] = epoch
+        # Who has claimed one before has it in its slot by now, with an epoch that it had read before.
+        full_fence()
 
-    def _gone(self, tcses: list[int]) -> None:
-        for tcs_la in tcses:
+    def revoke(self, eid: int | None = None, pages: Collection[tuple[int, int]] | None = None) -> None:
+        """None of this enclave, or none at all, is valid when this returns.
+
+        Of `pages`, ranges of addresses, only those that depend on one.
+        """
+        gone = [
+            tcs_la
+            for tcs_la, entry in self._valid.items()
+            if (eid is None or entry.eid == eid)
+            and (pages is None or any(entry.depends_on(start, end) for start, end in pages))
+        ]
+        for tcs_la in gone:
             place = place_of(tcs_la)
             self._words[place >> 3] = 0
             del self._valid[tcs_la], self._at[place]
-        # Who has claimed a TCS before has it in its slot by now, who does later finds the ticket revoked.
-        full_fence()
+        if gone:
+            # Who has claimed a TCS before has it in its slot by now, who does later finds the ticket revoked.
+            full_fence()

@@ -132,13 +132,14 @@ def execute_enclu(sup: Supervisor, task: Task) -> bool:
     before = telling.before(task) if sup.leaves.wanted else None
     if transitions.asks:
         transitions.before(task, leaf)
-    try:
-        notified = enclu.execute(task)
-    except Fault as fault:
-        if transitions.asks:
-            transitions.faulted(task, leaf)
-        take(sup, task, fault)
-        return True
+    while True:
+        try:
+            notified = enclu.execute(task)
+            break
+        except Fault as fault:
+            if not transitions.asks or not transitions.faulted(task, leaf):
+                take(sup, task, fault)
+                return True
     sup.leaves.counts[leaf] += 1
     if before is not None:
         sup.executed(task, leaf, tcs, before, notified=notified)

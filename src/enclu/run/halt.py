@@ -25,7 +25,7 @@ from enclu.native.wait import ThreadGone
 from enclu.run import exceptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from enclu.native.address_space import AddressSpace
     from enclu.native.narrowed import NarrowedEnclave
@@ -130,8 +130,11 @@ class Halter:
         """Those that execute in the enclave, or are about to."""
         return [t for t in self._sup.threads.values() if t.mode.tcs_la and t.mode.eid == eid]
 
-    def revoke(self, eid: int) -> None:
-        self._sup.transitions.revoke(eid)
+    def begin_epoch(self, eid: int, epoch: int) -> None:
+        self._sup.transitions.begin_epoch(eid, epoch)
+
+    def revoke(self, eid: int, pages: Collection[tuple[int, int]] | None = None) -> None:
+        self._sup.transitions.revoke(eid, pages)
 
     def give_way(self, tables: PageTables, start: int, end: int) -> None:
         """For the thread at hand."""
@@ -281,7 +284,6 @@ class Halter:
 
     def kick(self, eid: int) -> None:
         """The inter-processor interrupt: every other processor in this enclave leaves it by an AEX."""
-        self.revoke(eid)
         for thread in self.threads_in(eid):
             if thread is not self._sup.current:
                 self.with_halted(thread, self._interrupt)

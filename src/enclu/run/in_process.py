@@ -17,7 +17,7 @@ from enclu.native.own_aex import under_way
 from enclu.native.shared_area import BIAS, SLOT_COUNT, TCS_COUNT, SharedArea
 from enclu.native.sites import JUMP_SIZE, Kind, jump
 from enclu.native.stop import Settled
-from enclu.native.tickets import FRAMES, Entry, place_of
+from enclu.native.tickets import FRAMES, Entry
 from enclu.native.trampoline import Trampoline
 from enclu.run import add_queue, own_aex
 from enclu.run.transitions import Transitions
@@ -30,7 +30,7 @@ from enclu.sgx.structs import ENCLU, GPRSGX, TCS, TCS_DBGOPTIN, EncluLeaf
 from enclu.sgx.xsave import AMX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from enclu.linux.encl import Encl
     from enclu.linux.mm import MM
@@ -164,9 +164,13 @@ class InProcessTransitions(Transitions):
 
     # Tickets.
 
-    def revoke(self, eid: int | None = None) -> None:
+    def begin_epoch(self, eid: int, epoch: int) -> None:
         for taking in self.spaces:
-            taking.tickets.revoke(eid)
+            taking.tickets.begin_epoch(eid, epoch)
+
+    def revoke(self, eid: int, pages: Collection[tuple[int, int]] | None = None) -> None:
+        for taking in self.spaces:
+            taking.tickets.revoke(eid, pages)
 
     def before(self, task: Task, leaf: int) -> None:
         """EENTER and ERESUME: nobody may claim the TCS meanwhile.  EACCEPTCOPY and EMODPE: what is copied, or may be
@@ -229,9 +233,21 @@ class InProcessTransitions(Transitions):
             if task.process.tgid == pid and task.untold is not None and not under_way(task):
                 own_aex.tell(self._sup, task)
 
-    def faulted(self, task: Task, leaf: int) -> None:
-        if leaf in (EncluLeaf.EENTER, EncluLeaf.ERESUME):
-            self._resume(task.regs.rbx)
+    def faulted(self, task: Task, leaf: int) -> bool:
+        if leaf not in (EncluLeaf.EENTER, EncluLeaf.ERESUME):
+            return False
+        tcs_la = task.regs.rbx
+        if any([self._gives_up(other, tcs_la) for other in list(self._sup.threads.values()) if other is not task]):
+            return True
+        self._resume(tcs_la)
+        return False
+
+    def _gives_up(self, task: Task, tcs_la: int) -> bool:
+        """The TCS, for which it may have been busy, is no longer claimed by a thread that was about to enter."""
+        if task.mode.tcs_la != tcs_la or task.mode.enclave:
+            return False
+        self._halt(task)
+        return not task.mode.tcs_la
 
     def _resume(self, tcs_la: int) -> None:
         for taking in self.spaces:
@@ -296,17 +312,7 @@ class InProcessTransitions(Transitions):
         mode.move_tcs(at)
         entry = self._entry(task, secs, tcs_la, at, narrow)
         if entry is not None:
-            taking.tickets.issue(entry, lambda: self._take_out(task))
-
-    def _take_out(self, task: Task) -> None:
-        """Whoever is about to execute the ticket's code has been taken out of it when this returns.
-
-        It has claimed a TCS with a ticket in the same place, so it is not in a system call that would end.
-        """
-        place = place_of(task.mode.tcs_la)
-        for other in [t for t in self._sup.threads.values() if t.space is task.space and t is not task]:
-            if other.mode.tcs_la and place_of(other.mode.tcs_la) == place:
-                self._halt(other)
+            taking.tickets.issue(entry, lambda: self._nobody_entering(task.space, task))
 
     def _move(self, secs: Secs, tcs_la: int) -> int:
         """The TCS, in memory that processes may map; its address there, 0 if there is no room."""
@@ -449,14 +455,14 @@ class InProcessTransitions(Transitions):
                         self.give_back(eid)
                         sup.halter.kick(eid)  # nobody is in a copy any more
                 if space.sites.take_back(space, Kind.ENCLU, site, site + 1, poke_text):
-                    self._nobody_in_copies(space)
+                    self._nobody_entering(space, sup.current)
                 taking.forget(site)
             del taking.room[page]
             sup.halter.inject_in(space, NR["munmap"], page, PAGE_SIZE)
 
-    def _nobody_in_copies(self, space: AddressSpace) -> None:
-        """Whoever is about to enter by code outside enclaves has been taken out of it; in a system call, nobody is."""
-        for task in [task for task in self._sup.threads.values() if task.space is space]:
+    def _nobody_entering(self, space: AddressSpace, but: Task) -> None:
+        """Whoever is about to enter has been taken out of the code that does; in a system call, nobody is."""
+        for task in [task for task in self._sup.threads.values() if task.space is space and task is not but]:
             with contextlib.suppress(*proc.GONE):
                 if proc.system_call(task.tid) == proc.NO_CALL:
                     self._halt(task)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from enclu.linux.encl import Encl
     from enclu.linux.mm import MM
@@ -52,14 +52,18 @@ class Transitions:
 
     # What stays right.
 
-    def revoke(self, eid: int | None = None) -> None:
-        """No entry of this enclave, or of any, takes place in process until it has been checked anew."""
+    def begin_epoch(self, eid: int, epoch: int) -> None:
+        """Entries of this enclave that take place in process are in this tracking epoch from now on."""
+
+    def revoke(self, eid: int, pages: Collection[tuple[int, int]] | None = None) -> None:
+        """No entry of this enclave, or none that depends on `pages`, takes place in process unless checked anew."""
 
     def before(self, task: Task, leaf: int) -> None:
         """A stopped thread is about to execute a leaf."""
 
-    def faulted(self, task: Task, leaf: int) -> None:
-        """It has not, for it raised an exception."""
+    def faulted(self, task: Task, leaf: int) -> bool:
+        """It has not, for it raised an exception; whether it is to try again, without what was in its way."""
+        return False
 
     def after(self, task: Task, leaf: int, site: int) -> None:
         """A stopped thread has executed a leaf."""

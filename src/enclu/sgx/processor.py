@@ -9,7 +9,7 @@ implements `KernelSide` and `ShownEnclave`.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from enclu.base.protocol import Protocol
@@ -298,10 +298,19 @@ class Processors(Protocol):
     """All logical processors."""
 
     def kick(self, eid: int) -> None:
-        """Inter-processor interrupt: every processor in this enclave leaves it by an AEX before this returns."""
+        """Inter-processor interrupt: every processor in this enclave leaves it by an AEX before this returns.
 
-    def revoke(self, eid: int) -> None:
-        """Something changes on which entries of this enclave depend: each is checked anew from now on."""
+        It may enter again at once; after `revoke`, only when the supervisor has done what it is at.
+        """
+
+    def begin_epoch(self, eid: int, epoch: int) -> None:
+        """ETRACK has begun a tracking epoch of this enclave, in which it is entered from now on."""
+
+    def revoke(self, eid: int, pages: Collection[tuple[int, int]] | None = None) -> None:
+        """Something changes on which entries of this enclave depend: each is checked anew from now on.
+
+        Of `pages`, ranges of addresses, only those at a TCS, or with an SSA frame, in one of them.
+        """
 
     def shared(self, eid: int) -> None:
         """Another memory map has the enclave, or has had it."""

@@ -64,13 +64,22 @@ class Secs:
 
     @property
     def inside(self) -> list[EnclaveMode]:
-        """Processors that are in the enclave, or about to be."""
-        return [mode for mode in self._processors if mode.tcs_la and mode.eid == self.eid]
+        """Processors that are in the enclave."""
+        return [mode for mode in self._processors if mode.enclave and mode.eid == self.eid]
 
     @property
     def tracked(self) -> bool:
         """No processor is inside that entered before the last ETRACK."""
         return all(mode.epoch >= self.epoch for mode in self.inside)
+
+    @property
+    def late(self) -> bool:
+        """A processor that is inside, or about to be, may have begun to enter before the last ETRACK.
+
+        One that is about to enter reads the epoch anew, once it can be seen that it is, so those that can be seen first
+        after ETRACK are not late, although for a moment they look it.
+        """
+        return any(mode.epoch < self.epoch for mode in self._processors if mode.tcs_la and mode.eid == self.eid)
 
     def used(self, linaddr: int) -> EPCPage:
         """The EPC page at an address that a processor in the enclave uses: it stays while the processor is there."""

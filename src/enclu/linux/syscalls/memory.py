@@ -250,6 +250,7 @@ class MemoryCalls(Generic[T]):
         """The TLB shootdown of a changed mapping interrupts processors: threads in its enclaves leave by an AEX."""
         for encl in {v.encl for v in task.mm.vmas if v.start < start + length and start < v.end}:
             if encl is not None:
+                self._kernel.processors.revoke(encl.eid, ((start, start + length),))
                 self._kernel.processors.kick(encl.eid)
 
     def _matters(self, mm: MM, start: int, length: int) -> bool:

@@ -209,6 +209,10 @@
 	jne	\slow
 	cmp	%rbx, T_KEY(%rdi)		/* revoked meanwhile? */
 	jne	\slow
+	cmp	%rcx, TCS_STATE(%rdx)		/* or claimed at a stop, which overwrites? */
+	jne	\slow
+	mov	T_EPOCH(%rdi), %rax		/* or has a new epoch begun? */
+	mov	%rax, S_EPOCH(%rcx)
 	mov	TCS_CSSA(%rdx), %esi
 	.if	\leaf == ERESUME_LEAF
 	dec	%esi

@@ -219,10 +219,13 @@ class Stepping(Transitions):
             frame[AEXNOTIFY_AT] = wanted
         return frame is not None
 
-    def faulted(self, task: Task, leaf: int) -> None:
+    def faulted(self, task: Task, leaf: int) -> bool:
         muted = self._unmute(task)
-        if leaf not in _INTO:
-            return
+        if leaf in _INTO:
+            self._not_entered(task, leaf, muted=muted)
+        return False
+
+    def _not_entered(self, task: Task, leaf: int, *, muted: bool) -> None:
         key = task.mm, task.regs.rbx
         plan, lent = self._plans.get(key), self._lent.get(key)
         if plan is not None:
