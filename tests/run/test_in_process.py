@@ -231,6 +231,13 @@ def test_the_counters_are_the_same(
     assert all(fast["leaves"][leaf] - executed[leaf] < 12 for leaf in ("EENTER", "ERESUME", "EEXIT", "EDECCSSA"))
 
 
+def test_an_enclave_may_read_its_ssa_without_a_fault_for_entries_access_it(passes: Passes) -> None:
+    ways = "--fast-path", "--no-fast-path"
+    fast, slow = (json.loads(passes("own_ssa", options=("--stats=json", way)).stderr) for way in ways)
+    assert fast["leaves"]["EENTER"] == slow["leaves"]["EENTER"] == 2
+    assert fast["aex"] == slow["aex"] and fast["faults_resolved"] == slow["faults_resolved"]
+
+
 @pytest.mark.parametrize("design", ["vdso", "signal"])
 def test_state_that_an_enclave_lacks_is_put_aside_at_speed(design: str, passes: Passes) -> None:
     counters = json.loads(passes("state_aside", options=("--stats=json", "--delivery", design)).stderr)

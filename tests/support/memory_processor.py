@@ -117,6 +117,9 @@ class MemoryProcessor:
     def translate(self, address: int, access: Access) -> EPCPage | None:
         return self.mm.translate(address, access)
 
+    def touch(self, start: int, end: int) -> None:
+        self.mm.touch(start, end)
+
     def xsave(self) -> bytearray:
         return bytearray(self.image)
 

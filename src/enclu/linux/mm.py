@@ -479,6 +479,12 @@ class MM:
             if low < high:
                 self._apply_or_hide(vma, list(range(low >> 12, high >> 12)))
 
+    def touch(self, start: int, end: int) -> None:
+        """Show what is not shown of [start, end), pages that have been translated."""
+        vma = self.find_vma(start)
+        if vma is None or any(index not in vma.shown for index in range(start >> 12, end >> 12)):
+            self.show(start, end)
+
     def show_around(self, address: int) -> bool:
         """Show the page at `address` with its resident neighbours; False if that grants nothing new there.
 

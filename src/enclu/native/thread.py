@@ -276,5 +276,8 @@ class Thread:
                 raise
         return page
 
+    def touch(self, start: int, end: int) -> None:
+        self.process.space.kernel.touch(start, end)
+
     def invalidate(self, page: EPCPage) -> None:
         self.space.kernel.invalidate(page)

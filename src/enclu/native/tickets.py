@@ -25,7 +25,7 @@ FIELDS = (
 """Little-endian 64-bit words, in this order from the ticket's beginning."""
 _WORDS = struct.Struct(f"<{len(FIELDS)}Q")
 _ENTRY_AT = 8 * FIELDS.index("ENTRY")
-_EPOCH = FIELDS.index("EPOCH")
+_FRAMES, _EPOCH = FIELDS.index("FRAMES"), FIELDS.index("EPOCH")
 STUBS, STUB_SIZE = 128, 16
 """Where a ticket has `mov $CSSA, %eax; jmp *ENTRY` for each CSSA."""
 SIZE_SHIFT, BITS, HASH = 8, 10, 0x9E37_79B1
@@ -59,9 +59,9 @@ class Entry:
     entry: int
 
     def ticket(self) -> bytes:
-        """The bytes, not valid yet, and without the epoch."""
+        """The bytes, not valid yet, and without what may change while it is valid: frames and epoch."""
         words = (
-            0, self.tcs, self.gprsgx, self.frame_size, min(self.frames, FRAMES), 0, self.fs, self.gs, self.eid,
+            0, self.tcs, self.gprsgx, self.frame_size, 0, 0, self.fs, self.gs, self.eid,
             self.base, self.size, 0, self.narrow, self.xfrm, self.entry,
         )  # fmt: skip
         image = bytearray(SIZE)
@@ -100,6 +100,11 @@ class Tickets:
     def valid(self, tcs_la: int) -> bool:
         return tcs_la in self._valid
 
+    def frames(self, tcs_la: int) -> int:
+        """SSA frames, from 0 on, with which the TCS is entered by a valid ticket; 0 without one."""
+        entry = self._valid.get(tcs_la)
+        return 0 if entry is None else min(entry.frames, FRAMES)
+
     def free(self, tcs_la: int) -> bool:
         """No other TCS has a valid ticket in its place."""
         return self._at.get(place_of(tcs_la), tcs_la) == tcs_la
@@ -118,7 +123,7 @@ class Tickets:
         return True
 
     def issue(self, entry: Entry, rewriting: Callable[[], None]) -> None:
-        """Make a ticket valid whose place is `free`.
+        """Make a ticket valid whose place is `free`, or have a valid one say more frames.
 
         `rewriting` is called before the bytes of one change that threads may be executing.
         """
@@ -129,6 +134,7 @@ class Tickets:
             self._memory[at + 8 : at + SIZE] = image[8:]
             self._written[at] = image
         self._valid[entry.tcs_la], self._at[at] = entry, entry.tcs_la
+        self._words[(at >> 3) + _FRAMES] = min(entry.frames, FRAMES)
         self._words[(at >> 3) + _EPOCH] = entry.epoch
         self._words[at >> 3] = entry.tcs_la
 

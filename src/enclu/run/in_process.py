@@ -275,7 +275,8 @@ class InProcessTransitions(Transitions):
     def _entered(self, task: Task, taking: InProcess, site: int) -> None:
         self._begin(task, taking)
         if task.in_process:
-            if not taking.tickets.valid(task.mode.tcs_la):
+            page = self._sup.machine.enclaves[task.mode.eid].used(task.mode.tcs_la)
+            if taking.tickets.frames(task.mode.tcs_la) <= min(TCS.get(page.data, "CSSA"), FRAMES - 1):
                 self._issue(task, taking)
             if site != self._site:
                 self._quicken_entry(task, taking, site)
@@ -337,9 +338,9 @@ class InProcessTransitions(Transitions):
         first = secs.baseaddr + f["OSSA"]
         frames = 0
         with contextlib.suppress(Fault):
-            while frames < min(f["NSSA"], FRAMES):
+            while frames < min(f["CSSA"] + 1, FRAMES):  # those that have been current, as far as they are still there
                 ssa_pages(task, secs, first + frames * size)
-                task.mm.show(first + frames * size, first + (frames + 1) * size)
+                task.touch(first + frames * size, first + (frames + 1) * size)
                 frames += 1
         if not frames:
             return None

@@ -113,6 +113,9 @@ class Processor(Protocol):
         the caller's.
         """
 
+    def touch(self, start: int, end: int) -> None:
+        """It accesses enclave pages itself that it has translated: the page tables have [start, end) from then on."""
+
     def xsave(self) -> bytearray:
         """The extended state as a standard-format XSAVE image (SDM 1 section 13.4)."""
 
@@ -210,6 +213,9 @@ class KernelSide(Protocol):
 
     def translate(self, address: int, access: Access) -> EPCPage | None:
         """See `Processor.translate`.  Memory that is no enclave's need not be there."""
+
+    def touch(self, start: int, end: int) -> None:
+        """See `Processor.touch`."""
 
     def allowed(self, address: int) -> int:
         """PROT_* that mapping and EPCM allow the page at an address."""

@@ -141,6 +141,7 @@ def _enter(
     if state:
         raise GeneralProtection("the TCS is busy: another logical processor is in it")
     # No fault from here on.
+    cpu.touch(frame, frame + frame_size)
     if cpu.xcr0 & ~secs.xfrm:
         cpu.narrow(secs.xfrm)
     _STATE.pack_into(data, 0, cpu.mode.owner)
@@ -189,6 +190,7 @@ def eresume(cpu: Processor) -> bool:
     if state:
         raise GeneralProtection("the TCS is busy: another logical processor is in it")
     # No fault from here on.
+    cpu.touch(frame, frame + frame_size)
     image, layout = cpu.xsave(), cpu.machine.layout
     if cpu.xcr0 & ~secs.xfrm:
         cpu.aside = layout.put_aside(image, secs.xfrm)
