@@ -74,6 +74,26 @@ def test_a_page_that_cannot_be_shown_is_sigbus_and_not_taken_for_shown() -> None
     assert fault.supply(world.mm, BASE + 0x6000)
 
 
+class ForbiddenPageTables(MemoryPageTables):
+    """Of a process that may not have them changed: by its own seccomp filter, say."""
+
+    def protect(self, start: int, end: int, prot: int) -> None:
+        raise OSError(errno.EPERM, "mprotect")
+
+
+def test_a_page_that_cannot_be_shown_may_be_touched_all_the_same() -> None:
+    world = World().build()
+    world.mm.page_tables = ForbiddenPageTables()
+    world.mm.touch(BASE + 0x6000, BASE + 0x7000)
+    assert not world.mm.shown(BASE + 0x6000)
+
+
+def test_what_is_touched_is_shown_alone() -> None:
+    world = World().build()
+    world.mm.touch(BASE + 0x6000, BASE + 0x7000)
+    assert [bool(world.mm.shown(BASE + at)) for at in (0x5000, 0x6000, 0x7000)] == [False, True, False]
+
+
 def test_pages_that_cannot_be_hidden_alone_are_hidden_with_their_neighbours() -> None:
     world, tables = full_world()
     fault.supply(world.mm, BASE + 0x6000)

@@ -1,5 +1,7 @@
 """The faults, their order and the small print of the ENCLU leaves, as the SDM's pseudo-code has them."""
 
+from typing import Any, cast
+
 import pytest
 
 from enclu.sgx import encls
@@ -264,6 +266,26 @@ def test_eaccept_waits_for_processors_inside_since_before_etrack(world: World, c
     aex(cpu, None)
     leaf(cpu, EncluLeaf.ERESUME)
     assert leaf(cpu, EncluLeaf.EACCEPT, secinfo(world, 0x201 | PR), BASE + 0x6000) == 0
+
+
+class FreedAt(bytearray):
+    """A TCS that notes CSSA as it is for whoever finds it free."""
+
+    found = -1
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if index == slice(0, 8):
+            self.found = TCS.get(self, "CSSA")
+        super().__setitem__(index, value)
+
+
+def test_a_tcs_is_free_when_its_next_frame_is_current(world: World, cpu: MemoryProcessor) -> None:
+    leaf(cpu, EncluLeaf.EENTER)
+    page = world.page(0)
+    noted = FreedAt(page.data)
+    page.data = cast(memoryview, noted)
+    aex(cpu, None)
+    assert noted.found == 1 and TCS.get(noted, "STATE") == 0
 
 
 def test_a_processor_that_is_gone_holds_neither_its_tcs_nor_tracking(world: World, cpu: MemoryProcessor) -> None:

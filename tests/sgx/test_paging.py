@@ -1,5 +1,7 @@
 """EPA, EBLOCK, ETRACK, EWB and ELDU: what comes back is what was evicted, or nothing does."""
 
+from typing import Any, SupportsIndex, cast
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -206,6 +208,26 @@ def test_a_processor_inside_since_before_etrack_holds_eviction_back() -> None:
     assert not secs.tracked and encls.ewb(machine, page, va, 0)[0] == ErrorCode.SGX_NOT_TRACKED
     early.leave()
     assert secs.tracked and encls.ewb(machine, page, va, 0)[0] == SUCCESS
+
+
+class ElsewhereMeanwhile(list[int]):
+    """A slot of which somebody reads the EPOCH when the processor has gone on to an enclave of a lower epoch."""
+
+    def __getitem__(self, index: SupportsIndex | slice) -> Any:
+        if index == WORD["EPOCH"]:
+            self[WORD["EID"]] += 1
+            self[WORD["EEXITS"]] += 1
+            self[WORD["EENTERS"]] += 1
+            return 0
+        return super().__getitem__(index)
+
+
+def test_a_processor_that_leaves_for_another_enclave_meanwhile_is_not_taken_for_an_early_one() -> None:
+    machine, secs = created()
+    assert encls.etrack(secs) == SUCCESS
+    mode = entered(machine, secs)
+    mode.words = cast(memoryview, ElsewhereMeanwhile(mode.words))
+    assert secs.tracked
 
 
 def test_a_processor_about_to_enter_holds_nothing_back_but_may_be_late() -> None:

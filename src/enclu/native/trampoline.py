@@ -176,7 +176,17 @@ def _give_up(thread: Thread) -> None:
     if thread.aside is not None:
         thread.widen(thread.machine.layout.xcr0 & ~mode.words[WORD["NARROW"]])
     if mode.tcs_la:
+        _free_claimed(thread)
         shut_down(thread)
+
+
+def _free_claimed(thread: Thread) -> None:
+    """The page that the ticket said: where it was revoked before the claim, another TCS may have it by now."""
+    at, taking = thread.mode.words[WORD["TCS"]], thread.space.in_process
+    if at and taking is not None:
+        tcs = taking.area.tcs(at)
+        if TCS.get(tcs, "STATE") == thread.mode.owner:
+            TCS.put(tcs, "STATE", 0)
 
 
 def _restore_arguments(thread: Thread) -> None:

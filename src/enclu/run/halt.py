@@ -204,6 +204,8 @@ class Halter:
             stop = self._sup.deferred.pop(thread.tid, None)
             if stop is None:
                 if not self._runs(thread):
+                    if thread.mode.tcs_la and proc.is_dead(thread.tid):
+                        self._sup.leave(thread)  # nobody waits for it to leave its enclave
                     return False
                 stop = self._interrupted(thread)
                 signals.note_sent(thread, stop)

@@ -276,8 +276,18 @@ class Supervisor:
             return False
         if leaf == 4 and thread.mode.save_tf:
             return False
-        thread.stopped = True
-        leaves, site, in_process = self.leaves, regs.rip, self.transitions.asks
+        thread.stopped, self.current = True, thread
+        try:
+            return self._execute(thread, leaf)
+        except (ThreadGone, ProcessLookupError):
+            self.leave(thread)
+            return True
+        finally:
+            self.current = None
+
+    def _execute(self, thread: Task, leaf: int) -> bool:
+        """The leaf at RIP, and resume; False, with nothing changed, where it raises an exception."""
+        leaves, site, in_process = self.leaves, thread.regs.rip, self.transitions.asks
         if in_process:
             self.transitions.before(thread, leaf)
         tcs, before = (thread.mode.tcs_la, telling.before(thread)) if leaves.wanted else (0, None)
@@ -287,20 +297,14 @@ class Supervisor:
                 exceptions.enter_narrowed(self, thread)
         except Fault:
             return False
-        except (ThreadGone, ProcessLookupError):
-            self.leave(thread)
-            return True
         leaves.counts[leaf] += 1
         if before is not None:
             self.executed(thread, leaf, tcs, before, notified=notified)
         if in_process:
             self.transitions.after(thread, leaf, site)
         self.placement.stopped(thread)
-        raw(SETREGS, who, NOTHING, where)
-        try:
-            resume(thread)
-        except ProcessLookupError:
-            self.leave(thread)
+        ptrace.raw(SETREGS, thread.word, NOTHING, thread.regs_word)
+        resume(thread)
         return True
 
     def _exception(self, thread: Task) -> bool:

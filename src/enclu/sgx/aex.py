@@ -89,10 +89,11 @@ def aex(cpu: Processor, fault: Fault | None) -> None:
         cpu.aside = None
     cpu.xrstor(image)
 
-    tcs = free_tcs(cpu)
+    tcs = secs.used(tcs_la).data
     (cssa,) = struct.unpack_from("<I", tcs, _CSSA)
     struct.pack_into("<I", tcs, _CSSA, cssa + 1)
     (aep,) = struct.unpack_from("<Q", tcs, _AEP)
+    free_tcs(cpu)  # last: who finds it free enters with the next frame, and has an AEP of its own
     regs.clear()
     regs.rax, regs.rbx, regs.rcx = EncluLeaf.ERESUME, tcs_la, aep
     regs.rsp, regs.rbp = ursp_urbp

@@ -31,6 +31,7 @@ UNTRACKED = (1 << 64) - 1
 """An epoch of which no tracking waits for the end."""
 CODE_UNKNOWN, CODE_OF_FRAME = 0x2000, 0x4000
 """In place of one, where nothing forbids the access; in one, that it has all that is in the host's, too."""
+_EENTERS, _ERESUMES, _EEXITS = (COUNTED[leaf] for leaf in (EncluLeaf.EENTER, EncluLeaf.ERESUME, EncluLeaf.EEXIT))
 _TCS_LA, _EID, _BASE, _SIZE, _FS, _GS, _GPRSGX, _TF, _EPOCH, _MODE, _TCS, *_ = range(len(FIELDS))
 
 
@@ -102,6 +103,19 @@ class EnclaveMode:
     @epoch.setter
     def epoch(self, epoch: int) -> None:
         self.words[_EPOCH] = epoch
+
+    def inside_since_before(self, eid: int, epoch: int) -> bool:
+        """It is in the enclave, in which it entered before this tracking epoch of it, which has begun.
+
+        Code in the process may enter and leave while this is read.  Who has entered or left meanwhile entered in time.
+        """
+        seen = self._seen()
+        mode, inside, since, *_ = seen
+        return bool(mode & 1) and inside == eid and since < epoch and self._seen() == seen
+
+    def _seen(self) -> tuple[int, ...]:
+        w = self.words
+        return w[_MODE], w[_EID], w[_EPOCH], w[_TCS_LA], w[_EENTERS], w[_ERESUMES], w[_EEXITS]
 
     def enter(
         self, tcs_la: int, eid: int, base: int, size: int, fs_base: int, gs_base: int, gprsgx: int, tf: int, optin: int,

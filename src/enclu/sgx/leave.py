@@ -18,11 +18,9 @@ def active_secs(cpu: Processor) -> Secs:
     return cpu.machine.enclaves[cpu.mode.eid]
 
 
-def free_tcs(cpu: Processor) -> memoryview:
-    """Mark the TCS in use as available; its memory."""
-    data = active_secs(cpu).used(cpu.mode.tcs_la).data
-    data[0:8] = _FREE
-    return data
+def free_tcs(cpu: Processor) -> None:
+    """Mark the TCS in use as available: from now on other processors may change it."""
+    active_secs(cpu).used(cpu.mode.tcs_la).data[0:8] = _FREE
 
 
 def shut_down(cpu: Processor) -> None:

@@ -70,7 +70,7 @@ class Secs:
     @property
     def tracked(self) -> bool:
         """No processor is inside that entered before the last ETRACK."""
-        return all(mode.epoch >= self.epoch for mode in self.inside)
+        return not any(mode.inside_since_before(self.eid, self.epoch) for mode in self._processors)
 
     @property
     def late(self) -> bool:

@@ -21,11 +21,12 @@ def eexit(cpu: Processor) -> None:
     if (1 << 47) <= target < (1 << 64) - (1 << 47):
         raise GeneralProtection(f"the target {target:#x} is not canonical")
     mode = cpu.mode
-    xfrm = active_secs(cpu).xfrm
-    if cpu.xcr0 & ~xfrm:
-        cpu.widen(xfrm)
-    tcs = free_tcs(cpu)
+    secs = active_secs(cpu)
+    if cpu.xcr0 & ~secs.xfrm:
+        cpu.widen(secs.xfrm)
+    tcs = secs.used(mode.tcs_la).data
     regs.rcx = int.from_bytes(tcs[_AEP : _AEP + 8], "little")
+    free_tcs(cpu)
     regs.rip = target
     regs.fs_base = mode.save_fs_base
     regs.gs_base = mode.save_gs_base
