@@ -244,7 +244,7 @@ class InProcessTransitions(Transitions):
 
     def _gives_up(self, task: Task, tcs_la: int) -> bool:
         """The TCS, for which it may have been busy, is no longer claimed by a thread that was about to enter."""
-        if task.mode.tcs_la != tcs_la or task.mode.enclave:
+        if not tcs_la or task.mode.tcs_la != tcs_la or task.mode.enclave:  # 0 stands for no TCS in modes alone
             return False
         self._halt(task)
         return not task.mode.tcs_la
