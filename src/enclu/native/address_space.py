@@ -255,10 +255,9 @@ class AddressSpace:
 
     def executable(self, address: int) -> bool:
         """/proc/PID/maps has the address with "x"."""
-        with proc.text(self.pid, "maps") as maps:
-            for line in maps:
-                bounds, permissions, _ = line.split(maxsplit=2)
-                start, end = (int(bound, 16) for bound in bounds.split("-"))
-                if start <= address < end:
-                    return "x" in permissions
+        for line in proc.lines(self.pid, "maps"):
+            bounds, permissions, _ = line.split(maxsplit=2)
+            start, end = (int(bound, 16) for bound in bounds.split("-"))
+            if start <= address < end:
+                return "x" in permissions
         return False

@@ -39,8 +39,7 @@ class TracedProcessor(Thread):
     @property
     def personality(self) -> int:
         try:
-            with proc.text(self.tid, "personality") as file:
-                return int(file.read(), 16)
+            return int(proc.text(self.tid, "personality"), 16)
         except PermissionError:  # of a program that hides its memory
             return 0
 

@@ -133,17 +133,16 @@ def _patch(thread: Thread, start: int, end: int, offset: int, sites: Sites) -> N
 
 def _executable(tid: int) -> Iterator[tuple[int, int, int, str]]:
     """(start, end, file offset, path) of the executable mappings of files."""
-    with proc.text(tid, "maps") as maps:
-        for line in maps:
-            fields = line.rstrip("\n").split(maxsplit=5)
-            if "x" in fields[1] and len(fields) == 6 and fields[5].startswith("/"):
-                start, end = (int(x, 16) for x in fields[0].split("-"))
-                yield start, end, int(fields[2], 16), fields[5]
+    for line in proc.lines(tid, "maps"):
+        fields = line.split(maxsplit=5)
+        if "x" in fields[1] and len(fields) == 6 and fields[5].startswith("/"):
+            start, end = (int(x, 16) for x in fields[0].split("-"))
+            yield start, end, int(fields[2], 16), fields[5]
 
 
 def patch_program(thread: Thread) -> None:
     """After exec: the program and its interpreter."""
-    for start, end, offset, path in list(_executable(thread.tid)):
+    for start, end, offset, path in _executable(thread.tid):
         _patch(thread, start, end, offset, sites_of(functools.partial(os.open, path, os.O_RDONLY | os.O_CLOEXEC)))
 
 

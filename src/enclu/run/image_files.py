@@ -179,8 +179,9 @@ def _candidates(tid: int, before: Iterable[str]) -> Iterator[tuple[str, Read]]:
 
 def _had(tid: int) -> Iterator[tuple[str, str]]:
     """Path of every file that the process has mapped or open, and where /proc/TID has it."""
-    with contextlib.suppress(OSError), proc.text(tid, "maps") as file:
-        names = [line.split(maxsplit=5)[5].rstrip("\n") for line in file if len(line.split(maxsplit=5)) > 5]
+    with contextlib.suppress(OSError):
+        fields = [line.split(maxsplit=5) for line in proc.lines(tid, "maps")]
+        names = [each[5] for each in fields if len(each) > 5]
         for name in dict.fromkeys(names):
             if name.startswith("/") and not name.startswith("/memfd:"):
                 yield name, f"root{name}"
@@ -198,7 +199,7 @@ def _named(tid: int) -> Iterator[tuple[str, str]]:
     with contextlib.suppress(OSError):
         directory = proc.name_of(tid, "cwd")
         for file in ("cmdline", "environ"):
-            for word in proc.content(tid, file).decode(errors="surrogateescape").split("\0"):
+            for word in proc.text(tid, file).split("\0"):
                 names += [os.path.join(directory, text) for text in (word, word.partition("=")[2]) if text]
     with contextlib.suppress(OSError):
         beside = os.path.dirname(proc.name_of(tid, "exe"))

@@ -48,8 +48,7 @@ class Memory:
         self._snapshots = {snapshot.secs.eid: snapshot for snapshot in snapshots}
         self._included = included
         self._mappings = mappings.of(tid)
-        with proc.text(tid, "coredump_filter") as file:
-            self._filter = Filter(int(file.read(), 16) & sum(Filter))
+        self._filter = Filter(int(proc.text(tid, "coredump_filter"), 16) & sum(Filter))
 
     def files(self) -> list[tuple[int, int, int, bytes]]:
         """What NT_FILE lists; mappings of enclaves under the device's name."""

@@ -123,8 +123,8 @@ def _thread(context: Context, exceptions: Exceptions) -> dict[str, Any]:
 def _prstatus(tgid: int, context: Context, signo: int) -> bytes:
     """fill_prstatus()."""
     tid = context.task.tid
-    with proc.text(tid, "stat" if tid == tgid else f"task/{tid}/stat") as file:  # the first one has its process's times
-        stat = file.read().rpartition(")")[2].split()
+    file = "stat" if tid == tgid else f"task/{tid}/stat"  # the first one has its process's times
+    stat = proc.text(tid, file).rpartition(")")[2].split()
     pending, _, blocked = proc.signal_masks(tid)
     times = {
         name: _timeval(int(stat[at]))
