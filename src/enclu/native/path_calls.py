@@ -9,6 +9,7 @@ R11 are all that the filter needs, and SYSCALL destroys them anyway.
 
 from __future__ import annotations
 
+import itertools
 import struct
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from enclu.native.address_space import OWN_TEXT, VDSO_BASE, VDSO_IMAGE
 from enclu.native.seccomp import PATH_CALLS
 from enclu.native.sites import Kind, jump
 from enclu.native.text_poke import INT3
+from enclu.sgx.epc import PAGE_SIZE
 from enclu.sgx.exceptions import Fault, Vector
 
 if TYPE_CHECKING:
@@ -45,31 +47,40 @@ CALL = 8
 def patch(space: AddressSpace, places: Iterable[tuple[int, int]]) -> None:
     """Replace the calls at these addresses, each so many bytes with the comparison that follows.
 
-    Those without a free slot are left.
+    Those without a free slot are left.  What a page has of them is read and written at once.
     """
     first = space.path_slots
-    slots, twins, jumps = bytearray(), bytearray(), []
-    for address, size in places:
-        if space.path_slots == SLOT_COUNT:
-            break
-        code = space.peek(address, size)
-        look = _look(code)
-        if len(code) != size or look not in space.image.symbols or not code.endswith(TAIL):
-            continue
-        slot = VDSO_BASE + SLOTS + space.path_slots * SLOT_SIZE
-        space.path_slots += 1
-        call = code + b"\xff\x25\x00\x00\x00\x00" + struct.pack("<Q", address + size)  # jmp *0(%rip)
-        call = call.ljust(SLOT_SIZE - CALL, INT3)
-        slots += jump(slot, VDSO_BASE + space.image.symbols[look]).ljust(CALL, INT3) + call
-        twins += CALL * INT3 + call
-        to_slot = b"\x48\xb9" + struct.pack("<Q", slot) + b"\xff\xe1"  # mov rcx, slot; jmp rcx
-        jumps.append((address, code, to_slot.ljust(size, b"\x90")))
-    if jumps:
-        begin = VDSO_BASE + SLOTS + first * SLOT_SIZE
-        space.poke(begin, bytes(slots))
-        space.poke(begin + TWIN, bytes(twins))
-    for address, code, to_slot in jumps:
-        space.sites.put(space, address, Kind.PATH_CALL, code, to_slot)
+    calls: list[bytes] = []
+    texts, sites = [], []
+    for _, group in itertools.groupby(sorted(places), key=lambda place: place[0] // PAGE_SIZE):
+        page = list(group)
+        begin = page[0][0]
+        before = space.peek(begin, sum(page[-1]) - begin)
+        after = bytearray(before)
+        for address, size in page:
+            there = slice(address - begin, address - begin + size)
+            code = before[there]
+            look = space.image.symbols.get(_look(code))
+            if len(code) != size or look is None or not code.endswith(TAIL) or first + len(calls) == SLOT_COUNT:
+                continue
+            slot = VDSO_BASE + SLOTS + (first + len(calls)) * SLOT_SIZE
+            to_slot = b"\x48\xb9" + struct.pack("<Q", slot) + b"\xff\xe1"  # mov rcx, slot; jmp rcx
+            after[there] = to_slot = to_slot.ljust(size, b"\x90")
+            sites.append((address, code, to_slot))
+            call = code + b"\xff\x25\x00\x00\x00\x00" + struct.pack("<Q", address + size)  # jmp *0(%rip)
+            calls.append(jump(slot, VDSO_BASE + look).ljust(CALL, INT3) + call.ljust(SLOT_SIZE - CALL, INT3))
+        if after != before:
+            texts.append((begin, bytes(after)))
+    if not sites:
+        return
+    space.path_slots += len(calls)
+    slots = VDSO_BASE + SLOTS + first * SLOT_SIZE
+    space.poke(slots, b"".join(calls))
+    space.poke(slots + TWIN, b"".join(CALL * INT3 + call[CALL:] for call in calls))
+    for begin, text in texts:
+        space.poke(begin, text)
+    for address, code, to_slot in sites:
+        space.sites.note(address, Kind.PATH_CALL, code, to_slot)
 
 
 def _look(code: bytes) -> str:

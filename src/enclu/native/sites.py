@@ -60,8 +60,12 @@ class Sites:
 
         Raises OSError where that cannot be written.
         """
-        assert len(original) == len(replacement)
         (poke or type(space).poke)(space, address, replacement)
+        self.note(address, kind, original, replacement)
+
+    def note(self, address: int, kind: Kind, original: bytes, replacement: bytes) -> None:
+        """The replacement stands there."""
+        assert len(original) == len(replacement)
         self._sites[address] = Site(kind, original, replacement)
         self._addresses = None
         self._longest = max(self._longest, len(original))
