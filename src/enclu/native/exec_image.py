@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import struct
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from enclu.base.abi import (
 )
 from enclu.base.elf import SHN_UNDEF, Elf
 from enclu.native.address_space import SCRATCH, SCRATCH_SIZE, VDSO_IMAGE
-from enclu.native.inject import inject, run_code
+from enclu.native.inject import run_code
 from enclu.native.text_poke import INT3
 from enclu.sgx.epc import PAGE_SIZE
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from enclu.native.address_space import Image
     from enclu.native.thread import Thread
 
-_SYSCALL, _TO_RBX = b"\x0f\x05", b"\x48\x89\xc3"
+_SYSCALL, _TO_RBX, _TO_R12 = b"\x0f\x05", b"\x48\x89\xc3", b"\x49\x89\xc4"
 _LOAD_ARGUMENTS = (b"\x48\xbf", b"\x48\xbe", b"\x48\xba", b"\x49\xba", b"\x49\xb8", b"\x49\xb9")
 """MOV of 8 bytes to RDI, RSI, RDX, R10, R8 and R9."""
 _FLAGS = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE
@@ -72,37 +71,31 @@ def _find_auxv(thread: Thread) -> tuple[int, int]:
 
 @functools.cache
 def _making(base: int, area: int) -> bytes:
-    """Code that maps the vDSO's area and the scratch memory, leaves the results in RBX and RAX, and ends by INT3."""
-    return (
-        _mmap(base, area, PROT_READ | PROT_EXEC) + _TO_RBX + _mmap(SCRATCH, SCRATCH_SIZE, PROT_READ | PROT_WRITE) + INT3
-    )
+    """Code that maps the vDSO's area and the scratch memory, leaves the results in RBX and R12, and ends by INT3.
+
+    It asks for all but the image to be sealed, which the host kernel may not have (mseal(2), Linux 6.10).
+    """
+    behind = VDSO_IMAGE[1]
+    mapped = _call("mmap", base, area, PROT_READ | PROT_EXEC, _FLAGS, -1, 0) + _TO_RBX
+    scratch = _call("mmap", SCRATCH, SCRATCH_SIZE, PROT_READ | PROT_WRITE, _FLAGS, -1, 0) + _TO_R12
+    return mapped + scratch + _call("mseal", behind, SCRATCH + SCRATCH_SIZE - behind, 0) + INT3
 
 
-def _mmap(start: int, size: int, prot: int) -> bytes:
-    arguments = zip(_LOAD_ARGUMENTS, (start, size, prot, _FLAGS, -1, 0), strict=True)
-    loads = b"".join(load + struct.pack("<q", value) for load, value in arguments)
-    return loads + b"\xb8" + struct.pack("<I", NR["mmap"]) + _SYSCALL
-
-
-@functools.cache
-def _seals() -> bool:
-    """The host kernel has mseal(2), and this process may use it: of nothing it is no error."""
-    return not ctypes.CDLL(None).syscall(NR["mseal"], 0, ctypes.c_size_t(0), 0)
+def _call(name: str, *arguments: int) -> bytes:
+    loads = b"".join(load + struct.pack("<q", value) for load, value in zip(_LOAD_ARGUMENTS, arguments, strict=False))
+    return loads + b"\xb8" + struct.pack("<I", NR[name]) + _SYSCALL
 
 
 def install(thread: Thread, image: Image, base: int, area: int) -> None:
     """Map `image` at `base` with scratch memory behind its `area` bytes.  The thread is at its exec event.
 
-    All but the image is sealed where the host kernel can (mseal(2), Linux 6.10): no call of the program takes it away.
-    It stands at its first instruction afterwards.  Raises NoVdso, or OSError when the fixed range is taken.
+    All but the image is sealed where the host kernel can: no call of the program takes it away.  The thread stands at
+    its first instruction afterwards.  Raises NoVdso, or OSError when the fixed range is taken.
     """
     space = thread.space
     slot, real = _find_auxv(thread)
     _map(thread, base, area)
     space.poke(base, image.build(base, real, _functions(space.peek(real, _VDSO_SIZE))))
-    if _seals():
-        behind = VDSO_IMAGE[1]
-        inject(thread, NR["mseal"], behind, SCRATCH + SCRATCH_SIZE - behind, 0, stub=base + image.syscall_stub)
     space.poke(slot, struct.pack("<Q", base))
     space.installed = True
 
@@ -114,7 +107,7 @@ def _map(thread: Thread, base: int, area: int) -> None:
     at = min(rip, (rip | PAGE_SIZE - 1) + 1 - len(code))
     original = space.peek(at, len(code))
     space.poke(at, code)
-    results = run_code(thread, at, len(code) - len(INT3), ("rbx", "rax"))
+    results = run_code(thread, at, len(code) - len(INT3), ("rbx", "r12"))
     space.poke(at, original)
     if results != [base, SCRATCH]:
         raise OSError(-min(results), f"cannot map the vDSO image at {base:#x}")

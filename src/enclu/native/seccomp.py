@@ -61,7 +61,8 @@ def _arg(n: int) -> int:
 class Rule(NamedTuple):
     """Stop at system call `nr`: always, or if the argument's low half, masked, equals `equals`.
 
-    `nonzero` asks instead that any bit of the 64-bit argument be set.
+    `nonzero` asks instead that any bit of the 64-bit argument be set.  Not where another argument, `unless` (its number
+    and a mask), has a bit of the mask.
     """
 
     nr: int
@@ -69,6 +70,7 @@ class Rule(NamedTuple):
     mask: int = 0xFFFF_FFFF
     equals: int | None = None
     nonzero: bool = False
+    unless: tuple[int, int] | None = None
 
 
 PATH_CALLS = {
@@ -86,7 +88,7 @@ child one of the machine's own (`run.syscall_tasks`)."""
 EVERY_PROGRAM = (
     *(Rule(nr) for nr in PATH_CALLS),
     Rule(NR["ioctl"], arg=1, mask=0xFF00, equals=SGX_MAGIC << 8),
-    Rule(NR["mmap"], arg=2, mask=PROT_EXEC, equals=PROT_EXEC),
+    Rule(NR["mmap"], arg=2, mask=PROT_EXEC, equals=PROT_EXEC, unless=(3, MAP_ANONYMOUS)),  # code to be patched
     Rule(NR["mmap"], arg=3, mask=MAP_SHARED | MAP_ANONYMOUS, equals=MAP_SHARED),  # of an enclave passed on, perhaps
     *(Rule(NR[name]) for name in ("exit", "exit_group", "execve", "execveat", "ptrace")),
     *(Rule(NR["wait4"], arg=2, mask=option, equals=option) for option in WAIT_OPTIONS),
@@ -223,6 +225,10 @@ def _choose(out: _Assembler, rules: tuple[Rule, ...], chosen: str) -> None:
         out.label(f"{chosen}{nr}")
         for i, rule in enumerate(group):
             following = f"{chosen}{nr}.{i}"
+            if rule.unless is not None:
+                arg, mask = rule.unless
+                out.emit(_LD_ABS, _arg(arg))
+                out.emit(_JSET, mask, following, "")
             if rule.arg is None:
                 out.emit(_JA, chosen)
             elif rule.nonzero:

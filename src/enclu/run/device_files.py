@@ -84,6 +84,8 @@ class DeviceFiles:
 
         Raises OSError as `watch` does, ENODEV where it is of /dev/sgx_provision, which cannot be mapped.
         """
+        if not self.enclaves and not self.provisions:  # so that programs without SGX are not asked what they map
+            return None
         file = self.of(thread, fd)
         encl = self.enclaves.get(file) if file else None
         if file in self.provisions:
