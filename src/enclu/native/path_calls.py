@@ -51,12 +51,12 @@ def patch(space: AddressSpace, places: Iterable[tuple[int, int]]) -> None:
     """
     first = space.path_slots
     calls: list[bytes] = []
-    texts, sites = [], []
+    pages = []
     for _, group in itertools.groupby(sorted(places), key=lambda place: place[0] // PAGE_SIZE):
         page = list(group)
         begin = page[0][0]
         before = space.peek(begin, sum(page[-1]) - begin)
-        after = bytearray(before)
+        after, sites = bytearray(before), []
         for address, size in page:
             there = slice(address - begin, address - begin + size)
             code = before[there]
@@ -69,18 +69,18 @@ def patch(space: AddressSpace, places: Iterable[tuple[int, int]]) -> None:
             sites.append((address, code, to_slot))
             call = code + b"\xff\x25\x00\x00\x00\x00" + struct.pack("<Q", address + size)  # jmp *0(%rip)
             calls.append(jump(slot, VDSO_BASE + look).ljust(CALL, INT3) + call.ljust(SLOT_SIZE - CALL, INT3))
-        if after != before:
-            texts.append((begin, bytes(after)))
-    if not sites:
+        if sites:
+            pages.append((begin, bytes(after), sites))
+    if not pages:
         return
     space.path_slots += len(calls)
     slots = VDSO_BASE + SLOTS + first * SLOT_SIZE
     space.poke(slots, b"".join(calls))
     space.poke(slots + TWIN, b"".join(CALL * INT3 + call[CALL:] for call in calls))
-    for begin, text in texts:
+    for begin, text, sites in pages:
         space.poke(begin, text)
-    for address, code, to_slot in sites:
-        space.sites.note(address, Kind.PATH_CALL, code, to_slot)
+        for address, code, to_slot in sites:
+            space.sites.note(address, Kind.PATH_CALL, code, to_slot)
 
 
 def _look(code: bytes) -> str:
