@@ -45,21 +45,18 @@ class MachineGone(Exception):
         self.thread, self.why = thread, why
 
 
-def inject(
-    thread: Thread, nr: int, *arguments: Argument, stub: int = 0, watch: Callable[[Stop], None] | None = None
-) -> int:  # fmt: skip
+def inject(thread: Thread, nr: int, *arguments: Argument, watch: Callable[[Stop], None] | None = None) -> int:
     """Execute one system call in the stopped thread; its raw result, negative errno on failure.
 
     The registers are as before afterwards.  A system call that the thread was entering is abandoned: it has no result
     until `finish` gives it one, and is made only if it begins again (`call_again`).
     Destroys the thread's record of its last fault (trap number and error code).
     Afterwards a signal can be delivered.  Arguments may be numbers, or what the call gets a pointer to (`scratch`).
-    `stub` is the address of a `syscall; int3` sequence, by default the one of the thread's vDSO image.  `watch` is
-    shown each stop that the call leads to.  A restartable sequence is aborted.
+    `watch` is shown each stop that the call leads to.  A restartable sequence is aborted.
     """
     rseq.abort(thread)
     saved = bytes(thread.regs)
-    _set_call(thread, nr, arguments, stub)
+    _set_call(thread, nr, arguments)
     _execute(thread, SYSCALL_SIZE, watch)
     result = ctypes.c_int64(thread.regs.rax).value
     scratch.fill(thread.space, arguments)
@@ -106,14 +103,13 @@ def call_at_stub(
     thread: Thread,
     nr: int,
     arguments: Sequence[Argument],
-    stub: int = 0,
     watch: Callable[[Stop], None] | None = None,
 ) -> int:
     """Execute one system call and the INT3 behind it, which the thread does not have blocked; the raw result.
 
     Its registers are those of the call afterwards.
     """
-    _set_call(thread, nr, arguments, stub)
+    _set_call(thread, nr, arguments)
     _to_trap(thread, SYSCALL_SIZE, watch)
     scratch.fill(thread.space, arguments)
     return ctypes.c_int64(thread.regs.rax).value
@@ -130,10 +126,10 @@ def _to_trap(thread: Thread, size: int, watch: Callable[[Stop], None] | None) ->
     until(thread, CONT, over)
 
 
-def _set_call(thread: Thread, nr: int, arguments: Sequence[Argument], stub: int) -> None:
+def _set_call(thread: Thread, nr: int, arguments: Sequence[Argument]) -> None:
     """Have the thread stand before the call."""
     regs = thread.regs
-    regs.rip = stub or thread.space.syscall_stub
+    regs.rip = thread.space.syscall_stub
     regs.cs = USER_CS  # a program may be in 32-bit code
     regs.rax = nr
     regs.orig_rax = ptrace.NO_SYSCALL
